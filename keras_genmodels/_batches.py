@@ -1,0 +1,225 @@
+"""Batches of a split as functions of (seed, step), without any state.
+
+The k-th batch of a training is the same whether or not the k - 1 before it
+were drawn, so a resumed training sees what an uninterrupted one would have
+seen.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genmodels.seeds import as_seed, fold_in
+
+BINARIZATIONS = ("none", "dynamic", "threshold")
+
+# One stream of random numbers for each purpose; `shuffled` and `stream` serve
+# datasets.py too.
+ORDER, PIXELS, EVALUATION, TEST, VALIDATION = range(5)
+
+_BLOCK = 64
+
+
+def training_batches(
+    split, *, batch_size, seed, binarization="none", start_step=0
+):
+    """Gives shuffled batches without end.
+
+    Batch s holds the positions s * batch_size ... of a sequence in which each
+    run of n = len(split.images) positions, an epoch, shows every image once,
+    in an order drawn from (seed, epoch). A batch may reach into the next
+    epoch.
+
+    Args:
+        split: datasets.Split.
+        batch_size: int >= 1.
+        seed: int in [0, 2**31).
+        binarization: "none"; "threshold", 1 where the value is at least 0.5;
+            or "dynamic", 1 with the value as probability, drawn from (seed,
+            s) and so anew each time an image is shown.
+        start_step: int, the batch to start from.
+
+    Returns:
+        tf.data.Dataset of dicts: "image" float32 `[batch_size, height, width,
+        channels]` in [0, 1], and "label" int32 `[batch_size]` if the split
+        has labels.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    _check_batches(split, batch_size, binarization)
+    count = len(split.images)
+    data = _as_tensors(split)
+    order_seed, pixel_seed = stream_seed(seed, ORDER), stream_seed(seed, PIXELS)
+
+    def batch(step):
+        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+        indices = shuffled(positions, count, order_seed)
+        rows = {key: tf.gather(value, indices) for key, value in data.items()}
+        rows["image"] = _binarize(
+            _as_float(rows["image"]),
+            binarization,
+            fold_in(pixel_seed, step),
+            batch_size,
+        )
+        return rows
+
+    return tf.data.Dataset.counter(start_step).map(batch).prefetch(2)
+
+
+def evaluation_batches(split, *, batch_size, seed, binarization="none"):
+    """Gives every image once, in order.
+
+    Args:
+        split, batch_size, seed, binarization: as in `training_batches`, but
+            the draw of "dynamic" depends on (seed, image) only: it is the
+            same in each pass and for each batch size.
+
+    Returns:
+        tf.data.Dataset of dicts as in `training_batches`, the last batch as
+        short as need be.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    _check_batches(split, batch_size, binarization)
+    data = _as_tensors(split)
+    pixel_seed = stream_seed(seed, EVALUATION)
+
+    # Drawn in blocks of a fixed size, that the batch size may not matter.
+    def block(start):
+        end = start + _BLOCK
+        rows = {key: value[start:end] for key, value in data.items()}
+        rows["image"] = _binarize(
+            _as_float(rows["image"]),
+            binarization,
+            fold_in(pixel_seed, start),
+            _BLOCK,
+        )
+        return rows
+
+    blocks = tf.data.Dataset.range(0, len(split.images), _BLOCK).map(block)
+    num_batches = -(-len(split.images) // batch_size)
+    return (
+        blocks.rebatch(batch_size)
+        .apply(tf.data.experimental.assert_cardinality(num_batches))
+        .prefetch(2)
+    )
+
+
+def _check_batches(split, batch_size, binarization):
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+    if binarization not in BINARIZATIONS:
+        raise ValueError(
+            f"binarization must be one of {BINARIZATIONS}, got {binarization!r}"
+        )
+    if len(split.images) == 0:
+        raise ValueError("split must hold at least one image, got none")
+
+
+class _Lent:
+    """Hands an array to TensorFlow, which copies a plain one twice over."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self._array
+
+
+def _as_tensors(split):
+    """Puts a split in main memory, wherever the model is."""
+    with tf.device("cpu"):
+        data = {"image": tf.convert_to_tensor(_Lent(split.images))}
+        if split.labels is not None:
+            data["label"] = tf.constant(split.labels, tf.int32)
+    return data
+
+
+def stream_seed(seed, stream):
+    """Derives the seed of one purpose from the user's.
+
+    Args:
+        seed: int in [0, 2**31).
+        stream: int, one of those above.
+
+    Returns:
+        int32 tensor `[2]`.
+    """
+    with tf.device("cpu"):
+        return fold_in(as_seed(seed), stream)
+
+
+def shuffled(positions, count, seed):
+    """Maps positions in an endless sequence to image indices.
+
+    Args:
+        positions: int64 tensor `[m]`, consecutive and ascending.
+        count: int, the number of images.
+        seed: int32 tensor `[2]`.
+
+    Returns:
+        int64 tensor `[m]` in [0, count): a permutation in every epoch.
+    """
+    epochs = positions // count
+    num_epochs = (positions.shape[0] - 1) // count + 2
+    keys = tf.stack(
+        [_order_key(seed, epochs[0] + i) for i in range(num_epochs)]
+    )
+    # tf.random.experimental.index_shuffle stops at 4 rounds, at which
+    # neighbours avoid one batch and the orders of two epochs correlate (0.4
+    # on 65537 images), and it rejects a key for each position.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=positions % count,
+        seed=tf.gather(keys, epochs - epochs[0]),
+        max_index=tf.constant(count - 1, tf.int64),
+        rounds=16,
+    )
+
+
+def _order_key(seed, epoch):
+    """Returns the int32 `[3]` key of an epoch's order.
+
+    Hashed, because the shuffle reads as little as 8 bits of each number: by
+    the epoch itself the orders would repeat after 256.
+    """
+    return tf.random.stateless_uniform(
+        [3], fold_in(seed, epoch), None, None, tf.int32, alg="philox"
+    )
+
+
+def _as_float(images):
+    if images.dtype == tf.uint8:
+        return tf.cast(images, tf.float32) / 255
+    return tf.cast(images, tf.float32)
+
+
+def _binarize(images, binarization, seed, num_draws):
+    """Makes images binary.
+
+    Args:
+        images: float32 tensor `[n, ...]` in [0, 1].
+        binarization: as in `training_batches`.
+        seed: int32 tensor `[2]`.
+        num_draws: int >= n, the number of images to draw for. The draw for an
+            image does not depend on n.
+
+    Returns:
+        float32 tensor like `images`.
+    """
+    if binarization == "none":
+        return images
+    if binarization == "threshold":
+        return tf.cast(images >= 0.5, tf.float32)
+    draws = _uniform((num_draws, *images.shape[1:]), seed)
+    return tf.cast(draws[: tf.shape(images)[0]] < images, tf.float32)
+
+
+def _uniform(shape, seed):
+    """Draws odd multiples of 2**-17 in (0, 1): 16 bits cost half a float."""
+    size = int(np.prod(shape))
+    words = tf.random.stateless_uniform(
+        [(size + 1) // 2], seed, None, None, tf.uint32, alg="philox"
+    )
+    halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
+    return tf.reshape((tf.cast(halves, tf.float32) + 0.5) / 2**16, shape)

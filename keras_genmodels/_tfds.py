@@ -1,0 +1,318 @@
+"""Images from TensorFlow Datasets, among them the `digits` made here."""
+
+import contextlib
+import difflib
+import io
+import queue
+import random
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+import sklearn.datasets
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from keras_genmodels import _local
+from keras_genmodels.errors import UserError
+
+_PROBE_SECONDS = 4.0
+_DIGITS_FOR_TRAINING = 1437
+
+
+class Digits(tfds.core.GeneratorBasedBuilder):
+    """The 1797 handwritten digits, 8x8, that scikit-learn carries.
+
+    Small, real and in need of no download. The first 1437 train and the last
+    360 test, in scikit-learn's order; the grey values 0..16 become 0..255.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="The handwritten digits of scikit-learn, 8x8 pixels.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(8, 8, 1)),
+                    "label": tfds.features.ClassLabel(num_classes=10),
+                }
+            ),
+            homepage="https://scikit-learn.org/stable/datasets/toy_dataset.html",
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager  # Nothing to download.
+        images, labels = sklearn.datasets.load_digits(return_X_y=True)
+        images = np.rint(images * 255 / 16).astype(np.uint8)
+        rows = list(zip(images.reshape(-1, 8, 8, 1), labels, strict=True))
+        return {
+            "train": self._generate_examples(rows[:_DIGITS_FOR_TRAINING]),
+            "test": self._generate_examples(rows[_DIGITS_FOR_TRAINING:]),
+        }
+
+    def _generate_examples(self, rows):
+        for key, (image, label) in enumerate(rows):
+            yield key, {"image": image, "label": label}
+
+
+def read(name, data_dir, size):
+    """Reads the images of a TFDS data set, preparing it if need be.
+
+    Args:
+        name: as TFDS takes it, with a configuration or not.
+        data_dir: path or None, the folder of TFDS' data sets.
+        size: `(height, width)` to resize to, or None.
+
+    Returns:
+        `(train, test, label_names)`: two pairs of images, uint8 `[n, height,
+        width, channels]`, and labels, int32 `[n]` or None; `test` is None if
+        TFDS has one split only; tuple of str or None.
+
+    Raises:
+        UserError: if there is no such data set, it is neither prepared nor
+            within reach, it has no images, or they do not fit.
+    """
+    builder = _find_builder(name, data_dir)
+    if not _is_prepared(builder):
+        _prepare(builder)
+        # Afresh: preparing leaves the builder that did it half informed if
+        # another process was the first to finish.
+        builder = _find_builder(name, data_dir)
+    image_feature, label_feature = _features(builder)
+    splits = _choose_splits(builder)
+    shape = _image_shape(builder, image_feature, size)
+    count = sum(_sizes(builder)[split] for split in splits)
+    _local.check_memory(name, count, shape)
+    train, *test = [
+        _read_split(builder, split, shape, size, label_feature is not None)
+        for split in splits
+    ]
+    label_names = getattr(label_feature, "names", None)
+    return (
+        train,
+        test[0] if test else None,
+        tuple(label_names) if label_names else None,
+    )
+
+
+def _find_builder(name, data_dir):
+    try:
+        return tfds.builder(name, data_dir=data_dir and str(data_dir))
+    except tfds.core.DatasetNotFoundError as error:
+        raise UserError(_unknown(name)) from error
+    except (AssertionError, ImportError, RuntimeError, ValueError) as error:
+        if "Parsing builder name string" in str(error):
+            raise UserError(_unknown(name)) from error
+        raise UserError(f"{name}: TFDS says: {_one_line(error)}") from error
+
+
+def _unknown(name):
+    choices = ["digits", "image_folder"]
+    choices += tfds.list_builders(with_community_datasets=False)
+    close = difflib.get_close_matches(name, choices)
+    meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+    return (
+        f"there is no data set {name!r}{meant}: choose digits, image_folder "
+        "with a --data_dir of pictures, an array file x.npz, or a name from "
+        "https://www.tensorflow.org/datasets/catalog"
+    )
+
+
+def _one_line(error):
+    """Returns an error's message in one line, or its type if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _is_prepared(builder):
+    # TFDS warns of what a folder lacks even if there is no folder yet.
+    return builder.data_path.exists() and builder.is_prepared()
+
+
+def _prepare(builder):
+    """Downloads and prepares a data set, safely beside other processes."""
+    urls = builder.url_infos or {}
+    if urls and not _any_answers(_hosts(urls)):
+        raise UserError(_out_of_reach(builder))
+    # TFDS draws the name of its scratch folder from `random`: two runs that
+    # both seeded it would write into one folder.
+    state = random.getstate()
+    random.seed()
+    cause = None
+    try:
+        with contextlib.nullcontext() if urls else _hushed():
+            builder.download_and_prepare()
+    except Exception as error:
+        cause = error
+    finally:
+        random.setstate(state)
+    # If another process was the first to finish, TFDS rightly failed.
+    if not _is_prepared(builder):
+        reason = _one_line(cause) if cause else "remove what is there"
+        raise UserError(
+            f"TFDS could not prepare {builder.name} in {builder.data_dir}: "
+            f"{reason}"
+        ) from cause
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Drops TFDS' talk of a download where nothing is downloaded."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield
+
+
+def _out_of_reach(builder):
+    name, config = builder.name, builder.builder_config
+    full_name = f"{name}/{config.name}" if config else name
+    return (
+        f"{full_name} is not prepared in {builder.data_dir} and there is no "
+        f"network to download it: run `tfds build {full_name}` on a machine "
+        f"with network and copy the folder ~/tensorflow_datasets/{name} into "
+        f"{builder.data_dir_root}, or name the folder that contains {name}/ "
+        "with --data_dir"
+    )
+
+
+def _hosts(urls):
+    """Returns a few addresses, one of which answers if there is a network."""
+    parts = [urllib.parse.urlsplit(url) for url in urls]
+    found = {f"{part.scheme}://{part.netloc}/": None for part in parts}
+    return [*list(found)[:3], "https://storage.googleapis.com/"]
+
+
+def _any_answers(addresses):
+    """Tells within `_PROBE_SECONDS` whether any of the addresses answers."""
+    answers = queue.SimpleQueue()
+
+    def ask(address):
+        request = urllib.request.Request(address, method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=_PROBE_SECONDS):
+                answers.put(True)
+        except urllib.error.HTTPError:
+            answers.put(True)
+        except Exception:
+            answers.put(False)
+
+    # Daemon threads, as looking up a host's name can hang for minutes and
+    # knows no time limit.
+    for address in addresses:
+        threading.Thread(target=ask, args=(address,), daemon=True).start()
+    deadline = time.monotonic() + _PROBE_SECONDS
+    for _ in addresses:
+        with contextlib.suppress(queue.Empty):
+            left = max(0.0, deadline - time.monotonic())
+            if answers.get(timeout=left):
+                return True
+    return False
+
+
+def _features(builder):
+    """Returns the features "image" and "label", the latter None if missing."""
+    found = dict(builder.info.features)
+    image, label = found.get("image"), found.get("label")
+    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+        described = ", ".join(
+            f"{name}: {type(feature).__name__}"
+            for name, feature in found.items()
+        )
+        raise UserError(
+            f"TFDS data set {builder.name} has no feature 'image' of 8-bit "
+            f"images (found: {described}): choose an image data set"
+        )
+    if not isinstance(label, tfds.features.Tensor) or label.shape:
+        return image, None
+    return image, label if np.issubdtype(label.np_dtype, np.integer) else None
+
+
+def _choose_splits(builder):
+    """Returns the names of the split to train on and, if any, to test on."""
+    found = list(_sizes(builder))
+    if "train" not in found:
+        raise UserError(
+            f"TFDS data set {builder.name} has no split 'train' (found: "
+            f"{', '.join(found)}): choose another data set"
+        )
+    tests = [split for split in ("test", "validation") if split in found]
+    return ["train", *tests[:1]]
+
+
+def _sizes(builder):
+    """Returns the number of examples of each split."""
+    return {k: v.num_examples for k, v in builder.info.splits.items()}
+
+
+def _examples(builder, split, labelled):
+    """Returns the examples in the order in which they were written."""
+    wanted = {"image": True, "label": True} if labelled else {"image": True}
+    decoders = None
+    # Only then, as TFDS warns of its own code's age when it leaves some out.
+    if set(builder.info.features) != set(wanted):
+        decoders = tfds.decode.PartialDecoding(wanted)
+    return builder.as_dataset(
+        split=split,
+        shuffle_files=False,
+        decoders=decoders,
+        # One file after the other: the default interleaves them.
+        read_config=tfds.ReadConfig(
+            interleave_cycle_length=1, try_autocache=False
+        ),
+    )
+
+
+def _image_shape(builder, feature, size):
+    """Returns the shape of the images to be read."""
+    shape = tuple(feature.shape)
+    if None in shape[:2] and size is None or shape[2] is None:
+        first = next(iter(_examples(builder, "train", False).take(1)))
+        shape = tuple(first["image"].shape)
+    return (*size, shape[2]) if size else shape
+
+
+def _fit(example, shape, size):
+    """Resizes an example's image and tells whether it has the right shape."""
+    image = example["image"]
+    if size:
+        image = _local.resize(image, size)
+    if image.shape.is_fully_defined():
+        return {**example, "image": image, "fits": True}
+    fits = tf.reduce_all(tf.shape(image) == shape)
+    image = tf.cond(
+        fits,
+        lambda: tf.ensure_shape(image, shape),
+        lambda: tf.zeros(shape, tf.uint8),
+    )
+    return {**example, "image": image, "fits": fits}
+
+
+def _read_split(builder, split, shape, size, labelled):
+    """Reads a split into a pair of arrays, images and labels."""
+    count = _sizes(builder)[split]
+    images = np.empty((count, *shape), np.uint8)
+    labels = np.empty(count, np.int32) if labelled else None
+    examples = _examples(builder, split, labelled).map(
+        lambda example: _fit(example, shape, size),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    row = 0
+    for batch in examples.batch(256).prefetch(1).as_numpy_iterator():
+        if not batch["fits"].all():
+            raise UserError(
+                f"the images of TFDS data set {builder.name} are not all of "
+                "one size: give one with --image_size"
+            )
+        rows = slice(row, row + len(batch["image"]))
+        images[rows] = batch["image"]
+        if labelled:
+            labels[rows] = batch["label"]
+        row = rows.stop
+    return images, labels

@@ -1,0 +1,204 @@
+"""Image data sets: their names to arrays in memory, those to batches."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genmodels import _batches, _local
+from keras_genmodels._batches import (
+    BINARIZATIONS,
+    evaluation_batches,
+    training_batches,
+)
+from keras_genmodels._local import read_pictures
+from keras_genmodels.errors import UserError
+
+__all__ = [
+    "BINARIZATIONS",
+    "ImageDataset",
+    "Split",
+    "evaluation_batches",
+    "load",
+    "read_pictures",
+    "training_batches",
+]
+
+_FOLDER_IMAGE_SIZE = (64, 64)
+_TEST_FRACTION = 0.1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """A part of a data set, in memory.
+
+    Args:
+        images: array `[n, height, width, channels]`, uint8 (read as value /
+            255) or float32 in [0, 1]. Not to be written to.
+        labels: int32 array `[n]`, or None.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """The splits of a data set.
+
+    Args:
+        name: str, as given to `load`.
+        train: Split.
+        validation: Split held out of the training images, or None.
+        test: Split.
+        label_names: tuple of str, the name of each label, or None.
+    """
+
+    name: str
+    train: Split
+    validation: Split | None
+    test: Split
+    label_names: tuple[str, ...] | None
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)`."""
+        return self.train.images.shape[1:]
+
+
+def load(
+    name="digits",
+    *,
+    data_dir=None,
+    image_size=None,
+    validation_split=0.05,
+    seed=0,
+):
+    """Loads a data set into memory.
+
+    8-bit images whose values are all 0 or 1, as some binary data sets are
+    stored, become 0 or 255.
+
+    Args:
+        name: "digits" (8x8, made of scikit-learn's on first use), the name of
+            a TFDS image data set (prepared on first use), "image_folder" (a
+            folder of pictures, flat or with one sub-folder a label) or the
+            path of an `.npz` file with the arrays `image` (`[n, height,
+            width]` or `[n, height, width, channels]`, uint8 or floating in
+            [0, 1]) and, optionally, `label` (integer `[n]`).
+        data_dir: str. The folder of TFDS' data sets (TFDS' own default if
+            None), or of the pictures, or that a relative `.npz` path starts
+            from.
+        image_size: int or `(height, width)` that images are squeezed to. None
+            leaves them as they are, and for "image_folder" means 64.
+        validation_split: float in [0, 1), the part of the training images to
+            hold out, drawn by `seed`.
+        seed: int in [0, 2**31). It also draws the 10 % of test images where
+            the data set has no split of its own for them ("test", or else
+            "validation").
+
+    Returns:
+        ImageDataset.
+
+    Raises:
+        UserError: if the data set cannot be had, is not of images, or does
+            not fit in memory; if an argument is out of range.
+    """
+    size = _as_size(image_size)
+    if not 0 <= validation_split < 1:
+        raise UserError(
+            f"validation_split must be in [0, 1), got {validation_split}"
+        )
+    train, test, label_names = _read(name, data_dir, size)
+    _spread_binary(train, test)
+    if test is None:
+        train, test = _hold_out(train, _TEST_FRACTION, seed, _batches.TEST)
+    validation = None
+    if validation_split:
+        train, validation = _hold_out(
+            train, validation_split, seed, _batches.VALIDATION
+        )
+    return ImageDataset(name, train, validation, test, label_names)
+
+
+def _as_size(image_size):
+    """Reads an int or a pair as `(height, width)`; None stays None."""
+    if image_size is None:
+        return None
+    size = np.atleast_1d(image_size)
+    if size.dtype.kind not in "iu" or size.shape not in ((1,), (2,)):
+        raise UserError(
+            f"image_size must be an int or (height, width), got {image_size!r}"
+        )
+    if size.min() < 1:
+        raise UserError(f"image_size must be at least 1, got {image_size!r}")
+    return int(size[0]), int(size[-1])
+
+
+def _read(name, data_dir, size):
+    """Returns `(train, test or None, label_names or None)`."""
+    is_local = data_dir is not None and "://" not in str(data_dir)
+    if is_local:
+        data_dir = pathlib.Path(data_dir).expanduser()
+        if not data_dir.is_dir():
+            raise UserError(
+                f"data_dir {data_dir} is not a folder: create it or name "
+                "another with --data_dir"
+            )
+    if name.endswith(".npz"):
+        path = pathlib.Path(data_dir or "", name).expanduser()
+        return Split(*_local.read_arrays(path, size)), None, None
+    if name == "image_folder":
+        if data_dir is None:
+            raise UserError(
+                "image_folder needs the folder of the pictures: name it with "
+                "--data_dir"
+            )
+        images, labels, label_names = _local.read_labelled_folder(
+            data_dir, size or _FOLDER_IMAGE_SIZE
+        )
+        return Split(images, labels), None, label_names
+    # Here, because it takes a while and registers `digits` with TFDS.
+    from keras_genmodels import _tfds
+
+    train, test, label_names = _tfds.read(name, data_dir, size)
+    return Split(*train), test and Split(*test), label_names
+
+
+def _spread_binary(train, test):
+    """Turns 0 and 1 into 0 and 255, in place."""
+    if train.images.dtype == np.uint8 and train.images.max() <= 1:
+        for split in (train, test):
+            if split is not None:
+                np.multiply(split.images, 255, out=split.images)
+
+
+def _hold_out(split, fraction, seed, stream):
+    """Divides a split into `(rest, held out)`, by a seeded permutation.
+
+    The rest keeps its order.
+    """
+    count = len(split.images)
+    held = round(count * fraction)
+    if not 0 < held < count:
+        what = "test images" if stream == _batches.TEST else "validation_split"
+        raise UserError(
+            f"{what}: {fraction:g} of {count} images would be {held}, which "
+            "leaves one side empty: use more images or another "
+            "--validation_split, 0 for none"
+        )
+    order = _batches.shuffled(
+        tf.range(count, dtype=tf.int64),
+        count,
+        _batches.stream_seed(seed, stream),
+    ).numpy()
+    return (
+        _take(split, np.sort(order[: count - held])),
+        _take(split, order[count - held :]),
+    )
+
+
+def _take(split, rows):
+    labels = split.labels
+    return Split(split.images[rows], None if labels is None else labels[rows])

@@ -1,0 +1,3 @@
+"""The latent-variable models."""
+
+from keras_genmodels.models.vae import VAE as VAE

@@ -1,0 +1,128 @@
+"""Explicit randomness: every draw is a function of a seed that is passed in.
+
+A seed is an int32 tensor `[2]`; a Python int `n` stands for `[0, n]`. Where a
+function draws something for each row of a batch it uses one seed a row, so
+that a row's draw depends neither on the batch size nor on the row's place.
+"""
+
+import tensorflow as tf
+
+_INT32_MAX = 2**31 - 1
+
+
+def as_seed(seed):
+    """Reads a seed that a user gave.
+
+    Args:
+        seed: int in [0, 2**31), or an integer tensor or array `[2]` (one seed)
+            or `[batch, 2]` (one a row).
+
+    Returns:
+        int32 tensor `[2]` or `[batch, 2]`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(seed, int) and not isinstance(seed, bool):
+        if not 0 <= seed <= _INT32_MAX:
+            raise ValueError(f"seed must be in [0, 2**31), got {seed}")
+        return tf.constant([0, seed], tf.int32)
+    if seed is None or isinstance(seed, (bool, float)):
+        raise ValueError(
+            f"seed must be an int or an int32 [2] or [batch, 2], got {seed!r}"
+        )
+    seed = tf.convert_to_tensor(seed)
+    if not seed.dtype.is_integer:
+        raise ValueError(f"seed must be of integer type, got {seed.dtype.name}")
+    seed = tf.cast(seed, tf.int32)
+    if seed.shape.rank == 0:
+        return tf.stack([tf.zeros_like(seed), seed])
+    if seed.shape.rank not in (1, 2) or seed.shape[-1] != 2:
+        raise ValueError(
+            f"seed must be an int or int32 [2] or [batch, 2], got {seed.shape}"
+        )
+    return seed
+
+
+def fold_in(seed, data):
+    """Derives a new seed from a seed `[2]` and an integer."""
+    return tf.random.experimental.stateless_fold_in(seed, data)
+
+
+def row_seeds(seed, num_rows, first_row=0):
+    """Gives one seed a row.
+
+    Args:
+        seed: as in `as_seed`. Row i of a single seed folds in i; a seed for
+            each row is passed through.
+        num_rows: int or int32 scalar tensor.
+        first_row: number of the first row, for rows that come in parts.
+
+    Returns:
+        int32 tensor `[num_rows, 2]`.
+
+    Raises:
+        ValueError: if `seed` has a row count other than `num_rows`.
+    """
+    seed = as_seed(seed)
+    if seed.shape.rank == 1:
+        return _fold_rows(seed, tf.range(first_row, first_row + num_rows))
+    given, asked = seed.shape[0], tf.get_static_value(num_rows)
+    if None not in (given, asked) and given != asked:
+        raise ValueError(f"got {given} row seeds for {asked} rows")
+    return seed
+
+
+def normal(seeds, shape, dtype="float32"):
+    """Draws standard normal numbers, row i from seed i alone.
+
+    Args:
+        seeds: int32 tensor `[batch, 2]`.
+        shape: shape of one row.
+        dtype: dtype of the draw.
+
+    Returns:
+        tensor `[batch, *shape]`.
+    """
+    return _normal_rows(seeds, tuple(shape), dtype)
+
+
+# Eagerly, `vectorized_map` traces at every call: these trace once.
+@tf.function(reduce_retracing=True)
+def _fold_rows(seed, rows):
+    return tf.vectorized_map(lambda row: fold_in(seed, row), rows, warn=False)
+
+
+@tf.function(reduce_retracing=True)
+def _normal_rows(seeds, shape, dtype):
+    return tf.vectorized_map(
+        lambda seed: tf.random.stateless_normal(shape, seed, dtype=dtype),
+        seeds,
+        warn=False,
+    )
+
+
+def content_seeds(seed, x):
+    """Gives each row of `x` a seed that depends on the row's values alone.
+
+    For passes in which a row's place is not known (Keras' `evaluate` and
+    `predict`): the draw for an example is then fixed by the seed, whatever
+    the batch size and the order. The values' bits are summed with random odd
+    weights, modulo 2**32.
+
+    Args:
+        seed: one seed, as in `as_seed`.
+        x: float tensor `[batch, ...]`.
+
+    Returns:
+        int32 tensor `[batch, 2]`.
+    """
+    bits = tf.bitcast(tf.cast(x, tf.float32), tf.int32)
+    bits = tf.reshape(bits, (tf.shape(bits)[0], -1))
+    # 1.0 has its bits at the top, where a product would shift them out.
+    bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, 23))
+    weights = tf.random.stateless_uniform(
+        (tf.shape(bits)[1], 2), as_seed(seed), None, None, tf.int32
+    )
+    weights = tf.bitwise.bitwise_or(weights, 1)
+    return tf.reduce_sum(bits[:, :, tf.newaxis] * weights, axis=1)

@@ -1,0 +1,193 @@
+"""(model, batches, workdir) in, a fitted model out; stoppable at any moment.
+
+Data order and every draw derive from (seed, step), and a checkpoint holds all
+the rest, so that a run that is killed and started again ends with the weights
+of a run that was not.
+"""
+
+import dataclasses
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_genmodels.callbacks import (
+    BestWeights,
+    Checkpoints,
+    NonFiniteLoss,
+    Pictures,
+    RunState,
+)
+from keras_genmodels.errors import UserError
+
+_STEPS_PER_EXECUTION = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to train.
+
+    Args:
+        epochs: how many epochs in all, over all starts of the run.
+        steps_per_epoch: training steps in an epoch.
+        learning_rate: of Adam, > 0, at the start.
+        schedule: "cosine" (to zero over the whole run) or "constant".
+        ema_momentum: of the weights' average, in [0, 1); 0 for none; None
+            for a horizon of a tenth of the run, at most 1000 steps.
+        early_stopping_patience: stop after so many epochs without a better
+            validation loss; 0 never stops early.
+        checkpoint_every: steps between checkpoints.
+        jit_compile: "auto", "true" or "false", whether XLA compiles the step.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    ema_momentum: float | None = None
+    early_stopping_patience: int = 0
+    checkpoint_every: int = 1000
+    jit_compile: str = "auto"
+
+    @property
+    def num_steps(self):
+        """Training steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
+    """Trains a model, going on from the workdir's last checkpoint.
+
+    Args:
+        model: an untrained Keras model that brings its own loss.
+        workdir: a `Workdir`; checkpoints and TensorBoard events go there.
+        options: an `Options`.
+        batches: function of a step, gives an endless `tf.data.Dataset` of
+            what `model.fit` takes, from that step on; batch and step alone
+            must decide what it holds.
+        validation: finite `tf.data.Dataset` that decides which epoch was
+            best, the same at each pass; None takes the last epoch.
+        draw: function of the model that gives a dict of uint8 pictures for
+            TensorBoard.
+        verbose: as in Keras' `fit`.
+
+    Returns:
+        dict: `epochs` and `steps` made, `best_epoch` (from 1),
+        `validation_loss` (None without validation), `training_seconds`. The
+        model holds the best epoch's weights, averaged over the last steps.
+
+    Raises:
+        UserError: if the loss is not finite, a checkpoint can't be read or
+            the disk is full; the last good checkpoint is kept.
+    """
+    _compile(model, options)
+    state = RunState(model)
+    best = BestWeights(state, options.early_stopping_patience)
+    checkpoints = Checkpoints(
+        state,
+        workdir.checkpoints,
+        options.checkpoint_every,
+        options.steps_per_epoch,
+    )
+    step = checkpoints.restore()
+    if step < options.num_steps and not best.exhausted:
+        _pass_over(model, step % options.steps_per_epoch)
+        model.fit(
+            batches(step),
+            epochs=options.epochs,
+            initial_epoch=step // options.steps_per_epoch,
+            steps_per_epoch=options.steps_per_epoch,
+            validation_data=validation,
+            callbacks=[
+                NonFiniteLoss(state, workdir.checkpoints),
+                best,
+                checkpoints,
+                keras.callbacks.TensorBoard(
+                    workdir.tensorboard, write_graph=False
+                ),
+                *([Pictures(workdir.tensorboard, draw)] if draw else []),
+            ],
+            shuffle=False,
+            verbose=verbose,
+        )
+    model.set_weights(state.best_weights)
+    best_loss = float(state.best_loss.numpy())
+    return {
+        "epochs": state.step // options.steps_per_epoch,
+        "steps": state.step,
+        "best_epoch": int(state.best_epoch.numpy()),
+        "validation_loss": best_loss if math.isfinite(best_loss) else None,
+        "training_seconds": round(float(state.seconds.numpy()), 1),
+    }
+
+
+def steps_per_epoch(num_examples, batch_size):
+    """Gives the steps of an epoch: a pass over the data, rounded to a step.
+
+    Raises:
+        UserError: if a batch is larger than the data.
+    """
+    if batch_size > num_examples:
+        raise UserError(
+            f"--batch_size={batch_size} is more than the {num_examples} "
+            "training images: give a smaller one"
+        )
+    return round(num_examples / batch_size)
+
+
+def _compile(model, options):
+    horizon = min(1000, max(1, options.num_steps / 10))
+    momentum = options.ema_momentum
+    if momentum is None:
+        momentum = 1 - 1 / horizon
+    learning_rate = options.learning_rate
+    if options.schedule == "cosine":
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate, options.num_steps
+        )
+    model.compile(
+        keras.optimizers.Adam(
+            learning_rate,
+            use_ema=momentum > 0,
+            ema_momentum=momentum,
+        ),
+        jit_compile=_use_xla(model, options.jit_compile),
+        steps_per_execution=_steps_per_execution(options),
+    )
+
+
+def _steps_per_execution(options):
+    """Gives the largest divisor of an epoch that calls Python seldom enough."""
+    most = min(_STEPS_PER_EXECUTION, options.checkpoint_every)
+    return next(
+        n for n in range(most, 0, -1) if options.steps_per_epoch % n == 0
+    )
+
+
+def _use_xla(model, jit_compile):
+    if jit_compile != "auto":
+        return jit_compile == "true"
+    return bool(tf.config.list_physical_devices("GPU")) or not any(
+        isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)
+        for layer in model._flatten_layers()
+    )
+
+
+def _pass_over(model, num_steps):
+    """Makes `fit` pass over the steps of its first epoch that are done.
+
+    Keras can start at an epoch, not within one: the first calls of the
+    training function do nothing, and the data starts behind them.
+    """
+    model.make_train_function()
+    train = model.train_function
+    left = num_steps // model.steps_per_execution
+
+    def train_function(iterator):
+        nonlocal left
+        if left:
+            left -= 1
+            return {}
+        return train(iterator)
+
+    model.train_function = train_function

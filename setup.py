@@ -1,0 +1,54 @@
+"""Packages keras_genmodels; the apps go in as keras_genmodels_apps."""
+
+from setuptools import setup
+
+# Each pair of bounds holds the versions that the tests were run with.
+REQUIRED = [
+    "absl-py>=2.1,<3",
+    "importlib_resources>=6",  # tensorflow-datasets uses it, undeclared
+    "keras>=3.15,<3.16",
+    "matplotlib>=3.9,<4",
+    "numpy>=1.26,<3",
+    "pillow>=10.3,<14",
+    "scikit-learn>=1.5,<2",
+    "tensorboard>=2.20,<2.22",
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-datasets>=4.9.10,<4.10",
+    "tensorflow-probability>=0.25,<0.26",
+    "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
+]
+TEST = ["pytest>=8,<10", "ruff>=0.12,<1", "scipy>=1.13,<2"]
+SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
+BENCH = ["psutil>=5.9"]
+
+setup(
+    name="keras_genmodels",
+    version="0.1.0",
+    description=(
+        "Variational and denoising autoencoders on Keras 3 with TensorFlow "
+        "Probability"
+    ),
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=[
+        "keras_genmodels",
+        "keras_genmodels.models",
+        "keras_genmodels_apps",
+    ],
+    # Nothing named `apps` at the top level of site-packages, and no import of
+    # TensorFlow on the way to an app's --help.
+    package_dir={"keras_genmodels_apps": "apps"},
+    package_data={"keras_genmodels": ["py.typed"]},
+    install_requires=REQUIRED,
+    extras_require={"test": TEST, "serving": SERVING, "bench": BENCH},
+    entry_points={
+        "console_scripts": [
+            "kgm-train-vae = keras_genmodels_apps.train_vae:run",
+            "kgm-generate = keras_genmodels_apps.generate:run",
+            "kgm-encode = keras_genmodels_apps.encode:run",
+        ]
+    },
+)

@@ -1,0 +1,32 @@
+"""What the tests share: quiet TensorFlow, policies that do not leak."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    """Makes initial weights the same in every run."""
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def float64():
+    """Runs a test under a float64 policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def bfloat16():
+    """Runs a test under the mixed bfloat16 policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy(before)
