@@ -1,5 +1,7 @@
 """Packages keras_genmodels; the apps go in as keras_genmodels_apps."""
 
+import pathlib
+
 from setuptools import setup
 
 # Each pair of bounds holds the versions that the tests were run with.
@@ -10,6 +12,7 @@ REQUIRED = [
     "matplotlib>=3.9,<4",
     "numpy>=1.26,<3",
     "pillow>=10.3,<14",
+    "psutil>=5.9,<8",
     "scikit-learn>=1.5,<2",
     "tensorboard>=2.20,<2.22",
     "tensorflow>=2.21,<2.22",
@@ -18,8 +21,8 @@ REQUIRED = [
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
 ]
 TEST = ["pytest>=8,<10", "ruff>=0.12,<1", "scipy>=1.13,<2"]
+BENCH = ["psutil>=5.9,<8"]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
-BENCH = ["psutil>=5.9"]
 
 setup(
     name="keras_genmodels",
@@ -28,7 +31,7 @@ setup(
         "Variational and denoising autoencoders on Keras 3 with TensorFlow "
         "Probability"
     ),
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=pathlib.Path("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

@@ -229,6 +229,10 @@ def load_data():
     from keras_genmodels import datasets
 
     size = FLAGS.image_size
+    if FLAGS.dataset.endswith(".npz"):
+        # Absolute, so that flags.txt works from anywhere.
+        folder = FLAGS.data_dir or os.getcwd()
+        FLAGS.dataset = os.path.join(folder, os.path.expanduser(FLAGS.dataset))
     return datasets.load(
         FLAGS.dataset,
         data_dir=FLAGS.data_dir,

@@ -27,7 +27,8 @@ flags.DEFINE_enum("network", "conv", ["conv", "mlp"], "Kind of both networks.")
 common_flags.define_sizes(
     "hidden_sizes",
     None,
-    "Widths of the mlp's hidden layers, from data to latent (default: 200,200).",
+    "Widths of the mlp's hidden layers, from data to latent (default: "
+    "200,200).",
 )
 flags.DEFINE_integer("latent_size", 16, "Width of the latent.", lower_bound=1)
 flags.DEFINE_enum(

@@ -12,8 +12,8 @@ from keras_genmodels.seeds import as_seed, fold_in
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
 
-# One stream of random numbers for each purpose; `shuffled` and `stream` serve
-# datasets.py too.
+# One stream of random numbers for each purpose; `shuffled` and `stream_seed`
+# serve datasets.py too.
 ORDER, PIXELS, EVALUATION, TEST, VALIDATION = range(5)
 
 _BLOCK = 64
@@ -63,7 +63,8 @@ def training_batches(
         )
         return rows
 
-    return tf.data.Dataset.counter(start_step).map(batch).prefetch(2)
+    steps = tf.data.Dataset.counter(start_step)
+    return _prefetched(steps.map(batch, tf.data.AUTOTUNE))
 
 
 def evaluation_batches(split, *, batch_size, seed, binarization="none"):
@@ -97,12 +98,13 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
         )
         return rows
 
-    blocks = tf.data.Dataset.range(0, len(split.images), _BLOCK).map(block)
+    starts = tf.data.Dataset.range(0, len(split.images), _BLOCK)
+    blocks = starts.map(block, tf.data.AUTOTUNE)
     num_batches = -(-len(split.images) // batch_size)
-    return (
-        blocks.rebatch(batch_size)
-        .apply(tf.data.experimental.assert_cardinality(num_batches))
-        .prefetch(2)
+    return _prefetched(
+        blocks.rebatch(batch_size).apply(
+            tf.data.experimental.assert_cardinality(num_batches)
+        )
     )
 
 
@@ -134,6 +136,13 @@ def _as_tensors(split):
         if split.labels is not None:
             data["label"] = tf.constant(split.labels, tf.int32)
     return data
+
+
+def _prefetched(dataset):
+    options = tf.data.Options()
+    # Rewriting the pipeline, tf.data would copy the whole split once more.
+    options.experimental_optimization.apply_default_optimizations = False
+    return dataset.prefetch(2).with_options(options)
 
 
 def stream_seed(seed, stream):

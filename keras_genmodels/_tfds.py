@@ -272,7 +272,7 @@ def _examples(builder, split, labelled):
 def _image_shape(builder, feature, size):
     """Returns the shape of the images to be read."""
     shape = tuple(feature.shape)
-    if None in shape[:2] and size is None or shape[2] is None:
+    if (None in shape[:2] and size is None) or shape[2] is None:
         first = next(iter(_examples(builder, "train", False).take(1)))
         shape = tuple(first["image"].shape)
     return (*size, shape[2]) if size else shape

@@ -66,6 +66,25 @@ class ImageDataset:
         """`(height, width, channels)`."""
         return self.train.images.shape[1:]
 
+    def check_levels(self):
+        """Checks that all pixels are among the 256 levels k/255.
+
+        Raises:
+            UserError: if they are not.
+        """
+        for split in (self.train, self.validation, self.test):
+            if split is None or split.images.dtype == np.uint8:
+                continue
+            levels = split.images * np.float32(255)
+            off = np.abs(levels - np.round(levels)) > 1e-3
+            if off.any():
+                value = split.images[off][0]
+                raise UserError(
+                    f"{self.name} has pixels such as {value:.6g}, not k/255 "
+                    "for a whole k, as discretized_logistic needs: round them "
+                    "to uint8, or take --likelihood=gaussian"
+                )
+
 
 def load(
     name="digits",

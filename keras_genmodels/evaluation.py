@@ -28,6 +28,7 @@ def evaluate_bound(model, batches, *, seed):
     terms = tf.function(
         lambda x, rows: _without_image(model.elbo_terms(x, seed=rows)),
         reduce_retracing=True,
+        autograph=False,
     )
     parts, start = [], 0
     for x in batches:

@@ -88,12 +88,12 @@ def normal(seeds, shape, dtype="float32"):
 
 
 # Eagerly, `vectorized_map` traces at every call: these trace once.
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _fold_rows(seed, rows):
     return tf.vectorized_map(lambda row: fold_in(seed, row), rows, warn=False)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(reduce_retracing=True, autograph=False)
 def _normal_rows(seeds, shape, dtype):
     return tf.vectorized_map(
         lambda seed: tf.random.stateless_normal(shape, seed, dtype=dtype),

@@ -80,7 +80,7 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         UserError: if the loss is not finite, a checkpoint can't be read or
             the disk is full; the last good checkpoint is kept.
     """
-    _compile(model, options)
+    compile_model(model, options)
     state = RunState(model)
     best = BestWeights(state, options.early_stopping_patience)
     checkpoints = Checkpoints(
@@ -135,7 +135,13 @@ def steps_per_epoch(num_examples, batch_size):
     return round(num_examples / batch_size)
 
 
-def _compile(model, options):
+def compile_model(model, options):
+    """Compiles a model as `fit` trains it.
+
+    Args:
+        model: a Keras model that brings its own loss.
+        options: an `Options`.
+    """
     horizon = min(1000, max(1, options.num_steps / 10))
     momentum = options.ema_momentum
     if momentum is None:

@@ -387,7 +387,7 @@ def test_bad_arguments_are_refused(changes, message):
 
 
 def test_pieces_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="encoder gives 5 numbers .* takes 6"):
+    with pytest.raises(ValueError, match=r"encoder gives 5 numbers .* takes 6"):
         _assemble(encoder=kgm.mlp_encoder(SHAPE, 5, (4,)))
     with pytest.raises(ValueError, match="decoder gives 12 numbers"):
         _assemble(decoder=kgm.mlp_decoder(3, (12,), (4,)))

@@ -1,0 +1,277 @@
+"""Runs that are stopped, go on, fail and end, in one process."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_vae import make_vae
+
+from keras_genmodels import callbacks, datasets, training
+from keras_genmodels.errors import UserError
+from keras_genmodels.workdir import Workdir
+
+STEPS = 7
+BATCH = 16
+
+
+def _split(n, seed):
+    rng = np.random.default_rng(seed)
+    # Few kinds of images, so that there is something to learn.
+    kinds = rng.random((4, 8, 8, 1))
+    images = kinds[rng.integers(0, 4, n)] + 0.1 * rng.random((n, 8, 8, 1))
+    return datasets.Split((images > 0.6).astype(np.float32), None)
+
+
+TRAIN, VALIDATION = _split(100, 0), _split(40, 1)
+
+
+def _images(batch):
+    return batch["image"]
+
+
+def options(**changes):
+    return training.Options(
+        **{
+            "epochs": 4,
+            "steps_per_epoch": STEPS,
+            "checkpoint_every": 4,
+            "jit_compile": "false",
+            "learning_rate": 1e-2,
+            **changes,
+        }
+    )
+
+
+def run(workdir, given=None, model=None, validation=VALIDATION):
+    keras.utils.set_random_seed(0)
+    model = model or make_vae()
+    report = training.fit(
+        model,
+        Workdir(workdir),
+        given or options(),
+        batches=lambda step: datasets.training_batches(
+            TRAIN, batch_size=BATCH, seed=0, start_step=step
+        ).map(_images),
+        validation=validation
+        and datasets.evaluation_batches(validation, batch_size=64, seed=0).map(
+            _images
+        ),
+        verbose=0,
+    )
+    return model, report
+
+
+def assert_same_weights(one, other):
+    for mine, theirs in zip(
+        one.get_weights(), other.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+class Killed(BaseException):
+    """Ends a run where it stands, as a kill would."""
+
+
+@pytest.fixture
+def kill_at(monkeypatch):
+    """Makes the next run end right after the step that it is given."""
+    original = callbacks.NonFiniteLoss.on_train_batch_end
+
+    def at(step):
+        def on_train_batch_end(self, batch, logs=None):
+            original(self, batch, logs)
+            if self.state.step == step and logs:
+                raise Killed
+
+        monkeypatch.setattr(
+            callbacks.NonFiniteLoss, "on_train_batch_end", on_train_batch_end
+        )
+
+    yield at
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("whole"))
+
+
+# Before the first checkpoint, within an epoch, at its last step (not yet
+# validated), at the next one's first, and at the last step of all.
+@pytest.mark.parametrize("steps", [[2], [5], [7], [8], [28], [5, 10, 17, 23]])
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path, kill_at, uninterrupted, steps
+):
+    for step in steps:
+        kill_at(step)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    kill_at(None)
+    model, report = run(tmp_path)
+    assert_same_weights(model, uninterrupted[0])
+    same = {**report, "training_seconds": 0}
+    assert same == {**uninterrupted[1], "training_seconds": 0}
+
+
+def test_a_kill_loses_no_more_than_the_steps_between_checkpoints(
+    tmp_path, kill_at
+):
+    given = options(checkpoint_every=3, epochs=3)
+    for step in (5, 11, 16):
+        kill_at(step)
+        with pytest.raises(Killed):
+            run(tmp_path, given)
+        latest = tf.train.latest_checkpoint(tmp_path / "checkpoints")
+        assert step - 3 <= int(latest.rpartition("-")[2]) <= step
+
+
+def test_metrics_of_a_resumed_epoch_are_those_of_the_whole_epoch(
+    tmp_path, kill_at, monkeypatch
+):
+    histories = []
+    fit = keras.Model.fit
+
+    def remember(self, *args, **kwargs):
+        history = fit(self, *args, **kwargs)
+        histories.append(history.history)
+        return history
+
+    monkeypatch.setattr(keras.Model, "fit", remember)
+    run(tmp_path / "whole", options(epochs=2))
+    kill_at(10)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", options(epochs=2))
+    kill_at(None)
+    run(tmp_path / "cut", options(epochs=2))
+    whole, resumed = histories
+    assert resumed["elbo"] == whole["elbo"][1:]
+
+
+def test_a_finished_run_stays_and_more_epochs_extend_it(tmp_path):
+    first, report = run(tmp_path)
+    assert (report["epochs"], report["steps"]) == (4, 4 * STEPS)
+    again, second = run(tmp_path)
+    assert_same_weights(first, again)
+    assert second == report
+    _, longer = run(tmp_path, options(epochs=6))
+    assert (longer["epochs"], longer["steps"]) == (6, 6 * STEPS)
+
+
+def test_the_model_ends_with_the_best_epochs_averaged_weights(tmp_path):
+    model, report = run(tmp_path, options(learning_rate=0.05, epochs=8))
+    x = VALIDATION.images
+    terms = model.predict(x, verbose=0)
+    assert report["validation_loss"] == pytest.approx(
+        (terms["rate"] + terms["distortion"]).mean(), rel=1e-5
+    )
+    assert 1 <= report["best_epoch"] <= 8
+
+
+def test_without_validation_the_last_epoch_is_taken(tmp_path):
+    _, report = run(tmp_path, validation=None)
+    assert report["best_epoch"] == 4
+    assert report["validation_loss"] is None
+
+
+def test_early_stopping_ends_the_run_for_good(tmp_path):
+    # Nothing is learned, so that no epoch is better than the first.
+    given = options(
+        learning_rate=1e-12,
+        ema_momentum=0.0,
+        early_stopping_patience=2,
+        epochs=50,
+    )
+    _, report = run(tmp_path, given)
+    assert report["epochs"] < 50
+    stopped_at = report["epochs"]
+    assert stopped_at - report["best_epoch"] == 2
+    _, again = run(tmp_path, given)
+    assert again == report
+
+
+def test_averaging_swaps_back_exactly():
+    model = make_vae()
+    model.compile(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.9))
+    model.fit(TRAIN.images, batch_size=BATCH, epochs=1, verbose=0)
+    model.fit(TRAIN.images[:16], batch_size=BATCH, verbose=0)
+    for weight in model.trainable_weights:
+        weight.assign(weight + 0.1)
+    raw = model.get_weights()
+    with callbacks.averaged_weights(model):
+        inside = model.get_weights()
+    assert all(
+        np.abs(a - b).max() > 0 for a, b in zip(raw, inside, strict=True)
+    )
+    for before, after in zip(raw, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_good(tmp_path):
+    with pytest.raises(UserError, match=r"not finite .*smaller --learning_r"):
+        run(tmp_path, options(learning_rate=1e18, checkpoint_every=1))
+    model = make_vae()
+    kept = tf.train.latest_checkpoint(tmp_path / "checkpoints")
+    if kept:  # the first step may be the one that goes astray
+        reader = tf.train.load_checkpoint(kept)
+        for name, shape in reader.get_variable_to_shape_map().items():
+            if name.startswith("variables/") and len(shape) > 1:
+                assert np.isfinite(reader.get_tensor(name)).all()
+    assert model.built
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, kill_at, uninterrupted):
+    kill_at(20)
+    with pytest.raises(Killed):
+        run(tmp_path)
+    kill_at(None)
+    checkpoints = sorted((tmp_path / "checkpoints").glob("*.data-*"))
+    assert len(checkpoints) == 2
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    model, _ = run(tmp_path)
+    assert_same_weights(model, uninterrupted[0])
+
+
+def test_only_damaged_checkpoints_are_an_error(tmp_path, kill_at):
+    kill_at(20)
+    with pytest.raises(Killed):
+        run(tmp_path)
+    kill_at(None)
+    for path in (tmp_path / "checkpoints").glob("*.data-*"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="delete that folder"):
+        run(tmp_path)
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
+    save, calls = tf.train.CheckpointManager.save, []
+
+    def fill_up(self, *args, **kwargs):
+        calls.append(1)
+        if len(calls) < 3:
+            return save(self, *args, **kwargs)
+        step = kwargs["checkpoint_number"]
+        (tmp_path / "checkpoints" / f"ckpt-{step}_temp").mkdir()
+        raise tf.errors.ResourceExhaustedError(
+            None, None, "No space left on device"
+        )
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", fill_up)
+    with pytest.raises(UserError, match=r"No space left.*make room"):
+        run(tmp_path)
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
+    assert not list((tmp_path / "checkpoints").glob("*_temp"))
+    _, report = run(tmp_path)
+    assert report["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "steps"),
+    [(100, 10, 10), (104, 10, 10), (106, 10, 11), (10, 10, 1)],
+)
+def test_an_epoch_is_about_one_pass(num_examples, batch_size, steps):
+    assert training.steps_per_epoch(num_examples, batch_size) == steps
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(UserError, match="--batch_size=11 is more than the 10"):
+        training.steps_per_epoch(10, 11)
