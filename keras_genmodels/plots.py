@@ -12,6 +12,7 @@ from keras_genmodels import files
 
 _DPI = 120
 _SMALLEST_TILE = 28
+_PAIRED_COLUMNS = 8
 
 
 def image_grid(images, columns=None, gap=1, smallest_tile=_SMALLEST_TILE):
@@ -110,22 +111,32 @@ def vae_pictures(model, x, *, seed):
 
 
 def _reconstructions(model, x):
-    columns = min(8, len(x))
-    x = x[: len(x) // columns * columns]
-    decoded = model.decode(model.encode(x).mean()).mean().numpy()
-    rows = [
-        row
-        for pair in zip(
-            x.reshape(-1, columns, *x.shape[1:]),
-            decoded.reshape(-1, columns, *x.shape[1:]),
-            strict=True,
-        )
-        for row in pair
-    ]
     return titled(
-        image_grid(np.concatenate(rows), columns),
+        image_grid(reconstruction_rows(model, x), _PAIRED_COLUMNS),
         "Reconstructions: each row of images above its reconstruction",
     )
+
+
+def reconstruction_rows(model, x):
+    """Orders images and their reconstructions as alternating rows of tiles.
+
+    Args:
+        model: a `VAE` over images.
+        x: float array `[n, height, width, channels]`; the last row is filled
+            up with white.
+
+    Returns:
+        float array: 8 images, their 8 reconstructions, the next 8 images...
+    """
+    missing = -len(x) % _PAIRED_COLUMNS
+    decoded = model.decode(model.encode(x).mean()).mean().numpy()
+    rows = [
+        np.pad(
+            images, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=1
+        ).reshape(-1, 1, _PAIRED_COLUMNS, *x.shape[1:])
+        for images in (x, decoded)
+    ]
+    return np.concatenate(rows, axis=1).reshape(-1, *x.shape[1:])
 
 
 def _interpolation(model, x, steps=10):

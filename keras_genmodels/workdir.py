@@ -60,16 +60,7 @@ class Workdir:
                 f"{self} holds a run of another program ("
                 f"{next(iter(earlier)).lstrip('# ')}): give another --workdir"
             )
-        differing = [
-            name
-            for name in sorted(flags.keys() & earlier.keys() - set(free))
-            if flags[name] != earlier[name] and name != "epochs"
-        ]
-        if differing:
-            told = ", ".join(
-                f"--{name}={flags[name]} (was {earlier[name] or 'not given'})"
-                for name in differing
-            )
+        if told := _differences(flags, earlier, {*free, "epochs"}):
             raise UserError(
                 f"{self} holds a run with other flags: {told}; repeat them as "
                 "they were, or give another --workdir"
@@ -100,6 +91,19 @@ class Workdir:
                 "training finish"
             )
         return load_model(self.model)
+
+
+def _differences(flags, earlier, free):
+    """Names the flags that are not as they were, "" if there are none."""
+    if not earlier:
+        return ""
+    return ", ".join(
+        f"--{name}={flags.get(name, '')} (was {earlier.get(name, 'not given')})"
+        for name in sorted(flags.keys() | earlier.keys())
+        if name not in free
+        and not name.startswith("#")
+        and flags.get(name) != earlier.get(name)
+    )
 
 
 def load_model(path):

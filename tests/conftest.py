@@ -8,10 +8,11 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Prepared data sets go here, and not into the user's home.
 os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="keras_genmodels-")
-atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"])
 
 import keras
 import pytest
+
+atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"])
 
 
 @pytest.fixture(autouse=True)

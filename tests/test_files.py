@@ -1,0 +1,69 @@
+"""Files appear whole or not at all; a folder has one worker."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_genmodels import files
+from keras_genmodels.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a" / "x.txt"
+    with files.replacing(path) as beside:
+        assert beside.name == "x.txt"
+        beside.write_text("old")
+    with pytest.raises(RuntimeError), files.replacing(path) as beside:
+        beside.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in path.parent.iterdir()] == ["x.txt"]
+    with files.replacing(path) as beside:
+        beside.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_json_comes_back(tmp_path):
+    files.write_json(tmp_path / "x.json", {"a": [1, 2.5, None]})
+    assert files.read_json(tmp_path / "x.json") == {"a": [1, 2.5, None]}
+    assert files.read_json(tmp_path / "none.json") is None
+    (tmp_path / "x.json").write_text('{"a": ')
+    with pytest.raises(UserError, match=r"x\.json is not JSON .*delete it"):
+        files.read_json(tmp_path / "x.json")
+
+
+def test_arrays_come_back(tmp_path):
+    files.write_arrays(tmp_path / "x.npz", a=np.arange(3), b=np.eye(2))
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
+        np.testing.assert_array_equal(arrays["a"], np.arange(3))
+        np.testing.assert_array_equal(arrays["b"], np.eye(2))
+
+
+_HOLD = """
+import sys
+from keras_genmodels import files
+with files.locked(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert holder.stdout.readline() == b"held\n"
+    with (
+        pytest.raises(UserError, match="another process is training"),
+        files.locked(tmp_path),
+    ):
+        pytest.fail("two processes held the lock")
+    holder.kill()
+    holder.communicate()
+    with files.locked(tmp_path):
+        pass

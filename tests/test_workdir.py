@@ -1,0 +1,91 @@
+"""What a workdir takes, and what it says about what it finds."""
+
+import keras
+import pytest
+from test_vae import make_vae
+
+from keras_genmodels.errors import UserError
+from keras_genmodels.workdir import Workdir, load_model
+
+FLAGS = {"beta": "1.0", "epochs": "3", "workdir": "/a"}
+
+
+def test_flags_are_recorded_as_a_flag_file(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    workdir.claim("train_vae", FLAGS)
+    assert workdir.flags.read_text() == (
+        "# train_vae\n--beta=1.0\n--epochs=3\n--workdir=/a\n"
+    )
+    assert workdir.read_flags().items() >= FLAGS.items()
+    workdir.claim("train_vae", FLAGS)
+
+
+def test_contradictory_flags_are_named(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim("train_vae", FLAGS)
+    before = workdir.flags.read_text()
+    with pytest.raises(UserError, match=r"--beta=2\.0 \(was 1\.0\)"):
+        workdir.claim("train_vae", {**FLAGS, "beta": "2.0"})
+    with pytest.raises(UserError, match="of 3 epochs: --epochs=2"):
+        workdir.claim("train_vae", {**FLAGS, "epochs": "2"})
+    with pytest.raises(UserError, match=r"another program \(train_vae\)"):
+        workdir.claim("train_dae", FLAGS)
+    assert workdir.flags.read_text() == before
+
+
+def test_a_flag_given_once_only_is_a_contradiction(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim("train_vae", {**FLAGS, "image_size": "9"})
+    with pytest.raises(UserError, match=r"--image_size.*was 9"):
+        workdir.claim("train_vae", FLAGS)
+    with pytest.raises(UserError, match=r"--binarization=none \(was not"):
+        workdir.claim(
+            "train_vae", {**FLAGS, "image_size": "9", "binarization": "none"}
+        )
+
+
+def test_free_flags_may_change_and_epochs_may_grow(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim("train_vae", FLAGS)
+    workdir.claim(
+        "train_vae",
+        {**FLAGS, "workdir": "/b", "epochs": "9"},
+        free=("workdir",),
+    )
+    assert workdir.read_flags()["epochs"] == "9"
+
+
+def test_a_model_comes_back(tmp_path):
+    workdir = Workdir(tmp_path)
+    make_vae().save(workdir.model)
+    assert type(workdir.load_model()).__name__ == "VAE"
+
+
+def test_what_is_no_model_is_refused_in_a_line(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(UserError, match="no directory"):
+        Workdir(tmp_path / "none").load_model()
+    with pytest.raises(UserError, match="holds no model"):
+        Workdir(tmp_path).load_model()
+    with pytest.raises(UserError, match="no file"):
+        load_model(path)
+    path.write_text("not a model")
+    with pytest.raises(UserError, match="not a Keras model"):
+        load_model(path)
+    make_vae().save(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UserError, match="cut short"):
+        load_model(path)
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
+    with pytest.raises(UserError, match="holds a Sequential"):
+        load_model(path)
+
+
+def test_no_code_is_run_from_a_file(tmp_path):
+    path = tmp_path / "model.keras"
+    keras.Sequential(
+        [keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)]
+    ).save(path)
+    with pytest.raises(UserError, match="can't read") as caught:
+        load_model(path)
+    assert "\n" not in str(caught.value)
