@@ -1,8 +1,14 @@
 """Packages keras_genmodels; the apps go in as keras_genmodels_apps."""
 
 import pathlib
+import re
 
 from setuptools import setup
+
+VERSION = re.search(
+    r'__version__ = "(.+)"',
+    pathlib.Path("keras_genmodels/__init__.py").read_text("utf-8"),
+)[1]
 
 # Each pair of bounds holds the versions that the tests were run with.
 REQUIRED = [
@@ -26,7 +32,7 @@ SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 
 setup(
     name="keras_genmodels",
-    version="0.1.0",
+    version=VERSION,
     description=(
         "Variational and denoising autoencoders on Keras 3 with TensorFlow "
         "Probability"

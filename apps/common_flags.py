@@ -124,7 +124,7 @@ def define_training_flags(default_workdir):
         "batch_size", 128, "Images per training step.", lower_bound=1
     )
     flags.DEFINE_float(
-        "learning_rate", 1e-3, "Adam's, at the start.", lower_bound=0
+        "learning_rate", 1e-3, "Adam's, at the start.", lower_bound=1e-12
     )
     flags.DEFINE_enum(
         "learning_rate_schedule",

@@ -71,6 +71,7 @@ def main():
         if runs.is_finished(workdir, options):
             print("This run is finished; a larger --epochs extends it.")
         else:
+            print(runs.describe(data, workdir, options), flush=True)
             common_flags.start_from_weights(model, workdir)
             runs.train_vae(
                 model,

@@ -98,6 +98,9 @@ class BestWeights(keras.callbacks.Callback):
     def on_test_end(self, logs=None):
         """Keeps the weights if they are the best, and swaps back."""
         with self._averaged:
+            if not math.isfinite(logs["loss"]):
+                what = f"the validation loss is {logs['loss']}, not finite,"
+                raise not_finite(what, self.state.step)
             if logs["loss"] < self.state.best_loss.numpy():
                 self.state.best_loss.assign(logs["loss"])
                 self._keep()
@@ -203,7 +206,7 @@ class Checkpoints(keras.callbacks.Callback):
             tf.reduce_all(tf.math.is_finite(weight.value))
             for weight in self.model.trainable_weights
         ):
-            raise not_finite("the weights are", step, self.directory)
+            raise not_finite("the weights are not finite", step)
         now = time.monotonic()
         self.state.seconds.assign_add(now - self._since)
         self._since = now
@@ -232,29 +235,26 @@ class NonFiniteLoss(keras.callbacks.Callback):
 
     Args:
         state: the `RunState`.
-        directory: where the checkpoints lie, for the message.
     """
 
-    def __init__(self, state, directory):
+    def __init__(self, state):
         super().__init__()
         self.state = state
-        self.directory = directory
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the running mean: it stays not finite once it is."""
         if not math.isfinite((logs or {}).get("loss", 0)):
             raise not_finite(
-                f"the loss is {float(logs['loss'])}",
+                f"the loss is {float(logs['loss'])}, not finite,",
                 self.state.step,
-                self.directory,
             )
 
 
-def not_finite(what, step, directory):
+def not_finite(what, step):
     """Makes the error for a run that has gone astray."""
     return UserError(
-        f"{what} not finite at step {step}: give a smaller --learning_rate "
-        f"and another --workdir; the last good checkpoint is in {directory}"
+        f"{what} at step {step}: give a smaller --learning_rate "
+        "and another --workdir (the last good checkpoint is kept in this one)"
     )
 
 

@@ -5,11 +5,14 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 
 import numpy as np
 
 from keras_genmodels.errors import UserError
+
+_WRITING = ".writing-"
 
 
 @contextlib.contextmanager
@@ -25,7 +28,7 @@ def replacing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own, so that the file keeps its name while written.
     with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=".writing-"
+        dir=path.parent, prefix=_WRITING
     ) as folder:
         beside = pathlib.Path(folder, path.name)
         yield beside
@@ -64,7 +67,8 @@ def write_arrays(path, **arrays):
 def locked(folder):
     """Keeps other processes from working in `folder` at the same time.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, however that ends; what a killed one was
+    writing is removed by the next.
 
     Raises:
         UserError: if another process holds it.
@@ -79,4 +83,6 @@ def locked(folder):
                 f"another process is training in {folder}: wait for it, or "
                 "give another --workdir"
             ) from None
+        for unfinished in folder.rglob(f"{_WRITING}*"):
+            shutil.rmtree(unfinished)
         yield

@@ -56,7 +56,7 @@ def mlp_decoder(latent_size, params_shape, hidden_sizes=(200, 200)):
     )
 
 
-def conv_encoder(image_shape, output_size, filters=32):
+def conv_encoder(image_shape, output_size, filters=16):
     """Builds a convolutional encoder for images of any size.
 
     Each stage is a 3x3 convolution of stride 2 that doubles the channels (up
@@ -88,7 +88,7 @@ def conv_encoder(image_shape, output_size, filters=32):
     )
 
 
-def conv_decoder(latent_size, params_shape, filters=32):
+def conv_decoder(latent_size, params_shape, filters=16):
     """Builds the mirror image of `conv_encoder`.
 
     Each stage is a transposed convolution of stride 2, cropped to the size

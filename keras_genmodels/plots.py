@@ -98,7 +98,7 @@ def vae_pictures(model, x, *, seed):
         `interpolation`, and for a latent of size 2 `latent_plane`.
     """
     pictures = {
-        "reconstructions": _reconstructions(model, x[:32]),
+        "reconstructions": _reconstructions(model, x),
         "samples": titled(
             image_grid(model.sample(64, seed=seed)),
             "Samples: mean of p(x|z), z from the prior",

@@ -8,6 +8,7 @@ import platform
 import numpy as np
 import tensorflow as tf
 
+import keras_genmodels
 from keras_genmodels import (
     datasets,
     evaluation,
@@ -27,7 +28,7 @@ def is_finished(workdir, options):
     return (
         metrics is not None
         and workdir.model.exists()
-        and metrics["planned_epochs"] == options.epochs
+        and metrics.get("planned_epochs") == options.epochs
     )
 
 
@@ -53,6 +54,24 @@ def summary(workdir):
         f"Curves and latent space: tensorboard --logdir {workdir.tensorboard}",
     ]
     return "\n".join(lines)
+
+
+def describe(data, workdir, options):
+    """Tells in two lines what a run is about to do."""
+    sizes = ", ".join(
+        f"{len(split.images)} {name}"
+        for name, split in (
+            ("training", data.train),
+            ("validation", data.validation),
+            ("test", data.test),
+        )
+        if split is not None
+    )
+    shape = "x".join(map(str, data.image_shape))
+    return (
+        f"{data.name}: {sizes} images of {shape}; {options.epochs} epochs of "
+        f"{options.steps_per_epoch} steps\nResults go to {workdir}"
+    )
 
 
 def train_vae(
@@ -117,7 +136,7 @@ def train_vae(
     }
     x = np.concatenate([batch.numpy() for batch in test[:4]])[:_PROJECTED]
     _write_tensorboard(workdir, model, x, data, metrics)
-    for name, picture in plots.vae_pictures(model, x, seed=seed).items():
+    for name, picture in plots.vae_pictures(model, x[:32], seed=seed).items():
         plots.save_png(workdir.figures / f"{name}.png", picture)
     with files.replacing(workdir.model) as beside:
         model.save(beside)
@@ -151,29 +170,27 @@ def _write_tensorboard(workdir, model, x, data, metrics):
     """Adds the test figures and the latent space of the test split."""
     directory = workdir.tensorboard / "test"
     writer = tf.summary.create_file_writer(str(directory))
-    with writer.as_default(step=metrics["epochs"]):
+    with writer.as_default(step=metrics["epochs"] - 1):
         for name in ("elbo", "rate", "distortion"):
             tf.summary.scalar(f"epoch_{name}", metrics["test"][name])
         tf.summary.scalar("epoch_loss", metrics["test"]["loss"])
     writer.close()
-    labels = data.test.labels
+    labels, images = data.test.labels, data.test.images[: len(x)]
+    if images.dtype == np.uint8:
+        images = images / np.float32(255)
     projector.write(
         directory,
         model.encode(x).mean().numpy(),
-        x,
+        images,
         None if labels is None else labels[: len(x)],
         data.label_names,
     )
 
 
 def _versions():
-    names = (
-        "keras_genmodels",
-        "tensorflow",
-        "keras",
-        "tensorflow-probability",
-    )
+    names = ("tensorflow", "keras", "tensorflow-probability")
     return {
+        "keras_genmodels": keras_genmodels.__version__,
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in names},
     }

@@ -99,7 +99,7 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             steps_per_epoch=options.steps_per_epoch,
             validation_data=validation,
             callbacks=[
-                NonFiniteLoss(state, workdir.checkpoints),
+                NonFiniteLoss(state),
                 best,
                 checkpoints,
                 keras.callbacks.TensorBoard(
@@ -171,11 +171,17 @@ def _steps_per_execution(options):
 
 
 def _use_xla(model, jit_compile):
+    """Resolves "auto" by what was measured; BUILD.md has the figures."""
     if jit_compile != "auto":
         return jit_compile == "true"
-    return bool(tf.config.list_physical_devices("GPU")) or not any(
-        isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose)
-        for layer in model._flatten_layers()
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return on_gpu or not _has_convolutions(model)
+
+
+def _has_convolutions(layer):
+    convolutions = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
+    return isinstance(layer, convolutions) or any(
+        _has_convolutions(inner) for inner in getattr(layer, "layers", ())
     )
 
 

@@ -65,5 +65,7 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
         pytest.fail("two processes held the lock")
     holder.kill()
     holder.communicate()
+    (tmp_path / "figures" / ".writing-x").mkdir(parents=True)
+    (tmp_path / "figures" / ".writing-x" / "a.png").write_text("half")
     with files.locked(tmp_path):
-        pass
+        assert list((tmp_path / "figures").iterdir()) == []
