@@ -1,7 +1,6 @@
 """Draws images from a trained model.
 
-  python -m apps.generate --workdir=DIR --num_images=64 --seed=1 \
-      --output=grid.png
+  python -m apps.generate --workdir=DIR --seed=1 --output=grid.png
 
 An --output that ends in .npz holds them as an array `image`, float32
 [num_images, height, width, channels].
