@@ -16,9 +16,12 @@ from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 
-# How the results come about does not depend on these.
-_FREE = ("workdir", "data_dir")
+# Not of the run itself, and so not kept with it.
+_NOT_KEPT = ("workdir",)
 _CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
+_DISK = re.compile(
+    "No space left|File too large|quota exceeded|Read-only file system"
+)
 _DEFAULT_STEPS = 3000
 _LEAST_EPOCHS = 20
 
@@ -29,6 +32,10 @@ class _PathParser(flags.ArgumentParser):
     syntactic_help = "a path"
 
     def parse(self, argument):
+        if not argument:
+            raise ValueError("a path expected, got nothing")
+        if "://" in argument:
+            return argument
         return os.path.abspath(os.path.expanduser(argument))
 
     def flag_type(self):
@@ -117,7 +124,8 @@ def define_training_flags(default_workdir):
         "epochs",
         None,
         "Passes over the training data, over all starts of the run (default: "
-        "as many as make 3000 steps, at least 20).",
+        "as many as make 3000 steps, at least 20). More than before extend a "
+        "run; a cosine schedule then goes on as that of the longer run.",
         lower_bound=1,
     )
     flags.DEFINE_integer(
@@ -162,7 +170,7 @@ def define_training_flags(default_workdir):
     flags.DEFINE_enum(
         "dtype_policy",
         "float32",
-        ["float32", "float64", "mixed_bfloat16", "mixed_float16"],
+        ["float32", "float64", "mixed_bfloat16"],
         "Keras' dtype policy of the networks.",
     )
     flags.DEFINE_enum(
@@ -314,7 +322,7 @@ def start_from_weights(model, workdir):
     from keras_genmodels.errors import UserError
     from keras_genmodels.workdir import load_model
 
-    if FLAGS.init_from is None or workdir.checkpoints.exists():
+    if FLAGS.init_from is None or workdir.has_checkpoint():
         return
     weights = load_model(FLAGS.init_from).get_weights()
     try:
@@ -326,22 +334,28 @@ def start_from_weights(model, workdir):
         ) from error
 
 
-def claim_workdir(workdir, module):
-    """Records the flags in the workdir, or checks them against it.
+def run_identity(data, module):
+    """Gives what tells a run from another: program, data and flags.
 
     Args:
-        workdir: a `Workdir`.
+        data: the `ImageDataset`.
         module: `__name__` of the app's module.
 
-    Raises:
-        UserError: if the workdir holds another run.
+    Returns:
+        the arguments of `Workdir.check` and `Workdir.claim`, as a dict.
     """
     values = {
         flag.name: flag.serialize().partition("=")[2]
         for flag in _flags_of(module)
-        if flag.value is not None
+        if flag.value is not None and flag.name not in _NOT_KEPT
     }
-    workdir.claim(_program(module), values, _FREE)
+    return {
+        "program": _program(module),
+        "data": data.fingerprint(),
+        "flags": values,
+        # A data set of TFDS is the same wherever it lies.
+        "free": () if FLAGS.dataset == "image_folder" else ("data_dir",),
+    }
 
 
 def run(main, module):
@@ -400,19 +414,33 @@ def _guarded(main, program):
             file=sys.stderr,
         )
         return 130
-    except OSError as error:
-        if error.errno is None:
+    except Exception as error:
+        message = _of_the_user(error)
+        if message is None:
             raise
-        where = f": {error.filename}" if error.filename else ""
-        sys.exit(_line(program, f"{error.strerror}{where}"))
-    except WrongFlags as error:
-        sys.exit(_line(program, error))
-    except ValueError as error:
-        from keras_genmodels.errors import UserError
+        sys.exit(_line(program, message))
 
-        if not isinstance(error, UserError):
-            raise
-        sys.exit(_line(program, error))
+
+def _of_the_user(error):
+    """Gives the message of an error that the user can mend, else None."""
+    import tensorflow as tf
+
+    from keras_genmodels.errors import UserError
+
+    if isinstance(error, UserError | WrongFlags):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f": {error.filename}" if error.filename else ""
+        what = f"{error.strerror}{where}"
+    elif isinstance(error, OSError | tf.errors.OpError | RuntimeError):
+        what = str(error)  # as TensorFlow and HDF5 tell of the disk
+    else:
+        return None
+    if _DISK.search(what):
+        return f"{what[:300]}; make room, then give the same command again"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{what}; check the path and who may use it"
+    return None
 
 
 def _line(program, message):

@@ -19,7 +19,8 @@ common_flags.define_path(
     "input",
     None,
     "A picture or a folder of pictures; they are resized to the model's size "
-    "(default: the test split that the run was evaluated on).",
+    "and binarised as in training (default: the test split that the run was "
+    "evaluated on).",
 )
 common_flags.define_path(
     "data_dir", None, "Where the run's data set lies, if it has moved."

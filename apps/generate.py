@@ -2,7 +2,7 @@
 
   python -m apps.generate --workdir=DIR --seed=1 --output=grid.png
 
-An --output that ends in .npz holds them as an array `image`, float32
+An --output that ends in .npz holds them as an array `image`, float32 in [0, 1]
 [num_images, height, width, channels].
 """
 
@@ -51,6 +51,8 @@ def main():
     if output.suffix == ".png":
         plots.save_png(output, plots.image_grid(images))
     else:
+        # A Gaussian's mean may lie a little outside.
+        images = np.clip(images, 0, 1).astype(np.float32)
         files.write_arrays(output, image=images)
     print(f"{len(images)} images in {output}")
 

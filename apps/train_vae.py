@@ -66,11 +66,13 @@ def main():
     model = build_model(data)
     options = common_flags.training_options(len(data.train.images))
     workdir = Workdir(FLAGS.workdir)
+    identity = common_flags.run_identity(data, __name__)
     with files.locked(workdir):
-        common_flags.claim_workdir(workdir, __name__)
+        workdir.check(**identity)
         if runs.is_finished(workdir, options):
             print("This run is finished; a larger --epochs extends it.")
         else:
+            workdir.claim(**identity)
             print(runs.describe(data, workdir, options), flush=True)
             common_flags.start_from_weights(model, workdir)
             runs.train_vae(

@@ -153,7 +153,7 @@ def read_pictures(path, *, image_shape):
     if channels not in (1, 3):
         raise UserError(
             f"pictures have 1 or 3 channels, the model takes {channels}: "
-            "give the images as an .npz file"
+            "they can't be turned into what it takes"
         )
     path = pathlib.Path(path)
     if path.is_dir():

@@ -304,7 +304,7 @@ def _read_split(builder, split, shape, size, labelled):
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     row = 0
-    for batch in examples.batch(256).prefetch(1).as_numpy_iterator():
+    for batch in _reporting_damage(builder, examples.batch(256).prefetch(1)):
         if not batch["fits"].all():
             raise UserError(
                 f"the images of TFDS data set {builder.name} are not all of "
@@ -316,3 +316,14 @@ def _read_split(builder, split, shape, size, labelled):
             labels[rows] = batch["label"]
         row = rows.stop
     return images, labels
+
+
+def _reporting_damage(builder, batches):
+    """Passes batches on, and says in a line if a file is damaged."""
+    try:
+        yield from batches.as_numpy_iterator()
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise UserError(
+            f"{builder.data_dir} is damaged ({_one_line(error)}): remove it, "
+            "and prepare or copy it again"
+        ) from error

@@ -158,6 +158,7 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             UserError: if no checkpoint that is there can be read.
         """
+        self._clean_up()
         for path in reversed(self._manager.checkpoints):
             try:
                 self._checkpoint.restore(path).assert_consumed()
@@ -222,7 +223,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._saved = step
 
     def _clean_up(self):
-        """Removes what a failed save left."""
+        """Removes what a failed or killed save left."""
         kept = {pathlib.Path(path).name for path in self._manager.checkpoints}
         for path in self.directory.glob("ckpt-*"):
             name = re.match(r"ckpt-\d+", path.name)
@@ -259,7 +260,7 @@ def not_finite(what, step):
 
 
 class Pictures(keras.callbacks.Callback):
-    """Draws about ten times in a run, for TensorBoard.
+    """Draws up to ten times in a run, for TensorBoard.
 
     Args:
         directory: TensorBoard's folder.
@@ -275,10 +276,10 @@ class Pictures(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Draws with the averaged weights, every tenth of the run."""
         epochs = self.params["epochs"]
-        if (epoch + 1) % max(1, epochs // 10) and epoch + 1 < epochs:
+        if (epoch + 1) % math.ceil(epochs / 10) and epoch + 1 < epochs:
             return
         writer = tf.summary.create_file_writer(str(self.directory / "pictures"))
-        with averaged_weights(self.model), writer.as_default(step=epoch + 1):
+        with averaged_weights(self.model), writer.as_default(step=epoch):
             for name, picture in self.draw(self.model).items():
                 tf.summary.image(name, picture[tf.newaxis])
         writer.close()

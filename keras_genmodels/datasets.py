@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -65,6 +66,16 @@ class ImageDataset:
     def image_shape(self):
         """`(height, width, channels)`."""
         return self.train.images.shape[1:]
+
+    def fingerprint(self):
+        """Gives a short text that tells these images from others."""
+        splits = (self.train, self.validation, self.test)
+        images = [split.images for split in splits if split is not None]
+        checksum = 0
+        for array in images:
+            checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
+        counts = "+".join(str(len(array)) for array in images)
+        return f"{counts} images, checksum {checksum:08x}"
 
     def check_levels(self):
         """Checks that all pixels are among the 256 levels k/255.

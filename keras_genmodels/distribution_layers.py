@@ -292,8 +292,3 @@ POSTERIORS = {
     "diagonal": MultivariateNormalDiag,
     "full": MultivariateNormalTriL,
 }
-LIKELIHOODS = {
-    "bernoulli": IndependentBernoulli,
-    "gaussian": IndependentNormal,
-    "discretized_logistic": IndependentDiscretizedLogistic,
-}

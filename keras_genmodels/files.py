@@ -9,6 +9,7 @@ import shutil
 import tempfile
 
 import numpy as np
+import psutil
 
 from keras_genmodels.errors import UserError
 
@@ -26,15 +27,24 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(path.parent)
     # In a folder of its own, so that the file keeps its name while written.
     with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=_WRITING
+        dir=path.parent, prefix=f"{_WRITING}{os.getpid()}-"
     ) as folder:
         beside = pathlib.Path(folder, path.name)
         yield beside
         with open(beside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(beside, path)
+
+
+def _remove_unfinished(folder):
+    """Removes what processes that were killed left half written."""
+    for unfinished in folder.glob(f"{_WRITING}*"):
+        process = unfinished.name.removeprefix(_WRITING).partition("-")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_json(path, content):
@@ -65,10 +75,9 @@ def write_arrays(path, **arrays):
 
 @contextlib.contextmanager
 def locked(folder):
-    """Keeps other processes from working in `folder` at the same time.
+    """Keeps other processes from training in `folder` at the same time.
 
-    The lock ends with the process, however that ends; what a killed one was
-    writing is removed by the next.
+    The lock ends with the process, however that ends.
 
     Raises:
         UserError: if another process holds it.
@@ -83,6 +92,4 @@ def locked(folder):
                 f"another process is training in {folder}: wait for it, or "
                 "give another --workdir"
             ) from None
-        for unfinished in folder.rglob(f"{_WRITING}*"):
-            shutil.rmtree(unfinished)
         yield

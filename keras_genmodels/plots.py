@@ -90,7 +90,7 @@ def vae_pictures(model, x, *, seed):
 
     Args:
         model: a `VAE` over images.
-        x: float array `[n, height, width, channels]` in [0, 1], at least 2.
+        x: float array `[n, height, width, channels]` in [0, 1].
         seed: seed of the samples.
 
     Returns:
@@ -140,9 +140,10 @@ def reconstruction_rows(model, x):
 
 
 def _interpolation(model, x, steps=10):
-    """Walks from one image's latent mean to the next one's, row by row."""
-    z = model.encode(x[: len(x) // 2 * 2]).mean().numpy()
-    start, end = z[0::2, np.newaxis], z[1::2, np.newaxis]
+    """Walks from the latent means of the first half to the second's."""
+    z = model.encode(x).mean().numpy()
+    pairs = max(1, len(z) // 2)
+    start, end = z[:pairs, np.newaxis], z[-pairs:, np.newaxis]
     weight = np.linspace(0, 1, steps, dtype=z.dtype)[:, np.newaxis]
     path = ((1 - weight) * start + weight * end).reshape(-1, z.shape[-1])
     return titled(

@@ -19,8 +19,6 @@ from keras_genmodels import (
 )
 from keras_genmodels.distribution_layers import IndependentDiscretizedLogistic
 
-_PROJECTED = 2000
-
 
 def is_finished(workdir, options):
     """Tells whether the workdir holds the results of so many epochs."""
@@ -47,6 +45,11 @@ def summary(workdir):
         f"{test['num_examples']} images, after {metrics['epochs']} epochs in "
         f"{metrics['training_seconds'] / 60:.1f} minutes.",
     ]
+    if not metrics["is_likelihood"]:
+        lines.append(
+            "Bernoulli on grey values: a cross entropy, not a likelihood; it "
+            "bounds nothing and compares with no other."
+        )
     if "bits_per_dimension" in test:
         lines.append(f"{test['bits_per_dimension']:.3f} bits per dimension.")
     lines += [
@@ -104,7 +107,7 @@ def train_vae(
             split, batch_size=512, seed=seed, binarization=binarization
         ).map(_image)
 
-    shown = next(iter(batches_of(data.validation or data.test))).numpy()
+    shown = next(iter(batches_of(data.validation or data.train))).numpy()
     report = training.fit(
         model,
         workdir,
@@ -121,11 +124,12 @@ def train_vae(
         verbose=verbose,
     )
     model = _without_training(model)
-    test = list(batches_of(data.test))
+    test = batches_of(data.test)
     metrics = {
         "kind": type(model).__name__,
         "dataset": data.name,
         "binarization": binarization,
+        "is_likelihood": not getattr(model.likelihood, "grey_values", False),
         "test": _test_metrics(model, test, binarization, seed),
         "planned_epochs": options.epochs,
         **report,
@@ -134,7 +138,7 @@ def train_vae(
         ),
         "versions": _versions(),
     }
-    x = np.concatenate([batch.numpy() for batch in test[:4]])[:_PROJECTED]
+    x = np.concatenate([batch.numpy() for batch in test.take(4)])
     _write_tensorboard(workdir, model, x, data, metrics)
     for name, picture in plots.vae_pictures(model, x[:32], seed=seed).items():
         plots.save_png(workdir.figures / f"{name}.png", picture)

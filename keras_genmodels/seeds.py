@@ -5,6 +5,7 @@ function draws something for each row of a batch it uses one seed a row, so
 that a row's draw depends neither on the batch size nor on the row's place.
 """
 
+import numpy as np
 import tensorflow as tf
 
 _INT32_MAX = 2**31 - 1
@@ -23,10 +24,10 @@ def as_seed(seed):
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(seed, int) and not isinstance(seed, bool):
+    if isinstance(seed, int | np.integer) and not isinstance(seed, bool):
         if not 0 <= seed <= _INT32_MAX:
             raise ValueError(f"seed must be in [0, 2**31), got {seed}")
-        return tf.constant([0, seed], tf.int32)
+        return tf.constant([0, int(seed)], tf.int32)
     if seed is None or isinstance(seed, (bool, float)):
         raise ValueError(
             f"seed must be an int or an int32 [2] or [batch, 2], got {seed!r}"

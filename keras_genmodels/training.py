@@ -49,6 +49,35 @@ class Options:
     checkpoint_every: int = 1000
     jit_compile: str = "auto"
 
+    def __post_init__(self):
+        for name in ("epochs", "steps_per_epoch", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be >= 1, got {getattr(self, name)}"
+                )
+        if not self.learning_rate > 0:
+            raise ValueError(
+                f"learning_rate must be > 0, got {self.learning_rate}"
+            )
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(
+                f"schedule must be cosine or constant, got {self.schedule!r}"
+            )
+        if self.jit_compile not in ("auto", "true", "false"):
+            raise ValueError(
+                "jit_compile must be auto, true or false, got "
+                f"{self.jit_compile!r}"
+            )
+        if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
+            raise ValueError(
+                f"ema_momentum must be in [0, 1), got {self.ema_momentum}"
+            )
+        if self.early_stopping_patience < 0:
+            raise ValueError(
+                "early_stopping_patience must be >= 0, got "
+                f"{self.early_stopping_patience}"
+            )
+
     @property
     def num_steps(self):
         """Training steps of the whole run."""
@@ -110,6 +139,12 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             shuffle=False,
             verbose=verbose,
         )
+    if best.exhausted:
+        print(
+            f"Stopped early: no better validation loss for {best.patience} "
+            f"epochs after epoch {int(state.best_epoch.numpy())}",
+            flush=True,
+        )
     model.set_weights(state.best_weights)
     best_loss = float(state.best_loss.numpy())
     return {
@@ -122,7 +157,10 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
 
 
 def steps_per_epoch(num_examples, batch_size):
-    """Gives the steps of an epoch: a pass over the data, rounded to a step.
+    """Gives the steps of an epoch: a pass over the data, rounded.
+
+    Long ones are rounded to a multiple of 16, so that Keras can make 16 steps
+    in one execution; the data goes on where the last epoch ended.
 
     Raises:
         UserError: if a batch is larger than the data.
@@ -132,7 +170,10 @@ def steps_per_epoch(num_examples, batch_size):
             f"--batch_size={batch_size} is more than the {num_examples} "
             "training images: give a smaller one"
         )
-    return round(num_examples / batch_size)
+    steps = round(num_examples / batch_size)
+    if steps < 10 * _STEPS_PER_EXECUTION:
+        return steps
+    return _STEPS_PER_EXECUTION * round(steps / _STEPS_PER_EXECUTION)
 
 
 def compile_model(model, options):
@@ -154,7 +195,8 @@ def compile_model(model, options):
     model.compile(
         keras.optimizers.Adam(
             learning_rate,
-            use_ema=momentum > 0,
+            # Not by the resolved number, as a longer run must find its slots.
+            use_ema=options.ema_momentum != 0,
             ema_momentum=momentum,
         ),
         jit_compile=_use_xla(model, options.jit_compile),

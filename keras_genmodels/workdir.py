@@ -5,6 +5,7 @@ import pathlib
 import zipfile
 
 import keras
+import tensorflow as tf
 
 from keras_genmodels import files
 from keras_genmodels.errors import UserError
@@ -32,50 +33,84 @@ class Workdir:
     def __str__(self):
         return str(self.path)
 
-    def read_flags(self):
-        """Gives the flags of the run as a dict of names to texts."""
-        if not self.flags.exists():
-            return {}
-        lines = self.flags.read_text().splitlines()
-        pairs = (line.removeprefix("--").partition("=") for line in lines)
-        return {name: value for name, _, value in pairs}
+    def has_checkpoint(self):
+        """Tells whether there is a checkpoint to go on from."""
+        return tf.train.latest_checkpoint(self.checkpoints) is not None
 
-    def claim(self, program, flags, free=()):
-        """Records the flags of a run, or checks them against the recorded.
+    def read_flags(self):
+        """Gives the flags of the run as a dict of names to texts.
+
+        Raises:
+            UserError: if there is no flags.txt.
+        """
+        kept = self._read_kept()
+        if kept is None:
+            raise UserError(
+                f"{self} holds no flags.txt, which tells how the model was "
+                "trained: copy it from where the run was made"
+            )
+        return {k: v for k, v in kept.items() if not k.startswith("#")}
+
+    def check(self, program, data, flags, free=()):
+        """Checks that a run is the one that was begun here, if any.
 
         Args:
             program: name of the app, such as "train_vae".
+            data: text that tells the data from other data.
             flags: dict of flag names to their values as text.
-            free: names that may differ from one start to the next. `epochs`
-                may grow.
+            free: names that may differ from one start to the next, beside
+                `epochs`.
 
         Raises:
-            UserError: if other flags were given than at the first start, or
-                the run is another program's.
+            UserError: if another run was begun here.
         """
-        earlier = self.read_flags()
-        first_line = f"# {program}"
-        if earlier and first_line not in earlier:
+        kept = self._read_kept()
+        if kept is None:
+            return
+        if (begun := kept.get("# program")) != program:
             raise UserError(
-                f"{self} holds a run of another program ("
-                f"{next(iter(earlier)).lstrip('# ')}): give another --workdir"
+                f"{self} holds a run of another program ({begun}): give "
+                "another --workdir"
             )
-        if told := _differences(flags, earlier, {*free, "epochs"}):
+        if told := _differences(flags, kept, {*free, "epochs"}):
             raise UserError(
                 f"{self} holds a run with other flags: {told}; repeat them as "
                 "they were, or give another --workdir"
             )
-        if "epochs" in earlier and int(flags["epochs"]) < int(
-            earlier["epochs"]
-        ):
+        if kept.get("# data") != data:
             raise UserError(
-                f"{self} holds a run of {earlier['epochs']} epochs: --epochs="
+                f"{self} holds a run on other data: {kept.get('# data')}, now "
+                f"{data}; bring the data back, or give another --workdir"
+            )
+
+    def claim(self, program, data, flags, free=()):
+        """Checks as `check` does, and keeps the flags for the next start.
+
+        Raises:
+            UserError: as `check`, and if fewer epochs are asked than before.
+        """
+        self.check(program, data, flags, free)
+        earlier = int((self._read_kept() or {}).get("epochs", 0))
+        if int(flags["epochs"]) < earlier:
+            raise UserError(
+                f"{self} holds a run of {earlier} epochs: --epochs="
                 f"{flags['epochs']} would shorten it; give as many or more, "
                 "or another --workdir"
             )
-        lines = [first_line, *(f"--{k}={v}" for k, v in flags.items())]
+        lines = [
+            f"# program={program}",
+            f"# data={data}",
+            *(f"--{name}={value}" for name, value in flags.items()),
+        ]
         with files.replacing(self.flags) as beside:
             beside.write_text("\n".join(lines) + "\n")
+
+    def _read_kept(self):
+        if not self.flags.exists():
+            return None
+        lines = self.flags.read_text().splitlines()
+        pairs = (line.removeprefix("--").partition("=") for line in lines)
+        return {name: value for name, _, value in pairs}
 
     def load_model(self):
         """Loads the finished model.
@@ -93,16 +128,14 @@ class Workdir:
         return load_model(self.model)
 
 
-def _differences(flags, earlier, free):
+def _differences(flags, kept, free):
     """Names the flags that are not as they were, "" if there are none."""
-    if not earlier:
-        return ""
     return ", ".join(
-        f"--{name}={flags.get(name, '')} (was {earlier.get(name, 'not given')})"
-        for name in sorted(flags.keys() | earlier.keys())
+        f"--{name}={flags.get(name, '')} (was {kept.get(name, 'not given')})"
+        for name in sorted(flags.keys() | kept.keys())
         if name not in free
         and not name.startswith("#")
-        and flags.get(name) != earlier.get(name)
+        and flags.get(name) != kept.get(name)
     )
 
 
@@ -130,7 +163,10 @@ def load_model(path):
         model = keras.saving.load_model(path)
     except Exception as error:  # Keras raises many kinds for a foreign file.
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"can't read {path}: {reason}") from error
+        raise UserError(
+            f"can't read {path}: {reason}; give the model.keras of a run of "
+            "this package, whole and unchanged"
+        ) from error
     if not type(model).__module__.startswith("keras_genmodels."):
         raise UserError(
             f"{path} holds a {type(model).__name__}, not a model of "

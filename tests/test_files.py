@@ -65,7 +65,25 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
         pytest.fail("two processes held the lock")
     holder.kill()
     holder.communicate()
-    (tmp_path / "figures" / ".writing-x").mkdir(parents=True)
-    (tmp_path / "figures" / ".writing-x" / "a.png").write_text("half")
     with files.locked(tmp_path):
-        assert list((tmp_path / "figures").iterdir()) == []
+        pass
+
+
+_LEAVE = """
+import os, sys
+from keras_genmodels import files
+with files.replacing(sys.argv[1]) as beside:
+    beside.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_kill_left_half_written_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "x.txt"
+    subprocess.run([sys.executable, "-c", _LEAVE, path], stderr=-3)
+    assert len(list(tmp_path.iterdir())) == 1
+    with files.replacing(tmp_path / "other.txt") as others:
+        others.write_text("of a living process")
+        with files.replacing(path) as beside:
+            beside.write_text("new")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other.txt", "x.txt"]

@@ -19,6 +19,11 @@ def test_tiles_stand_row_by_row():
     assert (grid[30:32] == 255).all()
 
 
+def test_one_image_is_enough_to_draw():
+    pictures = plots.vae_pictures(make_vae(), binary_images(1), seed=0)
+    assert set(pictures) == {"reconstructions", "samples", "interpolation"}
+
+
 def test_small_images_are_enlarged_and_colours_kept():
     image = np.zeros((1, 8, 4, 3))
     image[..., 1] = 1.0

@@ -67,7 +67,19 @@ def test_content_seeds_tell_binary_images_apart():
 
 
 @pytest.mark.parametrize(
-    "seed", [-1, 2**31, None, 1.5, True, [1, 2, 3], [0.5, 1.5], [[[1, 2]]]]
+    "seed",
+    [
+        -1,
+        2**31,
+        np.int64(2**40),
+        np.int64(-3),
+        None,
+        1.5,
+        True,
+        [1, 2, 3],
+        [0.5, 1.5],
+        [[[1, 2]]],
+    ],
 )
 def test_what_is_no_seed_is_refused(seed):
     with pytest.raises(ValueError, match="seed must"):

@@ -156,6 +156,30 @@ def test_a_finished_run_stays_and_more_epochs_extend_it(tmp_path):
     assert (longer["epochs"], longer["steps"]) == (6, 6 * STEPS)
 
 
+def test_a_run_too_short_to_average_can_be_extended(tmp_path):
+    _, short = run(tmp_path, options(epochs=1, steps_per_epoch=4))
+    _, longer = run(tmp_path, options(epochs=30, steps_per_epoch=4))
+    assert (short["steps"], longer["steps"]) == (4, 120)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"steps_per_epoch": 0},
+        {"checkpoint_every": 0},
+        {"learning_rate": 0.0},
+        {"ema_momentum": 1.0},
+        {"schedule": "linear"},
+        {"jit_compile": "yes"},
+        {"early_stopping_patience": -1},
+    ],
+)
+def test_impossible_options_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        options(**wrong)
+
+
 def test_the_model_ends_with_the_best_epochs_averaged_weights(tmp_path):
     model, report = run(tmp_path, options(learning_rate=0.05, epochs=8))
     x = VALIDATION.images
@@ -292,7 +316,15 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("num_examples", "batch_size", "steps"),
-    [(100, 10, 10), (104, 10, 10), (106, 10, 11), (10, 10, 1)],
+    [
+        (100, 10, 10),
+        (104, 10, 10),
+        (106, 10, 11),
+        (10, 10, 1),
+        # Long epochs: a multiple of 16, at most half of that away.
+        (57000, 128, 448),
+        (4490, 10, 448),
+    ],
 )
 def test_an_epoch_is_about_one_pass(num_examples, batch_size, steps):
     assert training.steps_per_epoch(num_examples, batch_size) == steps

@@ -7,52 +7,62 @@ from test_vae import make_vae
 from keras_genmodels.errors import UserError
 from keras_genmodels.workdir import Workdir, load_model
 
-FLAGS = {"beta": "1.0", "epochs": "3", "workdir": "/a"}
+FLAGS = {"beta": "1.0", "epochs": "3"}
 
 
-def test_flags_are_recorded_as_a_flag_file(tmp_path):
+def run(**flags):
+    return {"program": "train_vae", "data": "5 images", "flags": flags}
+
+
+def test_flags_are_kept_as_a_flag_file(tmp_path):
     workdir = Workdir(tmp_path / "run")
-    workdir.claim("train_vae", FLAGS)
+    workdir.check(**run(**FLAGS))
+    workdir.claim(**run(**FLAGS))
     assert workdir.flags.read_text() == (
-        "# train_vae\n--beta=1.0\n--epochs=3\n--workdir=/a\n"
+        "# program=train_vae\n# data=5 images\n--beta=1.0\n--epochs=3\n"
     )
-    assert workdir.read_flags().items() >= FLAGS.items()
-    workdir.claim("train_vae", FLAGS)
+    assert workdir.read_flags() == FLAGS
+    workdir.claim(**run(**FLAGS))
 
 
-def test_contradictory_flags_are_named(tmp_path):
+def test_another_run_is_refused_and_told_apart(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim("train_vae", FLAGS)
+    workdir.claim(**run(**FLAGS))
     before = workdir.flags.read_text()
-    with pytest.raises(UserError, match=r"--beta=2\.0 \(was 1\.0\)"):
-        workdir.claim("train_vae", {**FLAGS, "beta": "2.0"})
+    for use in (workdir.check, workdir.claim):
+        with pytest.raises(UserError, match=r"--beta=2\.0 \(was 1\.0\)"):
+            use(**run(**{**FLAGS, "beta": "2.0"}))
+        with pytest.raises(UserError, match=r"another program \(train_vae\)"):
+            use(**{**run(**FLAGS), "program": "train_dae"})
+        with pytest.raises(UserError, match="other data: 5 images, now 6"):
+            use(**{**run(**FLAGS), "data": "6 images"})
     with pytest.raises(UserError, match="of 3 epochs: --epochs=2"):
-        workdir.claim("train_vae", {**FLAGS, "epochs": "2"})
-    with pytest.raises(UserError, match=r"another program \(train_vae\)"):
-        workdir.claim("train_dae", FLAGS)
+        workdir.claim(**run(**{**FLAGS, "epochs": "2"}))
     assert workdir.flags.read_text() == before
 
 
 def test_a_flag_given_once_only_is_a_contradiction(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim("train_vae", {**FLAGS, "image_size": "9"})
+    workdir.claim(**run(image_size="9", **FLAGS))
     with pytest.raises(UserError, match=r"--image_size.*was 9"):
-        workdir.claim("train_vae", FLAGS)
-    with pytest.raises(UserError, match=r"--binarization=none \(was not"):
-        workdir.claim(
-            "train_vae", {**FLAGS, "image_size": "9", "binarization": "none"}
-        )
+        workdir.check(**run(**FLAGS))
+    with pytest.raises(UserError, match=r"--posterior=full \(was not"):
+        workdir.check(**run(image_size="9", posterior="full", **FLAGS))
 
 
 def test_free_flags_may_change_and_epochs_may_grow(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim("train_vae", FLAGS)
-    workdir.claim(
-        "train_vae",
-        {**FLAGS, "workdir": "/b", "epochs": "9"},
-        free=("workdir",),
-    )
+    workdir.claim(**run(data_dir="/a", **FLAGS))
+    longer = run(**{**FLAGS, "data_dir": "/b", "epochs": "9"})
+    with pytest.raises(UserError, match="--data_dir=/b"):
+        workdir.claim(**longer)
+    workdir.claim(**longer, free=("data_dir",))
     assert workdir.read_flags()["epochs"] == "9"
+
+
+def test_flags_that_are_missing_are_told(tmp_path):
+    with pytest.raises(UserError, match=r"holds no flags\.txt"):
+        Workdir(tmp_path).read_flags()
 
 
 def test_a_model_comes_back(tmp_path):

@@ -35,7 +35,8 @@ class VAE(keras.Model):
     All of its weights exist once it is constructed. `fit`, `evaluate` and
     `predict` take the events alone, without targets; `compile` takes no loss.
     `evaluate` reports `loss`, `elbo`, `rate` and `distortion` in nats per
-    example.
+    example. Keras' `fit` and `evaluate` drop `sample_weight` where there are
+    no targets; `train_on_batch` and `test_on_batch` take it.
 
     Args:
         encoder: Keras network, `[batch, *event_shape]` to the posterior's
@@ -51,6 +52,7 @@ class VAE(keras.Model):
             grows linearly from 0 to `beta`.
         seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
             and `predict` from (seed, values of the example).
+        name: name of the model.
 
     Call arguments:
         x: float tensor `[batch, *event_shape]`; images in [0, 1].
@@ -81,10 +83,10 @@ class VAE(keras.Model):
         beta=1.0,
         seed=0,
         rate_warmup_steps=0,
-        **kwargs,
+        name=None,
     ):
         # Autocasting would round the pixels before the likelihood sees them.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(name=name, autocast=False)
         _check_layer("posterior", posterior, MultivariateNormalLayer)
         _check_layer("likelihood", likelihood, DistributionLayer)
         if not beta >= 0:
@@ -170,7 +172,8 @@ class VAE(keras.Model):
                 row seed alone.
 
         Returns:
-            float tensor `[num, *event_shape]`; images in [0, 1].
+            float tensor `[num, *event_shape]`; in [0, 1] unless the
+            likelihood is Gaussian, whose mean has no bounds.
         """
         prior = self.prior()
         noise = self._row_noise(seeds.row_seeds(seed, num))
