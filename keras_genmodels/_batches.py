@@ -83,13 +83,18 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
         ValueError: if an argument is out of range.
     """
     _check_batches(split, batch_size, binarization)
+    count = len(split.images)
     data = _as_tensors(split)
     pixel_seed = stream_seed(seed, EVALUATION)
 
     # Drawn in blocks of a fixed size, that the batch size may not matter.
     def block(start):
-        end = start + _BLOCK
-        rows = {key: value[start:end] for key, value in data.items()}
+        end = tf.minimum(start + _BLOCK, count)
+        # A slice would share memory, of which `unbatch` logs an error.
+        rows = {
+            key: tf.gather(value, tf.range(start, end))
+            for key, value in data.items()
+        }
         rows["image"] = _binarize(
             _as_float(rows["image"]),
             binarization,
