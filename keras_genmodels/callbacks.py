@@ -215,10 +215,12 @@ class Checkpoints(keras.callbacks.Callback):
             self._manager.save(checkpoint_number=step)
         except tf.errors.OpError as error:
             self._clean_up()
-            reason = " ".join(error.message.split())[:200]
+            # After the path, which is that of TensorFlow's temporary file.
+            reason = " ".join(error.message.split()).rpartition("; ")[2]
             raise UserError(
-                f"can't write a checkpoint to {self.directory}: {reason}; the "
-                "earlier one stands: make room and start the command again"
+                f"can't write a checkpoint to {self.directory}: {reason}; an "
+                "earlier one stands: make room, then give the same command "
+                "again"
             ) from error
         self._saved = step
 

@@ -28,15 +28,21 @@ def replacing(path):
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_unfinished(path.parent)
-    # In a folder of its own, so that the file keeps its name while written.
-    with tempfile.TemporaryDirectory(
-        dir=path.parent, prefix=f"{_WRITING}{os.getpid()}-"
-    ) as folder:
-        beside = pathlib.Path(folder, path.name)
-        yield beside
-        with open(beside, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(beside, path)
+    try:
+        # In a folder of its own, so that the file keeps its name meanwhile.
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f"{_WRITING}{os.getpid()}-"
+        ) as folder:
+            beside = pathlib.Path(folder, path.name)
+            yield beside
+            with open(beside, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(beside, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # Of the file that was asked for: few errors name any.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _remove_unfinished(folder):
