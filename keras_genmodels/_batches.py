@@ -64,7 +64,7 @@ def training_batches(
         return rows
 
     steps = tf.data.Dataset.counter(start_step)
-    return _prefetched(steps.map(batch, tf.data.AUTOTUNE))
+    return _prefetched(steps.map(batch))
 
 
 def evaluation_batches(split, *, batch_size, seed, binarization="none"):
@@ -90,7 +90,7 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
     # Drawn in blocks of a fixed size, that the batch size may not matter.
     def block(start):
         end = tf.minimum(start + _BLOCK, count)
-        # A slice would share memory, of which `unbatch` logs an error.
+        # A slice would share memory, of which TensorFlow logs an error.
         rows = {
             key: tf.gather(value, tf.range(start, end))
             for key, value in data.items()
@@ -103,9 +103,8 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
         )
         return rows
 
-    starts = tf.data.Dataset.range(0, len(split.images), _BLOCK)
-    blocks = starts.map(block, tf.data.AUTOTUNE)
-    num_batches = -(-len(split.images) // batch_size)
+    blocks = tf.data.Dataset.range(0, count, _BLOCK).map(block)
+    num_batches = -(-count // batch_size)
     return _prefetched(
         blocks.rebatch(batch_size).apply(
             tf.data.experimental.assert_cardinality(num_batches)
@@ -147,6 +146,9 @@ def _prefetched(dataset):
     options = tf.data.Options()
     # Rewriting the pipeline, tf.data would copy the whole split once more.
     options.experimental_optimization.apply_default_optimizations = False
+    # Its autotuner sleeps for powers of two of 10 ms, and whoever drops an
+    # iterator waits until it wakes: up to half of the time of a `fit`.
+    options.autotune.enabled = False
     return dataset.prefetch(2).with_options(options)
 
 

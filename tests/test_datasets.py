@@ -675,3 +675,13 @@ def test_pixels_off_the_levels_are_noticed(tmp_path, digits_dir):
     between = datasets.load(str(tmp_path / "x.npz"), validation_split=0.2)
     with pytest.raises(UserError, match="not k/255"):
         between.check_levels()
+
+
+@pytest.mark.parametrize(
+    "batches", [datasets.training_batches, datasets.evaluation_batches]
+)
+def test_no_autotuner_holds_up_who_drops_an_iterator(batches):
+    """Its sleeps are powers of two of 10 ms, and are waited for."""
+    split = datasets.Split(np.zeros((8, 2, 2, 1), np.uint8), None)
+    pipeline = batches(split, batch_size=8, seed=0).map(lambda rows: rows)
+    assert pipeline.options().autotune.enabled is False
