@@ -72,9 +72,10 @@ def main():
         if runs.is_finished(workdir, options):
             print("This run is finished; a larger --epochs extends it.")
         else:
+            # First, so that only a run that can start claims the workdir.
+            common_flags.start_from_weights(model, workdir)
             workdir.claim(**identity)
             print(runs.describe(data, workdir, options), flush=True)
-            common_flags.start_from_weights(model, workdir)
             runs.train_vae(
                 model,
                 data,

@@ -5,6 +5,7 @@ import math
 import pathlib
 import re
 import shutil
+import signal
 import time
 
 import keras
@@ -231,6 +232,51 @@ class Checkpoints(keras.callbacks.Callback):
             name = re.match(r"ckpt-\d+", path.name)
             if name and name[0] not in kept:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class Interrupts(keras.callbacks.Callback):
+    """Ends the run at Ctrl-C, between two steps.
+
+    Left to itself, Python raises KeyboardInterrupt wherever it is, and within
+    a finalizer or an attribute look-up of TensorFlow's that is lost.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._asked = False
+
+    @contextlib.contextmanager
+    def caught(self):
+        """Takes Ctrl-C in place of Python; the second one still is Python's."""
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        try:
+            signal.signal(signal.SIGINT, self._note)
+        except ValueError:  # Only the main thread may.
+            yield
+            return
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._raise_if_asked()
+
+    def _note(self, signal_number, frame):
+        self._raise_if_asked()
+        self._asked = True
+
+    def _raise_if_asked(self):
+        if self._asked:
+            raise KeyboardInterrupt
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Ends the run if that was asked for."""
+        self._raise_if_asked()
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Ends the run if that was asked for."""
+        self._raise_if_asked()
 
 
 class NonFiniteLoss(keras.callbacks.Callback):

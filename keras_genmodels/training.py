@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_genmodels.callbacks import (
     BestWeights,
     Checkpoints,
+    Interrupts,
     NonFiniteLoss,
     Pictures,
     RunState,
@@ -32,8 +33,9 @@ class Options:
         steps_per_epoch: training steps in an epoch.
         learning_rate: of Adam, > 0, at the start.
         schedule: "cosine" (to zero over the whole run) or "constant".
-        ema_momentum: of the weights' average, in [0, 1); 0 for none; None
-            for a horizon of a tenth of the run, at most 1000 steps.
+        ema_momentum: of the weights' average, in [0, 1); 0 for none. None:
+            none with a cosine schedule, which ends in an average of its own,
+            else a horizon of a tenth of the run, at most 1000 steps.
         early_stopping_patience: stop after so many epochs without a better
             validation loss; 0 never stops early.
         checkpoint_every: steps between checkpoints.
@@ -103,7 +105,7 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
     Returns:
         dict: `epochs` and `steps` made, `best_epoch` (from 1),
         `validation_loss` (None without validation), `training_seconds`. The
-        model holds the best epoch's weights, averaged over the last steps.
+        model holds the best epoch's weights, averaged if they are at all.
 
     Raises:
         UserError: if the loss is not finite, a checkpoint can't be read or
@@ -121,24 +123,27 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
     step = checkpoints.restore()
     if step < options.num_steps and not best.exhausted:
         _pass_over(model, step % options.steps_per_epoch)
-        model.fit(
-            batches(step),
-            epochs=options.epochs,
-            initial_epoch=step // options.steps_per_epoch,
-            steps_per_epoch=options.steps_per_epoch,
-            validation_data=validation,
-            callbacks=[
-                NonFiniteLoss(state),
-                best,
-                checkpoints,
-                keras.callbacks.TensorBoard(
-                    workdir.tensorboard, write_graph=False
-                ),
-                *([Pictures(workdir.tensorboard, draw)] if draw else []),
-            ],
-            shuffle=False,
-            verbose=verbose,
-        )
+        interrupts = Interrupts()
+        with interrupts.caught():
+            model.fit(
+                batches(step),
+                epochs=options.epochs,
+                initial_epoch=step // options.steps_per_epoch,
+                steps_per_epoch=options.steps_per_epoch,
+                validation_data=validation,
+                callbacks=[
+                    interrupts,
+                    NonFiniteLoss(state),
+                    best,
+                    checkpoints,
+                    keras.callbacks.TensorBoard(
+                        workdir.tensorboard, write_graph=False
+                    ),
+                    *([Pictures(workdir.tensorboard, draw)] if draw else []),
+                ],
+                shuffle=False,
+                verbose=verbose,
+            )
     if best.exhausted:
         print(
             f"Stopped early: no better validation loss for {best.patience} "
@@ -183,10 +188,7 @@ def compile_model(model, options):
         model: a Keras model that brings its own loss.
         options: an `Options`.
     """
-    horizon = min(1000, max(1, options.num_steps / 10))
-    momentum = options.ema_momentum
-    if momentum is None:
-        momentum = 1 - 1 / horizon
+    momentum = _ema_momentum(options)
     learning_rate = options.learning_rate
     if options.schedule == "cosine":
         learning_rate = keras.optimizers.schedules.CosineDecay(
@@ -195,13 +197,22 @@ def compile_model(model, options):
     model.compile(
         keras.optimizers.Adam(
             learning_rate,
-            # Not by the resolved number, as a longer run must find its slots.
-            use_ema=options.ema_momentum != 0,
+            use_ema=momentum > 0,
             ema_momentum=momentum,
         ),
         jit_compile=_use_xla(model, options.jit_compile),
         steps_per_execution=_steps_per_execution(options),
     )
+
+
+def _ema_momentum(options):
+    """Resolves the default: none where the learning rate falls to zero."""
+    if options.ema_momentum is not None:
+        return options.ema_momentum
+    if options.schedule == "cosine":
+        return 0.0
+    horizon = min(1000, max(2, options.num_steps / 10))
+    return 1 - 1 / horizon
 
 
 def _steps_per_execution(options):

@@ -37,6 +37,7 @@ def options(**changes):
             "checkpoint_every": 4,
             "jit_compile": "false",
             "learning_rate": 1e-2,
+            "ema_momentum": 0.9,
             **changes,
         }
     )
@@ -157,8 +158,13 @@ def test_a_finished_run_stays_and_more_epochs_extend_it(tmp_path):
 
 
 def test_a_run_too_short_to_average_can_be_extended(tmp_path):
-    _, short = run(tmp_path, options(epochs=1, steps_per_epoch=4))
-    _, longer = run(tmp_path, options(epochs=30, steps_per_epoch=4))
+    given = {
+        "steps_per_epoch": 4,
+        "schedule": "constant",
+        "ema_momentum": None,
+    }
+    _, short = run(tmp_path, options(epochs=1, **given))
+    _, longer = run(tmp_path, options(epochs=30, **given))
     assert (short["steps"], longer["steps"]) == (4, 120)
 
 
