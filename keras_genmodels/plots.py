@@ -159,7 +159,7 @@ def _latent_plane(model, side=20):
     plane = [(right, up) for up in reversed(axis) for right in axis]
     decoded = model.decode(np.asarray(plane, np.float32)).mean()
     return titled(
-        image_grid(decoded, side, gap=0),
+        image_grid(decoded, side),
         "The latent plane, decoded at equal quantiles of the prior",
         x_label=f"z_1 from {axis[0]:.2f} to {axis[-1]:.2f}",
         y_label="z_2, the same upwards",
