@@ -144,7 +144,7 @@ def define_training_flags(default_workdir):
         "ema_momentum",
         None,
         "Momentum of the averaged weights, 0 for no averaging (default: 0 with "
-        "a cosine schedule, which was measured to gain nothing from it, else a "
+        "a cosine schedule, which gained nothing from it on the digits, else a "
         "horizon of a tenth of the run, at most 1000 steps).",
         lower_bound=0,
         upper_bound=0.99999,
