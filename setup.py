@@ -19,14 +19,16 @@ REQUIRED = [
     "numpy>=1.26,<3",
     "pillow>=10.3,<14",
     "psutil>=5.9,<8",
+    "scikit-image>=0.24,<1",
     "scikit-learn>=1.5,<2",
+    "scipy>=1.13,<2",
     "tensorboard>=2.20,<2.22",
     "tensorflow>=2.21,<2.22",
     "tensorflow-datasets>=4.9.10,<4.10",
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
 ]
-TEST = ["pytest>=8,<10", "ruff>=0.12,<1", "scipy>=1.13,<2"]
+TEST = ["pytest>=8,<10", "ruff>=0.12,<1"]
 BENCH = ["psutil>=5.9,<8"]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 
@@ -44,6 +46,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[
         "keras_genmodels",
+        "keras_genmodels.denoisers",
         "keras_genmodels.models",
         "keras_genmodels_apps",
     ],
@@ -56,8 +59,10 @@ setup(
     entry_points={
         "console_scripts": [
             "kgm-train-vae = keras_genmodels_apps.train_vae:run",
+            "kgm-train-dae = keras_genmodels_apps.train_dae:run",
             "kgm-generate = keras_genmodels_apps.generate:run",
             "kgm-encode = keras_genmodels_apps.encode:run",
+            "kgm-restore = keras_genmodels_apps.restore:run",
         ]
     },
 )

@@ -1,27 +1,22 @@
-"""Flags that apps share, and the guard that ends a user's error in one line.
+"""Flags that apps share, and what they stand for.
 
 Nothing here imports TensorFlow, so that `--help` and a wrong flag answer at
 once.
 """
 
-import contextlib
 import math
 import os
 import pathlib
-import re
 import sys
-import tempfile
 
-from absl import app, flags, logging
+from absl import flags
+
+from .guard import WrongFlags, flags_of, load_tensorflow, program_of
 
 FLAGS = flags.FLAGS
 
 # Not of the run itself, and so not kept with it.
 _NOT_KEPT = ("workdir",)
-_CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
-_DISK = re.compile(
-    "No space left|File too large|quota exceeded|Read-only file system"
-)
 _DEFAULT_STEPS = 3000
 _LEAST_EPOCHS = 20
 
@@ -47,23 +42,51 @@ class _SizesParser(flags.ArgumentParser):
 
     syntactic_help = "positive integers joined by commas"
 
-    def __init__(self, most=None):
+    def __init__(self, most=99):
         super().__init__()
         self.most = most
 
     def parse(self, argument):
-        if not isinstance(argument, str):
-            return tuple(argument)
-        try:
-            sizes = tuple(int(part) for part in argument.split(","))
-        except ValueError:
-            sizes = ()
-        if not sizes or min(sizes) < 1 or len(sizes) > (self.most or 99):
+        sizes = _numbers(argument, int)
+        if not 1 <= len(sizes) <= self.most or min(sizes) < 1:
             raise ValueError(f"{self.syntactic_help} expected")
         return sizes
 
     def flag_type(self):
         return "sizes"
+
+
+class _LevelsParser(flags.ArgumentParser):
+    """Parses noise levels: one, or the lowest and the highest."""
+
+    def __init__(self, least=1):
+        super().__init__()
+        self.least = least
+        one = "LEVEL or " if least == 1 else ""
+        self.syntactic_help = f"{one}LOWEST,HIGHEST, finite and > 0,"
+
+    def parse(self, argument):
+        levels = _numbers(argument, float)
+        if (
+            not self.least <= len(levels) <= 2
+            or not all(0 < level < math.inf for level in levels)
+            or levels[0] > levels[-1]
+        ):
+            raise ValueError(f"{self.syntactic_help} expected")
+        return levels
+
+    def flag_type(self):
+        return "levels"
+
+
+def _numbers(argument, kind):
+    """Reads numbers joined by commas as a tuple, empty if it can't."""
+    if not isinstance(argument, str):
+        return tuple(argument)
+    try:
+        return tuple(kind(part) for part in argument.split(","))
+    except ValueError:
+        return ()
 
 
 class _Serializer(flags.ArgumentSerializer):
@@ -78,11 +101,16 @@ def define_path(name, default, help_text):
     )
 
 
-def define_sizes(name, default, help_text, most=None):
+def define_sizes(name, default, help_text, most=99):
     """Defines a flag that holds positive integers, such as 200,200."""
-    return flags.DEFINE(
-        _SizesParser(most), name, default, help_text, FLAGS, _Serializer()
-    )
+    parser = _SizesParser(most)
+    flags.DEFINE(parser, name, default, help_text, FLAGS, _Serializer())
+
+
+def define_levels(name, default, help_text, least=1):
+    """Defines a flag that holds one or two noise levels, such as 0.05,1.5."""
+    parser = _LevelsParser(least)
+    flags.DEFINE(parser, name, default, help_text, FLAGS, _Serializer())
 
 
 def define_data_flags(default_dataset="digits"):
@@ -186,39 +214,6 @@ def define_training_flags(default_workdir):
     )
 
 
-def load_tensorflow():
-    """Imports TensorFlow without what its C++ side says while it loads."""
-    with _hushed():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
-    # absl shows TensorFlow's and TFDS' notes on their own inner workings.
-    if not FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _hushed():
-    """Holds back the process' standard error, and gives back the rest."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        terminal = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            held.seek(0)
-            for line in held.read().decode(errors="replace").splitlines():
-                if not _CHATTER.match(line):
-                    print(line, file=sys.stderr)
-
-
-class WrongFlags(Exception):
-    """Flags that contradict each other; known without importing anything."""
-
-
 def verbosity():
     """A bar that moves on a terminal, a line an epoch elsewhere."""
     return 1 if sys.stdout.isatty() else 2
@@ -317,7 +312,7 @@ def training_options(num_examples):
     )
 
 
-def start_from_weights(model, workdir):
+def _start_from_weights(model, workdir):
     """Gives a fresh run the weights of --init_from, if that is given."""
     from keras_genmodels.errors import UserError
     from keras_genmodels.workdir import load_model
@@ -334,7 +329,39 @@ def start_from_weights(model, workdir):
         ) from error
 
 
-def run_identity(data, module):
+def run_once(module, data, *, run, summary, model=None, options=None):
+    """Makes the run that the flags describe, unless it is finished.
+
+    Args:
+        module: `__name__` of the app's module.
+        data: the `ImageDataset`.
+        run: function of the `Workdir`, makes the run.
+        summary: function of the `Workdir`, gives the text to end with.
+        model: what --init_from gives its weights to; None where nothing is
+            trained.
+        options: the `training.Options`; None where nothing is trained.
+    """
+    from keras_genmodels import files, runs
+    from keras_genmodels.workdir import Workdir
+
+    workdir = Workdir(FLAGS.workdir)
+    identity = _run_identity(data, module)
+    with files.locked(workdir):
+        workdir.check(**identity)
+        if runs.is_finished(workdir, options):
+            more = "; a larger --epochs extends it" if options else ""
+            print(f"This run is finished{more}.")
+        else:
+            # First, so that only a run that can start claims the workdir.
+            if model is not None:
+                _start_from_weights(model, workdir)
+            workdir.claim(**identity)
+            print(runs.describe(data, workdir, options), flush=True)
+            run(workdir)
+        print(summary(workdir))
+
+
+def _run_identity(data, module):
     """Gives what tells a run from another: program, data and flags.
 
     Args:
@@ -346,115 +373,13 @@ def run_identity(data, module):
     """
     values = {
         flag.name: flag.serialize().partition("=")[2]
-        for flag in _flags_of(module)
+        for flag in flags_of(module)
         if flag.value is not None and flag.name not in _NOT_KEPT
     }
     return {
-        "program": _program(module),
+        "program": program_of(module),
         "data": data.fingerprint(),
         "flags": values,
         # A data set of TFDS is the same wherever it lies.
         "free": () if FLAGS.dataset == "image_folder" else ("data_dir",),
     }
-
-
-def run(main, module):
-    """Runs an app: flags, `main()`, and one line for a user's error.
-
-    Args:
-        main: the function to call, without arguments.
-        module: `__name__` of the app's module.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Where absl looks for what --help shows.
-    sys.modules["__main__"].__doc__ = sys.modules[module].__doc__
-    for flag in _flags_of(module):
-        FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-        if flag.flag_type() == "float":
-            flags.register_validator(
-                flag.name, _is_finite, "a finite number expected"
-            )
-    app.run(
-        lambda _: _guarded(main, _program(module)),
-        flags_parser=lambda argv: _parse(argv, _program(module)),
-    )
-
-
-def _is_finite(value):
-    return value is None or math.isfinite(value)
-
-
-def _program(module):
-    if module == "__main__":
-        return pathlib.Path(sys.argv[0]).stem
-    return module.rpartition(".")[2]
-
-
-def _flags_of(module):
-    """Lists the flags of an app and those of this module, by name."""
-    modules = (__name__, sys.argv[0] if module == "__main__" else module)
-    by_module = FLAGS.flags_by_module_dict()
-    flags_there = (flag for name in modules for flag in by_module.get(name, ()))
-    return sorted(flags_there, key=lambda flag: flag.name)
-
-
-def _parse(argv, program):
-    try:
-        rest = FLAGS(argv)
-    except (flags.Error, UnicodeDecodeError) as error:
-        sys.exit(_line(program, f"{error}; --help lists the flags"))
-    except SystemExit:
-        # absl ends --help as a failure.
-        sys.exit(0)
-    if rest[1:]:
-        sys.exit(
-            _line(
-                program,
-                f"what is {rest[1]!r}? Only flags are taken; --help lists them",
-            )
-        )
-    return rest
-
-
-def _guarded(main, program):
-    try:
-        return main()
-    except KeyboardInterrupt:
-        print(
-            _line(program, "interrupted; the same command goes on from there"),
-            file=sys.stderr,
-        )
-        return 130
-    except Exception as error:
-        message = _of_the_user(error)
-        if message is None:
-            raise
-        sys.exit(_line(program, message))
-
-
-def _of_the_user(error):
-    """Gives the message of an error that the user can mend, else None."""
-    if isinstance(error, WrongFlags):
-        return str(error)
-    import tensorflow as tf
-
-    from keras_genmodels.errors import UserError
-
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f": {error.filename}" if error.filename else ""
-        what = f"{error.strerror}{where}"
-    elif isinstance(error, OSError | tf.errors.OpError | RuntimeError):
-        what = str(error)  # as TensorFlow and HDF5 tell of the disk
-    else:
-        return None
-    if _DISK.search(what):
-        return f"{what[:300]}; make room, then give the same command again"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{what}; check the path and who may use it"
-    return None
-
-
-def _line(program, message):
-    return f"{program}: {' '.join(str(message).split())}"

@@ -10,7 +10,7 @@ split also `label` [n] where the data set has labels.
 
 from absl import flags
 
-from . import common_flags
+from . import common_flags, guard
 
 FLAGS = flags.FLAGS
 
@@ -75,7 +75,7 @@ def parameters(posterior):
 
 def run():
     """Runs the app from the command line."""
-    common_flags.run(main, __name__)
+    guard.run(main, __name__)
 
 
 if __name__ == "__main__":

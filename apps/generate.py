@@ -2,18 +2,21 @@
 
   python -m apps.generate --workdir=DIR --seed=1 --output=grid.png
 
-An --output that ends in .npz holds them as an array `image`, float32 in [0, 1]
-[num_images, height, width, channels].
+A denoiser walks from noise to images in --num_steps steps. An --output that
+ends in .npz holds them as an array `image`, float32 in [0, 1] [num_images,
+height, width, channels].
 """
+
+import functools
 
 from absl import flags
 
-from . import common_flags
+from . import common_flags, guard
 
 FLAGS = flags.FLAGS
 
-# So many images are decoded at once.
-_PART = 1000
+# So many images are made at once.
+_PART = 256
 
 common_flags.define_path("workdir", "runs/vae", "A finished run.")
 flags.DEFINE_integer("num_images", 64, "How many images.", lower_bound=1)
@@ -23,6 +26,23 @@ flags.DEFINE_integer(
     "Image i depends on the seed and i alone.",
     lower_bound=0,
     upper_bound=2**31 - 1,
+)
+flags.DEFINE_integer(
+    "num_steps", 100, "Of a denoiser: steps of the walk.", lower_bound=1
+)
+flags.DEFINE_float(
+    "stochasticity",
+    0.0,
+    "Of a denoiser: how much noise is put back on the way, in [0, 1).",
+    lower_bound=0,
+    upper_bound=0.999,
+)
+common_flags.define_levels(
+    "sigma",
+    None,
+    "Of a denoiser: LOWEST,HIGHEST noise level of the walk (default: the "
+    "range that it was made for).",
+    least=2,
 )
 common_flags.define_path(
     "output",
@@ -40,26 +60,46 @@ def main():
 
     from keras_genmodels import files, plots, seeds
 
-    model = workdir.load_model()
+    draw = sampler(workdir.load_model())
     rows = seeds.row_seeds(FLAGS.seed, FLAGS.num_images)
     images = np.concatenate(
         [
-            model.sample(len(part), seed=part)
+            draw(len(part), seed=part)
             for part in np.split(rows, range(_PART, len(rows), _PART))
         ]
     )
     if output.suffix == ".png":
         plots.save_png(output, plots.image_grid(images))
     else:
-        # A Gaussian's mean may lie a little outside.
+        # A Gaussian's mean or a walk's end may lie a little outside.
         images = np.clip(images, 0, 1).astype(np.float32)
         files.write_arrays(output, image=images)
     print(f"{len(images)} images in {output}")
 
 
+def sampler(model):
+    """Gives the function of a number and seeds that draws images."""
+    from keras_genmodels.denoisers import Denoiser
+    from keras_genmodels.restoration import generate
+
+    if not isinstance(model, Denoiser):
+        guard.refuse(("num_steps", "stochasticity", "sigma"), "a denoiser")
+        return model.sample
+    sigma_min, sigma_max = FLAGS.sigma or (None, None)
+    return functools.partial(
+        generate,
+        model,
+        model.event_shape,
+        num_steps=FLAGS.num_steps,
+        stochasticity=FLAGS.stochasticity,
+        sigma_max=sigma_max,
+        sigma_min=sigma_min,
+    )
+
+
 def run():
     """Runs the app from the command line."""
-    common_flags.run(main, __name__)
+    guard.run(main, __name__)
 
 
 if __name__ == "__main__":

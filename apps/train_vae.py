@@ -9,7 +9,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from . import common_flags
+from . import common_flags, guard
 
 FLAGS = flags.FLAGS
 
@@ -59,34 +59,28 @@ def main():
     """Trains, reads the test split once, and writes the results."""
     check_flags()
     common_flags.set_precision_and_seed()
-    from keras_genmodels import files, runs
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels import runs
 
     data = common_flags.load_data()
     model = build_model(data)
     options = common_flags.training_options(len(data.train.images))
-    workdir = Workdir(FLAGS.workdir)
-    identity = common_flags.run_identity(data, __name__)
-    with files.locked(workdir):
-        workdir.check(**identity)
-        if runs.is_finished(workdir, options):
-            print("This run is finished; a larger --epochs extends it.")
-        else:
-            # First, so that only a run that can start claims the workdir.
-            common_flags.start_from_weights(model, workdir)
-            workdir.claim(**identity)
-            print(runs.describe(data, workdir, options), flush=True)
-            runs.train_vae(
-                model,
-                data,
-                workdir,
-                options,
-                binarization=FLAGS.binarization,
-                batch_size=FLAGS.batch_size,
-                seed=FLAGS.seed,
-                verbose=common_flags.verbosity(),
-            )
-        print(runs.summary(workdir))
+    common_flags.run_once(
+        __name__,
+        data,
+        model=model,
+        options=options,
+        run=lambda workdir: runs.train_vae(
+            model,
+            data,
+            workdir,
+            options,
+            binarization=FLAGS.binarization,
+            batch_size=FLAGS.batch_size,
+            seed=FLAGS.seed,
+            verbose=common_flags.verbosity(),
+        ),
+        summary=runs.summary,
+    )
 
 
 def check_flags():
@@ -94,16 +88,12 @@ def check_flags():
     if FLAGS.binarization is None:
         bernoulli = FLAGS.likelihood == "bernoulli"
         FLAGS.binarization = "dynamic" if bernoulli else "none"
-    if FLAGS.observation_stddev is not None and FLAGS.likelihood != "gaussian":
-        raise common_flags.WrongFlags(
-            "--observation_stddev goes with --likelihood=gaussian alone"
-        )
+    if FLAGS.likelihood != "gaussian":
+        guard.refuse(("observation_stddev",), "--likelihood=gaussian")
     if FLAGS.network == "mlp":
         FLAGS.hidden_sizes = FLAGS.hidden_sizes or (200, 200)
     elif FLAGS.hidden_sizes:
-        raise common_flags.WrongFlags(
-            "--hidden_sizes goes with --network=mlp alone"
-        )
+        raise guard.WrongFlags("--hidden_sizes goes with --network=mlp alone")
 
 
 def build_model(data):
@@ -153,7 +143,7 @@ def build_likelihood(data):
 
 def run():
     """Runs the app from the command line."""
-    common_flags.run(main, __name__)
+    guard.run(main, __name__)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,15 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
+from keras_genmodels.denoiser_networks import (
+    bias_free_unet,
+    mlp_denoiser,
+    unet,
+)
+from keras_genmodels.denoisers import (
+    Denoiser,
+    EmpiricalDenoiser,
+    LinearDenoiser,
+)
 from keras_genmodels.distribution_layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
@@ -8,26 +18,37 @@ from keras_genmodels.distribution_layers import (
     MultivariateNormalTriL,
 )
 from keras_genmodels.errors import UserError
-from keras_genmodels.models import VAE
+from keras_genmodels.models import VAE, DenoisingAutoencoder
 from keras_genmodels.networks import (
     conv_decoder,
     conv_encoder,
     mlp_decoder,
     mlp_encoder,
 )
+from keras_genmodels.restoration import Restoration, generate, restore
 
 __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "Denoiser",
+    "DenoisingAutoencoder",
+    "EmpiricalDenoiser",
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
     "IndependentNormal",
+    "LinearDenoiser",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
+    "Restoration",
     "UserError",
+    "bias_free_unet",
     "conv_decoder",
     "conv_encoder",
+    "generate",
     "mlp_decoder",
+    "mlp_denoiser",
     "mlp_encoder",
+    "restore",
+    "unet",
 ]

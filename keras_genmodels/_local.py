@@ -138,32 +138,30 @@ def read_pictures(path, *, image_shape):
 
     Args:
         path: a picture file, or a folder of pictures, which is read with all
-            its sub-folders in sorted order.
-        image_shape: `(height, width, channels)`, one or three channels. The
-            pictures are squeezed to it and turned grey or to RGB.
+            its sub-folders in sorted order; or an `.npz` file with an array
+            `image` of the shape that the model takes, uint8 or finite floats,
+            such as noisy images.
+        image_shape: `(height, width, channels)`. Pictures are squeezed to it
+            and turned grey or to RGB, for one or three channels.
 
     Returns:
-        uint8 array `[n, height, width, channels]`, to be read as value / 255.
+        array `[n, height, width, channels]`, uint8, to be read as value /
+        255, or of an `.npz` file also float32.
 
     Raises:
         UserError: if the path does not exist, holds no picture or one that
-            cannot be read, or if `image_shape` has another channel count.
+            cannot be read, or none of that shape.
     """
+    path = pathlib.Path(path)
+    if path.suffix == ".npz":
+        return _read_model_inputs(path, image_shape)
     height, width, channels = image_shape
     if channels not in (1, 3):
         raise UserError(
             f"pictures have 1 or 3 channels, the model takes {channels}: "
             "they can't be turned into what it takes"
         )
-    path = pathlib.Path(path)
-    if path.is_dir():
-        paths = _list_pictures(path)
-    elif path.is_file():
-        paths = [path]
-    else:
-        raise UserError(f"{path}: no such picture file or folder")
-    if not paths:
-        raise UserError(_no_pictures(path))
+    paths = list_pictures(path)
     images = np.empty((len(paths), *image_shape), np.uint8)
     for row, picture in enumerate(paths):
         image = _decode(picture)
@@ -171,6 +169,23 @@ def read_pictures(path, *, image_shape):
             image = tf.image.rgb_to_grayscale(image)
         images[row] = resize(image, (height, width))
     return images
+
+
+def list_pictures(path):
+    """Lists the pictures that `read_pictures` reads, in its order.
+
+    Raises:
+        UserError: if the path does not exist or holds no picture.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path}: no such picture file or folder")
+    paths = _list_pictures(path)
+    if not paths:
+        raise UserError(_no_pictures(path))
+    return paths
 
 
 def read_arrays(path, size):
@@ -188,6 +203,15 @@ def read_arrays(path, size):
         UserError: if the file or the array `image` is missing or not as
             `datasets.load` describes.
     """
+    images, labels = _load_arrays(path)
+    images = _check_images(path, images)
+    if labels is not None:
+        labels = _check_labels(path, labels, len(images))
+    return _resize_all(images, size) if size else images, labels
+
+
+def _load_arrays(path):
+    """Returns the arrays `image` and `label` of a file, None if missing."""
     if not path.is_file():
         raise UserError(f"there is no file {path}: name another .npz file")
     try:
@@ -204,10 +228,29 @@ def read_arrays(path, size):
             f"{path} has no array 'image' (found: {', '.join(found) or 'none'}"
             "): save it under that name"
         )
-    images = _check_images(path, images)
-    if labels is not None:
-        labels = _check_labels(path, labels, len(images))
-    return _resize_all(images, size) if size else images, labels
+    return images, labels
+
+
+def _read_model_inputs(path, image_shape):
+    """Reads an array `image` that a model takes as it is."""
+    images, _ = _load_arrays(path)
+    if images.ndim == 3 and image_shape[-1] == 1:
+        images = images[..., np.newaxis]
+    if images.shape[1:] != tuple(image_shape) or not len(images):
+        raise UserError(
+            f"{path}: 'image' must be {['n', *image_shape]} for this model, "
+            f"got {list(images.shape)}"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise UserError(
+            f"{path}: 'image' must be uint8 or floating, got {images.dtype}: "
+            "convert it"
+        )
+    if not np.isfinite(images).all():
+        raise UserError(f"{path}: 'image' holds NaN or infinite pixels")
+    return images.astype(np.float32)
 
 
 def _no_pictures(folder):

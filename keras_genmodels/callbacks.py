@@ -313,7 +313,7 @@ class Pictures(keras.callbacks.Callback):
     Args:
         directory: TensorBoard's folder.
         draw: function of the model that gives a dict of uint8 pictures
-            `[height, width, 3]`.
+            `[height, width, 3]` and of floats.
     """
 
     def __init__(self, directory, draw):
@@ -328,6 +328,9 @@ class Pictures(keras.callbacks.Callback):
             return
         writer = tf.summary.create_file_writer(str(self.directory / "pictures"))
         with averaged_weights(self.model), writer.as_default(step=epoch):
-            for name, picture in self.draw(self.model).items():
-                tf.summary.image(name, picture[tf.newaxis])
+            for name, value in self.draw(self.model).items():
+                if isinstance(value, float):
+                    tf.summary.scalar(name, value)
+                else:
+                    tf.summary.image(name, value[tf.newaxis])
         writer.close()

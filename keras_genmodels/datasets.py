@@ -13,7 +13,7 @@ from keras_genmodels._batches import (
     evaluation_batches,
     training_batches,
 )
-from keras_genmodels._local import read_pictures
+from keras_genmodels._local import list_pictures, read_pictures
 from keras_genmodels.errors import UserError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "ImageDataset",
     "Split",
     "evaluation_batches",
+    "list_pictures",
     "load",
     "read_pictures",
     "training_batches",

@@ -20,13 +20,18 @@ from keras_genmodels import (
 from keras_genmodels.distribution_layers import IndependentDiscretizedLogistic
 
 
-def is_finished(workdir, options):
-    """Tells whether the workdir holds the results of so many epochs."""
+def is_finished(workdir, options=None):
+    """Tells whether the workdir holds the results of so many epochs.
+
+    Args:
+        workdir: a `Workdir`.
+        options: a `training.Options`; None for a run without training.
+    """
     metrics = files.read_json(workdir.metrics)
     return (
         metrics is not None
         and workdir.model.exists()
-        and metrics.get("planned_epochs") == options.epochs
+        and metrics.get("planned_epochs") == (options and options.epochs)
     )
 
 
@@ -59,7 +64,7 @@ def summary(workdir):
     return "\n".join(lines)
 
 
-def describe(data, workdir, options):
+def describe(data, workdir, options=None):
     """Tells in two lines what a run is about to do."""
     sizes = ", ".join(
         f"{len(split.images)} {name}"
@@ -71,9 +76,12 @@ def describe(data, workdir, options):
         if split is not None
     )
     shape = "x".join(map(str, data.image_shape))
+    work = "no training"
+    if options is not None:
+        work = f"{options.epochs} epochs of {options.steps_per_epoch} steps"
     return (
-        f"{data.name}: {sizes} images of {shape}; {options.epochs} epochs of "
-        f"{options.steps_per_epoch} steps\nResults go to {workdir}"
+        f"{data.name}: {sizes} images of {shape}; {work}\n"
+        f"Results go to {workdir}"
     )
 
 
@@ -123,7 +131,7 @@ def train_vae(
         draw=lambda model: plots.vae_pictures(model, shown, seed=seed),
         verbose=verbose,
     )
-    model = _without_training(model)
+    model = without_training(model)
     test = batches_of(data.test)
     metrics = {
         "kind": type(model).__name__,
@@ -133,10 +141,7 @@ def train_vae(
         "test": _test_metrics(model, test, binarization, seed),
         "planned_epochs": options.epochs,
         **report,
-        "written": datetime.datetime.now(datetime.UTC).isoformat(
-            "T", "seconds"
-        ),
-        "versions": _versions(),
+        **written(),
     }
     x = np.concatenate([batch.numpy() for batch in test.take(4)])
     _write_tensorboard(workdir, model, x, data, metrics)
@@ -152,7 +157,7 @@ def _image(batch):
     return batch["image"]
 
 
-def _without_training(model):
+def without_training(model):
     """Copies a model without optimizer: what a user loads."""
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
@@ -191,10 +196,15 @@ def _write_tensorboard(workdir, model, x, data, metrics):
     )
 
 
-def _versions():
+def written():
+    """Tells when and by which versions results were written."""
+    now = datetime.datetime.now(datetime.UTC)
     names = ("tensorflow", "keras", "tensorflow-probability")
     return {
-        "keras_genmodels": keras_genmodels.__version__,
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in names},
+        "written": now.isoformat("T", "seconds"),
+        "versions": {
+            "keras_genmodels": keras_genmodels.__version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in names},
+        },
     }

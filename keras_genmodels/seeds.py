@@ -46,7 +46,17 @@ def as_seed(seed):
 
 
 def fold_in(seed, data):
-    """Derives a new seed from a seed `[2]` and an integer."""
+    """Derives new seeds.
+
+    Args:
+        seed: int32 tensor `[2]` or `[batch, 2]`.
+        data: integer, the same for all rows.
+
+    Returns:
+        int32 tensor like `seed`.
+    """
+    if seed.shape.rank == 2:
+        return _fold_each(seed, data)
     return tf.random.experimental.stateless_fold_in(seed, data)
 
 
@@ -88,6 +98,19 @@ def normal(seeds, shape, dtype="float32"):
     return _normal_rows(seeds, tuple(shape), dtype)
 
 
+def uniform(seeds, dtype="float32"):
+    """Draws one number in [0, 1) a row, row i from seed i alone.
+
+    Args:
+        seeds: int32 tensor `[batch, 2]`.
+        dtype: dtype of the draw.
+
+    Returns:
+        tensor `[batch]`.
+    """
+    return _uniform_rows(seeds, dtype)
+
+
 # Eagerly, `vectorized_map` traces at every call: these trace once.
 @tf.function(reduce_retracing=True, autograph=False)
 def _fold_rows(seed, rows):
@@ -95,9 +118,23 @@ def _fold_rows(seed, rows):
 
 
 @tf.function(reduce_retracing=True, autograph=False)
+def _fold_each(rows, data):
+    return tf.vectorized_map(lambda row: fold_in(row, data), rows, warn=False)
+
+
+@tf.function(reduce_retracing=True, autograph=False)
 def _normal_rows(seeds, shape, dtype):
     return tf.vectorized_map(
         lambda seed: tf.random.stateless_normal(shape, seed, dtype=dtype),
+        seeds,
+        warn=False,
+    )
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _uniform_rows(seeds, dtype):
+    return tf.vectorized_map(
+        lambda seed: tf.random.stateless_uniform((), seed, dtype=dtype),
         seeds,
         warn=False,
     )

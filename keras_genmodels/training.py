@@ -98,8 +98,8 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             must decide what it holds.
         validation: finite `tf.data.Dataset` that decides which epoch was
             best, the same at each pass; None takes the last epoch.
-        draw: function of the model that gives a dict of uint8 pictures for
-            TensorBoard.
+        draw: function of the model that gives a dict of uint8 pictures, and
+            of floats, for TensorBoard.
         verbose: as in Keras' `fit`.
 
     Returns:

@@ -91,7 +91,7 @@ class Workdir:
         """
         self.check(program, data, flags, free)
         earlier = int((self._read_kept() or {}).get("epochs", 0))
-        if int(flags["epochs"]) < earlier:
+        if int(flags.get("epochs", 0)) < earlier:
             raise UserError(
                 f"{self} holds a run of {earlier} epochs: --epochs="
                 f"{flags['epochs']} would shorten it; give as many or more, "

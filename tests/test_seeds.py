@@ -37,6 +37,17 @@ def test_a_seed_for_each_row_is_passed_through():
     np.testing.assert_array_equal(seeds.row_seeds(given, 2), given)
 
 
+def test_each_row_is_folded_as_it_is_alone():
+    rows = seeds.row_seeds(7, 4)
+    folded = seeds.fold_in(rows, 3).numpy()
+    alone = np.stack([seeds.fold_in(row, 3) for row in rows])
+    np.testing.assert_array_equal(folded, alone)
+    # As a tensor, such as the counter of a loop.
+    np.testing.assert_array_equal(seeds.fold_in(rows, tf.constant(3)), folded)
+    both = np.concatenate([rows, folded, seeds.fold_in(rows, 4)])
+    assert len(np.unique(both, axis=0)) == 12
+
+
 def test_normal_rows_are_standard_normal_and_independent():
     draws = seeds.normal(seeds.row_seeds(0, 4000), (8,), "float64").numpy()
     # Standard errors: 1/sqrt(32000) of the mean, sqrt(2/32000) of the

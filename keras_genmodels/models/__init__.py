@@ -1,3 +1,6 @@
-"""The latent-variable models."""
+"""The models that are trained."""
 
-from keras_genmodels.models.vae import VAE as VAE
+from keras_genmodels.models.dae import DenoisingAutoencoder
+from keras_genmodels.models.vae import VAE
+
+__all__ = ["VAE", "DenoisingAutoencoder"]

@@ -9,18 +9,14 @@ from keras_genmodels.distribution_layers import (
     DistributionLayer,
     MultivariateNormalLayer,
 )
+from keras_genmodels.formats import FORMAT, check_format
+from keras_genmodels.models.self_supervised import SelfSupervised
 
 tfd = tfp.distributions
 
-# Which `model.keras` files this version reads: see "Versions" in the README.
-FORMAT = 1
-
-# Tags that keep the streams of one seed apart.
-_TRAINING_STREAM = 1
-
 
 @keras.saving.register_keras_serializable("keras_genmodels")
-class VAE(keras.Model):
+class VAE(SelfSupervised, keras.Model):
     """A variational autoencoder over events of any shape.
 
     p(z) = N(0, I), q(z|x) = posterior(encoder(x)), p(x|z) =
@@ -109,10 +105,7 @@ class VAE(keras.Model):
         _build(
             "decoder", decoder, posterior.event_shape, likelihood.params_size
         )
-        self._trackers = {
-            name: keras.metrics.Mean(name=name)
-            for name in ("elbo", "rate", "distortion")
-        }
+        self._track("elbo", "rate", "distortion")
         self.built = True
 
     @property
@@ -211,38 +204,6 @@ class VAE(keras.Model):
         x = self._as_batch("x", x, self.event_shape)
         return self._terms(x, self._call_noise(x, training))
 
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        """Reduces `call`'s terms to the loss: a mean over examples, nats."""
-        if y is not None:
-            raise ValueError(
-                "a VAE is trained on the events alone: fit(x), not fit(x, y)"
-            )
-        if self._compile_loss is not None:
-            raise ValueError("a VAE brings its own loss: compile without loss=")
-        loss = (
-            y_pred["distortion"] + self._rate_weight(training) * y_pred["rate"]
-        )
-        if sample_weight is not None:
-            loss *= tf.cast(sample_weight, loss.dtype)
-        loss = tf.reduce_mean(loss)
-        for extra in self.losses:
-            loss += tf.cast(extra, loss.dtype)
-        return loss
-
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Updates and returns the running means of the bound and its terms."""
-        rate, distortion = y_pred["rate"], y_pred["distortion"]
-        values = {
-            "elbo": -(rate + distortion),
-            "rate": rate,
-            "distortion": distortion,
-        }
-        for name, tracker in self._trackers.items():
-            tracker.update_state(values[name], sample_weight=sample_weight)
-        return self.get_metrics_result()
-
     def get_config(self):
         """Returns the constructor's arguments and the format of the file."""
         serialize = keras.saving.serialize_keras_object
@@ -265,12 +226,7 @@ class VAE(keras.Model):
         Raises:
             ValueError: if the file was written by a newer format.
         """
-        config = dict(config)
-        if (written := config.pop("format")) > FORMAT:
-            raise ValueError(
-                f"the file has format {written}, this version of "
-                f"keras_genmodels reads up to {FORMAT}: upgrade the package"
-            )
+        config = check_format(config)
         for name in ("encoder", "decoder", "posterior", "likelihood"):
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
@@ -297,21 +253,22 @@ class VAE(keras.Model):
         """Draws from (seed, step), or in inference from (seed, values)."""
         if not training:
             return self._row_noise(seeds.content_seeds(self.seed, x))
-        if not self.compiled:
-            raise ValueError(
-                "training draws from (seed, step), and the optimizer counts "
-                "the steps: compile first, or use elbo_terms(x, seed=...)"
-            )
-        seed = seeds.fold_in(seeds.as_seed(self.seed), _TRAINING_STREAM)
-        seed = seeds.fold_in(seed, self.optimizer.iterations.value)
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            seed = seeds.fold_in(seed, replica.replica_id_in_sync_group)
         return tf.random.stateless_normal(
             (tf.shape(x)[0], self.latent_size),
-            seed,
+            self._step_seed(),
             dtype=self.posterior.compute_dtype,
         )
+
+    def _per_example_loss(self, terms, training):
+        return terms["distortion"] + self._rate_weight(training) * terms["rate"]
+
+    def _per_example_metrics(self, terms):
+        rate, distortion = terms["rate"], terms["distortion"]
+        return {
+            "elbo": -(rate + distortion),
+            "rate": rate,
+            "distortion": distortion,
+        }
 
     def _rate_weight(self, training):
         if not training or not self.rate_warmup_steps:

@@ -1,0 +1,149 @@
+"""Restores images by the loop x <- x + step_size (D(x, sigma) - x).
+
+  python -m apps.restore --workdir=DIR --input=test --add_noise=0.3 --sigma=0.3
+  python -m apps.restore --workdir=DIR --input=PICTURES --sigma=0.3 \\
+      --step_size=0.2 --max_steps=50 --output=RESTORED
+
+The folder --output gets before_after.png (each row of noisy images above its
+restored ones, below the truth where that is known), steps.png (the way of some
+images), restored.npz (`image` as it came out, `num_steps`, `residual`, as
+`restoration.restore` returns them) and, for pictures, images/ with one PNG
+each. PSNR and SSIM before and after are printed where the truth is known: for
+images of a split and where noise is added.
+"""
+
+import pathlib
+
+from absl import flags
+
+from . import common_flags, guard
+
+FLAGS = flags.FLAGS
+
+_SHOWN = 64
+_SPLITS = ("train", "validation", "test")
+
+common_flags.define_path("workdir", "runs/dae", "A finished run of train_dae.")
+flags.DEFINE_string(
+    "input",
+    "test",
+    "A picture, a folder of pictures (resized to the model's size), an x.npz "
+    "with an array `image`, or a split of the run's data: train, validation "
+    "or test.",
+)
+common_flags.define_path(
+    "data_dir", None, "Where the run's data set lies, if it has moved."
+)
+flags.DEFINE_integer(
+    "num_images",
+    None,
+    "So many of the first images (default: 64 of a split, else all).",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "add_noise",
+    0.0,
+    "Standard deviation of noise to add first, in units of pixels in [0, 1].",
+    lower_bound=0,
+)
+flags.DEFINE_float(
+    "sigma",
+    None,
+    "Noise level to tell the denoiser, > 0, in the same units; leave it out "
+    "where the denoiser needs none.",
+)
+flags.DEFINE_float("step_size", 0.1, "Of the loop, in (0, 2).")
+flags.DEFINE_integer("max_steps", 100, "At most so many steps.", lower_bound=1)
+flags.DEFINE_float(
+    "tolerance",
+    1e-3,
+    "An image rests where the root mean square of D(x) - x is at most that.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "seed",
+    0,
+    "Of the noise that is added; that of image i depends on the seed and i.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+)
+common_flags.define_path(
+    "output", None, "A folder (default: restored/ of the run)."
+)
+
+
+def main():
+    """Restores, writes the images and prints how well it went."""
+    check_flags()
+    guard.load_tensorflow()
+    from keras_genmodels import denoiser_runs, restorations
+    from keras_genmodels.workdir import Workdir
+
+    workdir = Workdir(FLAGS.workdir)
+    denoiser = denoiser_runs.load_denoiser(workdir)
+    if denoiser.needs_sigma and FLAGS.sigma is None:
+        raise guard.WrongFlags(
+            "this denoiser has to be told the noise level: give --sigma"
+        )
+    if not denoiser.needs_sigma and FLAGS.sigma is not None:
+        print("This denoiser does the same at every --sigma.")
+    images, names = read_input(workdir, denoiser.event_shape)
+    print(
+        restorations.restore_images(
+            denoiser,
+            images,
+            pathlib.Path(FLAGS.output or workdir.path / "restored"),
+            names=names,
+            truth_known=FLAGS.input in _SPLITS or FLAGS.add_noise > 0,
+            add_noise=FLAGS.add_noise,
+            seed=FLAGS.seed,
+            sigma=FLAGS.sigma,
+            step_size=FLAGS.step_size,
+            max_steps=FLAGS.max_steps,
+            tolerance=FLAGS.tolerance,
+        )
+    )
+
+
+def read_input(workdir, image_shape):
+    """Gives the images of --input, and the names of pictures or None."""
+    from keras_genmodels import datasets
+    from keras_genmodels.errors import UserError
+
+    count, names = FLAGS.num_images, None
+    if FLAGS.input in _SPLITS:
+        count = count or _SHOWN
+        data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
+        split = getattr(data, FLAGS.input)
+        if split is None:
+            raise UserError("the run held no validation images out")
+        images = split.images
+    else:
+        path = pathlib.Path(FLAGS.input).expanduser()
+        images = datasets.read_pictures(path, image_shape=image_shape)
+        if path.suffix != ".npz":
+            base = path if path.is_dir() else path.parent
+            names = [
+                picture.relative_to(base).with_suffix(".png")
+                for picture in datasets.list_pictures(path)
+            ][:count]
+    return images[:count], names
+
+
+def check_flags():
+    """Refuses what the loop can't do, before anything is loaded."""
+    if FLAGS.sigma is not None and not FLAGS.sigma > 0:
+        raise guard.WrongFlags(f"--sigma must be > 0, got {FLAGS.sigma}")
+    if not 0 < FLAGS.step_size < 2:
+        raise guard.WrongFlags(
+            f"--step_size must be in (0, 2), got {FLAGS.step_size}"
+        )
+
+
+def run():
+    """Runs the app from the command line."""
+    guard.run(main, __name__)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,167 @@
+"""A whole run of a denoiser: from its data to a workdir with results."""
+
+from keras_genmodels import (
+    datasets,
+    denoiser_plots,
+    evaluation,
+    files,
+    plots,
+    runs,
+    training,
+)
+from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.errors import UserError
+
+# As in the comparison of denoisers: the first of the test split.
+_TEST_IMAGES = 1000
+# For the curves of a training.
+_WATCHED_IMAGES = 256
+_WATCHED_STEPS = 30
+
+
+def train_dae(model, data, workdir, options, *, batch_size, seed, verbose=1):
+    """Trains a denoising autoencoder and writes all results to the workdir.
+
+    The test split is read once, after training. `metrics.json` is written
+    last.
+
+    Args:
+        model: an untrained `DenoisingAutoencoder` of images, or one with the
+            weights to start from.
+        data: a `datasets.ImageDataset`.
+        workdir: a `Workdir`.
+        options: a `training.Options`.
+        batch_size: images per step.
+        seed: int, for the data order and the pictures.
+        verbose: as in Keras' `fit`.
+
+    Returns:
+        dict, what `metrics.json` holds.
+
+    Raises:
+        UserError: as `training.fit`, and if all images are the same.
+    """
+    model.adapt(data.train.images)
+    held_out = data.validation or data.train
+    watched = evaluation.as_float(held_out.images[:_WATCHED_IMAGES])
+    report = training.fit(
+        model,
+        workdir,
+        options,
+        batches=lambda step: datasets.training_batches(
+            data.train, batch_size=batch_size, seed=seed, start_step=step
+        ).map(_image),
+        validation=_validation(data.validation, seed),
+        draw=lambda model: _watch(model, watched, seed),
+        verbose=verbose,
+    )
+    # A copy without optimizer is what a user loads.
+    model = runs.without_training(model)
+    return _finish(
+        model, data, workdir, seed, planned_epochs=options.epochs, **report
+    )
+
+
+def adapt_denoiser(denoiser, data, workdir, *, seed):
+    """Adapts a denoiser that needs no training, and writes its results.
+
+    Args:
+        denoiser: a `LinearDenoiser` or an `EmpiricalDenoiser`.
+        data, workdir, seed: as in `train_dae`.
+
+    Returns:
+        dict, what `metrics.json` holds.
+
+    Raises:
+        UserError: as the denoiser's `adapt`.
+    """
+    denoiser.adapt(data.train.images)
+    return _finish(denoiser, data, workdir, seed)
+
+
+def load_denoiser(workdir):
+    """Loads the denoiser of a finished run.
+
+    Raises:
+        UserError: if there is none, or the run is of another kind.
+    """
+    model = workdir.load_model()
+    if not isinstance(model, Denoiser):
+        raise UserError(
+            f"{workdir} holds a {type(model).__name__}, not a denoiser: give "
+            "the --workdir of a run of train_dae"
+        )
+    return model
+
+
+def summary(workdir):
+    """Tells in a few lines how the run came out and where things lie."""
+    metrics = files.read_json(workdir.metrics)
+    lines = [
+        f"{metrics['kind']}, PSNR on {metrics['test']['num_examples']} test "
+        "images (standard error):"
+    ]
+    for sigma, values in metrics["test"]["noise_levels"].items():
+        lines.append(
+            f"  sigma {float(sigma):<5g} {values['psnr']:6.2f} dB "
+            f"({values['psnr_standard_error']:.2f}), noisy "
+            f"{values['noisy_psnr']:6.2f} dB"
+        )
+    if "epochs" in metrics:
+        lines.append(
+            f"After {metrics['epochs']} epochs in "
+            f"{metrics['training_seconds'] / 60:.1f} minutes."
+        )
+    lines.append(f"Results in {workdir}: model.keras, metrics.json, figures/")
+    if "epochs" in metrics:
+        lines.append(f"Curves: tensorboard --logdir {workdir.tensorboard}")
+    return "\n".join(lines)
+
+
+def _image(batch):
+    return batch["image"]
+
+
+def _validation(split, seed):
+    if split is None:
+        return None
+    return datasets.evaluation_batches(split, batch_size=256, seed=seed).map(
+        _image
+    )
+
+
+def _watch(model, images, seed):
+    """Gives what TensorBoard shows: pictures, and PSNR at each level."""
+    levels = evaluation.evaluate_denoiser(
+        model, images, sigmas=evaluation.noise_levels(model)
+    )
+    return {
+        **denoiser_plots.denoiser_pictures(
+            model, images, seed=seed, num_steps=_WATCHED_STEPS
+        ),
+        **{f"psnr/sigma_{s}": level["psnr"] for s, level in levels.items()},
+    }
+
+
+def _finish(denoiser, data, workdir, seed, **report):
+    """Reads the test split, and writes figures, model and metrics."""
+    images = data.test.images[:_TEST_IMAGES]
+    test = evaluation.evaluate_denoiser(
+        denoiser, images, sigmas=evaluation.noise_levels(denoiser)
+    )
+    metrics = {
+        "kind": type(denoiser).__name__,
+        "dataset": data.name,
+        "test": {"noise_levels": test, "num_examples": len(images)},
+        **report,
+        **runs.written(),
+    }
+    pictures = denoiser_plots.denoiser_pictures(
+        denoiser, evaluation.as_float(images), seed=seed
+    )
+    for name, picture in pictures.items():
+        plots.save_png(workdir.figures / f"{name}.png", picture)
+    with files.replacing(workdir.model) as beside:
+        denoiser.save(beside)
+    files.write_json(workdir.metrics, metrics)
+    return metrics

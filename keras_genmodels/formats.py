@@ -1,0 +1,21 @@
+"""Which `model.keras` files this version reads: "Versions" in the README."""
+
+FORMAT = 1
+
+
+def check_format(config):
+    """Takes the format number out of a config and checks it.
+
+    Returns:
+        dict, the rest of the config.
+
+    Raises:
+        ValueError: if the file was written by a newer format.
+    """
+    config = dict(config)
+    if (written := config.pop("format")) > FORMAT:
+        raise ValueError(
+            f"the file has format {written}, this version of keras_genmodels "
+            f"reads up to {FORMAT}: upgrade the package"
+        )
+    return config

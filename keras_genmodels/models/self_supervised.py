@@ -1,0 +1,66 @@
+"""What models that are trained on events alone share: their loss and draws."""
+
+import keras
+import tensorflow as tf
+
+from keras_genmodels import seeds
+
+# Tag that keeps the training stream of one seed apart from others.
+_TRAINING_STREAM = 1
+
+
+class SelfSupervised:
+    """Mixed into a Keras model whose `call` gives terms for each example.
+
+    The model has a `seed`, and defines `_per_example_loss` and
+    `_per_example_metrics` of the dict that its `call` returns. `fit` and
+    `evaluate` take events alone, without targets; `compile` takes no loss.
+    """
+
+    def _track(self, *names):
+        """Makes a running mean for each metric; once, in the constructor."""
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Reduces `call`'s terms to the loss: a mean over examples."""
+        kind = type(self).__name__
+        if y is not None:
+            raise ValueError(
+                f"a {kind} is trained on the events alone: fit(x), not "
+                "fit(x, y)"
+            )
+        if self._compile_loss is not None:
+            raise ValueError(
+                f"a {kind} brings its own loss: compile without loss="
+            )
+        loss = self._per_example_loss(y_pred, training)
+        if sample_weight is not None:
+            loss *= tf.cast(sample_weight, loss.dtype)
+        loss = tf.reduce_mean(loss)
+        for extra in self.losses:
+            loss += tf.cast(extra, loss.dtype)
+        return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates and returns the running means."""
+        for name, value in self._per_example_metrics(y_pred).items():
+            self._trackers[name].update_state(
+                value, sample_weight=sample_weight
+            )
+        return self.get_metrics_result()
+
+    def _step_seed(self):
+        """Gives the seed of this training step, int32 `[2]`."""
+        if not self.compiled:
+            raise ValueError(
+                "training draws from (seed, step), and the optimizer counts "
+                "the steps: compile first"
+            )
+        seed = seeds.fold_in(seeds.as_seed(self.seed), _TRAINING_STREAM)
+        seed = seeds.fold_in(seed, self.optimizer.iterations.value)
+        replica = tf.distribute.get_replica_context()
+        if replica is not None and replica.num_replicas_in_sync > 1:
+            seed = seeds.fold_in(seed, replica.replica_id_in_sync_group)
+        return seed

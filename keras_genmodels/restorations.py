@@ -1,0 +1,142 @@
+"""Images restored for a person: files, pictures, and how well it went."""
+
+import math
+
+import numpy as np
+import skimage.metrics
+
+from keras_genmodels import (
+    corruptions,
+    denoiser_plots,
+    evaluation,
+    files,
+    plots,
+)
+from keras_genmodels.attractor_plots import restoration_rows
+from keras_genmodels.restoration import restore
+
+# So many images are restored at once, and so many shown.
+_PART = 256
+_SHOWN = 64
+_SHOWN_WAYS = 6
+# Of one side, below which SSIM's window does not fit.
+_LEAST_SIDE = 7
+
+
+def restore_images(
+    denoiser,
+    images,
+    output,
+    *,
+    names=None,
+    truth_known=False,
+    add_noise=0.0,
+    seed=0,
+    **settings,
+):
+    """Restores images and writes what came out to a folder.
+
+    Args:
+        denoiser: a `Denoiser` of images.
+        images: array `[n, height, width, channels]` in [0, 1], or uint8, read
+            as value / 255.
+        output: pathlib.Path of the folder.
+        names: a relative path ending in .png for each image, for a picture
+            file each; None for none.
+        truth_known: whether `images`, before noise is added, are the truth.
+        add_noise: standard deviation of the noise to add first, >= 0.
+        seed: int, of that noise.
+        **settings: as of `restoration.restore`.
+
+    Returns:
+        str, lines that tell how it went.
+
+    Raises:
+        UserError: as `restore`.
+    """
+    clean = evaluation.as_float(images)
+    noisy = clean
+    if add_noise:
+        noisy = corruptions.gaussian(clean, add_noise, seed=seed).numpy()
+    arrays = _restore_all(denoiser, noisy, settings)
+    restored = arrays["image"]
+    files.write_arrays(output / "restored.npz", **arrays)
+    for name, image in zip(names or [], restored, strict=False):
+        picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
+        plots.save_png(output / "images" / name, picture)
+    rows = [noisy, restored, *([clean] if truth_known else [])]
+    plots.save_png(
+        output / "before_after.png",
+        denoiser_plots.before_and_after([row[:_SHOWN] for row in rows]),
+    )
+    _draw_ways(denoiser, noisy[:_SHOWN_WAYS], output / "steps.png", settings)
+    lines = [_on_the_loop(arrays, settings)]
+    if truth_known:
+        lines += _quality(noisy, restored, clean)
+    lines.append(
+        f"{len(restored)} images in {output}: before_after.png, "
+        "steps.png, restored.npz" + (", images/" if names else "")
+    )
+    return "\n".join(lines)
+
+
+def _restore_all(denoiser, noisy, settings):
+    parts = [
+        restore(denoiser, noisy[start : start + _PART], **settings)
+        for start in range(0, len(noisy), _PART)
+    ]
+    names = {"image": "x", "num_steps": "num_steps", "residual": "residual"}
+    return {
+        name: np.concatenate([getattr(part, field) for part in parts])
+        for name, field in names.items()
+    }
+
+
+def _draw_ways(denoiser, noisy, path, settings):
+    """Draws the way of a few images, as rows."""
+    way = restore(denoiser, noisy, trajectory=True, **settings).trajectory
+    plots.save_png(path, restoration_rows(way.numpy()))
+
+
+def _on_the_loop(arrays, settings):
+    steps, residual = arrays["num_steps"], arrays["residual"]
+    rest = np.mean(residual <= settings["tolerance"])
+    return (
+        f"{np.median(steps):.0f} steps (median; at most {steps.max()}), "
+        f"{rest:.0%} of the images at rest, residual {np.median(residual):.2g} "
+        "(median)"
+    )
+
+
+def _quality(noisy, restored, clean):
+    """Tells PSNR and SSIM before and after, with standard errors."""
+    measures = {"PSNR (dB)": evaluation.psnr}
+    if min(clean.shape[1:3]) >= _LEAST_SIDE:
+        measures["SSIM"] = _ssim
+    lines = []
+    for name, measure in measures.items():
+        before, after = (measure(images, clean) for images in (noisy, restored))
+        lines.append(f"{name} before {_mean(before)}, after {_mean(after)}")
+    return lines
+
+
+def _mean(values):
+    if not np.isfinite(values).all():
+        return "without error"
+    error = np.std(values) / math.sqrt(len(values))
+    return f"{np.mean(values):.3f} (standard error {error:.3f})"
+
+
+def _ssim(images, truth):
+    """Gives the structural similarity of each image to the truth.
+
+    With scikit-image's defaults: windows of 7 x 7 pixels, range 1.
+    """
+    return np.array(
+        [
+            skimage.metrics.structural_similarity(
+                image, true, data_range=1.0, channel_axis=-1
+            )
+            for image, true in zip(images, truth, strict=True)
+        ]
+    )

@@ -1,0 +1,70 @@
+"""Noise is of the level asked for, and depends on the seed of its row."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_genmodels import corruptions, seeds
+from keras_genmodels.errors import UserError
+
+
+def test_noise_has_the_level_of_its_row():
+    x = np.full((3, 100, 100, 1), 0.5)
+    levels = np.array([0.1, 1.0, 5.0])
+    noise = (corruptions.gaussian(x, levels, seed=0) - x).numpy()
+    # Four standard errors from 10000 draws.
+    np.testing.assert_allclose(
+        noise.std((1, 2, 3)), levels, rtol=4 / np.sqrt(2 * 10000)
+    )
+    assert np.all(np.abs(noise.mean((1, 2, 3))) < 4 * levels / 100)
+    # Not the same noise in all rows, nor clipped.
+    assert abs(np.corrcoef(noise.reshape(3, -1))[0, 1]) < 4 / 100
+    assert noise.min() < -0.5
+
+
+def test_noise_is_added_at_a_common_level_as_drawn():
+    x = np.random.default_rng(0).random((4, 3)).astype("float32")
+    eps = seeds.normal(seeds.row_seeds(9, 4), (3,))
+    noisy = corruptions.gaussian(x, 0.25, seed=9)
+    assert noisy.dtype == tf.float32
+    np.testing.assert_allclose(noisy, x + 0.25 * eps, rtol=1e-6)
+
+
+def test_a_row_depends_on_its_seed_alone():
+    x = np.random.default_rng(0).random((5, 4, 4)).astype("float32")
+    rows = seeds.row_seeds(3, 5)
+    whole = corruptions.gaussian(x, 0.5, seed=3).numpy()
+    alone = corruptions.gaussian(x[2:3], 0.5, seed=rows[2:3])
+    np.testing.assert_array_equal(alone, whole[2:3])
+    turned = corruptions.gaussian(x[::-1], 0.5, seed=rows[::-1])
+    np.testing.assert_array_equal(turned, whole[::-1])
+    assert not np.any(corruptions.gaussian(x, 0.5, seed=4) == whole)
+
+
+def test_a_graph_of_unknown_batch_size_draws_the_same():
+    x = np.random.default_rng(0).random((5, 4)).astype("float32")
+    spec = [tf.TensorSpec([None, 4]), tf.TensorSpec([None])]
+    compiled = tf.function(
+        lambda x, sigma: corruptions.gaussian(x, sigma, seed=3),
+        input_signature=spec,
+    )
+    sigma = np.linspace(0.1, 1, 5, dtype="float32")
+    np.testing.assert_allclose(
+        compiled(x, sigma), corruptions.gaussian(x, sigma, seed=3), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("sigma", [0, -1.0, np.nan, np.inf])
+def test_levels_that_are_none_are_refused(sigma):
+    with pytest.raises(UserError, match="sigma must be > 0 and finite, got"):
+        corruptions.gaussian(np.ones((2, 3), "float32"), sigma, seed=0)
+
+
+def test_other_mistakes_are_refused():
+    x = np.ones((2, 3), "float32")
+    with pytest.raises(UserError, match=r"sigma must be a scalar or \[batch"):
+        corruptions.gaussian(x, [0.1] * 3, seed=0)
+    with pytest.raises(UserError, match=r"floating type .* got uint8"):
+        corruptions.gaussian(x.astype(np.uint8), 0.1, seed=0)
+    with pytest.raises(ValueError, match="3 row seeds for 2 rows"):
+        corruptions.gaussian(x, 0.1, seed=np.ones((3, 2), np.int32))

@@ -1,0 +1,309 @@
+"""Networks of denoisers: shapes, homogeneity, precision, round trips."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_genmodels import denoiser_networks as networks
+
+SHAPES = [(8, 8, 1), (28, 28, 1), (9, 13, 3), (64, 64, 3)]
+SMALL = {"filters": (4, 8, 16), "blocks": 1}
+LEVEL = np.float32(np.log(0.5) / 4)
+
+
+def perturb(network, seed=0):
+    """Moves every weight, so that zero-initialised layers pass something."""
+    rng = np.random.default_rng(seed)
+    for weight in network.trainable_variables:
+        noise = rng.standard_normal(weight.shape)
+        weight.assign_add(0.1 * noise.astype(weight.dtype))
+    return network
+
+
+def images(shape, count=2, dtype="float32"):
+    return np.random.default_rng(1).random((count, *shape)).astype(dtype)
+
+
+def inputs_of(network, x, level=LEVEL):
+    if isinstance(network.input, list):
+        return [x, np.full(len(x), level, x.dtype)]
+    return x
+
+
+def builds():
+    return {
+        "unet": lambda: networks.unet((9, 13, 3), **SMALL),
+        "unconditional_unet": lambda: networks.unet(
+            (9, 13, 3), conditional=False, **SMALL
+        ),
+        "normalized_unet": lambda: networks.unet(
+            (9, 13, 3), normalization_groups=2, **SMALL
+        ),
+        "unconditional_normalized_unet": lambda: networks.unet(
+            (9, 13, 3), False, normalization_groups=2, **SMALL
+        ),
+        "bias_free_unet": lambda: networks.bias_free_unet((9, 13, 3), **SMALL),
+        "mlp": lambda: networks.mlp_denoiser((2,), hidden_sizes=(7, 6)),
+        "unconditional_mlp": lambda: networks.mlp_denoiser(
+            (3, 2), conditional=False, hidden_sizes=(7,)
+        ),
+    }
+
+
+every_network = pytest.mark.parametrize(
+    "build", builds().values(), ids=builds()
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_image_networks_fit_images_of_any_size(shape):
+    x = images(shape)
+    for network in (
+        networks.unet(shape, **SMALL),
+        networks.unet(shape, conditional=False, **SMALL),
+        networks.bias_free_unet(shape, **SMALL),
+    ):
+        assert network(inputs_of(network, x)).shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 50, 2), (1, 5, 1)], ids=str)
+def test_tiny_and_narrow_images_have_fewer_levels(shape):
+    network = perturb(networks.unet(shape, **SMALL))
+    x = images(shape)
+    assert network(inputs_of(network, x)).shape == x.shape
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 3), (2, 3, 2)], ids=str)
+def test_mlp_takes_events_of_any_rank(shape):
+    x = images(shape)
+    network = networks.mlp_denoiser(shape, hidden_sizes=(5,))
+    assert network(inputs_of(network, x)).shape == x.shape
+
+
+@every_network
+def test_new_networks_give_zeros(build):
+    network = build()
+    x = images(network.output_shape[1:])
+    assert not np.any(network(inputs_of(network, x)))
+
+
+@pytest.mark.parametrize("name", ["unet", "bias_free_unet"])
+def test_every_pixel_hears_every_other(name):
+    network = perturb(getattr(networks, name)((8, 11, 1), **SMALL))
+    x = tf.constant(images((8, 11, 1), 1))
+    level = tf.fill((1,), LEVEL)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        corner = network([x, level] if name == "unet" else x)[0, 0, 0, 0]
+    gradient = tape.gradient(corner, x)
+    assert np.all(gradient.numpy() != 0)
+
+
+@pytest.mark.parametrize("factor", [0.01, 0.3, 7.0, 100.0])
+def test_bias_free_unet_is_homogeneous(float64, factor):
+    network = perturb(networks.bias_free_unet((9, 13, 1), **SMALL))
+    x = images((9, 13, 1), dtype="float64") - 0.5
+    y = network(x).numpy()
+    assert np.abs(y).max() > 1e-3
+    np.testing.assert_allclose(
+        network(factor * x).numpy(), factor * y, rtol=1e-10, atol=1e-13
+    )
+
+
+def test_bias_free_unet_has_kernels_only():
+    network = networks.bias_free_unet((28, 28, 1), **SMALL)
+    assert {weight.name for weight in network.weights} == {"kernel"}
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_normalization_agrees_with_keras(float64, groups):
+    x = 3 + 2 * images((7, 5, 6), 4, "float64")
+    ours = perturb(built(networks.ChannelNormalization(groups), x))
+    theirs = built(keras.layers.GroupNormalization(groups), x)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_of_normalization_agree_with_keras(float64):
+    x = tf.constant(3 + 2 * images((7, 5, 6), 4, "float64"))
+    weights = images((7, 5, 6), 4, "float64")
+    gradients = []
+    for layer in (
+        networks.ChannelNormalization(3),
+        keras.layers.GroupNormalization(3),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(weights * layer(x))
+        gradients.append(tape.gradient(total, [x, *layer.trainable_variables]))
+    for ours, theirs in zip(*gradients, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_normalization_in_float32_and_bfloat16():
+    x = 3 + 2 * images((7, 5, 6), 4)
+    exact = keras.layers.GroupNormalization(3)(x).numpy()
+    single = networks.ChannelNormalization(3)(x)
+    np.testing.assert_allclose(single, exact, atol=1e-4)
+    mixed = networks.ChannelNormalization(3, dtype="mixed_bfloat16")(x)
+    assert mixed.dtype == tf.bfloat16
+    # bfloat16 has 8 bits: the input 5 / 0.6 is rounded to 1/256 of itself.
+    np.testing.assert_allclose(tf.cast(mixed, "float32"), exact, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    "layer", [networks.ChannelNormalization(3), networks.Modulation()]
+)
+def test_modulation_scales_and_shifts(layer):
+    x = images((7, 5, 6))
+    scale, shift = np.random.default_rng(2).standard_normal((2, 2, 1, 1, 6))
+    modulation = np.concatenate([scale, shift], -1)[:, 0, 0].astype("float32")
+    plain = layer([x, np.zeros_like(modulation)])
+    expected = plain * (1 + scale) + shift
+    np.testing.assert_allclose(layer([x, modulation]), expected, atol=1e-5)
+
+
+def test_upsampling_is_a_transposed_convolution():
+    convolution = keras.layers.Conv2D(8, 1)
+    transposed = keras.layers.Conv2DTranspose(2, 2, strides=2)
+    x = images((3, 5, 4))
+    y = networks.DepthToSpace()(convolution(x))
+    transposed.build(x.shape)
+    kernel = tf.reshape(convolution.kernel, (4, 2, 2, 2))
+    transposed.kernel.assign(tf.transpose(kernel, (1, 2, 3, 0)))
+    np.testing.assert_allclose(y, transposed(x), atol=1e-6)
+
+
+@every_network
+def test_every_weight_has_a_gradient(build):
+    network = perturb(build())
+    x = images(network.output_shape[1:], 4)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(network(inputs_of(network, x)) - x))
+    gradients = tape.gradient(loss, network.trainable_variables)
+    for weight, gradient in zip(
+        network.trainable_variables, gradients, strict=True
+    ):
+        assert gradient is not None, weight.path
+        assert np.any(gradient.numpy() != 0), weight.path
+
+
+@pytest.mark.parametrize("name", ["unet", "normalized_unet", "mlp"])
+def test_conditional_networks_hear_the_level(name):
+    network = perturb(builds()[name]())
+    x = images(network.output_shape[1:])
+    outputs = [network(inputs_of(network, x, level)) for level in (-1.0, 0.5)]
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
+    # Each example has its own level.
+    both = network([x, np.array([-1.0, 0.5], np.float32)])
+    expected = np.stack([outputs[0][0], outputs[1][1]])
+    np.testing.assert_allclose(both, expected, atol=1e-5)
+
+
+@every_network
+def test_networks_come_back_from_a_file(build, tmp_path):
+    network = perturb(build())
+    x = inputs_of(network, images(network.output_shape[1:]))
+    network.save(tmp_path / "network.keras")
+    again = keras.saving.load_model(tmp_path / "network.keras", safe_mode=True)
+    np.testing.assert_array_equal(again(x), network(x))
+
+
+@every_network
+def test_networks_work_in_mixed_bfloat16(build, request):
+    exact = perturb(build())
+    x = inputs_of(exact, images(exact.output_shape[1:]))
+    request.getfixturevalue("bfloat16")
+    mixed = build()
+    mixed.set_weights(exact.get_weights())
+    outputs = mixed(x)
+    assert outputs.dtype == tf.float32
+    expected = exact(x).numpy()
+    np.testing.assert_allclose(
+        outputs, expected, atol=0.05 * np.abs(expected).max()
+    )
+
+
+@every_network
+def test_networks_work_in_float64(build, float64):
+    network = perturb(build())
+    x = images(network.output_shape[1:], dtype="float64")
+    outputs = network(inputs_of(network, x))
+    assert outputs.dtype == tf.float64
+    # A change that float32 would lose goes through.
+    nudged = network(inputs_of(network, x + 1e-11))
+    assert np.abs(nudged - outputs).max() > 0
+
+
+def test_mixed_precision_does_not_round_the_level(bfloat16):
+    network = networks.mlp_denoiser((2,), hidden_sizes=(4,))
+    features = network.get_layer(index=level_features_index(network))
+    probe = keras.Model(network.input, features.output)
+    level = np.array([0.4001, 0.4009], np.float32)  # one bfloat16 number
+    fine = tf.sin(16 * level)
+    found = probe([np.zeros((2, 2), np.float32), level])
+    assert found.dtype == tf.bfloat16
+    np.testing.assert_allclose(
+        tf.cast(found[:, features.size // 2 - 1], "float32"), fine, atol=2e-3
+    )
+
+
+def test_a_network_learns_to_denoise():
+    keras.utils.set_random_seed(0)
+    network = networks.bias_free_unet((8, 8, 1), filters=(8, 16), blocks=1)
+    rng = np.random.default_rng(0)
+    clean = np.ones((256, 8, 8, 1)) * rng.random((256, 1, 1, 1))
+    noise = 0.5 * rng.standard_normal(clean.shape)
+    network.compile(keras.optimizers.Adam(1e-2), "mse")
+    network.fit(clean + noise, noise, epochs=15, verbose=0)
+    residual = network.predict(clean + noise, verbose=0) - noise
+    assert np.mean(residual**2) < 0.1 * np.mean(noise**2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: networks.unet((8, 8)), "image_shape must be"),
+        (lambda: networks.unet((8, 0, 1)), "image_shape must be"),
+        (lambda: networks.unet(8), "image_shape must be"),
+        (lambda: networks.unet((8, 8, 1), filters=()), "filters must be"),
+        (lambda: networks.unet((8, 8, 1), filters=(4, -1)), "filters must be"),
+        (lambda: networks.unet((8, 8, 1), blocks=0), "blocks must be"),
+        (lambda: networks.unet((8, 8, 1), blocks=True), "blocks must be"),
+        (
+            lambda: networks.unet((8, 8, 1), normalization_groups=5),
+            "normalization_groups must be",
+        ),
+        (
+            lambda: networks.bias_free_unet((8, 8, 1), filters=(4.0,)),
+            "filters must be",
+        ),
+        (lambda: networks.bias_free_unet((8,)), "image_shape must be"),
+        (lambda: networks.mlp_denoiser(()), "event_shape must be"),
+        (
+            lambda: networks.mlp_denoiser((2,), hidden_sizes=(0,)),
+            "hidden_sizes must be",
+        ),
+        (lambda: networks.LevelFeatures(3), "size must be"),
+        (lambda: networks.ChannelNormalization(0), "groups must be"),
+        (lambda: networks.ChannelNormalization(2, 0.0), "epsilon must be"),
+        (
+            lambda: networks.ChannelNormalization(4).build((None, 3, 3, 6)),
+            "groups must divide the 6 channels, got 4",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def built(layer, x):
+    layer.build(x.shape)
+    return layer
+
+
+def level_features_index(network):
+    kinds = [type(layer) for layer in network.layers]
+    return kinds.index(networks.LevelFeatures)

@@ -1,0 +1,403 @@
+"""The exact denoiser against the formula, written out densely in float64."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+from keras_genmodels import UserError
+from keras_genmodels.denoisers import EmpiricalDenoiser, empirical
+
+LEVELS = [1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 1e4]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Many blocks, and a last one that is not full."""
+    monkeypatch.setattr(empirical, "_BLOCK", 64)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Images as bytes, `[1797, 8, 8, 1]`."""
+    images = load_digits().images[..., None] * 255 / 16
+    return np.rint(images).astype(np.uint8)
+
+
+def adapted(data):
+    denoiser = EmpiricalDenoiser()
+    denoiser.adapt(data)
+    return denoiser
+
+
+def flat(x):
+    return np.reshape(x, (len(x), -1)).astype(np.float64)
+
+
+def dense(data, x, sigma):
+    """P(x_i|x) `[batch, N]` and D(x) `[batch, M]` by direct differences."""
+    data = flat(data) / (255 if data.dtype == np.uint8 else 1)
+    squares = np.square(flat(x)[:, None] - data).sum(-1)
+    sigma = np.broadcast_to(np.asarray(sigma, np.float64), len(x))
+    logits = -squares / (2 * sigma[:, None] ** 2)
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    weights /= weights.sum(1, keepdims=True)
+    return weights, weights @ data
+
+
+def noisy_like(data, sigma, n=6, dtype="float32"):
+    """Events outside of the data, with noise: far from every x_i."""
+    rng = np.random.default_rng(0)
+    clean = data[-n:] / (255 if data.dtype == np.uint8 else 1)
+    return (clean + sigma * rng.standard_normal(clean.shape)).astype(dtype)
+
+
+# Of log P(x_i|x) float32 may lose 0.003; of D that much of 0.1 at most, the
+# standard deviation of a pixel under the posterior, and in effect far less.
+TOLERANCE = 1e-4
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("sigma", LEVELS)
+def test_float32_is_right_at_every_sigma(digits, small_blocks, kind, sigma):
+    data = digits if kind == "uint8" else (digits / 255).astype("float32")
+    known, x = data[:1500], noisy_like(data, sigma)
+    sigma = np.float32(sigma)
+    denoiser = adapted(known)
+    weights, expected = dense(known, x, sigma)
+    result = denoiser.denoise(x, sigma)
+    np.testing.assert_allclose(flat(result), expected, atol=TOLERANCE)
+    probabilities, indices = denoiser.posterior(x, sigma, 5)
+    order = np.argsort(-weights, axis=1, kind="stable")[:, :5]
+    best = np.take_along_axis(weights, order, 1)
+    np.testing.assert_allclose(probabilities, best, rtol=3e-3, atol=1e-30)
+    found = np.take_along_axis(weights, indices.numpy(), 1)
+    np.testing.assert_allclose(found, best, rtol=3e-3)
+
+
+@pytest.mark.parametrize("sigma", LEVELS)
+def test_float64_is_right_to_the_last_digits(
+    float64, digits, small_blocks, sigma
+):
+    known, x = digits[:1500], noisy_like(digits, sigma, dtype="float64")
+    denoiser = adapted(known)
+    sigma = np.float64(sigma)
+    weights, expected = dense(known, x, sigma)
+    np.testing.assert_allclose(
+        flat(denoiser.denoise(x, sigma)), expected, rtol=1e-6, atol=1e-9
+    )
+    probabilities, _ = denoiser.posterior(x, sigma, 3)
+    np.testing.assert_allclose(
+        probabilities, -np.sort(-weights)[:, :3], rtol=1e-5, atol=1e-300
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("sigma", [1e-4, 1e-3, 0.01, 0.1])
+def test_crowds_within_a_small_sigma(size, sigma):
+    """Hundreds of neighbours share the probability: few don't suffice."""
+    rng = np.random.default_rng(0)
+    data = rng.random((20000, size)).astype("float32") + 3
+    x = data[:4] + np.float32(sigma) * rng.standard_normal((4, size))
+    x = x.astype("float32")
+    sigma = np.float32(sigma)
+    _, expected = dense(data, x, sigma)
+    # In units of sigma, which is how far the neighbours are apart.
+    np.testing.assert_allclose(
+        (flat(adapted(data).denoise(x, sigma)) - expected) / sigma,
+        np.zeros_like(x),
+        atol=3e-3 + 2.0**-22 / sigma,
+    )
+
+
+def test_the_limits_are_the_nearest_and_the_mean(digits):
+    denoiser = adapted(digits)
+    near = (digits[:9] / 255 + 0.01).astype("float32")
+    np.testing.assert_allclose(
+        denoiser.denoise(near, 1e-4), digits[:9] / 255, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        denoiser.denoise(near, 1e4),
+        np.broadcast_to(denoiser.data_mean, near.shape),
+        atol=1e-6,
+    )
+
+
+def test_two_points_give_a_tanh(float64):
+    """D(y) = a tanh(a'y / sigma^2) for the data -a, +a."""
+    a = np.array([0.3, -0.2, 0.5])
+    denoiser = adapted(np.stack([-a, a]))
+    y = np.random.default_rng(0).normal(size=(4, 3))
+    for sigma in np.array([0.1, 0.7, 5.0]):
+        np.testing.assert_allclose(
+            denoiser.denoise(y, sigma),
+            a * np.tanh(y @ a / sigma**2)[:, None],
+            rtol=1e-10,
+        )
+
+
+def test_score_is_the_gradient_of_the_log_density(float64):
+    rng = np.random.default_rng(0)
+    data, y = rng.random((20, 3)), tf.constant(rng.random((4, 3)))
+    sigma = np.float64(0.3)
+    with tf.GradientTape() as tape:
+        tape.watch(y)
+        squares = tf.reduce_sum((y[:, None] - data) ** 2, axis=-1)
+        log_density = tf.reduce_logsumexp(-squares / (2 * sigma**2), axis=1)
+    gradient = tape.gradient(log_density, y)
+    np.testing.assert_allclose(
+        adapted(data).score(y, sigma), gradient, rtol=1e-9
+    )
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 0.01, 1.0, 100.0])
+def test_ties_share_and_duplicates_count_twice(sigma):
+    # Binary fractions: float32 is exact, so equal distances come out equal.
+    data = np.array([[1, 0], [-1, 0], [0, 4], [0, 4]], np.float32) / 4
+    denoiser = adapted(data)
+    x = np.array([[0, -0.25]], np.float32)
+    probabilities, indices = denoiser.posterior(x, sigma, 2)
+    assert probabilities[0, 0] == probabilities[0, 1]
+    if sigma < 100:
+        assert indices.numpy().tolist() == [[0, 1]]
+    assert denoiser.denoise(x, sigma)[0, 0] == 0
+    # At equal distance from one event and from one that is there twice.
+    data = np.array([[1, 0], [-1, 0], [-1, 0], [1, 4]], np.float32) / 4
+    x = np.zeros((1, 2), np.float32)
+    _, expected = dense(data, x, sigma)
+    np.testing.assert_allclose(
+        adapted(data).denoise(x, sigma), expected, rtol=1e-5, atol=1e-9
+    )
+
+
+def test_a_whole_crowd_of_duplicates_counts():
+    """More than are weighed one by one, at a sigma where float32 fails."""
+    rng = np.random.default_rng(0)
+    data = np.concatenate([rng.random((1, 50))] * 30 + [rng.random((9, 50))])
+    data[0], data = data[35], data.astype("float32")
+    # As far from events 1 to 29 as from 0 and 35, but for rounding.
+    x = ((data[0] + data[1]) / 2)[None]
+    sigma = np.float32(0.002)
+    _, expected = dense(data, x, sigma)
+    np.testing.assert_allclose(
+        adapted(data).denoise(x, sigma), expected, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_half_way_between_two_images(kind):
+    """float32 would be wrong by about a nat, and so by half a pixel."""
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 256, (300, 28, 28, 1), np.uint8)
+    if kind == "float32":
+        data = (data / 255).astype("float32")
+    values = data / (255 if kind == "uint8" else 1)
+    x = ((values[:20] + values[20:40]) / 2).astype("float32")
+    sigma = np.float32(0.003)
+    weights, expected = dense(data, x, sigma)
+    assert (np.sort(weights)[:, -2] > 0.1).any()
+    denoiser = adapted(data)
+    np.testing.assert_allclose(
+        flat(denoiser.denoise(x, sigma)), expected, atol=1e-6
+    )
+    probabilities, _ = denoiser.posterior(x, sigma, 2)
+    np.testing.assert_allclose(
+        probabilities, -np.sort(-weights)[:, :2], rtol=1e-5
+    )
+
+
+def test_more_than_have_any_weight():
+    data = np.array([[0.0], [1.0], [2.0], [3.0]], np.float32)
+    probabilities, indices = adapted(data).posterior(
+        np.array([[2.9], [0.1]], np.float32), [1e-3, 1e-3], 4
+    )
+    assert probabilities.numpy().tolist() == [[1, 0, 0, 0]] * 2
+    assert indices.numpy().tolist() == [[3, 2, 1, 0], [0, 1, 2, 3]]
+    assert indices.dtype == tf.int32
+
+
+def test_each_row_has_its_own_sigma(digits, small_blocks):
+    denoiser = adapted(digits[:1000])
+    x = noisy_like(digits, 0.3)
+    sigma = np.array([1e-4, 0.01, 0.1, 0.3, 1.0, 1e4], np.float32)
+    together = denoiser.denoise(x, sigma)
+    assert together.dtype == tf.float32
+    for i in range(6):
+        alone = denoiser.denoise(x[i : i + 1], sigma[i])
+        np.testing.assert_allclose(together[i : i + 1], alone, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_one_trace_serves_every_batch_and_sigma(
+    digits, small_blocks, jit_compile
+):
+    denoiser = adapted(digits[:1000])
+    signature = [tf.TensorSpec([None, 8, 8, 1]), tf.TensorSpec([None])]
+    denoise, posterior = (
+        tf.function(f, input_signature=signature, jit_compile=jit_compile)
+        for f in (denoiser.denoise, lambda x, s: denoiser.posterior(x, s, 3))
+    )
+    for n, sigma in ((1, 1e-3), (4, 0.15), (4, 0.5)):
+        x = noisy_like(digits, sigma, n)
+        sigma = np.full(n, sigma, np.float32)
+        weights, expected = dense(digits[:1000], x, sigma)
+        result = denoise(x, sigma)
+        np.testing.assert_allclose(flat(result), expected, atol=TOLERANCE)
+        best = -np.sort(-weights)[:, :3]
+        np.testing.assert_allclose(
+            posterior(x, sigma).probabilities, best, rtol=3e-3, atol=1e-30
+        )
+    assert denoise.experimental_get_tracing_count() == 1
+
+
+def test_bytes_are_kept_as_bytes_and_read_as_parts_of_255(float64, digits):
+    whole, parts = adapted(digits), adapted(digits / 255)
+    assert whole.weights[1].dtype == "uint8"
+    x = noisy_like(digits, 0.3)
+    np.testing.assert_allclose(
+        whole.denoise(x, 0.3), parts.denoise(x, 0.3), rtol=1e-9, atol=1e-12
+    )
+    np.testing.assert_allclose(whole.data_mean, parts.data_mean, rtol=1e-12)
+    np.testing.assert_allclose(whole.sigma_range, parts.sigma_range)
+    total = flat(digits / 255).var(0).sum()
+    np.testing.assert_allclose(whole.sigma_range, (0.01, 2 * total**0.5))
+
+
+def test_a_stream_gives_what_the_array_gives(digits):
+    stream = tf.data.Dataset.from_tensor_slices({"image": digits}).batch(77)
+    streamed, whole = adapted(stream), adapted(digits)
+    for one, other in zip(streamed.weights, whole.weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_a_second_adapt_replaces_the_first(digits):
+    denoiser = adapted(digits)
+    denoiser.adapt(np.float32([[1, 2], [3, 4], [5, 6]]))
+    assert (denoiser.event_shape, denoiser.num_events) == ((2,), 3)
+    assert [w.shape for w in denoiser.weights] == [(2,), (3, 2), (3,)]
+    np.testing.assert_allclose(
+        denoiser.denoise(np.float32([[3, 4]]), 0.01), [[3, 4]]
+    )
+
+
+def test_one_event_is_all_there_is():
+    denoiser = adapted(np.full((1, 3), 0.5, np.float32))
+    assert denoiser.sigma_range == (0.01, 0.1)
+    for x in (0.5, 9.0):
+        result = denoiser.denoise(np.full((2, 3), x, np.float32), 0.01)
+        assert result.numpy().tolist() == [[0.5] * 3] * 2
+
+
+_LOAD = """
+import sys
+import keras
+import numpy as np
+import keras_genmodels
+denoiser = keras.saving.load_model(sys.argv[1])
+x = np.load(sys.argv[2])
+np.savez(
+    sys.argv[3],
+    result=denoiser.denoise(x, 0.3),
+    range=denoiser.sigma_range,
+    data=denoiser.weights[1],
+)
+"""
+
+
+def test_a_fresh_process_loads_what_was_saved(tmp_path, digits):
+    denoiser = adapted(digits[:300])
+    x = noisy_like(digits, 0.3)
+    paths = [tmp_path / name for name in ("m.keras", "x.npy", "out.npz")]
+    denoiser.save(paths[0])
+    np.save(paths[1], x)
+    subprocess.run([sys.executable, "-c", _LOAD, *paths], check=True)
+    out = np.load(paths[2])
+    np.testing.assert_allclose(
+        out["result"], denoiser.denoise(x, 0.3), atol=1e-6
+    )
+    assert tuple(out["range"]) == denoiser.sigma_range
+    assert out["data"].dtype == np.uint8
+    np.testing.assert_array_equal(out["data"], flat(digits[:300]))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet")
+def test_it_loads_as_not_adapted_if_it_was_not(tmp_path):
+    EmpiricalDenoiser(name="exact").save(tmp_path / "m.keras")
+    copy = keras.saving.load_model(tmp_path / "m.keras")
+    assert (copy.event_shape, copy.name) == (None, "exact")
+    with pytest.raises(ValueError, match="upgrade the package"):
+        EmpiricalDenoiser.from_config({**copy.get_config(), "format": 99})
+
+
+def test_a_saved_model_runs_on_its_own(tmp_path, digits):
+    module = tf.Module()
+    module.denoiser = adapted(digits)
+    module.denoise = tf.function(
+        module.denoiser.denoise,
+        input_signature=[tf.TensorSpec([None, 8, 8, 1]), tf.TensorSpec([])],
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    for sigma in (0.01, 0.3):
+        x = noisy_like(digits, sigma)
+        np.testing.assert_allclose(
+            loaded.denoise(x, sigma),
+            module.denoiser.denoise(x, sigma),
+            atol=1e-6,
+        )
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((0, 3)), "no data"),
+        (np.array([[1.0, np.inf]]), "not finite"),
+        (np.ones((4, 3), np.int64), "floating data or uint8"),
+        (np.ones(4), r"\[batch, ...\]"),
+    ],
+)
+def test_bad_data(data, message):
+    denoiser = EmpiricalDenoiser()
+    with pytest.raises(UserError, match=message):
+        denoiser.adapt(data)
+    with pytest.raises(UserError, match=r"call adapt\(data\) first"):
+        denoiser.posterior(np.ones((1, 3)), 1.0, 1)
+
+
+def test_bad_calls():
+    denoiser = adapted(np.eye(3))
+    x = np.ones((2, 3))
+    for k in (0, 4):
+        with pytest.raises(UserError, match=r"k must be in \[1, 3\]"):
+            denoiser.posterior(x, 1.0, k)
+    with pytest.raises(UserError, match="k must be an int"):
+        denoiser.posterior(x, 1.0, 2.0)
+    with pytest.raises(UserError, match="give sigma"):
+        denoiser.denoise(x)
+    for sigma in (0.0, [1.0, -1.0], np.nan):
+        with pytest.raises(UserError, match="sigma must be > 0"):
+            denoiser.denoise(x, sigma)
+    with pytest.raises(UserError, match="sigma must be a scalar or"):
+        denoiser.denoise(x, [1.0, 1.0, 1.0])
+    with pytest.raises(UserError, match="x must have shape"):
+        denoiser.denoise(x[:, :2], 1.0)
+    with pytest.raises(UserError, match="floating type"):
+        denoiser.denoise(np.ones((2, 3), np.uint8), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "decibel"),
+    [(0.1, 17.04), (0.25, 17.13), (0.5, 15.94), (1.0, 13.23)],
+)
+def test_psnr_on_digits(sigma, decibel):
+    """The figures measured by another implementation."""
+    images = load_digits().images.astype("float32") / 16
+    train, test = images[:1437], images[1437:]
+    noise = np.random.default_rng(0).standard_normal(test.shape)
+    result = adapted(train).denoise(test + sigma * noise, sigma)
+    mse = np.square(flat(result) - flat(test)).mean(1)
+    assert abs(np.mean(-10 * np.log10(mse)) - decibel) < 0.01
