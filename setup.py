@@ -28,7 +28,7 @@ REQUIRED = [
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
 ]
-TEST = ["pytest>=8,<10", "ruff>=0.12,<1"]
+TEST = ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"]
 BENCH = ["psutil>=5.9,<8"]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 

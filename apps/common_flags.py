@@ -361,6 +361,14 @@ def run_once(module, data, *, run, summary, model=None, options=None):
         print(summary(workdir))
 
 
+def _as_text(flag):
+    """Gives the value of a flag so that --NAME=TEXT sets it again."""
+    if flag.boolean:
+        # absl would write --NAME or --noNAME.
+        return "true" if flag.value else "false"
+    return flag.serialize().partition("=")[2]
+
+
 def _run_identity(data, module):
     """Gives what tells a run from another: program, data and flags.
 
@@ -372,7 +380,7 @@ def _run_identity(data, module):
         the arguments of `Workdir.check` and `Workdir.claim`, as a dict.
     """
     values = {
-        flag.name: flag.serialize().partition("=")[2]
+        flag.name: _as_text(flag)
         for flag in flags_of(module)
         if flag.value is not None and flag.name not in _NOT_KEPT
     }

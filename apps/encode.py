@@ -36,8 +36,15 @@ def main():
     import numpy as np
 
     from keras_genmodels import datasets, files
+    from keras_genmodels.errors import UserError
+    from keras_genmodels.models import VAE
 
     model = workdir.load_model()
+    if not isinstance(model, VAE):
+        raise UserError(
+            f"{workdir} holds a {type(model).__name__}, which has no q(z|x) to "
+            "encode with: give the --workdir of a run of train_vae"
+        )
     recorded = workdir.read_flags()
     if FLAGS.input:
         images = datasets.read_pictures(

@@ -85,6 +85,13 @@ def sampler(model):
     if not isinstance(model, Denoiser):
         guard.refuse(("num_steps", "stochasticity", "sigma"), "a denoiser")
         return model.sample
+    lowest, highest = model.sigma_range
+    if lowest == highest:
+        guard.refuse(
+            ("stochasticity", "sigma"),
+            "a denoiser of a range of noise levels (this one knows "
+            f"{lowest:g})",
+        )
     sigma_min, sigma_max = FLAGS.sigma or (None, None)
     return functools.partial(
         generate,

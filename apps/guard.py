@@ -134,10 +134,9 @@ def _guarded(main, program):
     try:
         return main()
     except KeyboardInterrupt:
-        print(
-            _line(program, "interrupted; the same command goes on from there"),
-            file=sys.stderr,
-        )
+        more = "; the same command goes on from there"
+        told = f"interrupted{more if program.startswith('train') else ''}"
+        print(_line(program, told), file=sys.stderr)
         return 130
     except Exception as error:
         message = _of_the_user(error)

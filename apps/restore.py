@@ -4,9 +4,9 @@
   python -m apps.restore --workdir=DIR --input=PICTURES --sigma=0.3 \\
       --step_size=0.2 --max_steps=50 --output=RESTORED
 
-The folder --output gets before_after.png (each row of noisy images above its
-restored ones, below the truth where that is known), steps.png (the way of some
-images), restored.npz (`image` as it came out, `num_steps`, `residual`, as
+The folder --output gets before_after.png (each row of images above its
+restored ones and, where noise was added, the truth), steps.png (the way of
+some images), restored.npz (`image` as it came out, `num_steps`, `residual`, as
 `restoration.restore` returns them) and, for pictures, images/ with one PNG
 each. PSNR and SSIM before and after are printed where the truth is known: for
 images of a split and where noise is added.
@@ -76,7 +76,7 @@ def main():
     """Restores, writes the images and prints how well it went."""
     check_flags()
     guard.load_tensorflow()
-    from keras_genmodels import denoiser_runs, restorations
+    from keras_genmodels import denoiser_runs, restoration_runs
     from keras_genmodels.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
@@ -89,7 +89,7 @@ def main():
         print("This denoiser does the same at every --sigma.")
     images, names = read_input(workdir, denoiser.event_shape)
     print(
-        restorations.restore_images(
+        restoration_runs.restore_images(
             denoiser,
             images,
             pathlib.Path(FLAGS.output or workdir.path / "restored"),
@@ -123,11 +123,21 @@ def read_input(workdir, image_shape):
         images = datasets.read_pictures(path, image_shape=image_shape)
         if path.suffix != ".npz":
             base = path if path.is_dir() else path.parent
-            names = [
-                picture.relative_to(base).with_suffix(".png")
+            names = png_names(
+                picture.relative_to(base)
                 for picture in datasets.list_pictures(path)
-            ][:count]
+            )[:count]
     return images[:count], names
+
+
+def png_names(pictures):
+    """Gives each picture's relative path a name for its restored PNG."""
+    pictures = list(pictures)
+    names = [picture.with_suffix(".png") for picture in pictures]
+    if len({*names}) < len(names):
+        # Such as a.png and a.jpg.
+        names = [p.with_name(f"{p.name}.png") for p in pictures]
+    return names
 
 
 def check_flags():

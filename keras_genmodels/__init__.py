@@ -1,5 +1,6 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
+from keras_genmodels import attractors, corruptions
 from keras_genmodels.denoiser_networks import (
     bias_free_unet,
     mlp_denoiser,
@@ -18,12 +19,15 @@ from keras_genmodels.distribution_layers import (
     MultivariateNormalTriL,
 )
 from keras_genmodels.errors import UserError
-from keras_genmodels.models import VAE, DenoisingAutoencoder
+from keras_genmodels.models import VAE, ConditionalVAE, DenoisingAutoencoder
 from keras_genmodels.networks import (
     conv_decoder,
     conv_encoder,
+    image_condition,
+    label_embedding,
     mlp_decoder,
     mlp_encoder,
+    mlp_prior,
 )
 from keras_genmodels.restoration import Restoration, generate, restore
 
@@ -31,6 +35,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "VAE",
+    "ConditionalVAE",
     "Denoiser",
     "DenoisingAutoencoder",
     "EmpiricalDenoiser",
@@ -42,13 +47,18 @@ __all__ = [
     "MultivariateNormalTriL",
     "Restoration",
     "UserError",
+    "attractors",
     "bias_free_unet",
     "conv_decoder",
     "conv_encoder",
+    "corruptions",
     "generate",
+    "image_condition",
+    "label_embedding",
     "mlp_decoder",
     "mlp_denoiser",
     "mlp_encoder",
+    "mlp_prior",
     "restore",
     "unet",
 ]

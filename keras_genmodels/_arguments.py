@@ -1,10 +1,11 @@
-"""Checks of what is given to the functions over any denoiser."""
+"""Checks of arguments, most of them of the functions over any denoiser."""
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import seeds
-from keras_genmodels.denoisers.base import Denoiser, as_floating, as_sigma
+from keras_genmodels._events import as_floating, as_sigma
+from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.errors import UserError
 
 
@@ -52,7 +53,11 @@ def read_setting(name, value, x):
         value = np.asarray(value)
     known = tf.get_static_value(value) if tf.is_tensor(value) else value
     check(
-        known is None or np.all(keeps(np.asarray(known))),
+        known is None
+        or (
+            np.asarray(known).dtype.kind in "fiu"
+            and np.all(keeps(np.asarray(known)))
+        ),
         f"{name} must be {limits}, got {known}",
     )
     value = tf.cast(value, dtype)
@@ -92,6 +97,7 @@ def knows_one_level(denoiser):
 
 def read_start(denoiser, shape, rows, sigma_max, initial):
     """Gives `initial`, or the data's mean plus noise."""
+    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if initial is not None:
         initial = tf.convert_to_tensor(initial)
         check(
@@ -113,10 +119,12 @@ def read_start(denoiser, shape, rows, sigma_max, initial):
     return mean + sigma_max * seeds.normal(rows, shape, mean.dtype)
 
 
-def check_count(name, value):
+def check_count(name, value, least=1):
     check(
-        isinstance(value, int | np.integer) and value >= 1,
-        f"{name} must be an int >= 1, got {value!r}",
+        isinstance(value, int | np.integer)
+        and not isinstance(value, bool)
+        and value >= least,
+        f"{name} must be an int >= {least}, got {value!r}",
     )
 
 

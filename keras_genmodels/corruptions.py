@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_genmodels import seeds
-from keras_genmodels.denoisers.base import as_floating, as_sigma, per_event
+from keras_genmodels._events import as_floating, as_sigma, per_event
 
 
 def gaussian(x, sigma, *, seed):

@@ -3,9 +3,13 @@
 import numpy as np
 
 from keras_genmodels import evaluation, plots
-from keras_genmodels.restoration import generate, restore
+from keras_genmodels.attractor_plots import singular_images
+from keras_genmodels.denoisers import LinearDenoiser
+from keras_genmodels.restoration import denoise_once, generate
 
 _COLUMNS = 8
+# White pixels below each block of rows that belong together.
+_GAP = 6
 
 
 def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
@@ -19,12 +23,16 @@ def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
         num_steps: steps of the walks from noise.
 
     Returns:
-        dict of names to uint8 pictures: `denoising` and `samples`.
+        dict of names to uint8 pictures: `denoising`, `samples` and, for a
+        `LinearDenoiser`, `singular_images`.
     """
-    return {
+    pictures = {
         "denoising": _denoising(denoiser, images[:_COLUMNS], seed),
         "samples": _samples(denoiser, images.shape[1:], seed, num_steps),
     }
+    if isinstance(denoiser, LinearDenoiser):
+        pictures["singular_images"] = singular_images(denoiser)
+    return pictures
 
 
 def _denoising(denoiser, clean, seed):
@@ -33,7 +41,7 @@ def _denoising(denoiser, clean, seed):
     for sigma in evaluation.noise_levels(denoiser):
         noise = np.random.default_rng(seed).standard_normal(clean.shape)
         noisy = (clean + sigma * noise).astype(clean.dtype)
-        rows += [noisy, denoise(denoiser, noisy, sigma)]
+        rows += [noisy, denoise_once(denoiser, noisy, sigma)]
     levels = ", ".join(f"{s:g}" for s in evaluation.noise_levels(denoiser))
     return plots.titled(
         plots.image_grid(np.concatenate(rows), len(clean)),
@@ -52,25 +60,24 @@ def before_and_after(rows):
     """Tiles images so that those of one column belong together.
 
     Args:
-        rows: list of float arrays `[n, height, width, channels]`, such as the
-            truth, the noisy and the restored images.
+        rows: dict of names to float arrays `[n, height, width, channels]`,
+            such as the noisy images, the restored ones and the truth.
 
     Returns:
         uint8 picture: the rows of the first 8 images, those of the next...
     """
-    count = min(_COLUMNS, len(rows[0]))
-    missing = -len(rows[0]) % count
-    padding = [(0, missing), *[(0, 0)] * (rows[0].ndim - 1)]
-    shape = (-1, 1, count, *rows[0].shape[1:])
-    blocks = [
-        np.pad(row, padding, constant_values=1).reshape(shape) for row in rows
-    ]
-    tiles = np.concatenate(blocks, axis=1)
-    return plots.image_grid(tiles.reshape(-1, *rows[0].shape[1:]), count)
-
-
-def denoise(denoiser, noisy, sigma):
-    """Denoises once, in the compiled loop: an array like `noisy`."""
-    return restore(
-        denoiser, noisy, sigma=sigma, step_size=1.0, max_steps=1
-    ).x.numpy()
+    total = len(next(iter(rows.values())))
+    blocks = []
+    for start in range(0, total, _COLUMNS):
+        parts = [images[start : start + _COLUMNS] for images in rows.values()]
+        count = min(_COLUMNS, total)
+        padding = [(0, count - len(parts[0])), *[(0, 0)] * 3]
+        tiles = [np.pad(part, padding, constant_values=1) for part in parts]
+        block = plots.image_grid(np.concatenate(tiles), count)
+        blocks.append(
+            np.pad(block, [(0, _GAP), (0, 0), (0, 0)], constant_values=255)
+        )
+    return plots.titled(
+        np.concatenate(blocks)[:-_GAP],
+        f"In each group from above: {', '.join(rows)}",
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import seeds
-from keras_genmodels.restoration import restore
+from keras_genmodels.restoration import denoise_once
 
 # The noise levels that denoisers are compared at, in units of pixels.
 NOISE_LEVELS = (0.1, 0.25, 0.5, 1.0)
@@ -98,9 +98,7 @@ def _denoising(denoiser, images, sigma, seed, batch_size):
         clean = as_float(images[start : start + batch_size])
         noise = generator.standard_normal(clean.shape)
         noisy = (clean + sigma * noise).astype(clean.dtype)
-        denoised = restore(
-            denoiser, noisy, sigma=sigma, step_size=1.0, max_steps=1
-        ).x
+        denoised = denoise_once(denoiser, noisy, sigma)
         parts.append(
             {"psnr": psnr(denoised, clean), "noisy_psnr": psnr(noisy, clean)}
         )

@@ -9,7 +9,9 @@ _SMALLEST_SIDE = 4
 _MAX_FILTERS = 128
 
 
-def mlp_encoder(event_shape, output_size, hidden_sizes=(200, 200)):
+def mlp_encoder(
+    event_shape, output_size, hidden_sizes=(200, 200), condition_size=0
+):
     """Builds a fully connected encoder.
 
     Args:
@@ -17,22 +19,32 @@ def mlp_encoder(event_shape, output_size, hidden_sizes=(200, 200)):
         output_size: int, how many numbers it gives per example (a posterior
             layer's `params_size`).
         hidden_sizes: widths of the hidden layers.
+        condition_size: int >= 0, width of the features of a condition, which
+            join the flattened event; 0: no condition.
 
     Returns:
-        `keras.Sequential`, `[batch, *event_shape]` to `[batch, output_size]`.
+        `keras.Sequential`, `[batch, *event_shape]` to `[batch, output_size]`;
+        with a condition a Functional `keras.Model` of `[x, features]`, the
+        features float `[batch, condition_size]`.
+
+    Raises:
+        ValueError: for a `condition_size` below 0.
     """
-    return keras.Sequential(
+    return _network(
+        "encoder",
+        event_shape,
+        condition_size,
+        [keras.layers.Flatten()],
         [
-            _input(event_shape),
-            keras.layers.Flatten(),
             *_dense_layers(hidden_sizes),
             keras.layers.Dense(output_size, name="params"),
         ],
-        name="encoder",
     )
 
 
-def mlp_decoder(latent_size, params_shape, hidden_sizes=(200, 200)):
+def mlp_decoder(
+    latent_size, params_shape, hidden_sizes=(200, 200), condition_size=0
+):
     """Builds a fully connected decoder.
 
     Args:
@@ -40,23 +52,54 @@ def mlp_decoder(latent_size, params_shape, hidden_sizes=(200, 200)):
         params_shape: shape of its output per example (a likelihood layer's
             `params_shape`).
         hidden_sizes: widths of the hidden layers, from latent to data.
+        condition_size: int >= 0, width of the features of a condition, which
+            join the latent; 0: no condition.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
-        `[batch, *params_shape]`.
+        `[batch, *params_shape]`; with a condition a Functional `keras.Model`
+        of `[z, features]`, the features float `[batch, condition_size]`.
+
+    Raises:
+        ValueError: for a `condition_size` below 0.
     """
-    return keras.Sequential(
+    return _network(
+        "decoder",
+        (latent_size,),
+        condition_size,
+        [],
         [
-            _input((latent_size,)),
             *_dense_layers(hidden_sizes),
             keras.layers.Dense(math.prod(params_shape), name="params"),
             keras.layers.Reshape(tuple(params_shape)),
         ],
-        name="decoder",
     )
 
 
-def conv_encoder(image_shape, output_size, filters=16):
+def mlp_prior(condition_size, output_size, hidden_sizes=(200,)):
+    """Builds a fully connected network of a learned prior p(z|c).
+
+    Args:
+        condition_size: int, width of the features of the condition.
+        output_size: int, how many numbers it gives per example (the posterior
+            layer's `params_size`).
+        hidden_sizes: widths of the hidden layers.
+
+    Returns:
+        `keras.Sequential`, `[batch, condition_size]` to
+        `[batch, output_size]`.
+    """
+    return keras.Sequential(
+        [
+            _input((condition_size,)),
+            *_dense_layers(hidden_sizes),
+            keras.layers.Dense(output_size, name="params"),
+        ],
+        name="prior",
+    )
+
+
+def conv_encoder(image_shape, output_size, filters=16, condition_size=0):
     """Builds a convolutional encoder for images of any size.
 
     Each stage is a 3x3 convolution of stride 2 that doubles the channels (up
@@ -66,29 +109,24 @@ def conv_encoder(image_shape, output_size, filters=16):
         image_shape: (height, width, channels).
         output_size: int, how many numbers it gives per example.
         filters: channels of the first stage.
+        condition_size: int >= 0, width of the features of a condition, which
+            become one more channel of the image (by a dense layer), and join
+            the flattened activations; 0: no condition.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
-        `[batch, output_size]`.
+        `[batch, output_size]`; with a condition a Functional `keras.Model` of
+        `[x, features]`, the features float `[batch, condition_size]`.
+
+    Raises:
+        ValueError: for a `condition_size` below 0.
     """
-    stages = len(_halvings(image_shape[:2])) - 1
-    return keras.Sequential(
-        [
-            _input(image_shape),
-            _convolution(filters, name="stem"),
-            *(
-                _convolution(_width(filters, i), strides=2, name=f"down_{i}")
-                for i in range(1, stages + 1)
-            ),
-            keras.layers.Flatten(),
-            *_dense_layers((256,)),
-            keras.layers.Dense(output_size, name="params"),
-        ],
-        name="encoder",
+    return _conv_encoder(
+        "encoder", image_shape, output_size, filters, condition_size
     )
 
 
-def conv_decoder(latent_size, params_shape, filters=16):
+def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
     """Builds the mirror image of `conv_encoder`.
 
     Each stage is a transposed convolution of stride 2, cropped to the size
@@ -98,16 +136,21 @@ def conv_decoder(latent_size, params_shape, filters=16):
         latent_size: int, width of the latent.
         params_shape: (height, width, channels of its output).
         filters: channels of the last stage.
+        condition_size: int >= 0, width of the features of a condition, which
+            join the latent; 0: no condition.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
-        `[batch, *params_shape]`.
+        `[batch, *params_shape]`; with a condition a Functional `keras.Model`
+        of `[z, features]`, the features float `[batch, condition_size]`.
+
+    Raises:
+        ValueError: for a `condition_size` below 0.
     """
     *image_size, channels = params_shape
     sizes = _halvings(image_size)
     width = _width(filters, len(sizes) - 1)
     layers = [
-        _input((latent_size,)),
         *_dense_layers((256, math.prod(sizes[-1]) * width)),
         keras.layers.Reshape((*sizes[-1], width)),
     ]
@@ -126,7 +169,116 @@ def conv_decoder(latent_size, params_shape, filters=16):
     layers.append(
         keras.layers.Conv2D(channels, 3, padding="same", name="params")
     )
-    return keras.Sequential(layers, name="decoder")
+    return _network("decoder", (latent_size,), condition_size, [], layers)
+
+
+def label_embedding(num_labels, size):
+    """Builds the condition network of labels: a vector for each.
+
+    Args:
+        num_labels: int >= 1, how many labels there are.
+        size: int >= 1, width of the vectors.
+
+    Returns:
+        `keras.Sequential`, integers `[batch]` in [0, `num_labels`], the last
+        of which is "no label", to `[batch, size]`.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+    for name, value in (("num_labels", num_labels), ("size", size)):
+        if value < 1:
+            raise ValueError(f"{name} must be >= 1, got {value}")
+    return keras.Sequential(
+        [
+            keras.Input((), dtype="int32"),
+            # As wide as the latents that they stand beside: Keras' default,
+            # 20 times narrower, is hardly heard at the start.
+            keras.layers.Embedding(
+                num_labels + 1,
+                size,
+                embeddings_initializer=keras.initializers.RandomNormal(
+                    stddev=1.0
+                ),
+                name="labels",
+            ),
+        ],
+        name="condition",
+    )
+
+
+def image_condition(image_shape, size, filters=16):
+    """Builds the condition network of images: the layers of `conv_encoder`.
+
+    Args:
+        image_shape: (height, width, channels) of the condition.
+        size: int, width of its summary.
+        filters: channels of the first stage.
+
+    Returns:
+        `keras.Sequential`, `[batch, height, width, channels]` to
+        `[batch, size]`.
+    """
+    return _conv_encoder("condition", image_shape, size, filters)
+
+
+def _conv_encoder(name, image_shape, output_size, filters, condition_size=0):
+    stages = len(_halvings(image_shape[:2])) - 1
+    return _network(
+        name,
+        image_shape,
+        condition_size,
+        [
+            _convolution(filters, name="stem"),
+            *(
+                _convolution(_width(filters, i), strides=2, name=f"down_{i}")
+                for i in range(1, stages + 1)
+            ),
+            keras.layers.Flatten(),
+        ],
+        [
+            *_dense_layers((256,)),
+            keras.layers.Dense(output_size, name="params"),
+        ],
+        add_channel=True,
+    )
+
+
+def _network(
+    name, input_shape, condition_size, before, after, add_channel=False
+):
+    """Chains layers; a condition's features join between the two parts.
+
+    Args:
+        name: of the network.
+        input_shape: of one example.
+        condition_size: width of the features, 0 for a Sequential network.
+        before: layers that give `[batch, n]`, or none if the input is that.
+        after: the other layers.
+        add_channel: whether the features also join the input, as a channel.
+    """
+    if condition_size < 0:
+        raise ValueError(f"condition_size must be >= 0, got {condition_size}")
+    if not condition_size:
+        return keras.Sequential(
+            [_input(input_shape), *before, *after], name=name
+        )
+    x, features = _input(input_shape), _input((condition_size,))
+    h = x
+    if add_channel:
+        h = keras.layers.Concatenate()([h, _as_channel(features, input_shape)])
+    for layer in before:
+        h = layer(h)
+    h = keras.layers.Concatenate()([h, features])
+    for layer in after:
+        h = layer(h)
+    return keras.Model([x, features], h, name=name)
+
+
+def _as_channel(features, image_shape):
+    height, width, _ = image_shape
+    plane = keras.layers.Dense(height * width, name="features_channel")
+    return keras.layers.Reshape((height, width, 1))(plane(features))
 
 
 def _input(shape):

@@ -6,6 +6,7 @@ sigma', with eta = 1 - sigma' / sigma, which is the Euler step of the
 probability-flow ODE.
 """
 
+import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from keras_genmodels._arguments import (
     read_setting,
     read_start,
 )
-from keras_genmodels.denoisers.base import per_event
+from keras_genmodels._events import per_event
 
 # Of the lecture's loop, for a model that knows a single level.
 _STEP_SIZE = 0.1
@@ -62,8 +63,8 @@ def restore(
 
     Each image stops by itself, before the first update at which the root mean
     square of D(x) - x is at most `tolerance`, or after `max_steps` updates; or
-    where D(x) is not finite, at the last x that was. `step_size` 1 and
-    `max_steps` 1 are one denoising.
+    where D(x) is not finite, at the last x that was. One step of size 1, with
+    `tolerance` 0, is one denoising: `denoise_once`.
 
     The loop is compiled once for a denoiser and a shape of events: other
     settings or batch sizes don't trace again (XLA compiles for each batch
@@ -115,6 +116,23 @@ def restore(
     return Restoration(*run(x, *([] if sigma is None else [sigma]), *settings))
 
 
+def denoise_once(denoiser, x, sigma=None):
+    """Gives D(x, sigma), from the compiled loop: one step of size 1.
+
+    Args:
+        denoiser, x, sigma: as in `restore`.
+
+    Returns:
+        float tensor like `x`.
+
+    Raises:
+        UserError: as `restore`.
+    """
+    return restore(
+        denoiser, x, sigma=sigma, step_size=1.0, max_steps=1, tolerance=0.0
+    ).x
+
+
 def generate(
     denoiser,
     shape,
@@ -128,6 +146,10 @@ def generate(
     initial=None,
 ):
     """Walks from noise to the manifold: restoring with a falling noise level.
+
+    The linear denoiser of a rank has no attractors: it takes off the noise
+    outside of its subspace and leaves what lies within, so that its walk ends
+    in noise of that subspace, as the lecture has it.
 
     The walk starts at the data's mean plus `sigma_max` times noise, and each
     step is x <- x + h (D(x) - x) + gamma eps. With beta = 1 - `stochasticity`
@@ -153,7 +175,7 @@ def generate(
 
     Args:
         denoiser: as in `restore`; a function is told sigma.
-        shape: shape of one event.
+        shape: shape of one event, a tuple, or an int n for (n,).
         num: int >= 1, how many.
         seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th row
             seed alone.
@@ -164,7 +186,8 @@ def generate(
             level is read off).
         stochasticity: in [0, 1), how much noise is put back.
         initial: float tensor or array `[num, *shape]` to start from instead,
-            such as noisy images at the level `sigma_max`.
+            such as noisy images at the level `sigma_max`. A function knows no
+            mean of the data and needs it.
 
     Returns:
         float tensor `[num, *shape]`, not clipped.
@@ -191,12 +214,12 @@ def generate(
     sigma_max, sigma_min = read_levels(denoiser, sigma_max, sigma_min)
     check_count("num_steps", num_steps)
     check(
-        0 <= stochasticity < 1,
-        f"stochasticity must be in [0, 1), got {stochasticity}",
+        isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
+        f"stochasticity must be in [0, 1), got {stochasticity!r}",
     )
     check_count("num", num)
     rows = seeds.row_seeds(seed, num)
-    x = read_start(denoiser, tuple(shape), rows, sigma_max, initial)
+    x = read_start(denoiser, shape, rows, sigma_max, initial)
     if one_level:
         return restore(denoiser, x, step_size=_STEP_SIZE, max_steps=num_steps).x
     x, _ = read_events(denoiser, x, sigma_max if needs_sigma else None)
@@ -373,4 +396,4 @@ def _root_mean_square(x):
 def _use_xla(jit_compile):
     if jit_compile is not None:
         return bool(jit_compile)
-    return bool(tf.config.list_physical_devices("GPU"))
+    return bool(tf.config.get_visible_devices("GPU"))

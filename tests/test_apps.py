@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from keras_genmodels import files
 
 ROOT = pathlib.Path(__file__).parents[1]
-APPS = ("train_vae", "generate", "encode")
+APPS = ("train_vae", "train_dae", "generate", "encode", "restore")
 TINY = ("--network=mlp", "--hidden_sizes=16", "--latent_size=2")
 SIDE = 8
 NUM_TEST = 360

@@ -7,7 +7,7 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 
 from keras_genmodels import attractors
-from keras_genmodels.denoiser_networks import ChannelNormalization
+from keras_genmodels.denoiser_layers import ChannelNormalization
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.errors import UserError
 
@@ -551,8 +551,8 @@ class TestMemorization:
         copies = train[:20] + np.float32(1e-3)
         assert attractors.memorization(copies, train, held_out).rate == 1
         held_out[0] = train[7]
-        spoilt = attractors.memorization(copies, train, held_out)
-        assert (spoilt.threshold, spoilt.rate) == (0, 0)
+        with pytest.raises(UserError, match="quantile above"):
+            attractors.memorization(copies, train, held_out)
         mended = attractors.memorization(copies, train, held_out, quantile=0.05)
         assert mended.rate == 1
 
@@ -569,6 +569,8 @@ IDENTITY_CALLS = {
     ("name", "changes", "message"),
     [
         ("fixed_points", {"batch_size": 0}, "batch_size must be an int >= 1"),
+        ("fixed_points", {"max_steps": 0}, "max_steps must be an int >= 1"),
+        ("basin_radius", {"max_steps": 0}, "max_steps must be an int >= 1"),
         ("fixed_points", {"merge_distance": -1}, "merge_distance must be >= 0"),
         ("fixed_points", {"step_size": 2.0}, r"step_size must be in \(0, 2\)"),
         ("jacobian_eigenvalues", {"step_size": 0}, "step_size must be in"),

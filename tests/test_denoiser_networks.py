@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_genmodels import denoiser_layers as layers
 from keras_genmodels import denoiser_networks as networks
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (9, 13, 3), (64, 64, 3)]
@@ -119,7 +120,7 @@ def test_bias_free_unet_has_kernels_only():
 @pytest.mark.parametrize("groups", [1, 2, 6])
 def test_normalization_agrees_with_keras(float64, groups):
     x = 3 + 2 * images((7, 5, 6), 4, "float64")
-    ours = perturb(built(networks.ChannelNormalization(groups), x))
+    ours = perturb(built(layers.ChannelNormalization(groups), x))
     theirs = built(keras.layers.GroupNormalization(groups), x)
     theirs.set_weights(ours.get_weights())
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
@@ -130,7 +131,7 @@ def test_gradients_of_normalization_agree_with_keras(float64):
     weights = images((7, 5, 6), 4, "float64")
     gradients = []
     for layer in (
-        networks.ChannelNormalization(3),
+        layers.ChannelNormalization(3),
         keras.layers.GroupNormalization(3),
     ):
         with tf.GradientTape() as tape:
@@ -144,16 +145,16 @@ def test_gradients_of_normalization_agree_with_keras(float64):
 def test_normalization_in_float32_and_bfloat16():
     x = 3 + 2 * images((7, 5, 6), 4)
     exact = keras.layers.GroupNormalization(3)(x).numpy()
-    single = networks.ChannelNormalization(3)(x)
+    single = layers.ChannelNormalization(3)(x)
     np.testing.assert_allclose(single, exact, atol=1e-4)
-    mixed = networks.ChannelNormalization(3, dtype="mixed_bfloat16")(x)
+    mixed = layers.ChannelNormalization(3, dtype="mixed_bfloat16")(x)
     assert mixed.dtype == tf.bfloat16
     # bfloat16 has 8 bits: the input 5 / 0.6 is rounded to 1/256 of itself.
     np.testing.assert_allclose(tf.cast(mixed, "float32"), exact, atol=0.1)
 
 
 @pytest.mark.parametrize(
-    "layer", [networks.ChannelNormalization(3), networks.Modulation()]
+    "layer", [layers.ChannelNormalization(3), layers.Modulation()]
 )
 def test_modulation_scales_and_shifts(layer):
     x = images((7, 5, 6))
@@ -168,7 +169,7 @@ def test_upsampling_is_a_transposed_convolution():
     convolution = keras.layers.Conv2D(8, 1)
     transposed = keras.layers.Conv2DTranspose(2, 2, strides=2)
     x = images((3, 5, 4))
-    y = networks.DepthToSpace()(convolution(x))
+    y = layers.DepthToSpace()(convolution(x))
     transposed.build(x.shape)
     kernel = tf.reshape(convolution.kernel, (4, 2, 2, 2))
     transposed.kernel.assign(tf.transpose(kernel, (1, 2, 3, 0)))
@@ -285,11 +286,11 @@ def test_a_network_learns_to_denoise():
             lambda: networks.mlp_denoiser((2,), hidden_sizes=(0,)),
             "hidden_sizes must be",
         ),
-        (lambda: networks.LevelFeatures(3), "size must be"),
-        (lambda: networks.ChannelNormalization(0), "groups must be"),
-        (lambda: networks.ChannelNormalization(2, 0.0), "epsilon must be"),
+        (lambda: layers.LevelFeatures(3), "size must be"),
+        (lambda: layers.ChannelNormalization(0), "groups must be"),
+        (lambda: layers.ChannelNormalization(2, 0.0), "epsilon must be"),
         (
-            lambda: networks.ChannelNormalization(4).build((None, 3, 3, 6)),
+            lambda: layers.ChannelNormalization(4).build((None, 3, 3, 6)),
             "groups must divide the 6 channels, got 4",
         ),
     ],
@@ -306,4 +307,4 @@ def built(layer, x):
 
 def level_features_index(network):
     kinds = [type(layer) for layer in network.layers]
-    return kinds.index(networks.LevelFeatures)
+    return kinds.index(layers.LevelFeatures)

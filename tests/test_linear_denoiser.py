@@ -1,8 +1,5 @@
 """The linear denoisers: closed forms, streaming, files, mistakes."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -183,35 +180,16 @@ def test_xla_and_any_batch_size(rank):
     assert compiled.experimental_get_tracing_count() == 1
 
 
-_LOAD = """
-import sys
-import keras
-import numpy as np
-import keras_genmodels
-denoiser = keras.saving.load_model(sys.argv[1])
-x = np.load(sys.argv[2])
-np.savez(
-    sys.argv[3],
-    result=denoiser.denoise(x, 0.5),
-    mean=denoiser.data_mean,
-    range=denoiser.sigma_range,
-    config=[denoiser.rank, denoiser.center],
-)
-"""
-
-
-def test_a_fresh_process_loads_what_was_saved(tmp_path):
+def test_a_file_brings_all_back(tmp_path):
+    """In a fresh process: see test_empirical_denoiser.py."""
     denoiser = adapted(make_data(), rank=2, center=False)
+    denoiser.save(tmp_path / "m.keras")
+    copy = keras.saving.load_model(tmp_path / "m.keras")
     x = make_noisy().astype("float32")
-    paths = [tmp_path / name for name in ("m.keras", "x.npy", "out.npz")]
-    denoiser.save(paths[0])
-    np.save(paths[1], x)
-    subprocess.run([sys.executable, "-c", _LOAD, *paths], check=True)
-    out = np.load(paths[2])
-    np.testing.assert_allclose(out["result"], denoiser.denoise(x), rtol=1e-5)
-    np.testing.assert_array_equal(out["mean"], denoiser.data_mean)
-    assert tuple(out["range"]) == denoiser.sigma_range
-    assert out["config"].tolist() == [2, 0]
+    np.testing.assert_array_equal(copy.denoise(x), denoiser.denoise(x))
+    np.testing.assert_array_equal(copy.data_mean, denoiser.data_mean)
+    assert copy.sigma_range == denoiser.sigma_range
+    assert (copy.rank, copy.center) == (2, False)
 
 
 def test_a_file_of_a_newer_format_is_refused():
@@ -258,7 +236,7 @@ def test_bad_rank(rank):
         (np.array([[1.0, np.nan]]), "not finite"),
         (np.ones((4, 3), np.int32), "floating data or uint8"),
         (np.ones(4), r"\[batch, ...\]"),
-        (np.ones((4, 2)), "rank must be at most 2"),
+        (np.ones((4, 2)), "rank must be at most"),
         (np.zeros((1, 91, 91), np.uint8), "at most 8192"),
     ],
 )

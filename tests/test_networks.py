@@ -1,5 +1,6 @@
 """Networks give the shapes that are asked of them, whatever the image."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -50,3 +51,119 @@ def test_mlp_networks_have_the_widths_that_are_asked():
     ]
     decoder = kgm.mlp_decoder(3, (7, 5), hidden_sizes=(12, 11))
     assert decoder(np.zeros((4, 3), np.float32)).shape == (4, 7, 5)
+
+
+def conditional(shape=(9, 14, 1), condition_size=3):
+    """All networks that take a condition, with what else they take."""
+    size = {"condition_size": condition_size}
+    z = np.ones((4, 5))
+    x = np.random.default_rng(1).random((4, *shape))
+    return [
+        (kgm.mlp_encoder(shape, 6, (11,), **size), x, (6,)),
+        (kgm.mlp_decoder(5, shape, (11,), **size), z, shape),
+        (kgm.conv_encoder(shape, 6, 4, **size), x, (6,)),
+        (kgm.conv_decoder(5, shape, 4, **size), z, shape),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 14, 3), (3, 5, 2)])
+def test_every_feature_of_a_condition_is_heard(shape):
+    for network, rows, output_shape in conditional(shape):
+        rows = np.repeat(rows[:1], 4, axis=0).astype("float32")
+        features = np.eye(4, 3, dtype=np.float32)
+        outputs = network([rows, features]).numpy()
+        assert outputs.shape == (4, *output_shape)
+        # The last row has no feature: each of the others differs from it.
+        difference = np.abs(outputs[:3] - outputs[3]).reshape(3, -1)
+        assert (difference.max(axis=1) > 1e-4).all(), network.name
+
+
+def test_beside_a_condition_the_input_is_heard_as_before():
+    for network, rows, _ in conditional():
+        features = np.ones((1, 3), np.float32)
+        for i in range(min(20, rows[0].size)):
+            unit = np.zeros((1, *rows.shape[1:]), np.float32)
+            zero = network([unit, features])
+            unit.flat[i] = 1
+            assert np.abs(network([unit, features]) - zero).max() > 0
+
+
+def test_a_condition_is_also_a_channel_of_the_convolutions():
+    encoder = kgm.conv_encoder((9, 14, 2), 6, filters=4, condition_size=3)
+    assert encoder.get_layer("stem").kernel.shape == (3, 3, 2 + 1, 4)
+    # That channel alone carries the features when the later join is cut.
+    dense = next(x for x in encoder.layers if x.name.startswith("dense"))
+    kernel, bias = dense.get_weights()
+    kernel[-3:] = 0
+    dense.set_weights([kernel, bias])
+    x = np.zeros((4, 9, 14, 2), np.float32)
+    outputs = encoder([x, np.eye(4, 3)]).numpy()
+    assert np.abs(outputs[:3] - outputs[3]).max(axis=1).min() > 0
+
+
+def test_without_a_condition_networks_are_sequential():
+    for network, rows, output_shape in conditional(condition_size=0):
+        assert isinstance(network, keras.Sequential)
+        assert network(rows).shape == (4, *output_shape)
+    with pytest.raises(ValueError, match="condition_size must be >= 0, got -1"):
+        kgm.mlp_encoder((4,), 2, condition_size=-1)
+
+
+@pytest.mark.parametrize("policy", ["float64", "bfloat16"])
+def test_conditional_networks_keep_to_the_policy(policy, request):
+    request.getfixturevalue(policy)
+    for network, rows, _ in conditional():
+        assert network([rows, np.ones((4, 3))]).dtype == policy
+    embedding = kgm.label_embedding(3, 2)
+    assert embedding(np.arange(4)).dtype == policy
+    assert kgm.mlp_prior(2, 4)(embedding(np.arange(4))).dtype == policy
+    if policy == "float64":
+        # Inputs of float32 would round: 1 + 1e-12 is another number.
+        network, rows, _ = conditional()[0]
+        one, other = (
+            network([rows, np.full((4, 3), value)])
+            for value in (1.0, 1 + 1e-12)
+        )
+        assert np.abs(one - other).max() > 0
+
+
+def test_conditional_networks_come_back_from_files(tmp_path):
+    features = np.random.default_rng(0).random((4, 3))
+    networks = [
+        (network, [rows, features]) for network, rows, _ in conditional()
+    ]
+    networks += [
+        (kgm.label_embedding(4, 3), np.arange(4)),
+        (kgm.image_condition((9, 14, 1), 3, 4), networks[0][1][0]),
+        (kgm.mlp_prior(3, 4, (5,)), features),
+    ]
+    for network, inputs in networks:
+        network.save(tmp_path / "network.keras")
+        copy = keras.saving.load_model(tmp_path / "network.keras")
+        np.testing.assert_array_equal(copy(inputs), network(inputs))
+
+
+def test_a_label_has_a_vector_and_so_has_no_label():
+    network = kgm.label_embedding(num_labels=4, size=50)
+    vectors = network(np.array([0, 1, 2, 3, 4, 0])).numpy()
+    assert vectors.shape == (6, 50)
+    assert len(np.unique(vectors, axis=0)) == 5
+    np.testing.assert_array_equal(vectors[0], vectors[5])
+    # As wide as the latents they stand beside; 250 draws: 5 percent or so.
+    assert vectors.std() == pytest.approx(1.0, abs=0.2)
+    for name, sizes in (("num_labels", (0, 3)), ("size", (3, 0))):
+        with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
+            kgm.label_embedding(*sizes)
+
+
+def test_a_condition_and_an_encoder_are_told_apart_by_name():
+    network = kgm.image_condition((9, 14, 2), 7, filters=4)
+    assert network.name == "condition"
+    assert network(np.zeros((2, 9, 14, 2))).shape == (2, 7)
+    assert kgm.conv_encoder((9, 14, 2), 7).name == "encoder"
+
+
+def test_mlp_prior_has_the_widths_that_are_asked():
+    network = kgm.mlp_prior(3, 5, hidden_sizes=(7, 6))
+    shapes = [w.shape for w in network.weights[::2]]
+    assert shapes == [(3, 7), (7, 6), (6, 5)]

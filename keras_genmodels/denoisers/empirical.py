@@ -7,19 +7,27 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels._compiled import loop_of
+from keras_genmodels._events import event_batches
 from keras_genmodels.denoisers.adapted import AdaptedDenoiser, as_values
-from keras_genmodels.denoisers.base import event_batches
 from keras_genmodels.errors import UserError
 
-_BLOCK = 2048
+# Events read at once: at most so many, of so many values altogether.
+_BLOCK = 4096
+_VALUES = 2**22
 
-# Nats that float32 may lose of the logit of an event; beyond, float64.
+# Of so many events only the likeliest is looked at first.
+_GROUP = 16
+
+# So many of the likeliest events are weighed in float64.
+_CANDIDATES = 16
+
+# The others' probability times what float32 may lose of the difference of
+# their log probabilities, in nats; beyond, all are weighed in float64.
 _NATS = 3e-3
 
-# So many of the likeliest events are weighed in float64 ...
-_CANDIDATES = 16
-# ... and taken for all, if the others have less than this probability.
-_NEGLIGIBLE = 1e-7
+# What float32 may lose of a sum of weights, relative to it.
+_SUM_ERROR = 1e-6
 
 
 class Posterior(NamedTuple):
@@ -42,12 +50,16 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     the nearest x_i, for sigma -> infinity the mean. Events that occur twice
     count twice.
 
-    The data are read in blocks and the weights summed on the way, so that no
-    matrix of N times batch is ever in memory. float32 serves where it gives
-    each log P(x_i|x) to about 0.001 nats; for smaller sigma the likeliest
-    events are weighed anew in float64, and all of them where these do not
-    have the whole probability to themselves. Under a float64 policy all is
-    float64.
+    The data are read once, in blocks, and the weights summed on the way, so
+    that no matrix of N times batch is ever in memory: in float32, but for the
+    16 likeliest events, which are weighed anew in float64. With p the
+    probability of all others and e a bound on the error of their log
+    P(x_i|x), in nats, the result is within p (exp(e) - 1) < 0.003 times
+    max_i |x_i - D| of D, besides the rounding of the sums, about 1e-6 of
+    max_i |x_i - mean|. In images of 784 values e is about 2e-4 / sigma^2,
+    and where that is much p is next to 0. Where it is not (a crowd within a
+    small sigma), all is done anew in float64, at a third of the speed. Under
+    a float64 policy all is float64.
 
     Args:
         name: name of the model.
@@ -122,35 +134,86 @@ class EmpiricalDenoiser(AdaptedDenoiser):
             )
 
         def compute(dtype):
-            query = self._query(x, sigma, dtype)
-            logits, indices, log_total = self._likeliest(query, k)
-            probabilities = tf.exp(logits - log_total[:, None])
-            return tf.cast(probabilities, x.dtype), indices
+            found = self._sums(self._query(x, sigma, dtype), k, average=False)
+            log_total = found.peak + tf.math.log(found.total)
+            probabilities = tf.exp(found.logits - log_total[:, None])
+            return tf.cast(probabilities, x.dtype), found.indices
 
         return Posterior(
             *tf.cond(
-                self._float32_is_enough(x, sigma),
-                lambda: compute(tf.float32),
+                tf.reduce_max(self._nats_lost(x, sigma)) < _NATS,
+                lambda: compute(x.dtype),
                 lambda: compute(tf.float64),
             )
         )
 
     def _denoise(self, x, sigma):
-        def average(dtype):
-            mean = self._average(self._query(x, sigma, dtype))
-            return tf.cast(mean, x.dtype)
-
-        flat = tf.cond(
-            self._float32_is_enough(x, sigma),
-            lambda: average(tf.float32),
-            lambda: self._average_of_few(x, sigma, average),
-        )
+        if tf.executing_eagerly():
+            # Run operation by operation, it would take half as long again.
+            return loop_of(self, _compiled, x)(x, sigma)
+        if x.dtype == tf.float64:
+            flat = self._average(x, sigma)
+        else:
+            flat, is_good = self._average_in_float32(x, sigma)
+            flat = tf.cond(
+                tf.reduce_all(is_good),
+                lambda: flat,
+                lambda: tf.cast(self._average(x, sigma), x.dtype),
+            )
         return tf.reshape(flat, (-1, *self.event_shape))
 
-    def _float32_is_enough(self, x, sigma):
-        if x.dtype == tf.float64:
-            return tf.constant(False)
-        return tf.reduce_max(self._nats_lost(x, sigma)) < _NATS
+    def _average(self, x, sigma):
+        """Gives the posterior mean, `[batch, M]`, all of it in float64."""
+        found = self._sums(self._query(x, sigma, tf.float64), 1)
+        return self._as_values(found.weighted / found.total[:, None])
+
+    def _average_in_float32(self, x, sigma):
+        """Gives that but for the error, `[batch, M]`, and if it is small."""
+        count = min(_CANDIDATES, self.num_events)
+        found = self._sums(self._query(x, sigma, tf.float32), count)
+        peak, total, weighted, logits = (
+            tf.cast(sums, tf.float64) for sums in found[:4]
+        )
+        weights = tf.exp(logits - peak[:, None])
+        rest = total - tf.reduce_sum(weights, axis=1) + _SUM_ERROR * total
+        # Sharper where the rest is less than what was rounded off the sum.
+        spare = self.num_events - count
+        others = math.log(spare) if spare else -np.inf
+        log_rest = tf.minimum(tf.math.log(rest), others + logits[:, -1] - peak)
+        change, events = self._weigh_anew(x, sigma, found.indices, weights)
+        total += tf.reduce_sum(change, axis=1)
+        weighted += tf.linalg.matvec(events, change, transpose_a=True)
+        # exp(e) - 1 <= exp(e) min(e, 1), which does not overflow as a log.
+        error = 2 * tf.cast(self._nats_lost(x, sigma), tf.float64)
+        log_error = error + tf.math.log(tf.minimum(error, 1))
+        is_good = log_rest - tf.math.log(total) + log_error < math.log(_NATS)
+        mean = self._as_values(weighted / total[:, None])
+        return tf.cast(mean, x.dtype), is_good
+
+    def _weigh_anew(self, x, sigma, indices, weights):
+        """Gives what is missing of the weights of events, and the events.
+
+        Args:
+            x, sigma: as in `_denoise`.
+            indices: int32 `[batch, k]`, of the events.
+            weights: float64 `[batch, k]`, exp(logit - peak) as summed.
+
+        Returns:
+            float64 `[batch, k]`, what to add to `weights`; float64 `[batch, k,
+            M]`, the events as `_block` gives them.
+        """
+        query = self._query(x, sigma, tf.float64)
+        # Gathering from a variable would mark it as one that changes in part,
+        # and from then on TensorFlow copies all of it wherever it is read.
+        data, half = map(
+            tf.convert_to_tensor, (self._data.value, self._half_squares.value)
+        )
+        events = self._as_block(tf.gather(data, indices), tf.float64)
+        half = tf.gather(half, indices)
+        logits = tf.linalg.matvec(events, tf.transpose(query.events))
+        logits -= tf.cast(half, tf.float64) * query.precision[:, None]
+        logits -= tf.reduce_max(logits, axis=1, keepdims=True)
+        return tf.exp(logits) - weights, events
 
     def _nats_lost(self, x, sigma):
         """Bounds what rounding to float32 does to the logits, `[batch]`.
@@ -177,84 +240,48 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         precision = 1 / tf.square(tf.cast(sigma, dtype))
         unit = 1 / 255 if self._is_uint8 else 1.0
         scale = (precision * unit)[:, None]
-        return _Query(self._centred(x, dtype) * scale, precision)
+        events = tf.transpose(self._centred(x, dtype) * scale)
+        return _Query(events, precision)
 
-    def _average(self, query):
-        """Gives the posterior mean, `[batch, M]`, in the query's type."""
+    def _sums(self, query, k, average=True):
+        """Reads all events once; gives `_Sums`, in the query's type.
 
-        def step(start, size, peak, total, weighted):
+        Without `average`, its `weighted` is left at 0.
+        """
+
+        def step(start, size, peak, total, weighted, best, indices):
             block = self._block(start, size, query.events.dtype)
             logits = self._logits(block, start, query)
-            # Kept relative to the largest so far, as in FlashAttention.
-            higher = tf.maximum(peak, tf.reduce_max(logits, axis=0))
-            weights = tf.exp(logits - higher)
-            decay = tf.exp(peak - higher)
-            total = total * decay + tf.reduce_sum(weights, axis=0)
-            weighted = weighted * decay[:, None]
-            weighted += tf.matmul(weights, block, transpose_a=True)
-            return higher, total, weighted
-
-        nothing = tf.zeros_like(query.precision)
-        _, total, weighted = self._over_blocks(
-            step, (nothing - np.inf, nothing, tf.zeros_like(query.events))
-        )
-        mean = weighted / total[:, None]
-        if self._is_uint8:
-            return mean / 255
-        return mean + self._flat_mean(mean.dtype)
-
-    def _average_of_few(self, x, sigma, average):
-        """Averages a few likeliest events in float64, or else all."""
-        count = min(_CANDIDATES, self.num_events)
-        query = self._query(x, sigma, tf.float32)
-        logits, indices, _ = self._likeliest(query, count)
-        spare = self.num_events - count
-        log_rest = logits[:, -1] - logits[:, 0] + math.log(max(spare, 1))
-        log_rest += 2 * tf.cast(self._nats_lost(x, sigma), tf.float32)
-        few = tf.reduce_all(log_rest < math.log(_NEGLIGIBLE)) | (spare == 0)
-        return tf.cond(
-            few & (x.dtype != tf.float64),
-            lambda: tf.cast(self._weigh(x, sigma, indices), x.dtype),
-            lambda: average(tf.float64),
-        )
-
-    def _weigh(self, x, sigma, indices):
-        """Averages the events of `indices` by their distances, in float64."""
-        events = tf.cast(tf.gather(self._data.value, indices), tf.float64)
-        if self._is_uint8:
-            events /= 255
-        flat = tf.reshape(tf.cast(x, tf.float64), (-1, 1, events.shape[-1]))
-        squares = tf.reduce_sum(tf.square(flat - events), axis=-1)
-        sigma = tf.cast(sigma, tf.float64)[:, None]
-        weights = tf.nn.softmax(-squares / (2 * tf.square(sigma)))
-        return tf.linalg.matvec(events, weights, transpose_a=True)
-
-    def _likeliest(self, query, k):
-        """Gives the k largest logits, their indices, and logsumexp of all."""
-
-        def step(start, size, peak, total, best, indices):
-            block = self._block(start, size, query.events.dtype)
-            logits = self._logits(block, start, query)
-            higher = tf.maximum(peak, tf.reduce_max(logits, axis=0))
-            total = total * tf.exp(peak - higher)
-            total += tf.reduce_sum(tf.exp(logits - higher), axis=0)
-            new, places = tf.math.top_k(tf.transpose(logits), min(k, size))
+            new, places = _top_k(logits, min(k, size))
             best, order = tf.math.top_k(tf.concat([best, new], 1), k)
             indices = tf.concat([indices, start + places], 1)
             indices = tf.gather(indices, order, batch_dims=1)
-            return higher, total, best, indices
+            # Kept relative to the largest so far, as in FlashAttention.
+            higher = best[:, 0]
+            weights = tf.exp(logits - higher)
+            decay = tf.exp(peak - higher)
+            total = total * decay + tf.reduce_sum(weights, axis=0)
+            if average:
+                weighted *= decay[:, None]
+                weighted += tf.matmul(weights, block, transpose_a=True)
+            return higher, total, weighted, best, indices
 
         nothing = tf.zeros_like(query.precision)
         none = tf.repeat(nothing[:, None], k, axis=1)
-        start = (nothing - np.inf, nothing, none - np.inf)
-        peak, total, best, indices = self._over_blocks(
-            step, (*start, tf.cast(none, tf.int32))
+        start = _Sums(
+            nothing - np.inf,
+            nothing,
+            tf.zeros_like(tf.transpose(query.events)),
+            none - np.inf,
+            tf.cast(none, tf.int32),
         )
-        return best, indices, peak + tf.math.log(total)
+        return _Sums(*self._over_blocks(step, start))
 
     def _over_blocks(self, step, state):
         """Gives `state` after `state = step(start, size, *state)` for each."""
-        size = min(_BLOCK, self.num_events)
+        size = min(_BLOCK, _VALUES // self._data.shape[1], self.num_events)
+        # Whole groups, so that `_top_k` has to pad the last block only.
+        size = max(size // _GROUP * _GROUP, min(_GROUP, self.num_events))
         whole = self.num_events // size * size
         _, *state = tf.while_loop(
             lambda start, *_: start < whole,
@@ -268,18 +295,26 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         return state
 
     def _block(self, start, size, dtype):
-        """Gives events, `[size, M]`: integers if uint8, else centred."""
         width = self._data.shape[1]
         block = tf.slice(self._data.value, [start, 0], [size, width])
-        block = tf.cast(block, dtype)
-        return block if self._is_uint8 else block - self._flat_mean(dtype)
+        return self._as_block(block, dtype)
+
+    def _as_block(self, events, dtype):
+        """Reads events, `[..., M]`: as integers if uint8, else centred."""
+        events = tf.cast(events, dtype)
+        return events if self._is_uint8 else events - self._flat_mean(dtype)
+
+    def _as_values(self, events):
+        """Undoes `_as_block`."""
+        if self._is_uint8:
+            return events / 255
+        return events + self._flat_mean(events.dtype)
 
     def _logits(self, block, start, query):
         """Gives log P(x_i|x) but for a number a column, `[size, batch]`."""
         half = tf.slice(self._half_squares.value, [start], block.shape[:1])
         half = tf.cast(half, block.dtype)[:, None]
-        product = tf.matmul(block, query.events, transpose_b=True)
-        return product - half * query.precision
+        return tf.matmul(block, query.events) - half * query.precision
 
     def _centred(self, x, dtype):
         flat = tf.reshape(x, (-1, self._data.shape[1]))
@@ -294,10 +329,57 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
 
 class _Query(NamedTuple):
-    """Noisy events less the mean, times precision; and precision."""
+    """Noisy events less the mean, times precision; and precision.
+
+    `events` is `[M, batch]`: so the product with a block is the fastest.
+    """
 
     events: tf.Tensor
     precision: tf.Tensor
+
+
+class _Sums(NamedTuple):
+    """What is known of the logits of all events.
+
+    Their largest, `[batch]`; the sum of exp(logit - peak), `[batch]`, and
+    that of the events so weighted, `[batch, M]`; the k largest, falling, and
+    the indices of their events, `[batch, k]`.
+    """
+
+    peak: tf.Tensor
+    total: tf.Tensor
+    weighted: tf.Tensor
+    logits: tf.Tensor
+    indices: tf.Tensor
+
+
+def _compiled(denoise, spec):
+    sigma = tf.TensorSpec([None], spec.dtype)
+    return tf.function(denoise, input_signature=[spec, sigma])
+
+
+def _top_k(logits, k):
+    """Gives the k largest of each column, and their rows, `[columns, k]`.
+
+    Of equals the upper comes first, as in `tf.math.top_k`: that is slow on
+    long rows, so it looks at the largest of each group of neighbours, and
+    then only into the k best groups. Whatever is not in these has k that come
+    before it.
+    """
+    rows = logits.shape[0]
+    if rows <= k * _GROUP:
+        return tf.math.top_k(tf.transpose(logits), k)
+    padding = -rows % _GROUP
+    if padding:
+        logits = tf.pad(logits, [[0, padding], [0, 0]], constant_values=-np.inf)
+    columns = tf.shape(logits)[1]
+    groups = tf.reshape(logits, (-1, _GROUP, columns))
+    _, best = tf.math.top_k(tf.transpose(tf.reduce_max(groups, axis=1)), k)
+    best = tf.sort(best, axis=1)[..., None] * _GROUP + tf.range(_GROUP)
+    best = tf.reshape(best, (-1, k * _GROUP))
+    flat = best * columns + tf.range(columns)[:, None]
+    values, order = tf.math.top_k(tf.gather(tf.reshape(logits, (-1,)), flat), k)
+    return values, tf.gather(best, order, batch_dims=1)
 
 
 def _half_squares(values):

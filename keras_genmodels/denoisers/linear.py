@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels._events import event_batches
 from keras_genmodels.denoisers.adapted import AdaptedDenoiser, as_values
-from keras_genmodels.denoisers.base import event_batches
 from keras_genmodels.errors import UserError
 
 # The covariance takes 8 M^2 bytes and its decomposition about three times
@@ -88,8 +88,8 @@ class LinearDenoiser(AdaptedDenoiser):
 
         Raises:
             UserError: for data that are empty, not finite or of another type,
-                for events of more than 8192 values, and for a rank above the
-                number of values.
+                for events of more than 8192 values, and for a rank above that
+                of the data.
         """
         count, mean, covariance = 0, 0.0, 0.0
         for batch in _blocks(event_batches(data)):
@@ -114,10 +114,15 @@ class LinearDenoiser(AdaptedDenoiser):
                 f"the covariance of events of {size} values is too large: "
                 f"adapt takes at most {MAX_PIXELS}; make the images smaller"
             )
-        if self.rank is not None and self.rank > size:
+
+    def _check_rank(self, eigenvalues):
+        """Refuses directions in which the data don't differ: any would do."""
+        rounding = len(eigenvalues) * np.finfo(np.float64).eps
+        rank = int(np.sum(eigenvalues > eigenvalues[-1] * rounding))
+        if self.rank is not None and self.rank > rank:
             raise UserError(
-                f"rank must be at most {size}, the number of values of an "
-                f"event, got {self.rank}"
+                f"rank must be at most {rank}, that of the data, got "
+                f"{self.rank}"
             )
 
     def _set_moments(self, event_shape, mean, covariance):
@@ -125,6 +130,7 @@ class LinearDenoiser(AdaptedDenoiser):
         if not self.center:
             covariance += np.outer(mean, mean)
         eigenvalues, vectors = np.linalg.eigh(covariance)
+        self._check_rank(eigenvalues)
         eigenvalues = np.maximum(eigenvalues[::-1], 0)[: self.rank]
         vectors = vectors[:, ::-1][:, : self.rank]
         largest = np.abs(vectors).argmax(0)
@@ -169,7 +175,7 @@ def _blocks(batches, rows=2048):
         yield np.concatenate(waiting)
 
 
-def _merge(count, mean, scatter, values):
+def _merge(count, mean, covariance, values):
     """Merges a batch into mean and covariance of what came before it.
 
     Chan's update of sums about a mean, divided by the count all along. The
@@ -180,12 +186,12 @@ def _merge(count, mean, scatter, values):
     batch_mean = values.mean(0)
     centred = values - batch_mean
     shift = batch_mean - mean
-    scatter = (
-        (1 - share) * scatter
+    covariance = (
+        (1 - share) * covariance
         + (share / len(values)) * (centred.T @ centred)
         + share * (1 - share) * np.outer(shift, shift)
     )
-    return total, mean + share * shift, scatter
+    return total, mean + share * shift, covariance
 
 
 def _is_count(value):

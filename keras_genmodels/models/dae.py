@@ -7,7 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import seeds
-from keras_genmodels.denoisers.base import Denoiser, event_batches, per_event
+from keras_genmodels._arguments import check_count
+from keras_genmodels._events import event_batches, per_event
+from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.errors import UserError
 from keras_genmodels.formats import FORMAT, check_format
 from keras_genmodels.models.self_supervised import SelfSupervised
@@ -16,6 +18,10 @@ from keras_genmodels.models.self_supervised import SelfSupervised
 @keras.saving.register_keras_serializable("keras_genmodels")
 class DenoisingAutoencoder(SelfSupervised, Denoiser):
     """A network trained to take Gaussian noise off.
+
+    `denoise` is what it is for. Calling the model, as `fit`, `evaluate` and
+    `predict` do, is training's: it puts noise onto clean events and takes it
+    off again.
 
     It is trained on pairs of x and x + sigma eps, eps ~ N(0, I), `copies` for
     each event and step, at one level or with sigma drawn log-uniformly from a
@@ -53,7 +59,8 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         name: name of the model.
 
     Call arguments:
-        x: float tensor `[batch, *event_shape]`, clean.
+        x: float tensor `[batch, *event_shape]`, clean; or uint8, read as
+            value / 255.
         training: whether to draw from (seed, step), the step being that of
             the compiled optimizer.
 
@@ -91,8 +98,7 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
             raise UserError(
                 f"blind goes with a range of sigma, got {self.sigma[0]} alone"
             )
-        if copies < 1:
-            raise UserError(f"copies must be >= 1, got {copies}")
+        check_count("copies", copies)
         seeds.as_seed(seed)
         self.network = network
         self.blind = blind
@@ -149,7 +155,9 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
             UserError: if there are no data, or none that differ, or if they
                 are not finite or of another shape.
         """
-        count, total, squares = 0, 0.0, 0.0
+        # Sums about the first event: they are exact where nothing differs,
+        # and don't cancel where the mean is large.
+        count, total, squares, first = 0, 0.0, 0.0, None
         for batch in event_batches(data):
             if batch.shape[1:] != self.event_shape:
                 raise UserError(
@@ -158,6 +166,8 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
                 )
             scale = 255 if batch.dtype == np.uint8 else 1
             values = batch.astype(np.float64) / scale
+            first = values[0] if first is None else first
+            values = values - first
             count += len(values)
             total = total + values.sum(0)
             squares = squares + (values**2).sum(0)
@@ -165,7 +175,7 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         variance = np.maximum(squares / count - mean**2, 0).mean()
         if not variance > 0:
             raise UserError("adapt got data that are all the same")
-        self._mean.assign(mean)
+        self._mean.assign(first + mean)
         self._variance.assign(variance)
 
     def fit(self, x=None, *args, **kwargs):
@@ -174,17 +184,8 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
             self.adapt(x)
         return super().fit(x, *args, **kwargs)
 
-    def read(self, x, sigma=None):
-        """Checks and converts the arguments of `denoise`; see there."""
-        if not self.adapted:
-            raise UserError(
-                "this DenoisingAutoencoder knows no data yet: call "
-                "adapt(data) or fit(data) first"
-            )
-        return super().read(x, sigma)
-
     def call(self, x, training=False):
-        x = self._as_events(x)
+        x = self._as_events(_as_floats(x))
         copies = self.copies if training else 1
         x = tf.tile(x, (copies,) + (1,) * (x.shape.rank - 1))
         sigma, eps = self._draws(x, training)
@@ -230,12 +231,21 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         )
         return cls(**config)
 
+    def _check_adapted(self):
+        if not self.adapted:
+            raise UserError(
+                "this DenoisingAutoencoder knows no data yet: call "
+                "adapt(data) or fit(data) first"
+            )
+
     def _denoise(self, x, sigma):
         if self.blind:
             return x - self._run_network(x)
         told = self.needs_sigma
         if not told:
-            sigma = tf.fill(tf.shape(x)[:1], tf.cast(self.sigma[0], x.dtype))
+            sigma = tf.fill(
+                tf.shape(x)[:1], tf.constant(self.sigma[0], x.dtype)
+            )
         level = per_event(sigma, x)
         mean, variance = self._constants(x)
         total = variance + level**2
@@ -298,12 +308,26 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         inputs = tf.zeros(shape, dtype)
         if self.needs_sigma:
             inputs = [inputs, tf.zeros((1,), dtype)]
-        output = self.network(inputs)
+        try:
+            output = self.network(inputs)
+        except (TypeError, ValueError) as error:
+            what = "[events, levels]" if self.needs_sigma else "events alone"
+            raise UserError(
+                f"the network must take {what}, events of {self.event_shape}, "
+                f"for sigma={self.sigma} and blind={self.blind}, but: {error}"
+            ) from error
         if tuple(output.shape) != shape:
             raise UserError(
                 f"the network turns events of {self.event_shape} into such of "
                 f"{tuple(output.shape[1:])}; a denoiser keeps the shape"
             )
+
+
+def _as_floats(x):
+    x = tf.convert_to_tensor(x)
+    if x.dtype != tf.uint8:
+        return x
+    return tf.cast(x, keras.config.floatx()) / 255
 
 
 def _as_range(sigma):

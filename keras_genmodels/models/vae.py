@@ -2,21 +2,13 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from keras_genmodels import seeds
-from keras_genmodels.distribution_layers import (
-    DistributionLayer,
-    MultivariateNormalLayer,
-)
-from keras_genmodels.formats import FORMAT, check_format
-from keras_genmodels.models.self_supervised import SelfSupervised
-
-tfd = tfp.distributions
+from keras_genmodels.models.variational import VariationalModel, build_network
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
-class VAE(SelfSupervised, keras.Model):
+class VAE(VariationalModel):
     """A variational autoencoder over events of any shape.
 
     p(z) = N(0, I), q(z|x) = posterior(encoder(x)), p(x|z) =
@@ -81,42 +73,26 @@ class VAE(SelfSupervised, keras.Model):
         rate_warmup_steps=0,
         name=None,
     ):
-        # Autocasting would round the pixels before the likelihood sees them.
-        super().__init__(name=name, autocast=False)
-        _check_layer("posterior", posterior, MultivariateNormalLayer)
-        _check_layer("likelihood", likelihood, DistributionLayer)
-        if not beta >= 0:
-            raise ValueError(f"beta must be >= 0, got {beta}")
-        if not rate_warmup_steps >= 0:
-            raise ValueError(
-                f"rate_warmup_steps must be >= 0, got {rate_warmup_steps}"
-            )
-        seeds.as_seed(seed)
+        super().__init__(
+            posterior,
+            likelihood,
+            beta=beta,
+            seed=seed,
+            rate_warmup_steps=rate_warmup_steps,
+            name=name,
+        )
         self.encoder = encoder
         self.decoder = decoder
-        self.posterior = posterior
-        self.likelihood = likelihood
-        self.beta = beta
-        self.seed = seed
-        self.rate_warmup_steps = rate_warmup_steps
-        _build(
-            "encoder", encoder, likelihood.event_shape, posterior.params_size
+        x, z = (
+            tf.zeros((1, *shape), network.compute_dtype)
+            for network, shape in (
+                (encoder, likelihood.event_shape),
+                (decoder, posterior.event_shape),
+            )
         )
-        _build(
-            "decoder", decoder, posterior.event_shape, likelihood.params_size
-        )
-        self._track("elbo", "rate", "distortion")
+        build_network("encoder", encoder, x, posterior.params_size)
+        build_network("decoder", decoder, z, likelihood.params_size)
         self.built = True
-
-    @property
-    def latent_size(self):
-        """Width of the latent."""
-        return self.posterior.event_shape[0]
-
-    @property
-    def event_shape(self):
-        """Shape of one event."""
-        return self.likelihood.event_shape
 
     def encode(self, x):
         """Gives q(z|x).
@@ -131,8 +107,7 @@ class VAE(SelfSupervised, keras.Model):
         Raises:
             ValueError: for events of another shape or of integer type.
         """
-        x = self._as_batch("x", x, self.event_shape)
-        return self.posterior(self.encoder(x))
+        return self._encode(self._as_batch("x", x, self.event_shape))
 
     def decode(self, z):
         """Gives p(x|z).
@@ -146,15 +121,11 @@ class VAE(SelfSupervised, keras.Model):
         Raises:
             ValueError: for latents of another shape or of integer type.
         """
-        z = self._as_batch("z", z, self.posterior.event_shape)
-        return self.likelihood(self.decoder(z))
+        return self._decode(self._as_batch("z", z, self.posterior.event_shape))
 
     def prior(self):
         """Gives p(z) = N(0, I), a `tfd.MultivariateNormalDiag`."""
-        return tfd.MultivariateNormalDiag(
-            tf.zeros(self.latent_size, self.posterior.compute_dtype),
-            tf.ones(self.latent_size, self.posterior.compute_dtype),
-        )
+        return self._standard_prior()
 
     def sample(self, num, *, seed):
         """Draws z from the prior and gives the means of p(x|z).
@@ -168,9 +139,8 @@ class VAE(SelfSupervised, keras.Model):
             float tensor `[num, *event_shape]`; in [0, 1] unless the
             likelihood is Gaussian, whose mean has no bounds.
         """
-        prior = self.prior()
-        noise = self._row_noise(seeds.row_seeds(seed, num))
-        return self.decode(prior.loc + prior.scale.matvec(noise)).mean()
+        z = self._draw_latents(self.prior(), seeds.row_seeds(seed, num))
+        return self._decode(z).mean()
 
     def elbo(self, x, *, seed):
         """Estimates the evidence lower bound with one draw of z per example.
@@ -204,111 +174,11 @@ class VAE(SelfSupervised, keras.Model):
         x = self._as_batch("x", x, self.event_shape)
         return self._terms(x, self._call_noise(x, training))
 
-    def get_config(self):
-        """Returns the constructor's arguments and the format of the file."""
-        serialize = keras.saving.serialize_keras_object
-        return {
-            "name": self.name,
-            "format": FORMAT,
-            "encoder": serialize(self.encoder),
-            "decoder": serialize(self.decoder),
-            "posterior": serialize(self.posterior),
-            "likelihood": serialize(self.likelihood),
-            "beta": self.beta,
-            "seed": self.seed,
-            "rate_warmup_steps": self.rate_warmup_steps,
-        }
+    def _encode(self, x, condition=None):
+        return self.posterior(self.encoder(x))
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Rebuilds the model from `get_config`.
+    def _decode(self, z, condition=None):
+        return self.likelihood(self.decoder(z))
 
-        Raises:
-            ValueError: if the file was written by a newer format.
-        """
-        config = check_format(config)
-        for name in ("encoder", "decoder", "posterior", "likelihood"):
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
-
-    def _terms(self, x, noise):
-        posterior = self.encode(x)
-        # Reparameterised, z = mu + Sigma^(1/2) eps.
-        z = posterior.loc + posterior.scale.matvec(noise)
-        likelihood = self.decode(z)
-        return {
-            "reconstruction": likelihood.mean(),
-            "rate": tfd.kl_divergence(posterior, self.prior()),
-            "distortion": -likelihood.log_prob(x),
-        }
-
-    def _row_noise(self, rows):
-        return seeds.normal(
-            rows, self.posterior.event_shape, self.posterior.compute_dtype
-        )
-
-    def _call_noise(self, x, training):
-        """Draws from (seed, step), or in inference from (seed, values)."""
-        if not training:
-            return self._row_noise(seeds.content_seeds(self.seed, x))
-        return tf.random.stateless_normal(
-            (tf.shape(x)[0], self.latent_size),
-            self._step_seed(),
-            dtype=self.posterior.compute_dtype,
-        )
-
-    def _per_example_loss(self, terms, training):
-        return terms["distortion"] + self._rate_weight(training) * terms["rate"]
-
-    def _per_example_metrics(self, terms):
-        rate, distortion = terms["rate"], terms["distortion"]
-        return {
-            "elbo": -(rate + distortion),
-            "rate": rate,
-            "distortion": distortion,
-        }
-
-    def _rate_weight(self, training):
-        if not training or not self.rate_warmup_steps:
-            return self.beta
-        done = self.optimizer.iterations / self.rate_warmup_steps
-        dtype = self.posterior.compute_dtype
-        return self.beta * tf.minimum(tf.cast(done, dtype), 1)
-
-    def _as_batch(self, name, value, shape):
-        value = tf.convert_to_tensor(value)
-        if not value.dtype.is_floating:
-            raise ValueError(
-                f"{name} must be of floating type (images: uint8 / 255), got "
-                f"{value.dtype.name}"
-            )
-        if (
-            not value.shape[1:].is_compatible_with(shape)
-            or not value.shape.rank
-        ):
-            raise ValueError(
-                f"{name} must have shape [batch, {', '.join(map(str, shape))}]"
-                f", got {value.shape}"
-            )
-        return tf.cast(value, self.posterior.compute_dtype)
-
-
-def _check_layer(name, layer, kind):
-    if not isinstance(layer, kind):
-        raise ValueError(
-            f"{name} must be a distribution layer ({kind.__name__} of "
-            f"keras_genmodels), got {layer!r}"
-        )
-
-
-def _build(name, network, input_shape, output_size):
-    """Builds a network's weights and checks the size of its output."""
-    output = network(tf.zeros((1, *input_shape), network.compute_dtype))
-    size = tf.size(output).numpy()
-    if size != output_size:
-        raise ValueError(
-            f"the {name} gives {size} numbers per example where its "
-            f"distribution layer takes {output_size} (params_size)"
-        )
+    def _prior(self, condition=None):
+        return self._standard_prior()

@@ -17,7 +17,7 @@ from keras_genmodels.restoration import restore
 
 # So many images are restored at once, and so many shown.
 _PART = 256
-_SHOWN = 64
+_SHOWN = 32
 _SHOWN_WAYS = 6
 # Of one side, below which SSIM's window does not fit.
 _LEAST_SIDE = 7
@@ -32,6 +32,7 @@ def restore_images(
     truth_known=False,
     add_noise=0.0,
     seed=0,
+    tolerance=1e-3,
     **settings,
 ):
     """Restores images and writes what came out to a folder.
@@ -46,7 +47,8 @@ def restore_images(
         truth_known: whether `images`, before noise is added, are the truth.
         add_noise: standard deviation of the noise to add first, >= 0.
         seed: int, of that noise.
-        **settings: as of `restoration.restore`.
+        tolerance: as of `restoration.restore`.
+        **settings: others of `restoration.restore`.
 
     Returns:
         str, lines that tell how it went.
@@ -58,19 +60,16 @@ def restore_images(
     noisy = clean
     if add_noise:
         noisy = corruptions.gaussian(clean, add_noise, seed=seed).numpy()
+    settings["tolerance"] = tolerance
     arrays = _restore_all(denoiser, noisy, settings)
     restored = arrays["image"]
     files.write_arrays(output / "restored.npz", **arrays)
     for name, image in zip(names or [], restored, strict=False):
         picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
         plots.save_png(output / "images" / name, picture)
-    rows = [noisy, restored, *([clean] if truth_known else [])]
-    plots.save_png(
-        output / "before_after.png",
-        denoiser_plots.before_and_after([row[:_SHOWN] for row in rows]),
-    )
-    _draw_ways(denoiser, noisy[:_SHOWN_WAYS], output / "steps.png", settings)
-    lines = [_on_the_loop(arrays, settings)]
+    truth = clean if truth_known and add_noise else None
+    _draw(denoiser, noisy, restored, truth, output, settings)
+    lines = [_on_the_loop(arrays, tolerance)]
     if truth_known:
         lines += _quality(noisy, restored, clean)
     lines.append(
@@ -92,15 +91,24 @@ def _restore_all(denoiser, noisy, settings):
     }
 
 
-def _draw_ways(denoiser, noisy, path, settings):
-    """Draws the way of a few images, as rows."""
-    way = restore(denoiser, noisy, trajectory=True, **settings).trajectory
-    plots.save_png(path, restoration_rows(way.numpy()))
+def _draw(denoiser, noisy, restored, truth, output, settings):
+    """Draws a sheet of many images, and the way of a few."""
+    rows = {"as given": noisy, "restored": restored}
+    if truth is not None:
+        rows = {"with noise": noisy, "restored": restored, "the truth": truth}
+    rows = {name: images[:_SHOWN] for name, images in rows.items()}
+    sheet = denoiser_plots.before_and_after(rows)
+    plots.save_png(output / "before_after.png", sheet)
+    few = slice(_SHOWN_WAYS)
+    way = restore(denoiser, noisy[few], trajectory=True, **settings).trajectory
+    clean = None if truth is None else truth[few]
+    steps = restoration_rows(way.numpy(), clean=clean)
+    plots.save_png(output / "steps.png", steps)
 
 
-def _on_the_loop(arrays, settings):
+def _on_the_loop(arrays, tolerance):
     steps, residual = arrays["num_steps"], arrays["residual"]
-    rest = np.mean(residual <= settings["tolerance"])
+    rest = np.mean(residual <= tolerance)
     return (
         f"{np.median(steps):.0f} steps (median; at most {steps.max()}), "
         f"{rest:.0%} of the images at rest, residual {np.median(residual):.2g} "

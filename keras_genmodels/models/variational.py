@@ -1,0 +1,198 @@
+"""What the VAE and the conditional VAE share: the bound and its terms."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_genmodels import seeds
+from keras_genmodels.distribution_layers import (
+    DistributionLayer,
+    MultivariateNormalLayer,
+)
+from keras_genmodels.formats import FORMAT, check_format
+from keras_genmodels.models.self_supervised import SelfSupervised
+
+tfd = tfp.distributions
+
+
+class VariationalModel(SelfSupervised, keras.Model):
+    """A latent-variable model that is trained on the evidence lower bound.
+
+    A kind builds its networks, names them in `_networks`, and defines
+    `_encode`, `_decode` and `_prior`, which take what its condition was turned
+    into, or None.
+
+    Args:
+        posterior: distribution layer over vectors; its size is
+            `latent_size`.
+        likelihood: distribution layer over events.
+        beta: weight of the rate in the loss, >= 0.
+        rate_warmup_steps: over so many first training steps the rate's weight
+            grows linearly from 0 to `beta`.
+        seed: int in [0, 2**31).
+        name: name of the model.
+    """
+
+    # Constructor arguments that are Keras objects, and those that are not.
+    _networks = ("encoder", "decoder", "posterior", "likelihood")
+    _settings = ("beta", "seed", "rate_warmup_steps")
+
+    def __init__(
+        self, posterior, likelihood, *, beta, seed, rate_warmup_steps, name
+    ):
+        # Autocasting would round the pixels before the likelihood sees them.
+        super().__init__(name=name, autocast=False)
+        _check_layer("posterior", posterior, MultivariateNormalLayer)
+        _check_layer("likelihood", likelihood, DistributionLayer)
+        if not beta >= 0:
+            raise ValueError(f"beta must be >= 0, got {beta}")
+        if not rate_warmup_steps >= 0:
+            raise ValueError(
+                f"rate_warmup_steps must be >= 0, got {rate_warmup_steps}"
+            )
+        seeds.as_seed(seed)
+        self.posterior = posterior
+        self.likelihood = likelihood
+        self.beta = beta
+        self.seed = seed
+        self.rate_warmup_steps = rate_warmup_steps
+        self._track("elbo", "rate", "distortion")
+
+    @property
+    def latent_size(self):
+        """Width of the latent."""
+        return self.posterior.event_shape[0]
+
+    @property
+    def event_shape(self):
+        """Shape of one event."""
+        return self.likelihood.event_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments and the format of the file."""
+        return {
+            "name": self.name,
+            "format": FORMAT,
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in self._networks
+            },
+            **{name: getattr(self, name) for name in self._settings},
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """Rebuilds the model from `get_config`.
+
+        Raises:
+            ValueError: if the file was written by a newer format.
+        """
+        config = check_format(config)
+        for name in cls._networks:
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    def _terms(self, x, noise, condition=None):
+        posterior = self._encode(x, condition)
+        # Reparameterised, z = mu + Sigma^(1/2) eps.
+        z = posterior.loc + posterior.scale.matvec(noise)
+        likelihood = self._decode(z, condition)
+        return {
+            "reconstruction": likelihood.mean(),
+            "rate": tfd.kl_divergence(posterior, self._prior(condition)),
+            "distortion": self._distortion(likelihood, x),
+        }
+
+    def _distortion(self, likelihood, x):
+        return -likelihood.log_prob(x)
+
+    def _draw_latents(self, prior, rows):
+        """Draws z from a prior, row i from seed i alone."""
+        return prior.loc + prior.scale.matvec(self._row_noise(rows))
+
+    def _standard_prior(self):
+        """Gives N(0, I)."""
+        dtype = self.posterior.compute_dtype
+        return tfd.MultivariateNormalDiag(
+            tf.zeros(self.latent_size, dtype), tf.ones(self.latent_size, dtype)
+        )
+
+    def _row_noise(self, rows):
+        return seeds.normal(
+            rows, self.posterior.event_shape, self.posterior.compute_dtype
+        )
+
+    def _call_noise(self, x, training):
+        """Draws from (seed, step), or in inference from (seed, values)."""
+        if not training:
+            return self._row_noise(seeds.content_seeds(self.seed, x))
+        return tf.random.stateless_normal(
+            (tf.shape(x)[0], self.latent_size),
+            self._step_seed(),
+            dtype=self.posterior.compute_dtype,
+        )
+
+    def _per_example_loss(self, terms, training):
+        return terms["distortion"] + self._rate_weight(training) * terms["rate"]
+
+    def _per_example_metrics(self, terms):
+        rate, distortion = terms["rate"], terms["distortion"]
+        return {
+            "elbo": -(rate + distortion),
+            "rate": rate,
+            "distortion": distortion,
+        }
+
+    def _rate_weight(self, training):
+        if not training or not self.rate_warmup_steps:
+            return self.beta
+        done = self.optimizer.iterations / self.rate_warmup_steps
+        dtype = self.posterior.compute_dtype
+        return self.beta * tf.minimum(tf.cast(done, dtype), 1)
+
+    def _as_batch(self, name, value, shape):
+        value = tf.convert_to_tensor(value)
+        if not value.dtype.is_floating:
+            raise ValueError(
+                f"{name} must be of floating type (images: uint8 / 255), got "
+                f"{value.dtype.name}"
+            )
+        if (
+            not value.shape[1:].is_compatible_with(shape)
+            or not value.shape.rank
+        ):
+            raise ValueError(
+                f"{name} must have shape [batch, {', '.join(map(str, shape))}]"
+                f", got {value.shape}"
+            )
+        return tf.cast(value, self.posterior.compute_dtype)
+
+
+def build_network(name, network, inputs, output_size):
+    """Builds a network's weights and checks the size of its output.
+
+    Args:
+        name: of the network, for the message.
+        network: a Keras network.
+        inputs: what it takes, of one example.
+        output_size: how many numbers its distribution layer takes.
+
+    Raises:
+        ValueError: if it gives another number.
+    """
+    size = tf.size(network(inputs)).numpy()
+    if size != output_size:
+        raise ValueError(
+            f"the {name} gives {size} numbers per example where its "
+            f"distribution layer takes {output_size} (params_size)"
+        )
+
+
+def _check_layer(name, layer, kind):
+    if not isinstance(layer, kind):
+        raise ValueError(
+            f"{name} must be a distribution layer ({kind.__name__} of "
+            f"keras_genmodels), got {layer!r}"
+        )

@@ -1,0 +1,366 @@
+"""Runs of denoisers, their evaluation and restored images, in one process."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import skimage.metrics
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+from test_runs import tiny_data
+from test_vae import make_vae
+
+import keras_genmodels as kgm
+from keras_genmodels import (
+    corruptions,
+    datasets,
+    denoiser_plots,
+    denoiser_runs,
+    evaluation,
+    restoration_runs,
+    training,
+)
+from keras_genmodels.workdir import Workdir
+
+SHAPE = (8, 8, 1)
+
+
+def blend(x, sigma):
+    """A denoiser that is a plain function: half way to grey."""
+    return (x + 0.5) / 2
+
+
+# Runs.
+
+
+def make_dae(sigma=(0.05, 1.5)):
+    network = kgm.mlp_denoiser(SHAPE, np.ndim(sigma) == 1, (8,))
+    return kgm.DenoisingAutoencoder(network, sigma)
+
+
+def with_validation(data):
+    return datasets.ImageDataset(
+        data.name, data.train, data.test, data.test, None
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run on noise, and what it returned. Not to be written to."""
+    keras.utils.set_random_seed(0)
+    workdir = Workdir(tmp_path_factory.mktemp("run") / "dae")
+    metrics = denoiser_runs.train_dae(
+        make_dae(),
+        with_validation(tiny_data(40, 20)),
+        workdir,
+        training.Options(epochs=2, steps_per_epoch=5, jit_compile="false"),
+        batch_size=8,
+        seed=0,
+        verbose=0,
+    )
+    return workdir, metrics
+
+
+def test_a_run_leaves_its_results(trained):
+    workdir, metrics = trained
+    assert json.loads(workdir.metrics.read_text()) == metrics
+    assert metrics["kind"] == "DenoisingAutoencoder"
+    assert (metrics["epochs"], metrics["steps"]) == (2, 10)
+    assert metrics["planned_epochs"] == 2
+    assert metrics["validation_loss"] > 0
+    assert [*metrics["test"]["noise_levels"]] == ["0.1", "0.25", "0.5", "1"]
+    assert metrics["test"]["num_examples"] == 20
+
+
+def test_the_model_on_disk_is_the_one_that_was_measured(trained):
+    workdir, metrics = trained
+    model = denoiser_runs.load_denoiser(workdir)
+    assert type(model) is kgm.DenoisingAutoencoder
+    assert not model.compiled
+    data = tiny_data(40, 20)
+    again = evaluation.evaluate_denoiser(
+        model, data.test.images, sigmas=(0.1, 0.25, 0.5, 1.0)
+    )
+    for sigma, values in metrics["test"]["noise_levels"].items():
+        assert again[sigma] == pytest.approx(values, rel=1e-4)
+    np.testing.assert_allclose(
+        model.data_mean, data.train.images.mean(0) / 255, rtol=1e-5
+    )
+
+
+def test_figures(trained):
+    for name in ("denoising", "samples"):
+        with PIL.Image.open(trained[0].figures / f"{name}.png") as picture:
+            pixels = np.asarray(picture)
+        assert 300 < min(pixels.shape[:2]) <= max(pixels.shape[:2]) < 1200
+        assert np.ptp(pixels) > 100
+
+
+def test_tensorboard(trained):
+    found = event_accumulator.EventAccumulator(
+        str(trained[0].tensorboard / "pictures"), {"tensors": 0}
+    ).Reload()
+    names = {f"psnr/sigma_{sigma}" for sigma in ("0.1", "0.25", "0.5", "1")}
+    assert {*found.Tags()["tensors"]} == {"denoising", "samples"} | names
+    for name in names:
+        points = found.Tensors(name)
+        values = [tf.make_ndarray(point.tensor_proto) for point in points]
+        assert [point.step for point in points] == [0, 1]
+        # A new model is a Wiener filter: better than no denoising at 0 dB,
+        # and of noise little can be restored.
+        assert np.all((np.array(values) > -1) & (np.array(values) < 30))
+    curves = event_accumulator.EventAccumulator(
+        str(trained[0].tensorboard / "validation"), {"tensors": 0}
+    ).Reload()
+    tags = {f"epoch_{name}" for name in ("loss", "squared_error", "psnr")}
+    assert tags <= {*curves.Tags()["tensors"]}
+
+
+def test_the_summary_tells_psnr_and_where_things_lie(trained):
+    workdir, metrics = trained
+    told = denoiser_runs.summary(workdir)
+    level = metrics["test"]["noise_levels"]["0.25"]
+    assert f"sigma 0.25  {level['psnr']:6.2f} dB" in told
+    assert f"noisy {level['noisy_psnr']:6.2f} dB" in told
+    for words in ("20 test images", "2 epochs", str(workdir), "tensorboard"):
+        assert words in told
+
+
+def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
+    workdir = Workdir(tmp_path / "run")
+    metrics = denoiser_runs.train_dae(
+        make_dae(0.07),
+        tiny_data(9, 1),
+        workdir,
+        training.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
+        batch_size=4,
+        seed=0,
+        verbose=0,
+    )
+    assert metrics["validation_loss"] is None
+    assert [*metrics["test"]["noise_levels"]] == ["0.07"]
+    assert "sigma 0.07" in denoiser_runs.summary(workdir)
+
+
+@pytest.mark.parametrize(
+    "denoiser",
+    [kgm.LinearDenoiser(), kgm.LinearDenoiser(3), kgm.EmpiricalDenoiser()],
+    ids=["wiener", "projection", "exact"],
+)
+def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
+    workdir, data = Workdir(tmp_path / "run"), tiny_data(40, 20)
+    metrics = denoiser_runs.adapt_denoiser(denoiser, data, workdir, seed=0)
+    assert json.loads(workdir.metrics.read_text()) == metrics
+    assert metrics["kind"] == type(denoiser).__name__
+    told = denoiser_runs.summary(workdir)
+    assert "sigma 0.25" in told
+    assert "epochs" not in told
+    assert "tensorboard" not in told
+    names = {"denoising.png", "samples.png"}
+    if isinstance(denoiser, kgm.LinearDenoiser):
+        names.add("singular_images.png")
+    assert {path.name for path in workdir.figures.iterdir()} == names
+    loaded = denoiser_runs.load_denoiser(workdir)
+    noisy = evaluation.as_float(data.test.images)
+    np.testing.assert_allclose(
+        loaded.denoise(noisy, 0.3), denoiser.denoise(noisy, 0.3)
+    )
+
+
+def test_a_vae_is_no_denoiser(tmp_path):
+    make_vae().save(tmp_path / "model.keras")
+    with pytest.raises(kgm.UserError, match="holds a VAE, not a denoiser"):
+        denoiser_runs.load_denoiser(Workdir(tmp_path))
+
+
+# Evaluation.
+
+
+def test_denoisers_are_measured_by_the_protocol():
+    images = tiny_data(3, 20).test.images
+    clean = images / 255
+    found = evaluation.evaluate_denoiser(
+        blend, images, sigmas=(0.25, 1.0), seed=4
+    )
+    assert [*found] == ["0.25", "1"]
+    for name, sigma in (("0.25", 0.25), ("1", 1.0)):
+        noise = np.random.default_rng(4).standard_normal(clean.shape)
+        noisy = clean + sigma * noise
+        for what, image in (("psnr", blend(noisy, 0)), ("noisy_psnr", noisy)):
+            squares = ((image - clean) ** 2).mean((1, 2, 3))
+            psnr = 10 * np.log10(1 / squares)
+            assert found[name][what] == pytest.approx(psnr.mean(), rel=1e-5)
+            error = found[name][f"{what}_standard_error"]
+            assert error == pytest.approx(psnr.std() / 20**0.5, rel=1e-4)
+
+
+def test_the_batch_size_decides_nothing():
+    images = tiny_data(3, 20).test.images
+    whole, parts = (
+        evaluation.evaluate_denoiser(
+            blend, images, sigmas=(0.5,), batch_size=batch_size
+        )["0.5"]
+        for batch_size in (128, 7)
+    )
+    assert parts == pytest.approx(whole, rel=1e-6)
+
+
+def test_no_images_are_nothing_to_evaluate():
+    with pytest.raises(ValueError, match="no images"):
+        evaluation.evaluate_denoiser(
+            blend, np.zeros((0, *SHAPE), np.float32), sigmas=(0.5,)
+        )
+
+
+@pytest.mark.parametrize(
+    ("sigma", "levels"),
+    [((0.05, 1.5), [0.1, 0.25, 0.5, 1.0]), (0.1, [0.1]), (0.07, [0.07])],
+)
+def test_a_model_is_measured_at_levels_that_it_was_made_for(sigma, levels):
+    assert evaluation.noise_levels(make_dae(sigma)) == levels
+
+
+def test_psnr_is_infinite_without_error():
+    x = np.zeros((2, *SHAPE))
+    x[1] += 0.1
+    np.testing.assert_allclose(evaluation.psnr(x, 0 * x), [np.inf, 20])
+
+
+# Restored images.
+
+
+def restore(images, output, **kwargs):
+    settings = {"sigma": 0.3, "step_size": 0.2, "max_steps": 5, **kwargs}
+    return restoration_runs.restore_images(blend, images, output, **settings)
+
+
+def pixels_of(path):
+    with PIL.Image.open(path) as picture:
+        return np.asarray(picture)
+
+
+def test_files_are_written(tmp_path):
+    images = tiny_data(3, 3).test.images
+    names = [pathlib.Path(n) for n in ("a.png", "sub/a.png", "sub/b.png")]
+    told = restore(images, tmp_path, names=names)
+    arrays = np.load(tmp_path / "restored.npz")
+    expected = kgm.restore(
+        blend, evaluation.as_float(images), step_size=0.2, max_steps=5
+    )
+    np.testing.assert_allclose(arrays["image"], expected.x, atol=1e-6)
+    np.testing.assert_array_equal(arrays["num_steps"], [5, 5, 5])
+    np.testing.assert_allclose(arrays["residual"], expected.residual, rtol=1e-4)
+    for name, image in zip(names, arrays["image"], strict=True):
+        pixels = pixels_of(tmp_path / "images" / name)
+        assert pixels.shape == (8, 8, 3)
+        np.testing.assert_allclose(
+            pixels, np.broadcast_to(255 * image, (8, 8, 3)), atol=0.51
+        )
+    assert len([*(tmp_path / "images").rglob("*.png")]) == 3
+    for name in ("before_after.png", "steps.png"):
+        assert np.ptp(pixels_of(tmp_path / name)) > 100
+    assert "5 steps (median; at most 5), 0% of the images at rest" in told
+    assert f"3 images in {tmp_path}" in told
+    assert "images/" in told
+    for word in ("PSNR", "SSIM"):
+        assert word not in told
+
+
+def test_quality_is_told_where_the_truth_is_known(tmp_path):
+    images = tiny_data(3, 300).test.images
+    told = restore(
+        images, tmp_path, truth_known=True, add_noise=0.4, seed=3
+    ).splitlines()
+    clean = evaluation.as_float(images)
+    noisy = corruptions.gaussian(clean, 0.4, seed=3).numpy()
+    restored = np.load(tmp_path / "restored.npz")["image"]
+    measures = {
+        "PSNR (dB)": lambda a, b: -10 * np.log10(np.mean((a - b) ** 2)),
+        "SSIM": lambda a, b: skimage.metrics.structural_similarity(
+            a[..., 0], b[..., 0], data_range=1.0
+        ),
+    }
+    for name, measure in measures.items():
+        before, after = (
+            [measure(a, b) for a, b in zip(x, clean, strict=True)]
+            for x in (noisy, restored)
+        )
+        error = np.std(after) / 300**0.5
+        line = next(line for line in told if line.startswith(name))
+        assert f"before {np.mean(before):.3f} (" in line
+        assert (
+            f"after {np.mean(after):.3f} (standard error {error:.3f})" in line
+        )
+    assert "images/" not in told[-1]
+    assert not (tmp_path / "images").exists()
+
+
+def test_images_that_were_perfect_have_no_finite_psnr(tmp_path):
+    told = restore(
+        tiny_data(3, 2).test.images, tmp_path, truth_known=True, step_size=1e-9
+    )
+    assert "PSNR (dB) before without error" in told
+
+
+def test_images_below_the_window_of_ssim(tmp_path):
+    images = np.random.default_rng(0).random((3, 6, 9, 1), np.float32)
+    told = restore(images, tmp_path, truth_known=True, add_noise=0.1)
+    assert "PSNR" in told
+    assert "SSIM" not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.full((2, 8, 8), 255, np.uint8), np.uint8),
+        (np.linspace(-3, 4, 128).reshape(2, *SHAPE), np.float32),
+    ],
+)
+def test_noisy_images_are_read_as_they_are(tmp_path, given, expected):
+    np.savez(tmp_path / "x.npz", image=given)
+    images = datasets.read_pictures(tmp_path / "x.npz", image_shape=SHAPE)
+    assert images.dtype == expected
+    np.testing.assert_allclose(images, given.reshape(2, *SHAPE), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (np.zeros((3, 8, 9, 1)), r"\[3, 8, 9, 1\]"),
+        (np.zeros((3, 8, 8, 3)), r"\[3, 8, 8, 3\]"),
+        (np.zeros((0, *SHAPE)), r"\[0, 8, 8, 1\]"),
+        (np.zeros((3, *SHAPE), np.int64), "got int64"),
+        (np.full((3, *SHAPE), np.inf), "infinite"),
+    ],
+)
+def test_images_that_the_model_does_not_take_are_refused(tmp_path, image, told):
+    np.savez(tmp_path / "x.npz", image=image)
+    with pytest.raises(kgm.UserError, match=told):
+        datasets.read_pictures(tmp_path / "x.npz", image_shape=SHAPE)
+
+
+def test_settings_are_checked_before_anything_is_written(tmp_path):
+    images = tiny_data(3, 2).test.images
+    output = tmp_path / "output"
+    for wrong in ({"step_size": 2.0}, {"sigma": 0.0}, {"add_noise": -1.0}):
+        with pytest.raises(kgm.UserError, match="must be"):
+            restore(images, output, **wrong)
+    assert not output.exists()
+
+
+def test_a_sheet_keeps_the_images_of_a_column_together():
+    rows = {
+        "first": np.zeros((11, *SHAPE), np.float32),
+        "second": np.full((11, *SHAPE), 0.5, np.float32),
+    }
+    sheet = denoiser_plots.before_and_after(rows)
+    column = sheet[:, sheet.shape[1] // 8, 0].astype(int)
+    # Twice black above grey, and white between: a title above.
+    changes = [v for v in (0, 128) for _ in range(2)]
+    runs = column[np.flatnonzero(np.diff(column, prepend=-1))]
+    found = [v for v in runs if v in (0, 128)]
+    assert sorted(found) == changes
+    assert found == [0, 128, 0, 128]
