@@ -56,7 +56,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     probability of all others and e a bound on the error of their log
     P(x_i|x), in nats, the result is within p (exp(e) - 1) < 0.003 times
     max_i |x_i - D| of D, besides the rounding of the sums, about 1e-6 of
-    max_i |x_i - mean|. In images of 784 values e is about 2e-4 / sigma^2,
+    max_i |x_i - mean|. In images of 784 values e is about 4e-4 / sigma^2,
     and where that is much p is next to 0. Where it is not (a crowd within a
     small sigma), all is done anew in float64, at a third of the speed. Under
     a float64 policy all is float64.
