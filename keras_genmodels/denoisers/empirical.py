@@ -20,7 +20,7 @@ _VALUES = 2**22
 _GROUP = 16
 
 # So many of the likeliest events are weighed in float64.
-_CANDIDATES = 8
+_CANDIDATES = 16
 
 # The others' probability times what float32 may lose of the difference of
 # their log probabilities, in nats; beyond, all are weighed in float64.
@@ -52,7 +52,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
     The data are read once, in blocks, and the weights summed on the way, so
     that no matrix of N times batch is ever in memory: in float32, but for the
-    8 likeliest events, which are weighed anew in float64. With p the
+    16 likeliest events, which are weighed anew in float64. With p the
     probability of all others and e a bound on the error of their log
     P(x_i|x), in nats, the result is within p (exp(e) - 1) < 0.003 times
     max_i |x_i - D| of D, besides the rounding of the sums, about 1e-6 of
