@@ -152,6 +152,37 @@ def test_all_is_done_in_float64_only_for_crowds(
     assert np.isnan(adapted(data).denoise(data[:4], 0.001)).all()
 
 
+def test_only_the_rows_that_need_float64_get_it(monkeypatch):
+    """So that no row depends on what else is in the batch."""
+    query = EmpiricalDenoiser._query
+
+    def spoilt(self, x, sigma, dtype):
+        events, precision = query(self, x, sigma, dtype)
+        if dtype == tf.float64:
+            precision *= np.nan
+        return empirical._Query(events, precision)
+
+    data = crowd(1)
+    denoiser = adapted(data)
+    sigma = np.float32([1.0, 0.001, 1.0])
+    expected = denoiser.posterior(data[:3], sigma, 2).probabilities.numpy()
+    monkeypatch.setattr(EmpiricalDenoiser, "_query", spoilt)
+    found = denoiser.posterior(data[:3], sigma, 2).probabilities.numpy()
+    assert np.isnan(found[1]).all()
+    np.testing.assert_array_equal(found[::2], expected[::2])
+
+    monkeypatch.undo()
+    expected = adapted(data).denoise(data[:3], sigma).numpy()
+
+    def not_a_number(self, x, sigma):
+        return tf.fill((3, data[0].size), tf.constant(np.nan, tf.float64))
+
+    monkeypatch.setattr(EmpiricalDenoiser, "_average", not_a_number)
+    found = adapted(data).denoise(data[:3], sigma).numpy()
+    assert np.isnan(found[1]).all()
+    np.testing.assert_allclose(found[::2], expected[::2], rtol=1e-6)
+
+
 @pytest.mark.parametrize("rows", [15, 320, 333])
 def test_the_best_of_groups_are_the_best_of_all(rows):
     # So few values that many are equal: the upper ones come first.
