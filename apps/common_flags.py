@@ -113,6 +113,41 @@ def define_levels(name, default, help_text, least=1):
     flags.DEFINE(parser, name, default, help_text, FLAGS, _Serializer())
 
 
+def define_label(more):
+    """Defines --label, a number or none.
+
+    Args:
+        more: what it is for.
+    """
+    flags.DEFINE_string(
+        "label",
+        None,
+        f"{more} a number from 0, or none for a model trained with "
+        "--label_dropout, which also knows images without a label.",
+    )
+
+
+def read_label(model):
+    """Reads --label for a model of labels: a number, or None for "none".
+
+    Raises:
+        WrongFlags: if the model does not know such a label.
+    """
+    if FLAGS.label == "none":
+        if model.label_dropout:
+            return None
+        raise WrongFlags(
+            "--label=none: this model was trained without --label_dropout and "
+            "needs a label"
+        )
+    if not FLAGS.label.isdecimal() or int(FLAGS.label) >= model.num_labels:
+        raise WrongFlags(
+            f"--label={FLAGS.label} is not known to this model: give 0 to "
+            f"{model.num_labels - 1}"
+        )
+    return int(FLAGS.label)
+
+
 def define_data_flags(default_dataset="digits"):
     """Defines which data to use and how."""
     flags.DEFINE_string(
@@ -145,8 +180,10 @@ def define_data_flags(default_dataset="digits"):
     )
 
 
-def define_training_flags(default_workdir):
-    """Defines the flags that every training app has alike."""
+def define_training_flags(
+    default_workdir, learning_rate=1e-3, learning_rate_warmup_steps=0
+):
+    """Defines the flags that every training app has, with its defaults."""
     define_path("workdir", default_workdir, "Where the results go.")
     flags.DEFINE_integer(
         "epochs",
@@ -160,13 +197,22 @@ def define_training_flags(default_workdir):
         "batch_size", 128, "Images per training step.", lower_bound=1
     )
     flags.DEFINE_float(
-        "learning_rate", 1e-3, "Adam's, at the start.", lower_bound=1e-12
+        "learning_rate",
+        learning_rate,
+        "Adam's, after the warm-up.",
+        lower_bound=1e-12,
+    )
+    flags.DEFINE_integer(
+        "learning_rate_warmup_steps",
+        learning_rate_warmup_steps,
+        "First steps, over which the learning rate grows from 0.",
+        lower_bound=0,
     )
     flags.DEFINE_enum(
         "learning_rate_schedule",
         "cosine",
         ["cosine", "constant"],
-        "Down to zero over the whole run, or as it is.",
+        "Down to zero over the rest of the run, or as it is.",
     )
     flags.DEFINE_float(
         "ema_momentum",
@@ -304,6 +350,7 @@ def training_options(num_examples):
         epochs=FLAGS.epochs,
         steps_per_epoch=steps,
         learning_rate=FLAGS.learning_rate,
+        learning_rate_warmup_steps=FLAGS.learning_rate_warmup_steps,
         schedule=FLAGS.learning_rate_schedule,
         ema_momentum=FLAGS.ema_momentum,
         early_stopping_patience=FLAGS.early_stopping_patience,

@@ -4,26 +4,20 @@
   python -m apps.encode --workdir=DIR --input=PICTURES --output=z.npz
 
 The file holds `loc` [n, latent_size] and `stddev` [n, latent_size] or, for a
-full covariance, `scale_tril` [n, latent_size, latent_size]; for the test
-split also `label` [n] where the data set has labels.
+full covariance, `scale_tril` [n, latent_size, latent_size]; and `label` [n]
+where there are labels. A conditional model gives q(z|x, c).
 """
 
 from absl import flags
 
-from . import common_flags, guard
+from . import common_flags, guard, input_flags
 
 FLAGS = flags.FLAGS
 
 common_flags.define_path("workdir", "runs/vae", "A finished run.")
-common_flags.define_path(
-    "input",
-    None,
-    "A picture or a folder of pictures; they are resized to the model's size "
-    "and binarised as in training (default: the test split that the run was "
-    "evaluated on).",
-)
-common_flags.define_path(
-    "data_dir", None, "Where the run's data set lies, if it has moved."
+input_flags.define_flags(" They are binarised as in training.")
+common_flags.define_label(
+    "Of a model of labels: that of all pictures of --input;"
 )
 common_flags.define_path(
     "output", None, "An .npz file (default: encoded.npz of the run)."
@@ -35,31 +29,15 @@ def main():
     workdir, output = common_flags.workdir_and_output("encoded.npz", (".npz",))
     import numpy as np
 
-    from keras_genmodels import datasets, files
-    from keras_genmodels.errors import UserError
-    from keras_genmodels.models import VAE
+    from keras_genmodels import files, latent_runs
 
-    model = workdir.load_model()
-    if not isinstance(model, VAE):
-        raise UserError(
-            f"{workdir} holds a {type(model).__name__}, which has no q(z|x) to "
-            "encode with: give the --workdir of a run of train_vae"
-        )
-    recorded = workdir.read_flags()
-    if FLAGS.input:
-        images = datasets.read_pictures(
-            FLAGS.input, image_shape=model.event_shape
-        )
-        split = datasets.Split(images, None)
-    else:
-        split = common_flags.data_of_run(recorded, FLAGS.data_dir).test
-    batches = datasets.evaluation_batches(
-        split,
-        batch_size=512,
-        seed=int(recorded["seed"]),
-        binarization=recorded["binarization"],
-    )
-    parts = [parameters(model.encode(batch["image"])) for batch in batches]
+    model = latent_runs.load_model(workdir)
+    split = labelled(input_flags.read_split(workdir, model.event_shape), model)
+    batches = latent_runs.as_trained(split, workdir)
+    parts = [
+        parameters(model.encode(*inputs))
+        for inputs in latent_runs.arguments_of(model, batches)
+    ]
     arrays = {
         name: np.concatenate([part[name] for part in parts])
         for name in parts[0]
@@ -69,6 +47,26 @@ def main():
     files.write_arrays(output, **arrays)
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
     print(f"{shapes} in {output}")
+
+
+def labelled(split, model):
+    """Gives pictures the label that a model of labels needs, --label."""
+    import numpy as np
+
+    from keras_genmodels import datasets
+
+    if getattr(model, "num_labels", None) is None or input_flags.of_split():
+        guard.refuse(("label",), "pictures and a conditional model of labels")
+        return split
+    if FLAGS.label is None:
+        raise guard.WrongFlags(
+            "this model of labels has to be told that of the pictures: give "
+            "--label"
+        )
+    label = common_flags.read_label(model)
+    if label is None:
+        label = model.num_labels
+    return datasets.Split(split.images, np.full(len(split.images), label))
 
 
 def parameters(posterior):

@@ -105,11 +105,19 @@ def program_of(module):
 
 def flags_of(module):
     """Lists the flags of an app, its own and the shared ones, by name."""
-    shared = f"{__package__}.common_flags"
-    modules = (shared, sys.argv[0] if module == "__main__" else module)
-    by_module = FLAGS.flags_by_module_dict()
-    flags_there = (flag for name in modules for flag in by_module.get(name, ()))
+    own = sys.argv[0] if module == "__main__" else module
+    flags_there = (
+        flag
+        for name, flags_of_one in FLAGS.flags_by_module_dict().items()
+        if name == own or _is_shared(name)
+        for flag in flags_of_one
+    )
     return sorted(flags_there, key=lambda flag: flag.name)
+
+
+def _is_shared(module):
+    """Tells whether a module defines flags for several apps."""
+    return module.startswith(f"{__package__}.") and module.endswith("_flags")
 
 
 def _parse(argv, program):

@@ -16,24 +16,14 @@ import pathlib
 
 from absl import flags
 
-from . import common_flags, guard
+from . import common_flags, guard, input_flags
 
 FLAGS = flags.FLAGS
 
 _SHOWN = 64
-_SPLITS = ("train", "validation", "test")
 
 common_flags.define_path("workdir", "runs/dae", "A finished run of train_dae.")
-flags.DEFINE_string(
-    "input",
-    "test",
-    "A picture, a folder of pictures (resized to the model's size), an x.npz "
-    "with an array `image`, or a split of the run's data: train, validation "
-    "or test.",
-)
-common_flags.define_path(
-    "data_dir", None, "Where the run's data set lies, if it has moved."
-)
+input_flags.define_flags()
 flags.DEFINE_integer(
     "num_images",
     None,
@@ -94,7 +84,7 @@ def main():
             images,
             pathlib.Path(FLAGS.output or workdir.path / "restored"),
             names=names,
-            truth_known=FLAGS.input in _SPLITS or FLAGS.add_noise > 0,
+            truth_known=input_flags.of_split() or FLAGS.add_noise > 0,
             add_noise=FLAGS.add_noise,
             seed=FLAGS.seed,
             sigma=FLAGS.sigma,
@@ -107,27 +97,12 @@ def main():
 
 def read_input(workdir, image_shape):
     """Gives the images of --input, and the names of pictures or None."""
-    from keras_genmodels import datasets
-    from keras_genmodels.errors import UserError
-
-    count, names = FLAGS.num_images, None
-    if FLAGS.input in _SPLITS:
+    count = FLAGS.num_images
+    if input_flags.of_split():
         count = count or _SHOWN
-        data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
-        split = getattr(data, FLAGS.input)
-        if split is None:
-            raise UserError("the run held no validation images out")
-        images = split.images
-    else:
-        path = pathlib.Path(FLAGS.input).expanduser()
-        images = datasets.read_pictures(path, image_shape=image_shape)
-        if path.suffix != ".npz":
-            base = path if path.is_dir() else path.parent
-            names = png_names(
-                picture.relative_to(base)
-                for picture in datasets.list_pictures(path)
-            )[:count]
-    return images[:count], names
+    images = input_flags.read_split(workdir, image_shape).images[:count]
+    names = input_flags.picture_names()
+    return images, names and png_names(names)[:count]
 
 
 def png_names(pictures):

@@ -80,6 +80,7 @@ _OF_LEARNED = (
     "epochs",
     "batch_size",
     "learning_rate",
+    "learning_rate_warmup_steps",
     "learning_rate_schedule",
     "ema_momentum",
     "early_stopping_patience",

@@ -19,6 +19,7 @@ from keras_genmodels.distribution_layers import (
     MultivariateNormalTriL,
 )
 from keras_genmodels.errors import UserError
+from keras_genmodels.likelihood import log_likelihood
 from keras_genmodels.models import VAE, ConditionalVAE, DenoisingAutoencoder
 from keras_genmodels.networks import (
     conv_decoder,
@@ -55,6 +56,7 @@ __all__ = [
     "generate",
     "image_condition",
     "label_embedding",
+    "log_likelihood",
     "mlp_decoder",
     "mlp_denoiser",
     "mlp_encoder",

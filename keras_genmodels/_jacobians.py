@@ -64,9 +64,7 @@ def jacobian_eigenvalues(
     (that of a learned D is not), so they may be complex. With `step_size` 1
     they are the eigenvalues of J.
 
-    Products are J v, in forward mode. Where TensorFlow has no forward mode
-    for a denoiser (control flow over variables, as in `EmpiricalDenoiser`)
-    they are J' v, in reverse mode: J' has the same eigenvalues. They are
+    Products are J' v, in reverse mode: J' has the same eigenvalues. They are
     compiled once for a denoiser and a shape of events. The same seed gives
     the same eigenvalues but for rounding, which is not the same in every run
     where TensorFlow convolves on several cores, nor where ARPACK comes upon
@@ -138,7 +136,7 @@ def local_dimension(
     denoiser the trace of Cov[clean | x] over sigma^2. Hutchinson's
     estimator averages z' J z over random signs z, in expectation the trace.
 
-    Products are as in `jacobian_eigenvalues`; z' J z = z' J' z.
+    Products are as in `jacobian_eigenvalues`: z' J' z = z' J z.
 
     Args:
         denoiser: as in `restore`; it treats each event of a batch by itself.
@@ -257,7 +255,7 @@ class _UpdateJacobian:
 
 
 def _jacobian(denoiser, x, sigma):
-    """Gives the function that multiplies J at `x[rows]` with vectors."""
+    """Gives the function that multiplies J' at `x[rows]` with vectors."""
     run = compiled.loop_of(
         denoiser, _jacobian_product, tf.constant(x), told=sigma is not None
     )
@@ -270,7 +268,7 @@ def _jacobian(denoiser, x, sigma):
 
 
 def _jacobian_product(denoise, spec, told):
-    """Makes the compiled product, of J if it can be, else of J'.
+    """Makes the compiled product of J'.
 
     Args:
         denoise: function of `x` and sigma.
@@ -281,26 +279,21 @@ def _jacobian_product(denoise, spec, told):
         function of `x`, vectors like `x`, and sigma `[batch]` if `told`.
     """
 
-    def forward(x, vectors, sigma=None):
-        with tf.autodiff.ForwardAccumulator(x, vectors) as accumulator:
-            denoised = _denoised(denoise, x, sigma)
-        return _connected(accumulator.jvp(denoised))
-
-    def reverse(x, vectors, sigma=None):
+    def product(x, vectors, sigma=None):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             denoised = _denoised(denoise, x, sigma)
-        return _connected(tape.gradient(denoised, x, vectors))
+        products = tape.gradient(denoised, x, vectors)
+        check(
+            products is not None,
+            "the denoiser has no derivative: nothing that TensorFlow can "
+            "differentiate leads from x to D(x)",
+        )
+        return products
 
     row = tf.TensorSpec([None], spec.dtype)
     signature = [spec, spec, *[row] * told]
-    run = tf.function(forward, input_signature=signature, autograph=False)
-    try:
-        run.get_concrete_function()
-    except (LookupError, NotImplementedError, TypeError, ValueError):
-        # What else is wrong with the denoiser shows again in reverse.
-        run = tf.function(reverse, input_signature=signature, autograph=False)
-    return run
+    return tf.function(product, input_signature=signature, autograph=False)
 
 
 def _denoised(denoise, x, sigma):
@@ -311,15 +304,6 @@ def _denoised(denoise, x, sigma):
         f"{x.shape}, got {denoised.shape}",
     )
     return tf.ensure_shape(denoised, x.shape)
-
-
-def _connected(product):
-    check(
-        product is not None,
-        "the denoiser has no derivative: nothing that TensorFlow can "
-        "differentiate leads from x to D(x)",
-    )
-    return product
 
 
 def _quadratic_forms(multiply, x, images, rows, num_probes, batch_size):

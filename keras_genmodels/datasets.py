@@ -78,6 +78,32 @@ class ImageDataset:
         counts = "+".join(str(len(array)) for array in images)
         return f"{counts} images, checksum {checksum:08x}"
 
+    def num_labels(self):
+        """Counts the labels: those with a name, and else up to the highest.
+
+        Raises:
+            UserError: if an image has none, or the labels are no small
+                integers from 0.
+        """
+        labels = [
+            split.labels
+            for split in (self.train, self.validation, self.test)
+            if split is not None
+        ]
+        if any(part is None for part in labels):
+            raise UserError(
+                f"{self.name} has no labels to condition on: take a data set "
+                "with labels, or --condition=quadrants"
+            )
+        values = np.concatenate(labels)
+        lowest, highest = values.min(), values.max()
+        if lowest < 0 or highest >= len(values):
+            raise UserError(
+                f"{self.name} has labels from {lowest} to {highest} for "
+                f"{len(values)} images; they must count classes, from 0"
+            )
+        return max(len(self.label_names or ()), int(highest) + 1)
+
     def check_levels(self):
         """Checks that all pixels are among the 256 levels k/255.
 

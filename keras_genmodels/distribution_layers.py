@@ -195,8 +195,9 @@ class IndependentBernoulli(DistributionLayer):
 
     def call(self, params):
         (logits,) = self.split_params(params)
-        return self.independent(
-            distributions.GreyBernoulli(logits, self.grey_values)
+        return distributions.IndependentGreyBernoulli(
+            distributions.GreyBernoulli(logits, self.grey_values),
+            len(self.event_shape),
         )
 
     def get_config(self):

@@ -44,14 +44,20 @@ class GreyBernoulli(tfd.Bernoulli):
         return {"logits": tfp.util.ParameterProperties()}
 
     def _log_prob(self, event):
-        logits = self._logits_parameter_no_checks()
         # event * logits - softplus(logits), without its cancellation and
         # with the right gradient at 0.
-        positive = logits >= 0
-        log_prob = (
-            event * logits
-            - tf.where(positive, logits, tf.zeros_like(logits))
-            - tf.math.log1p(tf.exp(tf.where(positive, -logits, logits)))
+        logits = self._logits_parameter_no_checks()
+        smaller = tf.where(logits >= 0, -logits, logits)
+        return self.linear_part(event) - tf.math.log1p(tf.exp(smaller))
+
+    def linear_part(self, event):
+        """Gives event * logits - max(logits, 0), after a check of the event.
+
+        `log_prob` is this less log(1 + exp(-abs(logits))).
+        """
+        logits = self._logits_parameter_no_checks()
+        log_prob = event * logits - tf.where(
+            logits >= 0, logits, tf.zeros_like(logits)
         )
         if self.grey_values:
             return _on_support(
@@ -65,6 +71,51 @@ class GreyBernoulli(tfd.Bernoulli):
             "a Bernoulli likelihood takes pixels in {0, 1}: binarise them, or "
             "ask for grey_values=True (a cross entropy, not a likelihood)",
         )
+
+
+class IndependentGreyBernoulli(tfd.Independent):
+    """Independent `GreyBernoulli` entries, whose `log_prob` is fast.
+
+    A sum over entries of log(1 + exp(-abs(logits))) is the logarithm of a
+    product, and logarithms are what `log_prob` spends its time on: it takes
+    one for 16 entries. Up to rounding it is the sum of theirs.
+
+    Args:
+        distribution: `GreyBernoulli`.
+        reinterpreted_batch_ndims: int, how many of its axes are the event.
+    """
+
+    def _log_prob(self, event):
+        linear = self._in_groups(self.distribution.linear_part(event))
+        logits = self._in_groups(self.distribution.logits_parameter())
+        # XLA makes one loop of sums over so short an axis and the rest.
+        parts = tf.reduce_sum(linear, -1) - _sum_log1p_exp(logits)
+        return tf.reduce_sum(parts, -1)
+
+    def _in_groups(self, values):
+        """Reshapes an event to groups of equal size, of at most 16 entries."""
+        size = self.event_shape.num_elements()
+        length = max(n for n in range(1, 17) if size % n == 0)
+        batch = tf.shape(values)[: values.shape.rank - self.event_shape.rank]
+        shape = tf.concat([batch, [size // length, length]], axis=0)
+        return tf.reshape(values, shape)
+
+
+@tf.custom_gradient
+def _sum_log1p_exp(logits):
+    """Sums log(1 + exp(-abs(logits))) over the last axis.
+
+    It is one logarithm of a product, whose factors are at most 2: up to 127
+    of them don't overflow.
+    """
+    smaller = -tf.abs(logits)
+    value = tf.math.log(tf.reduce_prod(1 + tf.exp(smaller), -1))
+
+    def gradient(upstream):
+        sign = tf.where(logits >= 0, -tf.ones_like(logits), 1)
+        return upstream[..., tf.newaxis] * sign * tf.sigmoid(smaller)
+
+    return value, gradient
 
 
 class DiscretizedLogistic(tfd.Distribution):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import seeds
+from keras_genmodels import likelihood, seeds
 from keras_genmodels.restoration import denoise_once
 
 # The noise levels that denoisers are compared at, in units of pixels.
@@ -16,36 +16,67 @@ def evaluate_bound(model, batches, *, seed):
     """Measures the evidence lower bound over a data set.
 
     Args:
-        model: a `VAE`.
-        batches: iterable of float tensors `[batch, *event_shape]`.
+        model: a `VAE` or a `ConditionalVAE`.
+        batches: iterable of float tensors `[batch, *event_shape]`, or, for a
+            `ConditionalVAE`, of dicts of `image`, such a tensor, and
+            `condition`. A batch without a condition is one without labels.
         seed: int or int32 `[2]`. The draw for example i depends on i alone,
             so that the figures do not depend on the batch size.
 
     Returns:
         dict of floats, nats per example: `elbo`, `rate` and `distortion`,
-        each with its `..._standard_error`; and the int `num_examples`.
+        each with its `..._standard_error`; and the int `num_examples`. Where
+        the model completes events, they are of the unseen entries.
 
     Raises:
-        ValueError: if there is no example.
+        ValueError: if there is no example, and for batches that the model
+            does not take.
     """
-    seed = seeds.as_seed(seed)
     terms = tf.function(
-        lambda x, rows: _without_image(model.elbo_terms(x, seed=rows)),
+        lambda inputs, rows: _without_image(
+            model.elbo_terms(*inputs, seed=rows)
+        ),
         reduce_retracing=True,
         autograph=False,
     )
-    parts, start = [], 0
-    for x in batches:
-        parts.append(terms(x, seeds.row_seeds(seed, len(x), start)))
-        start += len(x)
-    if not start:
-        raise ValueError("there is nothing to evaluate: no batches")
-    values = {
-        name: np.concatenate([part[name] for part in parts]).astype(np.float64)
-        for name in parts[0]
-    }
+    values = _per_example(model, batches, seed, terms)
     values = {"elbo": -(values["rate"] + values["distortion"]), **values}
-    return {**_averages(values), "num_examples": start}
+    return {**_averages(values), "num_examples": len(values["elbo"])}
+
+
+def evaluate_likelihood(model, batches, *, seed, num_samples=5000, **settings):
+    """Measures the importance-weighted log-likelihood over a data set.
+
+    It takes `num_samples` decoded images for each example; see `likelihood`.
+
+    Args:
+        model, batches, seed: as in `evaluate_bound`.
+        num_samples: int >= 1, draws of z for each example.
+        **settings: `chunk_size` and `jit_compile` of
+            `likelihood.importance_weighted`.
+
+    Returns:
+        dict of floats: `log_likelihood`, nats per example, in expectation at
+        most log p(x) or log p(x|c) and at least the elbo; and
+        `effective_samples`, in [1, num_samples], how many draws its weights
+        amount to; each with its `..._standard_error` over examples; and the
+        ints `num_samples` and `num_examples`.
+
+    Raises:
+        ValueError: as `evaluate_bound`, and for a bad `num_samples`.
+    """
+
+    def terms(inputs, rows):
+        return likelihood.importance_weighted(
+            model, *inputs, num_samples=num_samples, seed=rows, **settings
+        )._asdict()
+
+    values = _per_example(model, batches, seed, terms)
+    return {
+        **_averages(values),
+        "num_samples": num_samples,
+        "num_examples": len(values["log_likelihood"]),
+    }
 
 
 def noise_levels(denoiser):
@@ -131,6 +162,41 @@ def psnr(images, truth):
 def bits_per_dimension(nats, event_size):
     """Turns nats per event into bits per entry of the event."""
     return nats / (event_size * math.log(2))
+
+
+def _per_example(model, batches, seed, terms):
+    """Gathers the terms of all examples, as float64 arrays `[n]`.
+
+    Args:
+        model, batches, seed: as in `evaluate_bound`.
+        terms: function of the inputs of a batch, checked, and its row seeds;
+            gives a dict of tensors `[batch]`.
+    """
+    seed, parts, start = seeds.as_seed(seed), [], 0
+    for batch in batches:
+        x, condition = model.read(*_event_and_condition(batch))
+        inputs = (x,) if condition is None else (x, condition)
+        parts.append(terms(inputs, seeds.row_seeds(seed, len(x), start)))
+        start += len(x)
+    if not start:
+        raise ValueError("there is nothing to evaluate: no batches")
+    return {
+        name: np.concatenate([part[name] for part in parts]).astype(np.float64)
+        for name in parts[0]
+    }
+
+
+def _event_and_condition(batch):
+    """Takes a batch apart; what has no condition is an event alone."""
+    if not isinstance(batch, dict):
+        return (batch,)
+    for key in ("image", "condition"):
+        if key not in batch:
+            raise ValueError(
+                f"batches are events or dicts of image and condition, {key!r} "
+                "is missing"
+            )
+    return batch["image"], batch["condition"]
 
 
 def _without_image(terms):

@@ -10,7 +10,11 @@ _MAX_FILTERS = 128
 
 
 def mlp_encoder(
-    event_shape, output_size, hidden_sizes=(200, 200), condition_size=0
+    event_shape,
+    output_size,
+    hidden_sizes=(200, 200),
+    condition_size=0,
+    name="encoder",
 ):
     """Builds a fully connected encoder.
 
@@ -21,6 +25,7 @@ def mlp_encoder(
         hidden_sizes: widths of the hidden layers.
         condition_size: int >= 0, width of the features of a condition, which
             join the flattened event; 0: no condition.
+        name: name of the network.
 
     Returns:
         `keras.Sequential`, `[batch, *event_shape]` to `[batch, output_size]`;
@@ -31,7 +36,7 @@ def mlp_encoder(
         ValueError: for a `condition_size` below 0.
     """
     return _network(
-        "encoder",
+        name,
         event_shape,
         condition_size,
         [keras.layers.Flatten()],

@@ -31,8 +31,10 @@ class Options:
     Args:
         epochs: how many epochs in all, over all starts of the run.
         steps_per_epoch: training steps in an epoch.
-        learning_rate: of Adam, > 0, at the start.
-        schedule: "cosine" (to zero over the whole run) or "constant".
+        learning_rate: of Adam, > 0, after the warm-up.
+        learning_rate_warmup_steps: first steps, over which the learning rate
+            grows linearly from 0, >= 0 and fewer than the run has.
+        schedule: "cosine" (to zero over the rest of the run) or "constant".
         ema_momentum: of the weights' average, in [0, 1); 0 for none. None:
             none with a cosine schedule, which ends in an average of its own,
             else a horizon of a tenth of the run, at most 1000 steps.
@@ -45,6 +47,7 @@ class Options:
     epochs: int
     steps_per_epoch: int
     learning_rate: float = 1e-3
+    learning_rate_warmup_steps: int = 0
     schedule: str = "cosine"
     ema_momentum: float | None = None
     early_stopping_patience: int = 0
@@ -60,6 +63,12 @@ class Options:
         if not self.learning_rate > 0:
             raise ValueError(
                 f"learning_rate must be > 0, got {self.learning_rate}"
+            )
+        if not 0 <= self.learning_rate_warmup_steps < self.num_steps:
+            raise UserError(
+                "learning_rate_warmup_steps must be in [0, the run's "
+                f"{self.num_steps} steps), got "
+                f"{self.learning_rate_warmup_steps}"
             )
         if self.schedule not in ("cosine", "constant"):
             raise ValueError(
@@ -189,19 +198,27 @@ def compile_model(model, options):
         options: an `Options`.
     """
     momentum = _ema_momentum(options)
-    learning_rate = options.learning_rate
-    if options.schedule == "cosine":
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate, options.num_steps
-        )
     model.compile(
         keras.optimizers.Adam(
-            learning_rate,
+            _learning_rate(options),
             use_ema=momentum > 0,
             ema_momentum=momentum,
         ),
         jit_compile=_use_xla(model, options.jit_compile),
         steps_per_execution=_steps_per_execution(options),
+    )
+
+
+def _learning_rate(options):
+    warmup = options.learning_rate_warmup_steps
+    if not warmup and options.schedule == "constant":
+        return options.learning_rate
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else options.learning_rate,
+        options.num_steps - warmup,
+        alpha=0.0 if options.schedule == "cosine" else 1.0,
+        warmup_target=options.learning_rate if warmup else None,
+        warmup_steps=warmup,
     )
 
 

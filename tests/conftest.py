@@ -1,6 +1,8 @@
 """What the tests share: quiet TensorFlow, policies that do not leak."""
 
 import atexit
+import concurrent.futures
+import functools
 import os
 import shutil
 import tempfile
@@ -11,6 +13,11 @@ os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="keras_genmodels-")
 
 import keras
 import pytest
+
+# So that its asserts tell what they compared.
+pytest.register_assert_rewrite("app_runs")
+
+from app_runs import run, start_refusals  # noqa: E402
 
 atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"])
 
@@ -37,3 +44,43 @@ def bfloat16():
     keras.config.set_dtype_policy("mixed_bfloat16")
     yield
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="module")
+def launch():
+    """Runs apps beside each other, no more at once than a small machine bears.
+
+    `launch(app, *args).result()` is what `run` returns.
+    """
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        yield functools.partial(pool.submit, run)
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("apps")
+
+
+@pytest.fixture(scope="module")
+def data_dir(folder):
+    """A `--data_dir`, so that nothing is written to the home."""
+    path = folder / "tfds"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def refusals(request, folder, launch, trained):
+    """Starts all of a file's REFUSED together, as each takes seconds."""
+    return start_refusals(request.module.REFUSED, folder, launch, trained)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def early(request):
+    """Keeps the machine busy: starts them before the tests that wait."""
+    if any(
+        item.module is request.module and "refusals" in item.fixturenames
+        for item in request.session.items
+    ):
+        request.getfixturevalue("refusals")

@@ -1,98 +1,55 @@
 """The apps as a user runs them: each command in a process of its own."""
 
-import collections
-import concurrent.futures
-import functools
-import io
-import json
 import math
-import pathlib
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 
-import h5py
 import keras
 import numpy as np
-import PIL.Image
 import pytest
 import sklearn.datasets
 import tensorflow as tf
+from app_runs import (
+    NUM_TEST,
+    ROOT,
+    SIDE,
+    TIMEOUT,
+    Refused,
+    Trained,
+    assert_refused,
+    assert_same_weights,
+    check_refusal,
+    checkpoints,
+    contents,
+    metrics,
+    picture,
+    run,
+    run_without_tensorflow,
+    save_noise,
+    succeed,
+    tiles_of,
+    unfinished,
+    weights,
+)
 from tensorboard.backend.event_processing import event_accumulator
 
 from keras_genmodels import files
 
-ROOT = pathlib.Path(__file__).parents[1]
-APPS = ("train_vae", "train_dae", "generate", "encode", "restore")
+APPS = ("train_vae", "train_cvae", "train_dae", "generate", "encode", "restore")
 TINY = ("--network=mlp", "--hidden_sizes=16", "--latent_size=2")
-SIDE = 8
-NUM_TEST = 360
 # Nats: the mean over the digits of the entropy of their pixels, each drawn
 # with probability its grey value. No model has a test elbo above its negative.
 ENTROPY = 13.30
-# Seconds that only a process that hangs takes.
-TIMEOUT = 300
-# As on a full disk. Python ignores the signal that comes with the limit, so
-# that writing fails.
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
-
-
-def run_python(*args):
-    return subprocess.run(
-        [sys.executable, *args],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-    )
-
-
-def run(app, *args, file_limit=None):
-    """Runs an app, in which no file may grow beyond `file_limit` bytes."""
-    limited = ("-c", LIMITED, str(file_limit)) if file_limit else ()
-    return run_python(*limited, "-m", f"apps.{app}", *args)
-
-
-@pytest.fixture(scope="module")
-def launch():
-    """Runs apps beside each other, no more at once than a small machine bears.
-
-    `launch(app, *args).result()` is what `run` returns.
-    """
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        yield functools.partial(pool.submit, run)
-        pool.shutdown(cancel_futures=True)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("apps")
-
-
-@pytest.fixture(scope="module")
-def data_dir(folder):
-    """A `--data_dir`, so that nothing is written to the home."""
-    path = folder / "tfds"
-    path.mkdir()
-    return path
 
 
 @pytest.fixture(scope="module")
 def tiny_run(data_dir):
     """The flags of the run that `trained` makes, but for its workdir."""
     return (f"--data_dir={data_dir}", "--epochs=2", *TINY)
-
-
-Trained = collections.namedtuple("Trained", "workdir process")
 
 
 @pytest.fixture(scope="module")
@@ -106,76 +63,6 @@ def trained(folder, tiny_run):
 def copied(trained, tmp_path):
     """A copy of the finished run."""
     return shutil.copytree(trained.workdir, tmp_path / "copied")
-
-
-def succeed(process):
-    """Checks that an app was content, and gives what it said."""
-    assert process.stderr == ""
-    assert process.returncode == 0
-    return process.stdout
-
-
-def assert_refused(process, app, *told, status=1):
-    """Checks that an app ended with one line that tells all of `told`."""
-    assert process.stderr.count("\n") == 1, process.stderr
-    assert process.stderr.startswith(f"{app}: ")
-    for words in told:
-        assert str(words) in process.stderr
-    assert process.returncode == status
-
-
-def contents(folder, *but):
-    """Reads all files, but for those below some names in the folder."""
-    return {
-        path.relative_to(folder): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.relative_to(folder).parts[0] not in but
-    }
-
-
-def unfinished(workdir):
-    """Lists what a writer that gave up would have left."""
-    return list(workdir.rglob(".writing-*"))
-
-
-def weights(workdir):
-    """Reads the arrays in model.keras, by name."""
-    arrays = {}
-
-    def add(name, item):
-        if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
-
-    with zipfile.ZipFile(workdir / "model.keras") as archive:
-        stored = io.BytesIO(archive.read("model.weights.h5"))
-    with h5py.File(stored) as file:
-        file.visititems(add)
-    assert arrays
-    return arrays
-
-
-def assert_same_weights(one, other):
-    mine, theirs = weights(one), weights(other)
-    assert mine.keys() == theirs.keys()
-    for name, array in mine.items():
-        np.testing.assert_array_equal(array, theirs[name], name)
-
-
-def metrics(workdir):
-    return json.loads((workdir / "metrics.json").read_text())
-
-
-def picture(path):
-    with PIL.Image.open(path) as opened:
-        assert opened.format == "PNG"
-        return np.asarray(opened.convert("RGB"))
-
-
-def save_noise(path, shape, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(pixels).save(path)
-    return path
 
 
 # What a run leaves.
@@ -335,10 +222,6 @@ def test_a_run_repeats_from_its_flags_and_lends_its_weights(
 # Stopped and started again.
 
 
-def checkpoints(workdir):
-    return {path.name for path in (workdir / "checkpoints").glob("*.index")}
-
-
 def stop(signal_number, delay, workdir, *flags):
     """Sends a signal some time after a start has saved something new."""
     known = checkpoints(workdir)
@@ -478,18 +361,6 @@ def test_generate(launch, trained, tmp_path):
     assert np.abs(255 * images[:5] - tiles[:5]).max() > 1
 
 
-def tiles_of(sheet, rows, columns):
-    """Cuts up a sheet of images, enlarged fourfold and a line apart."""
-    assert sheet.shape == (33 * rows - 1, 33 * columns - 1, 3)
-    return np.stack(
-        [
-            sheet[top : top + 4 * SIDE : 4, left : left + 4 * SIDE : 4]
-            for top in range(0, 33 * rows, 33)
-            for left in range(0, 33 * columns, 33)
-        ]
-    )
-
-
 def test_encode(launch, trained, tmp_path):
     pictures = tmp_path / "pictures"
     first = save_noise(pictures / "a.png", (20, 10, 3))
@@ -530,19 +401,6 @@ def test_encode(launch, trained, tmp_path):
 
 
 # What is answered at once.
-
-
-def run_without_tensorflow(app, *args):
-    """Runs an app, and checks that it loaded nothing large."""
-    process = run_python("-X", "importtime", "-m", f"apps.{app}", *args)
-    lines = process.stderr.splitlines(keepends=True)
-    times = [line for line in lines if line.startswith("import time:")]
-    imported = {line.rpartition("|")[2].strip() for line in times}
-    assert "apps.common_flags" in imported
-    packages = {name.partition(".")[0] for name in imported}
-    assert not packages & {"tensorflow", "keras", "keras_genmodels", "numpy"}
-    process.stderr = "".join(line for line in lines if line not in times)
-    return process
 
 
 def least_seconds(*args):
@@ -595,10 +453,6 @@ def test_an_impossible_flag_is_told_at_once(tmp_path, app, flag, told):
 
 
 # What the apps refuse once they have looked at it.
-
-Refused = collections.namedtuple(
-    "Refused", "app flags told file_limit", defaults=[None]
-)
 
 
 def npz(folder, flags=(), told=(), **arrays):
@@ -733,40 +587,6 @@ REFUSED = [
 ]
 
 
-def contents_but_lock(folder):
-    return {
-        path: content
-        for path, content in contents(folder).items()
-        if path.name != ".lock"
-    }
-
-
-@pytest.fixture(scope="module")
-def refusals(folder, launch, trained):
-    """Starts all of REFUSED together, as each takes seconds."""
-    started = {}
-    for make in REFUSED:
-        place = folder / make.__name__
-        place.mkdir()
-        case = make(place, trained)
-        before = contents_but_lock(place)
-        flags = case.flags
-        if case.app == "train_vae":
-            flags = [*flags, f"--workdir={place}/workdir"]
-        process = launch(case.app, *flags, file_limit=case.file_limit)
-        started[make] = (process, case, place, before)
-    return started
-
-
-@pytest.fixture(scope="module", autouse=True)
-def early(request):
-    """Keeps the machine busy: starts them before the tests that wait."""
-    if any("refusals" in item.fixturenames for item in request.session.items):
-        request.getfixturevalue("refusals")
-
-
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
 def test_refused_with_one_line_that_tells_what_and_where(refusals, make):
-    process, case, place, before = refusals[make]
-    assert_refused(process.result(), case.app, *case.told)
-    assert contents_but_lock(place) == before
+    check_refusal(*refusals[make])

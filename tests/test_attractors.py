@@ -66,7 +66,7 @@ STORED = small_images(20)
 
 @pytest.fixture(scope="module")
 def exact():
-    """The exact denoiser of STORED: its Jacobian takes seconds to trace."""
+    """The exact denoiser of STORED."""
     return adapted(EmpiricalDenoiser(), STORED)
 
 
@@ -261,7 +261,7 @@ class TestJacobianEigenvalues:
             rtol=1e-6,
         )
 
-    def test_forward_mode_goes_through_a_loop(self):
+    def test_the_derivative_goes_through_a_loop(self):
         matrix = np.random.default_rng(0).standard_normal((8, 8)) / 3
         once = linear(matrix)
 
@@ -477,6 +477,21 @@ class TestLocalDimension:
         kept = variances / (variances + sigmas[:, None] ** 2)
         error = np.abs(found.dimension - kept.sum(1))
         assert (error < 4 * found.standard_error).all()
+
+    def test_the_exact_denoiser_keeps_the_posterior_variance(self, exact):
+        sigmas = np.array([0.2, 0.5, 3.0], "float32")
+        found = attractors.local_dimension(
+            exact, STORED[:3], sigma=sigmas, num_probes=400, seed=0
+        )
+        stored = STORED.reshape(20, -1).astype(float)
+        weights = np.exp(
+            -cdist(stored[:3], stored, "sqeuclidean")
+            / (2 * sigmas[:, None] ** 2)
+        )
+        for row, sigma in enumerate(sigmas):
+            covariance = np.cov(stored.T, aweights=weights[row], bias=True)
+            error = found.dimension[row] - np.trace(covariance) / sigma**2
+            assert np.abs(error) < 4 * found.standard_error[row]
 
     def test_signs_are_exact_on_a_diagonal(self):
         shrink = np.linspace(0, 1, 6)

@@ -68,3 +68,28 @@ def test_other_mistakes_are_refused():
         corruptions.gaussian(x.astype(np.uint8), 0.1, seed=0)
     with pytest.raises(ValueError, match="3 row seeds for 2 rows"):
         corruptions.gaussian(x, 0.1, seed=np.ones((3, 2), np.int32))
+
+
+@pytest.mark.parametrize("num_quadrants", [1, 2, 3])
+def test_quadrants_are_added_one_by_one(num_quadrants):
+    """From the lower left by way of the upper left to the lower right."""
+    known = corruptions.known_quadrants((5, 7, 2), num_quadrants)
+    expected = np.zeros((5, 7, 2), bool)
+    for part in range(num_quadrants):
+        rows = slice(0, 2) if part == 1 else slice(2, 5)
+        columns = slice(3, 7) if part == 2 else slice(0, 3)
+        expected[rows, columns] = True
+    np.testing.assert_array_equal(known, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_quadrants", "told"),
+    [
+        ((4, 4, 1), 0, "1, 2 or 3, got 0"),
+        ((4, 4, 1), 4, "1, 2 or 3, got 4"),
+        ((1, 4, 1), 1, "1x4 pixels"),
+    ],
+)
+def test_what_has_no_such_quadrants_is_refused(shape, num_quadrants, told):
+    with pytest.raises(UserError, match=told):
+        corruptions.known_quadrants(shape, num_quadrants)

@@ -677,6 +677,39 @@ def test_pixels_off_the_levels_are_noticed(tmp_path, digits_dir):
         between.check_levels()
 
 
+def labelled(train, test, names=None):
+    splits = (
+        datasets.Split(
+            np.zeros((8, 2, 2, 1), np.uint8),
+            None if labels is None else np.int32(labels),
+        )
+        for labels in (train, test)
+    )
+    first, last = splits
+    return datasets.ImageDataset("made", first, None, last, names)
+
+
+def test_labels_are_counted():
+    few, more = [0, 1] * 4, [2] * 8
+    assert labelled(few, few).num_labels() == 2
+    assert labelled(few, more).num_labels() == 3
+    assert labelled(few, few, ("a", "b", "c", "d")).num_labels() == 4
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "told"),
+    [
+        (None, None, "no labels"),
+        ([0, 1] * 4, None, "no labels"),
+        ([0, 1] * 4, [-1] * 8, "from -1 to 1"),
+        ([0, 1] * 4, [99] * 8, "from 0 to 99"),
+    ],
+)
+def test_what_are_no_labels_is_told(train, test, told):
+    with pytest.raises(UserError, match=told):
+        labelled(train, test).num_labels()
+
+
 @pytest.mark.parametrize(
     "batches", [datasets.training_batches, datasets.evaluation_batches]
 )

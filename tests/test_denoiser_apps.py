@@ -1,25 +1,20 @@
 """The apps of denoisers as a user runs them, each in a process of its own."""
 
-import collections
-import json
-import random
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
 import sklearn.datasets
-from test_apps import (
-    ROOT,
-    TIMEOUT,
+from app_runs import (
+    NUM_TEST,
+    SIDE,
+    Refused,
+    Trained,
     assert_refused,
     assert_same_weights,
-    checkpoints,
+    check_refusal,
     contents,
-    contents_but_lock,
-    launch,
+    kill,
+    last_step,
+    metrics,
     picture,
     run,
     run_without_tensorflow,
@@ -32,10 +27,6 @@ from test_vae import make_vae
 import keras_genmodels as kgm
 from keras_genmodels.workdir import load_model
 
-__all__ = ["launch"]
-
-SIDE = 8
-NUM_TEST = 360
 STEPS_PER_EPOCH = 11
 TINY = (
     "--network=mlp",
@@ -44,22 +35,6 @@ TINY = (
     "--jit_compile=false",
     "--checkpoint_every=5",
 )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("denoisers")
-
-
-@pytest.fixture(scope="module")
-def data_dir(folder):
-    """A `--data_dir`, so that nothing is written to the home."""
-    path = folder / "tfds"
-    path.mkdir()
-    return path
-
-
-Trained = collections.namedtuple("Trained", "workdir process")
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +55,6 @@ def trained(folder, data_dir, launch):
         kind: Trained(folder / kind, process.result())
         for kind, process in started.items()
     }
-
-
-def metrics(workdir):
-    return json.loads((workdir / "metrics.json").read_text())
 
 
 # Training.
@@ -113,39 +84,12 @@ def test_what_needs_no_training_is_as_good_as_it_can_be(trained, kind, psnr):
     assert found["psnr"] == pytest.approx(psnr, abs=0.1)
 
 
-def kill(workdir, *flags):
-    """Kills a start of train_dae in its second epoch or later."""
-    command = [sys.executable, "-m", "apps.train_dae", f"--workdir={workdir}"]
-    delay = random.Random(0).uniform(0, 0.2)
-    deadline = time.monotonic() + TIMEOUT
-    with subprocess.Popen(
-        [*command, *flags],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            while process.poll() is None and last_step(workdir) < 12:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(delay)
-        finally:
-            process.kill()
-    assert process.returncode == -signal.SIGKILL
-
-
-def last_step(workdir):
-    steps = [name.split("-")[1].split(".")[0] for name in checkpoints(workdir)]
-    return max(map(int, steps), default=0)
-
-
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     trained, tmp_path
 ):
     whole, cut = trained["learned"].workdir, tmp_path / "cut"
     flags = f"--flagfile={whole}/flags.txt"
-    kill(cut, flags)
+    kill("train_dae", cut, flags, least_step=12)
     assert last_step(cut) > STEPS_PER_EPOCH
     assert not (cut / "model.keras").exists()
     resumed = succeed(run("train_dae", flags, f"--workdir={cut}"))
@@ -326,7 +270,7 @@ def test_images_are_generated_from_noise(trained, launch, tmp_path):
         ("generate", ["--sigma=0.5"], "LOWEST,HIGHEST"),
         ("generate", ["--stochasticity=1"], "--stochasticity"),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_an_impossible_flag_is_told_at_once(tmp_path, app, flags, told):
     workdir = tmp_path / "workdir"
@@ -336,8 +280,6 @@ def test_an_impossible_flag_is_told_at_once(tmp_path, app, flags, told):
 
 
 # What the apps refuse once they have looked at it.
-
-Refused = collections.namedtuple("Refused", "app flags told")
 
 
 def of_learned(app, trained, flags, *told):
@@ -396,28 +338,6 @@ REFUSED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def refusals(folder, launch, trained):
-    """Starts all of REFUSED together, as each takes seconds."""
-    started = {}
-    for make in REFUSED:
-        place = folder / make.__name__
-        place.mkdir()
-        case = make(place, trained)
-        before = contents_but_lock(place)
-        started[make] = (launch(case.app, *case.flags), case, place, before)
-    return started
-
-
-@pytest.fixture(scope="module", autouse=True)
-def early(request):
-    """Keeps the machine busy: starts them before the tests that wait."""
-    if any("refusals" in item.fixturenames for item in request.session.items):
-        request.getfixturevalue("refusals")
-
-
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
 def test_refused_with_one_line_that_tells_what_and_where(refusals, make):
-    process, case, place, before = refusals[make]
-    assert_refused(process.result(), case.app, *case.told)
-    assert contents_but_lock(place) == before
+    check_refusal(*refusals[make])

@@ -13,6 +13,7 @@ from keras_genmodels import UserError
 from keras_genmodels.denoisers import (
     EmpiricalDenoiser,
     LinearDenoiser,
+    _event_sets,
     empirical,
 )
 
@@ -20,9 +21,17 @@ LEVELS = [1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 10.0, 1e4]
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def traced_anew():
+    """For tests that change what was compiled for other sets of a shape."""
+    empirical._compiled.cache_clear()
+    yield
+    empirical._compiled.cache_clear()
+
+
+@pytest.fixture
+def small_blocks(monkeypatch, traced_anew):
     """Blocks of many groups, and a last one of groups that are not full."""
-    monkeypatch.setattr(empirical, "_BLOCK", 512)
+    monkeypatch.setattr(_event_sets, "_BLOCK", 512)
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +140,20 @@ def test_crowds_within_a_small_sigma(size):
         )
 
 
+def spoilt_weights(events, x, sigma):
+    """Stands for `_exact_weights`, to tell which rows it was asked for."""
+    weights = exact_weights(events, x, sigma)
+    return weights._replace(mean=weights.mean * np.nan)
+
+
+exact_weights = empirical._exact_weights
+
+
 def test_all_is_done_in_float64_only_for_crowds(
     digits, small_blocks, monkeypatch
 ):
     """Which takes three times as long: among images few share all."""
-
-    def not_a_number(self, x, sigma):
-        shape = (tf.shape(x)[0], self._data.shape[1])
-        return tf.fill(shape, tf.constant(np.nan, tf.float64))
-
-    monkeypatch.setattr(EmpiricalDenoiser, "_average", not_a_number)
+    monkeypatch.setattr(empirical, "_exact_weights", spoilt_weights)
     denoiser = adapted(digits[:1500])
     for sigma in LEVELS:
         x = noisy_like(digits, sigma)
@@ -152,35 +165,33 @@ def test_all_is_done_in_float64_only_for_crowds(
     assert np.isnan(adapted(data).denoise(data[:4], 0.001)).all()
 
 
-def test_only_the_rows_that_need_float64_get_it(monkeypatch):
+def test_only_the_rows_that_need_float64_get_it(monkeypatch, traced_anew):
     """So that no row depends on what else is in the batch."""
-    query = EmpiricalDenoiser._query
+    query = _event_sets.EventSet.query
 
     def spoilt(self, x, sigma, dtype):
         events, precision = query(self, x, sigma, dtype)
         if dtype == tf.float64:
             precision *= np.nan
-        return empirical._Query(events, precision)
+        return _event_sets.Query(events, precision)
 
     data = crowd(1)
     denoiser = adapted(data)
     sigma = np.float32([1.0, 0.001, 1.0])
     expected = denoiser.posterior(data[:3], sigma, 2).probabilities.numpy()
-    monkeypatch.setattr(EmpiricalDenoiser, "_query", spoilt)
+    monkeypatch.setattr(_event_sets.EventSet, "query", spoilt)
     found = denoiser.posterior(data[:3], sigma, 2).probabilities.numpy()
     assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[::2], expected[::2])
 
     monkeypatch.undo()
-    expected = adapted(data).denoise(data[:3], sigma).numpy()
-
-    def not_a_number(self, x, sigma):
-        return tf.fill((3, data[0].size), tf.constant(np.nan, tf.float64))
-
-    monkeypatch.setattr(EmpiricalDenoiser, "_average", not_a_number)
-    found = adapted(data).denoise(data[:3], sigma).numpy()
-    assert np.isnan(found[1]).all()
-    np.testing.assert_allclose(found[::2], expected[::2], rtol=1e-6)
+    expected = derivative(denoiser.denoise, data[:3], sigma, data[:3] - 3)
+    empirical._compiled.cache_clear()
+    monkeypatch.setattr(empirical, "_exact_weights", spoilt_weights)
+    found = derivative(denoiser.denoise, data[:3], sigma, data[:3] - 3)
+    for part, unspoilt in zip(found, expected, strict=True):
+        assert np.isnan(part.numpy()[1]).all()
+        np.testing.assert_allclose(part[::2], unspoilt[::2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [15, 320, 333])
@@ -189,11 +200,164 @@ def test_the_best_of_groups_are_the_best_of_all(rows):
     values = np.random.default_rng(0).integers(0, 9, (rows, 5))
     order = np.argsort(-values, axis=0, kind="stable")
     for k in (1, 3, 15):
-        best, indices = empirical._top_k(tf.constant(values, tf.float32), k)
+        best, indices = _event_sets._top_k(tf.constant(values, tf.float32), k)
         np.testing.assert_array_equal(indices, order[:k].T)
         np.testing.assert_array_equal(
             best, np.take_along_axis(values, order[:k], 0).T
         )
+
+
+def derivative(denoise, x, sigma, vectors):
+    """Gives D, J' v and v' dD/dsigma, as reverse mode does."""
+    x, sigma, vectors = map(tf.convert_to_tensor, (x, sigma, vectors))
+    with tf.GradientTape() as tape:
+        tape.watch([x, sigma])
+        denoised = denoise(x, sigma)
+    return denoised, *tape.gradient(denoised, [x, sigma], vectors)
+
+
+def dense_derivative(data, x, sigma):
+    """J `[batch, M, M]` and dD/dsigma `[batch, M]` by direct differences."""
+    weights, mean = dense(data, x, sigma)
+    data = flat(data) / (255 if data.dtype == np.uint8 else 1)
+    squares = np.square(flat(x)[:, None] - data).sum(-1)
+    sigma = np.broadcast_to(np.asarray(sigma, np.float64), len(x))[:, None]
+    away = data - mean[:, None]
+    weighted = weights[..., None] * away
+    jacobian = np.swapaxes(weighted, 1, 2) @ away / sigma[..., None] ** 2
+    # Their mean taken off: at large sigma it is nearly all there is of them.
+    squares -= (weights * squares).sum(1, keepdims=True)
+    slope = (weighted * squares[..., None]).sum(1) / sigma**3
+    return jacobian, slope
+
+
+def assert_derivative(denoise, data, x, sigma, rtol, atol):
+    """Compares them, J v in units of (rtol |J| + atol) |v|."""
+    vectors = np.random.default_rng(1).standard_normal(x.shape).astype(x.dtype)
+    _, products, slopes = derivative(denoise, x, sigma, vectors)
+    assert products.dtype == slopes.dtype == x.dtype
+    jacobian, slope = dense_derivative(data, x, sigma)
+    vectors = flat(vectors)
+    scale = rtol * np.linalg.norm(jacobian, 2, axis=(1, 2)) + atol
+    expected = np.einsum("bij,bj->bi", jacobian, vectors)
+    error = np.linalg.norm(flat(products) - expected, axis=1)
+    assert (error <= scale * np.linalg.norm(vectors, axis=1)).all()
+    length = np.linalg.norm(slope, axis=1) * np.linalg.norm(vectors, axis=1)
+    error = np.abs(slopes - (slope * vectors).sum(1))
+    assert (error <= rtol * length + atol / sigma).all()
+
+
+def midpoints(data, n):
+    """Events half way from some of the data to others: ties."""
+    values = data[: 2 * n] / (255 if data.dtype == np.uint8 else 1)
+    return ((values[:n] + values[n:]) / 2).astype("float32")
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_the_derivative_is_a_covariance(digits, small_blocks, kind):
+    """At every sigma, all in one batch, far from the data and at ties."""
+    data = digits if kind == "uint8" else (digits / 255).astype("float32")
+    denoiser, n = adapted(data[:1500]), len(LEVELS)
+    sigma = np.float32(LEVELS)
+    noisy = noisy_like(data, sigma[:, None, None, None], n)
+    for x in (noisy, midpoints(data, n)):
+        assert_derivative(
+            denoiser.denoise, data[:1500], x, sigma, TOLERANCE, TOLERANCE
+        )
+
+
+def test_the_derivative_in_float64(float64, digits, small_blocks):
+    sigma = np.array(LEVELS)
+    x = noisy_like(digits, sigma[:, None, None, None], len(sigma), "float64")
+    denoise = adapted(digits[:1500]).denoise
+    assert_derivative(denoise, digits[:1500], x, sigma, 1e-6, 1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_derivative_within_a_crowd(size):
+    data = crowd(size)
+    sigma = np.float32([1e-3, 0.01, 0.1, 1.0])
+    x = noisy_like(data, sigma[:, None], 4)
+    # Of x 2^-22 is rounded off, and D and J change over a way of sigma.
+    denoise = adapted(data).denoise
+    assert_derivative(denoise, data, x, sigma, 3e-3, 1e-3)
+
+
+def test_the_derivative_between_duplicates():
+    """More than are weighed one by one, at a sigma where float32 fails."""
+    rng = np.random.default_rng(0)
+    data = np.concatenate([rng.random((1, 50))] * 30 + [rng.random((9, 50))])
+    data = data.astype("float32")
+    x = np.stack([(data[0] + data[35]) / 2, data[0], data[35]])
+    sigma = np.float32([0.002, 0.5, 2.0])
+    assert_derivative(adapted(data).denoise, data, x, sigma, 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_the_gradient_of_a_loss_in_a_graph(digits, small_blocks, jit_compile):
+    """By x and by a sigma that all share, of what is not linear in D."""
+    denoiser, data = adapted(digits[:600]), digits[:600]
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def gradient(x, sigma):
+        with tf.GradientTape() as tape:
+            tape.watch([x, sigma])
+            loss = tf.reduce_sum(tf.sin(3 * denoiser.denoise(x, sigma)))
+        return tape.gradient(loss, [x, sigma])
+
+    x, sigma = noisy_like(digits, 0.3, 3), np.float32(0.3)
+    by_x, by_sigma = gradient(tf.constant(x), tf.constant(sigma))
+    upstream = 3 * np.cos(3 * dense(data, x, sigma)[1])
+    jacobian, slope = dense_derivative(data, x, sigma)
+    expected = np.einsum("bij,bi->bj", jacobian, upstream)
+    np.testing.assert_allclose(flat(by_x), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_sigma, (slope * upstream).sum(), rtol=1e-3)
+
+
+def test_the_derivative_keeps_nothing_of_a_block(small_blocks, digits):
+    """A loop that is differentiated lists what each of its turns computed."""
+    denoiser = adapted(digits[:1500])
+    step = tf.function(
+        lambda x, sigma: derivative(denoiser.denoise, x, sigma, x),
+        input_signature=[tf.TensorSpec([4, 8, 8, 1]), tf.TensorSpec([4])],
+        autograph=False,
+    )
+    graph = step.get_concrete_function().graph.as_graph_def()
+    functions = graph.library.function
+    kinds = {node.op for part in functions for node in part.node_def}
+    kinds |= {node.op for node in graph.node}
+    assert any("While" in kind for kind in kinds)
+    assert not [kind for kind in kinds if kind.startswith("TensorList")]
+
+
+def test_what_is_compiled_keeps_no_data(digits):
+    """TensorFlow never frees a graph that has a gradient of our own."""
+    denoiser = adapted(digits[:40])
+    denoiser.denoise(digits[:2] / np.float32(255), 0.3)
+    events = denoiser._event_set()
+    specs = [tf.TensorSpec(part.shape, part.dtype) for part in events]
+    run = empirical._compiled(*specs, tf.float32)
+    assert run.experimental_get_tracing_count() == 1
+    assert not run.get_concrete_function().captured_inputs
+
+
+def test_the_second_derivative(float64):
+    """Of an x between two points: D(y) = a tanh(a'y / sigma^2)."""
+    a = np.array([0.3, -0.2, 0.5])
+    denoiser = adapted(np.stack([-a, a]))
+    y, sigma = tf.constant([[0.4, 0.1, 0.2]], tf.float64), 0.6
+    with tf.GradientTape() as outer:
+        outer.watch(y)
+        with tf.GradientTape() as inner:
+            inner.watch(y)
+            total = tf.reduce_sum(denoiser.denoise(y, np.float64(sigma)))
+        gradient = tf.reduce_sum(inner.gradient(total, y))
+    t = np.tanh(y.numpy() @ a / sigma**2)[:, None]
+    np.testing.assert_allclose(
+        outer.gradient(gradient, y),
+        -2 * t * (1 - t**2) * a * (a.sum() / sigma**2) ** 2,
+        rtol=1e-9,
+    )
 
 
 def test_the_limits_are_the_nearest_and_the_mean(digits):
@@ -502,3 +666,15 @@ def test_psnr_on_digits():
         result = denoiser.denoise(test + sigma * noise, sigma)
         mse = np.square(flat(result) - flat(test)).mean(1)
         assert abs(np.mean(-10 * np.log10(mse)) - decibel) < 0.01
+
+
+def test_short_products_of_a_gpu_are_known_as_such(monkeypatch):
+    config = tf.config.experimental
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["GPU"])
+    for short, expected in ((True, 2**-11), (False, 2**-24)):
+        monkeypatch.setattr(
+            config,
+            "tensor_float_32_execution_enabled",
+            lambda short=short: short,
+        )
+        assert _event_sets._roundoff() == expected

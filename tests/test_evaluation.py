@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from test_cvae import KNOWN, images, labels, of_labels, of_parts
 from test_vae import binary_images, make_vae
 
-from keras_genmodels import evaluation, seeds
+from keras_genmodels import evaluation, likelihood, seeds
 
 
 def test_figures_are_averages_over_all_examples():
@@ -35,6 +36,73 @@ def test_the_draws_are_those_of_the_seed():
     assert figures[0] == figures[1] != figures[2]
 
 
+def batches_of(x, condition, size):
+    return [
+        {"image": x[i : i + size], "condition": condition[i : i + size]}
+        for i in range(0, len(x), size)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["labels", "parts"])
+def test_conditional_models_take_dicts(kind):
+    model = of_labels() if kind == "labels" else of_parts()
+    x = images(11)
+    condition = labels(11) if kind == "labels" else x * KNOWN
+    rows = seeds.row_seeds(5, 11)
+    elbo = model.elbo(x, condition, seed=rows).numpy()
+    weighted = likelihood.importance_weighted(
+        model, x, condition, num_samples=6, seed=rows, jit_compile=False
+    )
+    for size in (11, 4):
+        batches = batches_of(x, condition, size)
+        figures = evaluation.evaluate_bound(model, batches, seed=5)
+        assert figures["elbo"] == pytest.approx(elbo.mean(), rel=1e-5)
+        figures = evaluation.evaluate_likelihood(
+            model, batches, seed=5, num_samples=6, jit_compile=False
+        )
+        assert figures["num_examples"] == 11
+        assert figures["num_samples"] == 6
+        for name, values in weighted._asdict().items():
+            assert figures[name] == pytest.approx(
+                values.numpy().mean(), rel=1e-5
+            )
+            assert figures[f"{name}_standard_error"] == pytest.approx(
+                values.numpy().std() / np.sqrt(11), rel=1e-4
+            )
+
+
+def test_events_alone_are_without_a_label():
+    x = images(4)
+    model = of_labels(label_dropout=0.1)
+    figures = evaluation.evaluate_bound(model, [x], seed=0)
+    expected = model.elbo(x, seed=seeds.row_seeds(0, 4)).numpy().mean()
+    assert figures["elbo"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "batch", "message"),
+    [
+        (make_vae, {"image": binary_images(2)}, "'condition' is missing"),
+        (
+            make_vae,
+            {"image": binary_images(2), "condition": labels(2)},
+            "a VAE takes no condition",
+        ),
+        (of_labels, images(2), "needs a condition"),
+        (of_labels, {"condition": labels(2)}, "'image' is missing"),
+        (
+            of_labels,
+            {"image": images(2), "condition": labels(3)},
+            "got 3 conditions for 2 rows",
+        ),
+    ],
+)
+def test_batches_of_another_kind_are_refused(make, batch, message):
+    for evaluate in (evaluation.evaluate_bound, evaluation.evaluate_likelihood):
+        with pytest.raises(ValueError, match=message):
+            evaluate(make(), [batch], seed=0)
+
+
 def test_bits_per_dimension():
     # 8 bits for each of 64 pixels.
     assert evaluation.bits_per_dimension(64 * 8 * np.log(2), 64) == (
@@ -43,5 +111,6 @@ def test_bits_per_dimension():
 
 
 def test_nothing_to_evaluate_is_an_error():
-    with pytest.raises(ValueError, match="nothing to evaluate"):
-        evaluation.evaluate_bound(make_vae(), [], seed=0)
+    for evaluate in (evaluation.evaluate_bound, evaluation.evaluate_likelihood):
+        with pytest.raises(ValueError, match="nothing to evaluate"):
+            evaluate(make_vae(), [], seed=0)

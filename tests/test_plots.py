@@ -1,9 +1,8 @@
 """Pictures hold the images that they are made of, where they belong."""
 
 import numpy as np
-import pytest
 from PIL import Image
-from test_vae import binary_images, make_vae
+from test_vae import binary_images
 
 from keras_genmodels import plots, projector
 
@@ -19,11 +18,6 @@ def test_tiles_stand_row_by_row():
     assert (grid[30:32] == 255).all()
 
 
-def test_one_image_is_enough_to_draw():
-    pictures = plots.vae_pictures(make_vae(), binary_images(1), seed=0)
-    assert set(pictures) == {"reconstructions", "samples", "interpolation"}
-
-
 def test_small_images_are_enlarged_and_colours_kept():
     image = np.zeros((1, 8, 4, 3))
     image[..., 1] = 1.0
@@ -35,33 +29,6 @@ def test_small_images_are_enlarged_and_colours_kept():
 def test_values_outside_the_range_are_clipped():
     grid = plots.image_grid(np.array([-3.0, 7.0]).reshape(1, 1, 2, 1))
     assert set(grid.ravel()) == {0, 255}
-
-
-@pytest.mark.parametrize("latent_size", [2, 3])
-def test_a_vae_is_drawn_from_every_side(latent_size):
-    pictures = plots.vae_pictures(
-        make_vae(latent_size=latent_size), binary_images(6), seed=0
-    )
-    plane = {"latent_plane"} if latent_size == 2 else set()
-    expected = {"reconstructions", "samples", "interpolation"} | plane
-    assert set(pictures) == expected
-    for picture in pictures.values():
-        assert picture.dtype == np.uint8
-        assert picture.shape[2] == 3
-        assert min(picture.shape[:2]) > 100
-        assert picture.std() > 0
-
-
-def test_reconstructions_stand_below_their_images():
-    model, x = make_vae(), binary_images(11)
-    tiles = plots.reconstruction_rows(model, x)
-    decoded = model.decode(model.encode(x).mean()).mean().numpy()
-    assert len(tiles) == 4 * 8
-    np.testing.assert_array_equal(tiles[:8], x[:8])
-    np.testing.assert_array_equal(tiles[8:16], decoded[:8])
-    np.testing.assert_array_equal(tiles[16:19], x[8:])
-    np.testing.assert_array_equal(tiles[24:27], decoded[8:])
-    assert (tiles[19:24] == 1).all()
 
 
 def test_the_projector_finds_thumbnails_and_labels(tmp_path):
@@ -80,3 +47,18 @@ def test_the_projector_finds_thumbnails_and_labels(tmp_path):
     assert (tmp_path / "labels.tsv").read_text().split() == 5 * ["cat", "dog"]
     # A square of 4 x 4 thumbnails, in their own size.
     assert Image.open(tmp_path / "sprite.png").size == (32, 32)
+
+
+def test_names_stand_beside_their_rows():
+    picture = np.zeros((30, 30, 3), np.uint8)
+    plain, named = (
+        plots.titled(picture, "title", rows=rows) for rows in ((), ("a", "b"))
+    )
+    # Of the picture itself as much is black; left of it there is writing.
+    left = [np.argmax((p == 0).all(2).mean(0) > 0.5) for p in (plain, named)]
+    rows = np.flatnonzero((named[:, : left[1]] < 128).any((1, 2)))
+    black = np.flatnonzero((named == 0).all(2).mean(1) > 0.5)
+    thirds = np.quantile(black, [0.25, 0.75])
+    for centre in thirds:
+        assert np.abs(rows - centre).min() < len(black) / 10
+    assert (plain[:, : left[0]] == 255).all()

@@ -17,7 +17,7 @@ def run(script, folder, monkeypatch):
 
 
 def test_no_script_is_left_out():
-    assert len(SCRIPTS) == 2
+    assert len(SCRIPTS) == 3
 
 
 def test_the_script_of_the_vae_runs(tmp_path, monkeypatch):
@@ -29,8 +29,17 @@ def test_the_script_of_the_vae_runs(tmp_path, monkeypatch):
     assert names["samples"].numpy().max() <= 1
 
 
-def test_the_script_of_the_denoisers_runs(tmp_path, monkeypatch):
+def test_the_script_of_the_conditional_model_runs(tmp_path, monkeypatch):
     names = run(SCRIPTS[1], tmp_path, monkeypatch)
+    assert names["images"].shape == (4, 8, 8, 1)
+    assert names["threes"].shape == names["any_digit"].shape == (16, 8, 8, 1)
+    # Of the same images; the bound of one draw scatters about its mean.
+    assert names["elbo"].shape == names["nats"].shape == (4,)
+    assert names["nats"].numpy().mean() > names["elbo"].numpy().mean()
+
+
+def test_the_script_of_the_denoisers_runs(tmp_path, monkeypatch):
+    names = run(SCRIPTS[2], tmp_path, monkeypatch)
     assert names["denoised"].shape == names["way"].x.shape == (16, 8, 8, 1)
     assert names["probabilities"].shape == names["indices"].shape == (16, 5)
     # What the exact denoiser generates are stored images.

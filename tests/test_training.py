@@ -168,6 +168,28 @@ def test_a_run_too_short_to_average_can_be_extended(tmp_path):
     assert (short["steps"], longer["steps"]) == (4, 120)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_the_learning_rate_grows_and_then_falls_or_stays(schedule, warmup):
+    given = options(
+        epochs=10,
+        learning_rate=0.5,
+        learning_rate_warmup_steps=warmup,
+        schedule=schedule,
+    )
+    model = make_vae()
+    training.compile_model(model, given)
+    rates = []
+    for step in range(given.num_steps):
+        model.optimizer.iterations.assign(step)
+        rates.append(float(model.optimizer.learning_rate))
+    left = np.arange(given.num_steps - warmup) / (given.num_steps - warmup)
+    falling = 0.25 * (1 + np.cos(np.pi * left))
+    rest = falling if schedule == "cosine" else np.full_like(left, 0.5)
+    expected = [*(0.5 * np.arange(warmup) / 10), *rest]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -175,6 +197,8 @@ def test_a_run_too_short_to_average_can_be_extended(tmp_path):
         {"steps_per_epoch": 0},
         {"checkpoint_every": 0},
         {"learning_rate": 0.0},
+        {"learning_rate_warmup_steps": -1},
+        {"learning_rate_warmup_steps": 4 * STEPS},
         {"ema_momentum": 1.0},
         {"schedule": "linear"},
         {"jit_compile": "yes"},

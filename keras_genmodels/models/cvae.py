@@ -128,6 +128,22 @@ class ConditionalVAE(VariationalModel):
         self._build_networks()
         self.built = True
 
+    def read(self, x, condition=None):
+        """Checks events and their conditions.
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            condition: as in `encode`.
+
+        Returns:
+            (x, condition), tensors; labels int32, where None is "no label".
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        x = self._as_batch("x", x, self.event_shape)
+        return x, self._as_condition(condition, x)
+
     def encode(self, x, condition=None):
         """Gives q(z|x, c).
 

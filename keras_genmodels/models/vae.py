@@ -94,6 +94,24 @@ class VAE(VariationalModel):
         build_network("decoder", decoder, z, likelihood.params_size)
         self.built = True
 
+    def read(self, x, condition=None):
+        """Checks events, and that there is no condition.
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            condition: None, as this model takes none.
+
+        Returns:
+            (x, None), x a tensor of the model's precision.
+
+        Raises:
+            ValueError: for events of another shape or of integer type, and
+                for a condition.
+        """
+        if condition is not None:
+            raise ValueError("a VAE takes no condition: events alone")
+        return self._as_batch("x", x, self.event_shape), None
+
     def encode(self, x):
         """Gives q(z|x).
 
@@ -173,6 +191,9 @@ class VAE(VariationalModel):
     def call(self, x, training=False):
         x = self._as_batch("x", x, self.event_shape)
         return self._terms(x, self._call_noise(x, training))
+
+    def _features(self, condition, like=None):
+        return None
 
     def _encode(self, x, condition=None):
         return self.posterior(self.encoder(x))

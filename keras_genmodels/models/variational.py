@@ -18,9 +18,9 @@ tfd = tfp.distributions
 class VariationalModel(SelfSupervised, keras.Model):
     """A latent-variable model that is trained on the evidence lower bound.
 
-    A kind builds its networks, names them in `_networks`, and defines
-    `_encode`, `_decode` and `_prior`, which take what its condition was turned
-    into, or None.
+    A kind builds its networks, names them in `_networks`, and defines `read`,
+    `_features`, which turns a condition into what the networks take, or None,
+    and `_encode`, `_decode` and `_prior`, which take that.
 
     Args:
         posterior: distribution layer over vectors; its size is
@@ -93,6 +93,49 @@ class VariationalModel(SelfSupervised, keras.Model):
                 config[name], custom_objects=custom_objects
             )
         return cls(**config)
+
+    def log_weights(self, x, condition=None, *, noise):
+        """Weighs draws of z: log p(x, z|c) / q(z|x, c).
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            condition: as `encode` takes it.
+            noise: float tensor `[num_samples, batch, latent_size]`; each draw
+                is z = mu + Sigma^(1/2) noise, mu and Sigma those of q(z|x, c).
+
+        Returns:
+            float tensor `[num_samples, batch]`, nats. For standard normal
+            noise the mean of the exponentials is p(x|c) in expectation, and
+            that of the values themselves the elbo.
+
+        Raises:
+            ValueError: for arguments of another shape or type.
+
+        #### References
+
+        Burda, Grosse and Salakhutdinov (2015), Importance weighted
+        autoencoders, arXiv:1509.00519, equation 8.
+        """
+        x, condition = self.read(x, condition)
+        num_samples = tf.shape(noise)[0]
+        features = self._features(condition, x)
+        posterior = self._encode(x, features)
+        z = posterior.loc + posterior.scale.matvec(noise)
+        log_prior = self._prior(features).log_prob(z)
+        log_posterior = (
+            self._standard_prior().log_prob(noise)
+            - posterior.scale.log_abs_determinant()
+        )
+        likelihood = self._decode(
+            tf.reshape(z, (-1, self.latent_size)),
+            _repeat(features, num_samples),
+        )
+        distortion = self._distortion(likelihood, _repeat(x, num_samples))
+        return (
+            log_prior
+            - log_posterior
+            - tf.reshape(distortion, (num_samples, -1))
+        )
 
     def _terms(self, x, noise, condition=None):
         posterior = self._encode(x, condition)
@@ -188,6 +231,13 @@ def build_network(name, network, inputs, output_size):
             f"the {name} gives {size} numbers per example where its "
             f"distribution layer takes {output_size} (params_size)"
         )
+
+
+def _repeat(rows, num):
+    """Repeats a batch as a whole, `[batch, ...]` to `[num * batch, ...]`."""
+    if rows is None:
+        return None
+    return tf.tile(rows, (num,) + (1,) * (rows.shape.rank - 1))
 
 
 def _check_layer(name, layer, kind):

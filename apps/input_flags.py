@@ -1,0 +1,86 @@
+"""The flag that says which images an app reads, and those images."""
+
+import pathlib
+
+from absl import flags
+
+from . import common_flags
+
+FLAGS = flags.FLAGS
+
+SPLITS = ("train", "validation", "test")
+
+
+def define_flags(more=""):
+    """Defines --input, and where the data set of its splits lies.
+
+    Args:
+        more: what else is done with the images, for the help.
+    """
+    flags.DEFINE_string(
+        "input",
+        "test",
+        "A picture, a folder of pictures (resized to the model's size), an "
+        "x.npz with an array `image`, or a split of the run's data: train, "
+        f"validation or test.{more}",
+    )
+    common_flags.define_path(
+        "data_dir", None, "Where the run's data set lies, if it has moved."
+    )
+
+
+def of_split():
+    """Tells whether --input is a split of the run's data."""
+    return FLAGS.input in SPLITS
+
+
+def read_split(workdir, image_shape):
+    """Reads the images of --input.
+
+    Args:
+        workdir: the run's `Workdir`.
+        image_shape: what its model takes.
+
+    Returns:
+        `datasets.Split`; labels are None for the user's own images.
+
+    Raises:
+        UserError: if there are no such images.
+    """
+    from keras_genmodels import datasets
+    from keras_genmodels.errors import UserError
+
+    if not of_split():
+        return datasets.Split(
+            datasets.read_pictures(_path(), image_shape=image_shape), None
+        )
+    data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
+    split = getattr(data, FLAGS.input)
+    if split is None:
+        raise UserError("the run held no validation images out")
+    return split
+
+
+def first_of(split, count):
+    """Gives the first `count` images of a split, all for None."""
+    from keras_genmodels import datasets
+
+    labels = split.labels if split.labels is None else split.labels[:count]
+    return datasets.Split(split.images[:count], labels)
+
+
+def picture_names():
+    """Lists the pictures of --input relative to it, or None for arrays."""
+    from keras_genmodels import datasets
+
+    path = _path()
+    if of_split() or path.suffix == ".npz":
+        return None
+    base = path if path.is_dir() else path.parent
+    return [
+        picture.relative_to(base) for picture in datasets.list_pictures(path)
+    ]
+
+
+def _path():
+    return pathlib.Path(FLAGS.input).expanduser()

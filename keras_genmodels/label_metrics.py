@@ -1,0 +1,260 @@
+"""Whether class-conditional samples show their label, and how they differ."""
+
+import math
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.metrics import pairwise_distances_chunked
+
+from keras_genmodels._arguments import check
+from keras_genmodels._events import event_batches
+from keras_genmodels.evaluation import as_float
+
+# MiB of distances in memory at once.
+_WORKING_MEMORY = 64
+
+# The jackknife leaves one image out, and what is left needs a pair.
+_SMALLEST_LABEL = 3
+
+
+def fit_label_classifier(images, labels, *, seed=0):
+    """Trains a classifier that judges the labels of generated images.
+
+    100 extremely randomised trees (Geurts et al., 2006), which share nothing
+    with the networks that they judge. Of 57 000 images of Fashion-MNIST they
+    took 31 s of processor time and 0.3 GB, and were right about 87.5 % of the
+    test split, read in a second; a random forest took 64 s for 87.3 %, ridge
+    regression on 1000 Nystroem features of a Gaussian kernel 9 s for 86.0 %.
+    Of the digits they were right about 97 to 99 % of 360 held out at random,
+    and 93 to 94 % of the test split, which is of other writers (random forests
+    92 to 93 %, a Gaussian support vector machine 95 %).
+
+    Args:
+        images: array `[n, height, width, channels]`, of the training split:
+            floating in [0, 1], or uint8, read as value / 255.
+        labels: integer array `[n]`, of at least two values.
+        seed: int in [0, 2**31). The same seed gives the same trees.
+
+    Returns:
+        `sklearn.ensemble.ExtraTreesClassifier` of `[n, height * width *
+        channels]` float rows.
+
+    Raises:
+        UserError: if images or labels are missing, not finite, of another
+            type or shape, or if there is one label only.
+    """
+    images, labels = _read(images, labels)
+    check(
+        labels.min() < labels.max(),
+        f"labels must have at least two values to tell apart, got {labels[0]}",
+    )
+    classifier = ExtraTreesClassifier(n_jobs=-1, random_state=seed)
+    classifier.fit(_as_rows(images), labels)
+    # Threads would add up the trees' votes in the order they come in.
+    return classifier.set_params(n_jobs=1)
+
+
+def label_consistency(classifier, images, labels):
+    """Measures how often a classifier sees the label that was asked for.
+
+    The classifier errs on real images too: report the figure beside that of
+    the test split, which is what perfect samples would get. It says nothing of
+    diversity: a single good image of each label gets 1.
+
+    Args:
+        classifier: as `fit_label_classifier` gives it.
+        images: array `[n, height, width, channels]`, generated or of the test
+            split: floating in [0, 1], or uint8, read as value / 255.
+        labels: integer array `[n]`, those the images were generated for.
+
+    Returns:
+        dict: the floats `accuracy` in [0, 1] and `accuracy_standard_error`,
+        sqrt(p (1 - p) / n), of the binomial; the int `num_examples`; and
+        `labels`, a dict of each label as text to a dict of these three.
+
+    Raises:
+        UserError: if images or labels are missing, not finite, of another
+            type or shape, or not of those the classifier was trained on.
+    """
+    images, labels = _read(images, labels)
+    rows = _as_rows(images)
+    check(
+        rows.shape[1] == classifier.n_features_in_,
+        f"images have {rows.shape[1]} values each, and the classifier was "
+        f"trained on such of {classifier.n_features_in_}",
+    )
+    _check_known(labels, classifier.classes_, "the classifier's labels")
+    is_right = classifier.predict(rows) == labels
+    return {
+        **_accuracy(is_right),
+        "labels": {
+            str(label): _accuracy(is_right[labels == label])
+            for label in np.unique(labels)
+        },
+    }
+
+
+def diversity(images, labels, real_images, real_labels, *, seed=0):
+    """Measures how different the images of one label are from each other.
+
+    The mean Euclidean distance of two images of a label, over all pairs, is
+    averaged over the labels and divided by the same of real images: of as
+    many for each label, drawn by `seed`, or of all if there are fewer. The
+    ratio is 0 for one image repeated and 1 for images that are as diverse as
+    real ones; noise raises it, so read it beside `label_consistency`.
+
+    The standard errors are of the delete-one jackknife over the images of
+    each label, generated and real, which are taken as independent.
+
+    Labels with fewer than 3 generated or 3 real images, too few for the
+    jackknife, are left out: `labels` holds those that count.
+
+    Args:
+        images: array `[n, height, width, channels]`, generated: floating in
+            [0, 1], or uint8, read as value / 255.
+        labels: integer array `[n]`.
+        real_images: array `[num_real, height, width, channels]`, likewise.
+        real_labels: integer array `[num_real]`.
+        seed: int, which draws the real images.
+
+    Returns:
+        dict: the floats `diversity`, the ratio, >= 0, `distance` and
+        `real_distance`, Euclidean, over all pixels in [0, 1], each with its
+        `..._standard_error`; the int `num_labels`; and `labels`, a dict of
+        each label as text to a dict of these without `num_labels`, and of the
+        ints `num_examples` and `num_real_examples`.
+
+    Raises:
+        UserError: if images or labels are missing, not finite, of another
+            type or shape, if a label has no real images, if no label has
+            enough images, or if the real images of a label are all the same.
+    """
+    images, labels = _read(images, labels)
+    real_images, real_labels = _read(real_images, real_labels, "real_")
+    check(
+        images.shape[1:] == real_images.shape[1:],
+        f"images have shape {images.shape[1:]}, and real_images have shape "
+        f"{real_images.shape[1:]}",
+    )
+    _check_known(labels, np.unique(real_labels), "real_labels")
+    generator = np.random.default_rng(seed)
+    spreads = {}
+    for label in np.unique(labels):
+        own = images[labels == label]
+        real = real_images[real_labels == label]
+        if min(len(own), len(real)) >= _SMALLEST_LABEL:
+            spreads[str(label)] = _compare(own, real, generator)
+    check(
+        spreads,
+        f"no label has {_SMALLEST_LABEL} images and as many real ones",
+    )
+    return {
+        **_ratio(
+            _average(spreads.values(), "distance"),
+            _average(spreads.values(), "real_distance"),
+        ),
+        "num_labels": len(spreads),
+        "labels": spreads,
+    }
+
+
+def _read(images, labels, prefix=""):
+    """Checks images and their labels; gives both as arrays."""
+    images = np.concatenate(list(event_batches(images, f"{prefix}images")))
+    check(
+        images.ndim == 4,
+        f"{prefix}images must have shape [n, height, width, channels], got "
+        f"{images.shape}",
+    )
+    check(
+        labels is not None,
+        f"{prefix}labels are missing: take a data set that has labels",
+    )
+    labels = np.asarray(labels)
+    check(
+        labels.dtype.kind in "iu" and labels.shape == images.shape[:1],
+        f"{prefix}labels must be {len(images)} integers, one an image, got "
+        f"{labels.dtype} of shape {labels.shape}",
+    )
+    return images, labels
+
+
+def _check_known(labels, known, where):
+    unknown = np.setdiff1d(labels, known)
+    check(not len(unknown), f"labels {unknown} are not among {where}, {known}")
+
+
+def _as_rows(images):
+    return as_float(images).reshape(len(images), -1)
+
+
+def _accuracy(is_right):
+    accuracy, count = float(np.mean(is_right)), len(is_right)
+    return {
+        "accuracy": accuracy,
+        "accuracy_standard_error": math.sqrt(accuracy * (1 - accuracy) / count),
+        "num_examples": count,
+    }
+
+
+def _compare(images, real_images, generator):
+    """Gives the figures of one label, against as many real images."""
+    count = min(len(images), len(real_images))
+    rows = generator.choice(len(real_images), count, replace=False)
+    return {
+        **_ratio(_spread(images), _spread(real_images[rows])),
+        "num_examples": len(images),
+        "num_real_examples": count,
+    }
+
+
+def _spread(images):
+    """Gives the mean distance of two images, and its standard error.
+
+    With r_i the sum of distances from image i and S that of all pairs, the
+    mean over the pairs without i is (S - r_i) / ((n - 1) (n - 2) / 2).
+    """
+    rows = _as_rows(images).astype(np.float64)
+    # About their mean, little is rounded off |a|^2 - 2 a'b + |b|^2.
+    rows -= rows.mean(0)
+    sums = np.concatenate(
+        list(
+            pairwise_distances_chunked(
+                rows,
+                reduce_func=lambda distances, start: distances.sum(1),
+                working_memory=_WORKING_MEMORY,
+            )
+        )
+    )
+    count, total = len(rows), sums.sum() / 2
+    left_out = (total - sums) / ((count - 1) * (count - 2) / 2)
+    error = math.sqrt((count - 1) * left_out.var())
+    return float(total / (count * (count - 1) / 2)), error
+
+
+def _average(spreads, name):
+    """Averages a distance over the labels, with its standard error."""
+    spreads = list(spreads)
+    errors = [spread[f"{name}_standard_error"] for spread in spreads]
+    return (
+        float(np.mean([spread[name] for spread in spreads])),
+        math.hypot(*errors) / len(errors),
+    )
+
+
+def _ratio(generated, real):
+    """Divides two `(distance, standard error)`, independent, to first order."""
+    check(
+        real[0] > 0,
+        "the real images of a label are all the same: their diversity is 0",
+    )
+    ratio = generated[0] / real[0]
+    error = math.hypot(generated[1], ratio * real[1]) / real[0]
+    return {
+        "diversity": ratio,
+        "diversity_standard_error": error,
+        "distance": generated[0],
+        "distance_standard_error": generated[1],
+        "real_distance": real[0],
+        "real_distance_standard_error": real[1],
+    }

@@ -1,0 +1,156 @@
+"""What a VAE or a conditional VAE of images does, as pictures for a person."""
+
+import statistics
+
+import numpy as np
+
+from keras_genmodels import conditional_samples
+from keras_genmodels.models import ConditionalVAE
+from keras_genmodels.plots import image_grid, titled
+
+_PAIRED_COLUMNS = 8
+_COMPLETED = 8
+_DRAWS = 6
+_OF_EACH_LABEL = 10
+_MOST_LABELS = 20
+
+
+def pictures(model, x, condition=None, *, seed, label_names=None):
+    """Draws what a latent-variable model of images does.
+
+    Args:
+        model: a `VAE` of images, or a `ConditionalVAE` of labels or one that
+            completes images.
+        x: float array `[n, height, width, channels]` in [0, 1].
+        condition: of a conditional model, array `[n, ...]`.
+        seed: seed of the samples.
+        label_names: names of the labels, if they have any.
+
+    Returns:
+        dict of names to uint8 pictures: `reconstructions`; of a VAE `samples`,
+        `interpolation` and for a latent of size 2 `latent_plane`; of a
+        conditional VAE `samples` of the first 20 labels, or `completions`.
+    """
+    shown = {"reconstructions": _reconstructions(model, x[:32], condition)}
+    if not isinstance(model, ConditionalVAE):
+        shown["samples"] = titled(
+            image_grid(model.sample(64, seed=seed)),
+            "Samples: mean of p(x|z), z from the prior",
+        )
+        shown["interpolation"] = _interpolation(model, x[:16])
+        if model.latent_size == 2:
+            shown["latent_plane"] = _latent_plane(model)
+    elif model.known is None:
+        images = conditional_samples.sample_each_label(
+            model,
+            _OF_EACH_LABEL,
+            seed=seed,
+            labels=range(min(model.num_labels, _MOST_LABELS)),
+        )
+        shown["samples"] = label_sheet(images, label_names)
+    else:
+        given = x[:_COMPLETED]
+        shown["completions"] = completion_sheet(
+            given,
+            conditional_samples.complete(model, given, _DRAWS, seed=seed),
+            model.known,
+        )
+    return shown
+
+
+def label_sheet(images, label_names=None):
+    """Tiles images of each label, a row for a label.
+
+    Args:
+        images: float array `[num_labels, n, height, width, channels]`, of the
+            labels 0, 1...
+        label_names: names of the labels; None for their numbers.
+
+    Returns:
+        uint8 picture `[height, width, 3]`.
+    """
+    names = label_names or [str(i) for i in range(len(images))]
+    return titled(
+        image_grid(images.reshape(-1, *images.shape[2:]), images.shape[1]),
+        "Each row a label, each column the same latent",
+        rows=names[: len(images)],
+    )
+
+
+def completion_sheet(x, completions, known):
+    """Tiles what was given, its completions and the truth, a row for each.
+
+    Args:
+        x: float array `[n, height, width, channels]`, the truth.
+        completions: float array `[n, num, height, width, channels]`.
+        known: bool array of one image's shape; the rest is shown grey.
+
+    Returns:
+        uint8 picture `[height, width, 3]`.
+    """
+    given = np.where(known, x, 0.5)[:, np.newaxis]
+    rows = np.concatenate([given, completions, x[:, np.newaxis]], axis=1)
+    return titled(
+        image_grid(rows.reshape(-1, *x.shape[1:]), rows.shape[1]),
+        f"What was given, {completions.shape[1]} completions, the truth",
+    )
+
+
+def _reconstructions(model, x, condition):
+    return titled(
+        image_grid(reconstruction_rows(model, x, condition), _PAIRED_COLUMNS),
+        "Reconstructions: each row of images above its reconstruction",
+    )
+
+
+def reconstruction_rows(model, x, condition=None):
+    """Orders images and their reconstructions as alternating rows of tiles.
+
+    Args:
+        model: as in `pictures`.
+        x: float array `[n, height, width, channels]`; the last row is filled
+            up with white.
+        condition: of a conditional model, array of n rows or more.
+
+    Returns:
+        float array: 8 images, their 8 reconstructions, the next 8 images...
+    """
+    missing = -len(x) % _PAIRED_COLUMNS
+    given = () if condition is None else (condition[: len(x)],)
+    decoded = model.decode(model.encode(x, *given).mean(), *given).mean()
+    if getattr(model, "known", None) is not None:
+        decoded = np.where(model.known, x, decoded)
+    rows = [
+        np.pad(
+            images, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=1
+        ).reshape(-1, 1, _PAIRED_COLUMNS, *x.shape[1:])
+        for images in (x, decoded)
+    ]
+    return np.concatenate(rows, axis=1).reshape(-1, *x.shape[1:])
+
+
+def _interpolation(model, x, steps=10):
+    """Walks from the latent means of the first half to the second's."""
+    z = model.encode(x).mean().numpy()
+    pairs = max(1, len(z) // 2)
+    start, end = z[:pairs, np.newaxis], z[-pairs:, np.newaxis]
+    weight = np.linspace(0, 1, steps, dtype=z.dtype)[:, np.newaxis]
+    path = ((1 - weight) * start + weight * end).reshape(-1, z.shape[-1])
+    return titled(
+        image_grid(model.decode(path).mean(), steps),
+        "Interpolation between two images, in the latent space",
+    )
+
+
+def _latent_plane(model, side=20):
+    """Decodes a lattice of the prior's quantiles, z_2 growing upwards."""
+    normal = statistics.NormalDist()
+    axis = [normal.inv_cdf((i + 0.5) / side) for i in range(side)]
+    plane = [(right, up) for up in reversed(axis) for right in axis]
+    decoded = model.decode(np.asarray(plane, np.float32)).mean()
+    return titled(
+        image_grid(decoded, side),
+        "The latent plane, decoded at equal quantiles of the prior",
+        x_label=f"z_1 from {axis[0]:.2f} to {axis[-1]:.2f}",
+        y_label="z_2, the same upwards",
+    )

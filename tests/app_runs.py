@@ -1,0 +1,220 @@
+"""Runs apps, each in a process of its own, and reads what they leave."""
+
+import collections
+import io
+import json
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import h5py
+import numpy as np
+import PIL.Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+SIDE = 8
+NUM_TEST = 360
+# Seconds that only a process that hangs takes.
+TIMEOUT = 300
+# As on a full disk. Python ignores the signal that comes with the limit, so
+# that writing fails.
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
+def run_python(*args):
+    return subprocess.run(
+        [sys.executable, *args],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+def run(app, *args, file_limit=None):
+    """Runs an app, in which no file may grow beyond `file_limit` bytes."""
+    limited = ("-c", LIMITED, str(file_limit)) if file_limit else ()
+    return run_python(*limited, "-m", f"apps.{app}", *args)
+
+
+Trained = collections.namedtuple("Trained", "workdir process")
+Refused = collections.namedtuple(
+    "Refused", "app flags told file_limit", defaults=[None]
+)
+
+
+def succeed(process):
+    """Checks that an app was content, and gives what it said."""
+    assert process.stderr == ""
+    assert process.returncode == 0
+    return process.stdout
+
+
+def assert_refused(process, app, *told, status=1):
+    """Checks that an app ended with one line that tells all of `told`."""
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert process.stderr.startswith(f"{app}: ")
+    for words in told:
+        assert str(words) in process.stderr
+    assert process.returncode == status
+
+
+def contents(folder, *but):
+    """Reads all files, but for those below some names in the folder."""
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] not in but
+    }
+
+
+def unfinished(workdir):
+    """Lists what a writer that gave up would have left."""
+    return list(workdir.rglob(".writing-*"))
+
+
+def weights(workdir):
+    """Reads the arrays in model.keras, by name."""
+    arrays = {}
+
+    def add(name, item):
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with zipfile.ZipFile(workdir / "model.keras") as archive:
+        stored = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(stored) as file:
+        file.visititems(add)
+    assert arrays
+    return arrays
+
+
+def assert_same_weights(one, other):
+    mine, theirs = weights(one), weights(other)
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name], name)
+
+
+def metrics(workdir):
+    return json.loads((workdir / "metrics.json").read_text())
+
+
+def picture(path):
+    with PIL.Image.open(path) as opened:
+        assert opened.format == "PNG"
+        return np.asarray(opened.convert("RGB"))
+
+
+def save_noise(path, shape, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path)
+    return path
+
+
+def checkpoints(workdir):
+    return {path.name for path in (workdir / "checkpoints").glob("*.index")}
+
+
+def last_step(workdir):
+    """Gives the step of the newest checkpoint, 0 if there is none."""
+    steps = [name.split("-")[1].split(".")[0] for name in checkpoints(workdir)]
+    return max(map(int, steps), default=0)
+
+
+def kill(app, workdir, *flags, least_step):
+    """Starts a training, and kills it some time after a checkpoint."""
+    command = [sys.executable, "-m", f"apps.{app}", f"--workdir={workdir}"]
+    delay = random.Random(0).uniform(0, 0.2)
+    deadline = time.monotonic() + TIMEOUT
+    with subprocess.Popen(
+        [*command, *flags],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            while process.poll() is None and last_step(workdir) < least_step:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(delay)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def run_without_tensorflow(app, *args):
+    """Runs an app, and checks that it loaded nothing large."""
+    process = run_python("-X", "importtime", "-m", f"apps.{app}", *args)
+    lines = process.stderr.splitlines(keepends=True)
+    times = [line for line in lines if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in times}
+    assert "apps.common_flags" in imported
+    packages = {name.partition(".")[0] for name in imported}
+    assert not packages & {"tensorflow", "keras", "keras_genmodels", "numpy"}
+    process.stderr = "".join(line for line in lines if line not in times)
+    return process
+
+
+def tiles_of(sheet, rows, columns):
+    """Cuts up a sheet of images, enlarged fourfold and a line apart."""
+    assert sheet.shape == (33 * rows - 1, 33 * columns - 1, 3)
+    return np.stack(
+        [
+            sheet[top : top + 4 * SIDE : 4, left : left + 4 * SIDE : 4]
+            for top in range(0, 33 * rows, 33)
+            for left in range(0, 33 * columns, 33)
+        ]
+    )
+
+
+def contents_but_lock(folder):
+    return {
+        path: content
+        for path, content in contents(folder).items()
+        if path.name != ".lock"
+    }
+
+
+def start_refusals(cases, folder, launch, trained):
+    """Starts apps that end with one line, beside each other.
+
+    Args:
+        cases: functions of a folder of their own and the finished runs, which
+            give a `Refused`.
+        folder: where these folders go.
+        launch: the fixture.
+        trained: the fixture.
+
+    Returns:
+        dict of each function to the arguments of `check_refusal`.
+    """
+    started = {}
+    for make in cases:
+        place = folder / make.__name__
+        place.mkdir()
+        case = make(place, trained)
+        before = contents_but_lock(place)
+        flags = case.flags
+        if not any(flag.startswith("--workdir=") for flag in flags):
+            flags = [*flags, f"--workdir={place}/workdir"]
+        process = launch(case.app, *flags, file_limit=case.file_limit)
+        started[make] = (process, case, place, before)
+    return started
+
+
+def check_refusal(process, case, place, before):
+    """Checks that an app told what is wrong, and left everything as it was."""
+    assert_refused(process.result(), case.app, *case.told)
+    assert contents_but_lock(place) == before

@@ -1,0 +1,47 @@
+"""Draws that belong together share what they say they share."""
+
+import numpy as np
+import pytest
+from test_cvae import NUM_LABELS, SHAPE, images, labels, of_labels, of_parts
+
+from keras_genmodels import conditional_samples, seeds
+
+
+def test_parts_do_not_matter(monkeypatch):
+    model = of_labels()
+    whole = conditional_samples.sample(model, labels(7), seed=3)
+    monkeypatch.setattr(conditional_samples, "_BATCH_SIZE", 2)
+    parts = conditional_samples.sample(model, labels(7), seed=3)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        whole, model.sample(labels(7), seed=3), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("wanted", [None, [2, 0]])
+def test_each_label_has_the_same_latents(wanted):
+    model = of_labels(label_dropout=0.2)
+    drawn = conditional_samples.sample_each_label(
+        model, 4, seed=1, labels=wanted, guidance=0.5
+    )
+    numbers = range(NUM_LABELS) if wanted is None else wanted
+    assert drawn.shape == (len(numbers), 4, *SHAPE)
+    z = model.prior().loc + seeds.normal(seeds.row_seeds(1, 4), (2,))
+    for images_of_one, label in zip(drawn, numbers, strict=True):
+        one = model.sample([label] * 4, seed=1, guidance=0.5)
+        np.testing.assert_allclose(images_of_one, one, rtol=1e-5, atol=1e-6)
+        plain = model.decode(z, [label] * 4).mean()
+        assert np.abs(images_of_one - plain).max() > 1e-4
+
+
+def test_completions_keep_what_is_known_and_differ_in_the_rest():
+    model, x = of_parts(), images(5)
+    drawn = conditional_samples.complete(model, x, 3, seed=1)
+    assert drawn.shape == (5, 3, *SHAPE)
+    known = np.broadcast_to(x[:, np.newaxis], drawn.shape)[..., model.known]
+    np.testing.assert_array_equal(drawn[..., model.known], known)
+    assert np.abs(drawn[:, 0] - drawn[:, 1]).max() > 1e-4
+    # Those of an image do not depend on the others.
+    rows = seeds.row_seeds(1, 5)[3:4]
+    alone = conditional_samples.complete(model, x[3:4], 3, seed=rows)
+    np.testing.assert_allclose(alone[0], drawn[3], rtol=1e-5, atol=1e-6)

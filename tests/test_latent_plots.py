@@ -1,0 +1,80 @@
+"""Pictures of latent-variable models show what their rows and columns say."""
+
+import numpy as np
+import pytest
+from test_cvae import images, labels, of_labels, of_parts
+from test_vae import binary_images, make_vae
+
+from keras_genmodels import conditional_samples, latent_plots
+
+
+def test_one_image_is_enough_to_draw():
+    pictures = latent_plots.pictures(make_vae(), binary_images(1), seed=0)
+    assert set(pictures) == {"reconstructions", "samples", "interpolation"}
+
+
+@pytest.mark.parametrize("latent_size", [2, 3])
+def test_a_vae_is_drawn_from_every_side(latent_size):
+    pictures = latent_plots.pictures(
+        make_vae(latent_size=latent_size), binary_images(6), seed=0
+    )
+    plane = {"latent_plane"} if latent_size == 2 else set()
+    expected = {"reconstructions", "samples", "interpolation"} | plane
+    assert set(pictures) == expected
+    for picture in pictures.values():
+        assert picture.dtype == np.uint8
+        assert picture.shape[2] == 3
+        assert min(picture.shape[:2]) > 100
+        assert picture.std() > 0
+
+
+def test_reconstructions_stand_below_their_images():
+    model, x = make_vae(), binary_images(11)
+    tiles = latent_plots.reconstruction_rows(model, x)
+    decoded = model.decode(model.encode(x).mean()).mean().numpy()
+    assert len(tiles) == 4 * 8
+    np.testing.assert_array_equal(tiles[:8], x[:8])
+    np.testing.assert_array_equal(tiles[8:16], decoded[:8])
+    np.testing.assert_array_equal(tiles[16:19], x[8:])
+    np.testing.assert_array_equal(tiles[24:27], decoded[8:])
+    assert (tiles[19:24] == 1).all()
+
+
+def test_a_model_of_labels_is_drawn():
+    pictures = latent_plots.pictures(
+        of_labels(), images(6), labels(6), seed=0, label_names=("a", "b", "c")
+    )
+    assert set(pictures) == {"reconstructions", "samples"}
+    for picture in pictures.values():
+        assert picture.dtype == np.uint8
+        assert picture.std() > 0
+
+
+def test_a_model_that_completes_is_drawn():
+    x = images(11)
+    model = of_parts()
+    pictures = latent_plots.pictures(model, x, x, seed=0)
+    assert set(pictures) == {"reconstructions", "completions"}
+    tiles = latent_plots.reconstruction_rows(model, x, x)
+    reconstructed = tiles[8:16]
+    np.testing.assert_array_equal(
+        reconstructed[:, model.known], x[:8][:, model.known]
+    )
+    assert np.abs(reconstructed - x[:8]).max() > 0.01
+
+
+def test_reconstructions_are_of_their_conditions():
+    model, x, c = of_labels(), images(8), labels(8)
+    tiles = latent_plots.reconstruction_rows(model, x, c)
+    z = model.encode(x, c).mean()
+    np.testing.assert_allclose(
+        tiles[8:], model.decode(z, c).mean(), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_completions_stand_between_what_was_given_and_the_truth():
+    model, x = of_parts(), images(3)
+    drawn = conditional_samples.complete(model, x, 2, seed=0)
+    sheet = latent_plots.completion_sheet(x, drawn, model.known)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape[2] == 3

@@ -1,0 +1,355 @@
+"""The importance-weighted likelihood: exact answers, contracts, bad input."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+from test_cvae import (
+    KNOWN,
+    exact_log_likelihood,
+    gaussian_params,
+    images,
+    labels,
+    linear_data,
+    linear_model,
+    of_labels,
+    of_parts,
+)
+from test_linear_gaussian import A, B, S, W, data, linear_vae, log_likelihood
+from test_vae import binary_images, make_vae
+
+import keras_genmodels as kgm
+from keras_genmodels import _counter_normals, likelihood, seeds
+
+PARTS = np.array([True, False, False, True, False])
+
+
+def estimate(model, x, condition=None, *, num_samples, **kwargs):
+    """Plainly, as XLA would take seconds to compile each of many models."""
+    kwargs = {"jit_compile": False, **kwargs}
+    result = likelihood.importance_weighted(
+        model, x, condition, num_samples=num_samples, **kwargs
+    )
+    return tuple(part.numpy() for part in result)
+
+
+def set_posterior(model, widen=1.0):
+    """Gives a linear VAE the true posterior, or one so much wider."""
+    covariance = widen**2 * S**2 * np.linalg.inv(A)
+    gain = np.linalg.solve(A, W.T)
+    model.encoder.set_weights(
+        gaussian_params(model.posterior, gain.T, -gain @ B, covariance)
+    )
+    return model
+
+
+# --- Exact answers. --------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_samples", [1, 7, 100, 250])
+def test_with_the_true_posterior_it_is_exact(float64, num_samples):
+    model = set_posterior(linear_vae(kgm.MultivariateNormalTriL(2)))
+    x = data(20)
+    value, effective = estimate(model, x, num_samples=num_samples)
+    np.testing.assert_allclose(value, log_likelihood(x), rtol=1e-9)
+    np.testing.assert_allclose(effective, num_samples, rtol=1e-9)
+
+
+@pytest.mark.parametrize("num_samples", [500, 1030])
+def test_the_mean_weight_is_the_likelihood(float64, num_samples):
+    """It has no bias before the logarithm, and q is wide enough."""
+    model = linear_vae(kgm.MultivariateNormalTriL(2))
+    set_posterior(model, widen=1.4)
+    x = data(200)
+    value, effective = estimate(model, x, num_samples=num_samples, seed=1)
+    ratio = np.exp(value - log_likelihood(x))
+    # Of weights of variance v about their mean 1, k / (1 + v) are effective.
+    error = np.sqrt((num_samples / effective - 1) / num_samples)
+    deviation = (ratio - 1) / error
+    assert abs(deviation.mean()) < 4 / np.sqrt(len(x))
+    assert 0.85 < deviation.std() < 1.15
+    assert (effective < 0.9 * num_samples).all()
+
+
+def test_it_rises_with_the_number_of_samples(float64):
+    """From the elbo, of which KL(q || true posterior) is the shortfall."""
+    wide = 3.0
+    model = linear_vae(kgm.MultivariateNormalTriL(2))
+    set_posterior(model, widen=wide)
+    x = data(300)
+    shortfalls = [
+        log_likelihood(x) - estimate(model, x, num_samples=k)[0]
+        for k in (1, 4, 20)
+    ]
+    averages = np.mean(shortfalls, axis=1)
+    assert averages[0] > averages[1] > averages[2] > 0
+    divergence = wide**2 - 1 - 2 * np.log(wide)
+    error = shortfalls[0].std() / np.sqrt(len(x))
+    assert abs(averages[0] - divergence) < 4 * error < 2.5
+
+
+def test_one_sample_is_an_elbo(float64):
+    """In expectation, though its rate is drawn and not in closed form."""
+    model, x = make_vae("full"), np.tile(binary_images(1), (3000, 1, 1, 1))
+    value, effective = estimate(model, x.astype(float), num_samples=1)
+    np.testing.assert_array_equal(effective, 1)
+    difference = value - model.elbo(x, seed=3).numpy()
+    error = difference.std() / np.sqrt(len(x))
+    assert abs(difference.mean()) < 4 * error < 0.5
+
+
+@pytest.mark.parametrize("known", [None, PARTS], ids=["all", "unseen"])
+def test_conditional_likelihoods_are_matched(float64, known):
+    """Where nothing fits, and posteriors and priors bend with c."""
+    x, c = linear_data(10, known)
+    model = linear_model("full", c.shape[1], hidden_sizes=(16,), known=known)
+    kernel, bias = model.decoder.get_weights()
+    model.decoder.set_weights([0.5 * kernel, bias])
+    # Wide posteriors, so that no weight outdoes all others.
+    *weights, bias = model.encoder.get_weights()
+    model.encoder.set_weights([*weights, np.add(bias, [0, 0, 1.3, 0, 1.3])])
+    value, effective = estimate(model, x, c, num_samples=3000)
+    exact = exact_log_likelihood(model, x, c)
+    error = 1 / np.sqrt(effective)
+    np.testing.assert_array_less(np.abs(value - exact), 4 * error)
+    assert np.median(error) < 0.06
+    assert np.abs(model.elbo(x, c, seed=0) - exact).max() > 1
+
+
+def test_known_pixels_are_not_counted():
+    """The same by NumPy, from the model's distributions."""
+    model, x = of_parts(learned=True), images(3)
+    c = x * KNOWN
+    rows, numbers = seeds.row_seeds(4, 3), np.arange(5)[:, np.newaxis]
+    noise = _counter_normals.normals(
+        rows, numbers + np.zeros((1, 3), int), 2, tf.float32
+    ).numpy()
+    q, prior = model.encode(x, c), model.prior(c)
+    log_weights = []
+    for eps in noise:
+        z = q.mean() + tf.linalg.matvec(np.linalg.cholesky(q.covariance()), eps)
+        p = model.decode(z, c).mean().numpy().astype(float)
+        pixels = np.log(np.where(x == 1, p, 1 - p))[:, ~KNOWN].sum(1)
+        log_weights.append(prior.log_prob(z) - q.log_prob(z) + pixels)
+    expected = scipy.special.logsumexp(log_weights, 0) - np.log(5)
+    value, _ = estimate(model, x, c, num_samples=5, seed=4)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+# --- Draws. ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        (2 * (0xFFFFFFFF,), 2 * (0xFFFFFFFF,), (0x1CB996FC, 0xBB002BE7)),
+        (
+            (0x13198A2E, 0x03707344),
+            (0x243F6A88, 0x85A308D3),
+            (0xC4923A9C, 0x483DF7A0),
+        ),
+    ],
+)
+def test_threefry_gives_the_published_words(key, counter, expected):
+    """Those of the authors' library Random123, file kat_vectors."""
+    words = [
+        [tf.constant(word, tf.uint32) for word in pair]
+        for pair in (key, counter)
+    ]
+    assert tuple(int(w) for w in _counter_normals.threefry(*words)) == expected
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_normals_are_normal(dtype):
+    rows = seeds.row_seeds(2, 40)
+    numbers = tf.tile(tf.range(100)[:, tf.newaxis], (1, 40))
+    drawn = _counter_normals.normals(rows, numbers, 25, dtype).numpy()
+    assert drawn.shape == (100, 40, 25)
+    assert len(np.unique(drawn)) > 0.98 * drawn.size
+    assert scipy.stats.kstest(drawn.ravel(), "norm").pvalue > 0.01
+    # Neighbours in each direction have nothing to do with each other.
+    for one, other in (
+        (drawn[1:], drawn[:-1]),
+        (drawn[:, 1:], drawn[:, :-1]),
+        (drawn[:, :, 1:], drawn[:, :, :-1]),
+    ):
+        assert abs(np.mean(one * other)) < 4 / np.sqrt(one.size)
+
+
+def test_neither_chunks_nor_batches_nor_places_matter():
+    model, x = make_vae("full"), binary_images(9)
+    value, effective = estimate(model, x, num_samples=130, seed=5)
+    for chunk_size in (33, 1000):
+        again = estimate(
+            model, x, num_samples=130, seed=5, chunk_size=chunk_size
+        )
+        np.testing.assert_allclose(again[0], value, rtol=1e-5)
+        np.testing.assert_allclose(again[1], effective, rtol=1e-3)
+    rows = seeds.row_seeds(5, 9)[::-1]
+    for start, stop in ((0, 1), (1, 9)):
+        again, _ = estimate(
+            model,
+            x[::-1][start:stop],
+            num_samples=130,
+            seed=rows[start:stop],
+        )
+        np.testing.assert_allclose(again, value[::-1][start:stop], rtol=1e-5)
+    other, _ = estimate(model, x, num_samples=130, seed=6)
+    assert np.abs(other - value).min() > 1e-4
+
+
+def test_with_xla_and_without_it_is_the_same():
+    model, x = of_labels(label_dropout=0.1), images(5)
+    for condition in (labels(5), None):
+        for num_samples in (7, 120):
+            plain, compiled = (
+                estimate(
+                    model,
+                    x,
+                    condition,
+                    num_samples=num_samples,
+                    jit_compile=jit_compile,
+                )
+                for jit_compile in (False, True)
+            )
+            np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
+            np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-3)
+    with_label, _ = estimate(model, x, labels(5), num_samples=7)
+    assert np.abs(with_label - plain[0]).min() > 1e-3
+
+
+# --- Contracts. ------------------------------------------------------------
+
+
+def test_effective_samples_are_between_one_and_all():
+    model, x = make_vae(), binary_images(20)
+    model.encoder.set_weights([20 * w for w in model.encoder.get_weights()])
+    value, effective = estimate(model, x, num_samples=64)
+    assert effective.min() >= 1
+    assert effective.max() <= 64
+    # This encoder is so far off that a draw or two outweigh all others.
+    assert np.median(effective) < 5
+    assert np.isfinite(value).all()
+
+
+@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
+def test_bfloat16_networks_keep_a_float32_estimate(bfloat16, kind):
+    model = make_vae("full", kind)
+    x = binary_images()
+    value, effective = estimate(model, x, num_samples=200)
+    assert value.dtype == effective.dtype == np.float32
+    keras.config.set_dtype_policy("float32")
+    exact = make_vae("full", kind)
+    exact.set_weights(model.get_weights())
+    # bfloat16 has 8 bits of mantissa: half a percent of some 50 nats.
+    expected, _ = estimate(exact, x, num_samples=200)
+    np.testing.assert_allclose(value, expected, rtol=1e-2)
+
+
+def test_float64_policy_gives_float64(float64):
+    model, c = of_labels(learned=True), labels()
+    for part in estimate(model, images(), c, num_samples=2):
+        assert part.dtype == np.float64
+
+
+class Counting(keras.layers.Layer):
+    """Counts how often it is traced."""
+
+    traces = 0
+
+    def call(self, x):
+        self.traces += 1
+        return x
+
+
+def test_it_is_compiled_once_and_freed_with_the_model():
+    counter = Counting()
+    model = kgm.VAE(
+        kgm.mlp_encoder((8, 8, 1), 6, (16,)),
+        keras.Sequential(
+            [keras.Input((3,)), counter, kgm.mlp_decoder(3, (8, 8, 1), (16,))]
+        ),
+        kgm.MultivariateNormalDiag(3),
+        kgm.IndependentBernoulli((8, 8, 1)),
+    )
+    counter.traces = 0
+    for n, num_samples in ((3, 200), (5, 300), (1, 5000), (3, 100)):
+        x = binary_images(n)
+        kgm.log_likelihood(model, x, num_samples=num_samples, seed=n)
+    assert counter.traces == 1
+    kgm.log_likelihood(model, x, num_samples=100, chunk_size=500)
+    assert counter.traces == 2
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    assert reference() is None
+
+
+def test_it_works_within_a_graph():
+    model, x = make_vae(), binary_images(3)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1])])
+    def within(x):
+        return kgm.log_likelihood(model, x, num_samples=50, jit_compile=False)
+
+    value, _ = estimate(model, x, num_samples=50)
+    for n in (0, 1, 3):
+        np.testing.assert_allclose(within(x[:n]), value[:n], rtol=1e-6)
+
+
+def test_log_likelihood_is_its_first_part():
+    model, x = make_vae(), binary_images(3)
+    settings = {"num_samples": 9, "seed": 3, "jit_compile": False}
+    np.testing.assert_array_equal(
+        kgm.log_likelihood(model, x, **settings),
+        likelihood.importance_weighted(model, x, **settings).log_likelihood,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"num_samples": 0}, "num_samples must be an int >= 1, got 0"),
+        ({"num_samples": 10.0}, "num_samples must be an int >= 1, got 10.0"),
+        ({"chunk_size": 0}, "chunk_size must be an int >= 1, got 0"),
+        ({"seed": -1}, "seed must be in"),
+        ({"seed": seeds.row_seeds(0, 3)}, "got 3 row seeds for 2 rows"),
+        ({"x": binary_images(2)[..., 0]}, r"x must have shape \[batch, 8, 8"),
+        ({"x": binary_images(2).astype(int)}, "x must be of floating type"),
+        ({"condition": [0, 1]}, "a VAE takes no condition"),
+    ],
+)
+def test_bad_arguments_are_refused(kwargs, message):
+    arguments = {"x": binary_images(2), "num_samples": 2, **kwargs}
+    with pytest.raises(ValueError, match=message) as refusal:
+        likelihood.importance_weighted(make_vae(), **arguments)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (None, "needs a condition"),
+        ([0, 7], "labels must be 0 to 2, got 7"),
+        ([0, 1, 2], "got 3 conditions for 2 rows"),
+    ],
+)
+def test_bad_conditions_are_refused(condition, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        kgm.log_likelihood(of_labels(), images(2), condition, num_samples=2)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_values_off_the_support_are_refused(jit_compile):
+    """Also by XLA, which can't."""
+    x = binary_images(3)
+    x[1, 0] = 0.5
+    with pytest.raises(tf.errors.InvalidArgumentError, match="binarise them"):
+        estimate(make_vae(), x, num_samples=2, jit_compile=jit_compile)
