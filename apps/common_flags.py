@@ -17,7 +17,7 @@ FLAGS = flags.FLAGS
 
 # Not of the run itself, and so not kept with it.
 _NOT_KEPT = ("workdir",)
-_DEFAULT_STEPS = 3000
+DEFAULT_STEPS = 3000
 _LEAST_EPOCHS = 20
 
 
@@ -180,17 +180,22 @@ def define_data_flags(default_dataset="digits"):
     )
 
 
-def define_training_flags(
-    default_workdir, learning_rate=1e-3, learning_rate_warmup_steps=0
-):
-    """Defines the flags that every training app has, with its defaults."""
+def define_training_flags(default_workdir, default_steps=DEFAULT_STEPS):
+    """Defines the flags that every training app has alike.
+
+    Args:
+        default_workdir: of --workdir.
+        default_steps: what --epochs makes by default, as `training_options`
+            is told.
+    """
     define_path("workdir", default_workdir, "Where the results go.")
     flags.DEFINE_integer(
         "epochs",
         None,
         "Passes over the training data, over all starts of the run (default: "
-        "as many as make 3000 steps, at least 20). More than before extend a "
-        "run; a cosine schedule then goes on as that of the longer run.",
+        f"as many as make {default_steps} steps, at least 20). More than "
+        "before extend a run; a cosine schedule then goes on as that of the "
+        "longer run.",
         lower_bound=1,
     )
     flags.DEFINE_integer(
@@ -198,13 +203,13 @@ def define_training_flags(
     )
     flags.DEFINE_float(
         "learning_rate",
-        learning_rate,
+        1e-3,
         "Adam's, after the warm-up.",
         lower_bound=1e-12,
     )
     flags.DEFINE_integer(
         "learning_rate_warmup_steps",
-        learning_rate_warmup_steps,
+        0,
         "First steps, over which the learning rate grows from 0.",
         lower_bound=0,
     )
@@ -331,11 +336,12 @@ def workdir_and_output(default, suffixes):
     return workdir, pathlib.Path(FLAGS.output or workdir.path / default)
 
 
-def training_options(num_examples):
+def training_options(num_examples, default_steps=DEFAULT_STEPS):
     """Gives `training.Options` for the flags; resolves --epochs.
 
     Args:
         num_examples: size of the training split.
+        default_steps: what --epochs makes by default.
     """
     if FLAGS.early_stopping_patience and not FLAGS.validation_split:
         raise WrongFlags(
@@ -345,7 +351,7 @@ def training_options(num_examples):
 
     steps = training.steps_per_epoch(num_examples, FLAGS.batch_size)
     if FLAGS.epochs is None:
-        FLAGS.epochs = max(_LEAST_EPOCHS, math.ceil(_DEFAULT_STEPS / steps))
+        FLAGS.epochs = max(_LEAST_EPOCHS, math.ceil(default_steps / steps))
     return training.Options(
         epochs=FLAGS.epochs,
         steps_per_epoch=steps,

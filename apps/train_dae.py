@@ -17,7 +17,10 @@ from . import common_flags, guard
 
 FLAGS = flags.FLAGS
 
-common_flags.define_training_flags(default_workdir="runs/dae")
+# More overfits the digits.
+_DEFAULT_STEPS = 1000
+
+common_flags.define_training_flags("runs/dae", _DEFAULT_STEPS)
 common_flags.define_data_flags()
 flags.DEFINE_enum(
     "denoiser",
@@ -108,7 +111,9 @@ def main():
             summary=denoiser_runs.summary,
         )
         return
-    options = common_flags.training_options(len(data.train.images))
+    options = common_flags.training_options(
+        len(data.train.images), _DEFAULT_STEPS
+    )
     common_flags.run_once(
         __name__,
         data,
