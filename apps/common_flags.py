@@ -305,9 +305,11 @@ def data_of_run(recorded, data_dir=None):
     """
     from keras_genmodels import datasets
 
-    size = recorded.get("image_size")
+    size, name = recorded.get("image_size"), recorded["dataset"]
+    if data_dir and name.endswith(".npz"):
+        name = os.path.basename(name)
     return datasets.load(
-        recorded["dataset"],
+        name,
         data_dir=data_dir or recorded.get("data_dir"),
         image_size=_SizesParser().parse(size) if size else None,
         validation_split=float(recorded["validation_split"]),

@@ -42,7 +42,7 @@ def main():
         name: np.concatenate([part[name] for part in parts])
         for name in parts[0]
     }
-    if split.labels is not None:
+    if split.labels is not None and FLAGS.label != "none":
         arrays["label"] = split.labels
     files.write_arrays(output, **arrays)
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
@@ -54,9 +54,18 @@ def labelled(split, model):
     import numpy as np
 
     from keras_genmodels import datasets
+    from keras_genmodels.errors import UserError
 
-    if getattr(model, "num_labels", None) is None or input_flags.of_split():
+    num_labels = getattr(model, "num_labels", None)
+    if num_labels is None or split.labels is not None:
         guard.refuse(("label",), "pictures and a conditional model of labels")
+        if num_labels is not None and not (
+            0 <= split.labels.min() <= split.labels.max() < num_labels
+        ):
+            raise UserError(
+                f"{FLAGS.input} has labels from {split.labels.min()} to "
+                f"{split.labels.max()}, the model knows 0 to {num_labels - 1}"
+            )
         return split
     if FLAGS.label is None:
         raise guard.WrongFlags(
@@ -65,7 +74,7 @@ def labelled(split, model):
         )
     label = common_flags.read_label(model)
     if label is None:
-        label = model.num_labels
+        label = num_labels
     return datasets.Split(split.images, np.full(len(split.images), label))
 
 

@@ -34,7 +34,8 @@ flags.DEFINE_integer(
     "num_images",
     None,
     f"How many images (default: {_NUM_IMAGES}; of each label, without "
-    f"--label, {_OF_EACH_LABEL}; to complete, {_COMPLETED}).",
+    f"--label, {_OF_EACH_LABEL}; to complete, {_COMPLETED} of a split, all of "
+    "your own).",
     lower_bound=1,
 )
 flags.DEFINE_integer(
@@ -120,9 +121,11 @@ def drawer_of(model):
         give what was drawn in words, the arrays of an .npz file, and a
         function that makes the picture.
     """
+    from keras_genmodels import latent_runs
     from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.models import ConditionalVAE
 
+    latent_runs.check_condition(model)
     if not isinstance(model, Denoiser):
         guard.refuse(_OF_DENOISER, "a denoiser")
     conditional = isinstance(model, ConditionalVAE)
@@ -132,9 +135,9 @@ def drawer_of(model):
         guard.refuse(_OF_COMPLETION, "a conditional model of quadrants")
     if not conditional:
         return plain_images
-    if FLAGS.guidance and not model.label_dropout:
+    if FLAGS.guidance and (FLAGS.label == "none" or not model.label_dropout):
         raise guard.WrongFlags(
-            "--guidance needs a model trained with --label_dropout"
+            "--guidance needs a label, and a model trained with --label_dropout"
         )
     if model.known is not None:
         return completions
@@ -186,10 +189,20 @@ def completions(model, workdir):
     import numpy as np
 
     from keras_genmodels import conditional_samples, latent_plots, latent_runs
+    from keras_genmodels.errors import UserError
 
-    count = FLAGS.num_images or _COMPLETED
+    count = FLAGS.num_images
+    if input_flags.of_split():
+        count = count or _COMPLETED
     split = input_flags.read_split(workdir, model.event_shape)
     split = input_flags.first_of(split, count)
+    if split.images.dtype != np.uint8 and not (
+        0 <= split.images.min() <= split.images.max() <= 1
+    ):
+        raise UserError(
+            f"{FLAGS.input} has pixels outside of [0, 1], and what is given "
+            "is kept as it is: clip them"
+        )
     batches = latent_runs.as_trained(split, workdir)
     truth = np.concatenate([batch["image"] for batch in batches])
     images = conditional_samples.complete(

@@ -42,19 +42,21 @@ def read_split(workdir, image_shape):
         image_shape: what its model takes.
 
     Returns:
-        `datasets.Split`; labels are None for the user's own images.
+        `datasets.Split`; labels are None for pictures, and those of an array
+        `label` of an .npz file, if there is one.
 
     Raises:
-        UserError: if there are no such images.
+        UserError: if there are no such images, or the run's data are no more
+            what they were.
     """
     from keras_genmodels import datasets
     from keras_genmodels.errors import UserError
 
     if not of_split():
-        return datasets.Split(
-            datasets.read_pictures(_path(), image_shape=image_shape), None
-        )
+        images = datasets.read_pictures(_path(), image_shape=image_shape)
+        return datasets.Split(images, datasets.read_labels(_path()))
     data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
+    workdir.check_data(data.fingerprint())
     split = getattr(data, FLAGS.input)
     if split is None:
         raise UserError("the run held no validation images out")

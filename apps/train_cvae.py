@@ -17,7 +17,9 @@ FLAGS = flags.FLAGS
 
 # Width of the features that a condition is turned to.
 _LABEL_SIZE = 32
-_IMAGE_SIZE = 128
+_PART_SIZE = 128
+# Of the learned prior's hidden layers, without --hidden_sizes.
+_PRIOR_SIZES = (200,)
 
 common_flags.define_training_flags(default_workdir="runs/cvae")
 common_flags.define_data_flags()
@@ -85,7 +87,7 @@ def build_model(data):
             "label_dropout": FLAGS.label_dropout,
         }
     else:
-        size = _IMAGE_SIZE
+        size = _PART_SIZE
         condition = {
             "condition_network": build_image_condition(shape, size),
             "known": corruptions.known_quadrants(shape, FLAGS.num_quadrants),
@@ -93,7 +95,9 @@ def build_model(data):
     pieces = latent_flags.build_pieces(data, condition_size=size)
     if FLAGS.prior == "learned":
         condition["prior_network"] = networks.mlp_prior(
-            size, pieces["posterior"].params_size
+            size,
+            pieces["posterior"].params_size,
+            FLAGS.hidden_sizes or _PRIOR_SIZES,
         )
     return ConditionalVAE(**pieces, **condition)
 

@@ -171,6 +171,23 @@ def read_pictures(path, *, image_shape):
     return images
 
 
+def read_labels(path):
+    """Reads the labels that go with what `read_pictures` reads.
+
+    Returns:
+        int32 array `[n]`, the array `label` of an `.npz` file; None if there
+        is none, and for pictures.
+
+    Raises:
+        UserError: if they are not one integer for each image.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".npz":
+        return None
+    images, labels = _load_arrays(path)
+    return None if labels is None else _check_labels(path, labels, len(images))
+
+
 def list_pictures(path):
     """Lists the pictures that `read_pictures` reads, in its order.
 

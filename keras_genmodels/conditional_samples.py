@@ -74,5 +74,7 @@ def complete(model, x, num, *, seed):
         float array `[n, num, *event_shape]`, known entries as they were.
     """
     rows = seeds.row_seeds(seed, len(x))
-    draws = [sample(model, x, seed=seeds.fold_in(rows, j)) for j in range(num)]
+    # As tensors, lest each number be traced anew.
+    numbers = tf.unstack(tf.range(num))
+    draws = [sample(model, x, seed=seeds.fold_in(rows, j)) for j in numbers]
     return np.stack(draws, axis=1)

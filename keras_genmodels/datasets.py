@@ -13,7 +13,11 @@ from keras_genmodels._batches import (
     evaluation_batches,
     training_batches,
 )
-from keras_genmodels._local import list_pictures, read_pictures
+from keras_genmodels._local import (
+    list_pictures,
+    read_labels,
+    read_pictures,
+)
 from keras_genmodels.errors import UserError
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "evaluation_batches",
     "list_pictures",
     "load",
+    "read_labels",
     "read_pictures",
     "training_batches",
 ]

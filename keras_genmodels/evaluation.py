@@ -44,6 +44,33 @@ def evaluate_bound(model, batches, *, seed):
     return {**_averages(values), "num_examples": len(values["elbo"])}
 
 
+def evaluate_monte_carlo(model, batches, *, seed):
+    """Measures log p(x|c) over a data set by one draw of the prior each.
+
+    Args:
+        model, batches, seed: as in `evaluate_bound`.
+
+    Returns:
+        dict: the floats `log_likelihood`, nats per example, as of the models'
+        `monte_carlo`, and its `..._standard_error`; the int `num_examples`.
+
+    Raises:
+        ValueError: as `evaluate_bound`.
+    """
+    terms = tf.function(
+        lambda inputs, rows: {
+            "log_likelihood": model.monte_carlo(*inputs, seed=rows)
+        },
+        reduce_retracing=True,
+        autograph=False,
+    )
+    values = _per_example(model, batches, seed, terms)
+    return {
+        **_averages(values),
+        "num_examples": len(values["log_likelihood"]),
+    }
+
+
 def evaluate_likelihood(model, batches, *, seed, num_samples=5000, **settings):
     """Measures the importance-weighted log-likelihood over a data set.
 

@@ -72,7 +72,7 @@ def label_sheet(images, label_names=None):
     names = label_names or [str(i) for i in range(len(images))]
     return titled(
         image_grid(images.reshape(-1, *images.shape[2:]), images.shape[1]),
-        "Each row a label, each column the same latent",
+        "Each row a label, each column the same draw of the latent",
         rows=names[: len(images)],
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import typing
 
 import numpy as np
 import tensorflow as tf
@@ -25,8 +26,10 @@ from keras_genmodels.models import VAE, ConditionalVAE
 # Of the importance-weighted bound.
 _NUM_SAMPLES = 100
 _BATCH_SIZE = 512
-# Of images that the classifier learns from, or reads.
+# Of images that are held at once, or of what a network makes of them.
 _MOST_VALUES = 2**26
+# Of the widest layer at full size.
+_CHANNELS = 16
 # Batches of the test split that pictures and the projector are made of.
 _SHOWN_BATCHES = 4
 
@@ -36,8 +39,8 @@ def train(
 ):
     """Trains a latent-variable model of images and writes all results.
 
-    The test split is read once, after training. `metrics.json` is written
-    last.
+    The test split is read once, after training and after the model is saved.
+    `metrics.json` is written last.
 
     Args:
         model: an untrained `VAE`, or a `ConditionalVAE` of labels or one that
@@ -68,6 +71,9 @@ def train(
         verbose=verbose,
     )
     model = runs.without_training(model)
+    # First, as what follows may fail for want of memory.
+    with files.replacing(workdir.model) as beside:
+        model.save(beside)
     metrics = {
         **_measured(model, inputs),
         "planned_epochs": options.epochs,
@@ -78,8 +84,6 @@ def train(
     _write_tensorboard(workdir, model, shown, data, metrics)
     for name, picture in _draw(model, shown, data, seed).items():
         plots.save_png(workdir.figures / f"{name}.png", picture)
-    with files.replacing(workdir.model) as beside:
-        model.save(beside)
     files.write_json(workdir.metrics, metrics)
     return metrics
 
@@ -92,7 +96,7 @@ def summary(workdir):
     """
     metrics = files.read_json(workdir.metrics)
     lines = [
-        *_told_bounds(metrics["test"]),
+        *_told_bounds(metrics),
         f"After {metrics['epochs']} epochs in "
         f"{metrics['training_seconds'] / 60:.1f} minutes.",
     ]
@@ -147,6 +151,24 @@ def as_trained(split, workdir):
     )
 
 
+def check_condition(model):
+    """Checks that a model's condition is one that a data set has.
+
+    Raises:
+        UserError: for a conditional model of neither labels nor a part of the
+            image.
+    """
+    if (
+        isinstance(model, ConditionalVAE)
+        and model.num_labels is None
+        and model.known is None
+    ):
+        raise UserError(
+            "the model is conditioned on neither labels nor a part of the "
+            "image: use it in a script, which can give it its condition"
+        )
+
+
 def input_of(model):
     """Gives the function from a data set's batches to what the model takes.
 
@@ -157,7 +179,11 @@ def input_of(model):
         function of a dict of `image` and perhaps `label`: gives the image, or
         for a conditional model a dict of `image` and `condition`, the label
         or what is known of the image.
+
+    Raises:
+        UserError: as `check_condition`.
     """
+    check_condition(model)
     if not isinstance(model, ConditionalVAE):
         return lambda batch: batch["image"]
 
@@ -256,10 +282,23 @@ def _test_metrics(model, inputs):
         metrics["bits_per_dimension"] = evaluation.bits_per_dimension(
             -metrics["elbo"], _event_size(model)
         )
+    metrics["monte_carlo"] = evaluation.evaluate_monte_carlo(
+        model, batches, seed=seed
+    )
     metrics["importance_weighted"] = evaluation.evaluate_likelihood(
-        model, batches, seed=seed, num_samples=_NUM_SAMPLES
+        model,
+        batches,
+        seed=seed,
+        num_samples=_NUM_SAMPLES,
+        chunk_size=_most_images(model.event_shape, 2000),
     )
     return metrics
+
+
+def _most_images(shape, most):
+    """Gives how many images of a shape a network takes at once."""
+    pixels = math.prod(shape[:2]) * _CHANNELS
+    return max(1, min(most, _MOST_VALUES // pixels))
 
 
 def _event_size(model):
@@ -273,64 +312,84 @@ def _label_metrics(model, data, binarization, seed):
     """Reads generated images by a classifier of real ones, and compares."""
     count = max(1, _MOST_VALUES // math.prod(data.image_shape))
     train, test = (
-        _first_images(split, count, binarization)
-        for split in (data.train, data.test)
+        _spread(split, count, binarization) for split in (data.train, data.test)
     )
-    labels = data.test.labels[:count]
-    drawn = conditional_samples.sample(model, labels, seed=seed)
+    drawn = conditional_samples.sample(model, test.labels, seed=seed)
     drawn = np.clip(drawn, 0, 1)
+    found = {}
     try:
-        classifier = label_metrics.fit_label_classifier(
-            train, data.train.labels[:count], seed=seed
+        classifier = label_metrics.fit_label_classifier(*train, seed=seed)
+        for name, images in (("generated", drawn), ("real", test.images)):
+            found[name] = label_metrics.label_consistency(
+                classifier, images, test.labels
+            )
+        return found | label_metrics.diversity(
+            drawn, test.labels, test.images, test.labels, seed=seed
         )
-        return {
-            "generated": label_metrics.label_consistency(
-                classifier, drawn, labels
-            ),
-            "real": label_metrics.label_consistency(classifier, test, labels),
-            **label_metrics.diversity(drawn, labels, test, labels, seed=seed),
-        }
     except UserError as error:
         # Too few images or labels for it, which is no reason to lose the run.
-        return {"not_measured": str(error)}
+        return found | {"not_measured": str(error)}
 
 
-def _first_images(split, count, binarization):
-    """Gives images whose pixels are the means of what is generated."""
-    images = split.images[:count]
+class _Labelled(typing.NamedTuple):
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def _spread(split, count, binarization):
+    """Takes images from all over a split, as the means of a model's are."""
+    total = len(split.images)
+    rows = np.linspace(0, total - 1, min(count, total)).astype(int)
+    images = split.images[rows]
     if binarization == "threshold":
-        return (evaluation.as_float(images) >= 0.5).astype(np.float32)
-    return images
+        images = (evaluation.as_float(images) >= 0.5).astype(np.float32)
+    return _Labelled(images, split.labels[rows])
 
 
-def _told_bounds(test):
+def _told_bounds(metrics):
     """Tells the bounds over the test split."""
-    weighted = test["importance_weighted"]
+    test = metrics["test"]
     lines = [
-        f"Test elbo {test['elbo']:.2f} nats (standard error "
-        f"{test['elbo_standard_error']:.2f}; rate {test['rate']:.2f}, "
-        f"distortion {test['distortion']:.2f}), {test['num_examples']} images.",
-        f"Importance-weighted by {weighted['num_samples']} samples: "
-        f"{weighted['log_likelihood']:.2f} nats (standard error "
-        f"{weighted['log_likelihood_standard_error']:.2f}).",
+        f"Test elbo {_told(test, 'elbo')}; rate {test['rate']:.2f}, "
+        f"distortion {test['distortion']:.2f}; {test['num_examples']} images.",
     ]
+    # Runs of earlier versions have no more.
+    if metrics["kind"] == "ConditionalVAE" and "monte_carlo" in test:
+        told = _told(test["monte_carlo"], "log_likelihood")
+        lines.append(f"By one draw of the prior (Monte Carlo): {told}.")
+    if weighted := test.get("importance_weighted"):
+        lines.append(
+            f"Importance-weighted by {weighted['num_samples']} samples: "
+            f"{_told(weighted, 'log_likelihood')}."
+        )
     if "bits_per_dimension" in test:
         lines.append(f"{test['bits_per_dimension']:.3f} bits per dimension.")
     return lines
 
 
+def _told(found, name):
+    error = found[f"{name}_standard_error"]
+    return f"{found[name]:.2f} nats (standard error {error:.2f})"
+
+
 def _told_labels(labels):
     """Tells how well generated images show their labels."""
+    lines = []
+    if "real" in labels:
+        drawn, real = labels["generated"], labels["real"]
+        lines.append(
+            f"A classifier reads the label off {drawn['accuracy']:.1%} of "
+            f"{drawn['num_examples']} generated images, off "
+            f"{real['accuracy']:.1%} of the real ones of the test split."
+        )
+    if "diversity" in labels:
+        lines.append(
+            f"Images of one label are {labels['diversity']:.2f} times as far "
+            "from each other as real ones."
+        )
     if "not_measured" in labels:
-        return [f"Labels of generated images: {labels['not_measured']}."]
-    drawn, real = labels["generated"], labels["real"]
-    return [
-        f"A classifier reads the label off {drawn['accuracy']:.1%} of "
-        f"{drawn['num_examples']} generated images, off {real['accuracy']:.1%} "
-        "of the real ones of the test split.",
-        f"Images of one label are {labels['diversity']:.2f} times as far from "
-        "each other as real ones.",
-    ]
+        lines.append(f"Not measured of labels: {labels['not_measured']}.")
+    return lines
 
 
 def _write_tensorboard(workdir, model, shown, data, metrics):
@@ -344,9 +403,14 @@ def _write_tensorboard(workdir, model, shown, data, metrics):
     writer.close()
     count = len(shown[0])
     labels = data.test.labels
+    parts = range(0, count, _most_images(model.event_shape, count))
+    latents = [
+        model.encode(*(value[i : i + parts.step] for value in shown)).mean()
+        for i in parts
+    ]
     projector.write(
         directory,
-        model.encode(*shown).mean().numpy(),
+        np.concatenate(latents),
         evaluation.as_float(data.test.images[:count]),
         None if labels is None else labels[:count],
         data.label_names,

@@ -76,7 +76,7 @@ def titled(picture, title, x_label="", y_label="", rows=()):
     axes.imshow(picture, interpolation="nearest")
     centres = (np.arange(len(rows)) + 0.5) * height / max(len(rows), 1)
     axes.set(xticks=[], xlabel=x_label, ylabel=y_label)
-    axes.set_yticks(centres, rows)
+    axes.set_yticks(centres, rows, parse_math=False)
     axes.tick_params(left=False, labelsize=9)
     axes.set_title(title, fontsize=10)
     for spine in axes.spines.values():

@@ -51,6 +51,22 @@ class Workdir:
             )
         return {k: v for k, v in kept.items() if not k.startswith("#")}
 
+    def check_data(self, data):
+        """Checks that data are those of the run.
+
+        Args:
+            data: text that tells the data from other data.
+
+        Raises:
+            UserError: if they are not, as far as flags.txt tells.
+        """
+        kept = (self._read_kept() or {}).get("# data", data)
+        if kept != data:
+            raise UserError(
+                f"{self} holds a run on other data: {kept}, now {data}; bring "
+                "the data back, or say where they are by --data_dir"
+            )
+
     def check(self, program, data, flags, free=()):
         """Checks that a run is the one that was begun here, if any.
 

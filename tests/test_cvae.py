@@ -516,7 +516,9 @@ def test_without_label_dropout_a_condition_is_needed():
             use()
     with pytest.raises(ValueError, match="labels must be 0 to 2, got 3"):
         model.encode(x, [0, NUM_LABELS])
-    with pytest.raises(ValueError, match="guidance must be >= 0, and 0 for"):
+    with pytest.raises(
+        ValueError, match="guidance must be >= 0 and finite, and 0"
+    ):
         model.sample([0], seed=0, guidance=1.0)
     # N(0, I) is what it is.
     np.testing.assert_array_equal(of_labels().prior().mean(), [0, 0])
@@ -773,7 +775,7 @@ def test_a_loaded_model_trains_on(tmp_path):
         ({"beta": -1.0}, "beta must be >= 0, got -1.0"),
         ({"seed": -3}, "seed must be"),
         ({"posterior": 3}, "posterior must be a distribution layer"),
-        ({"num_labels": 0}, "num_labels must be >= 1, got 0"),
+        ({"num_labels": 0}, "num_labels must be an int >= 1, got 0"),
         ({"label_dropout": 1.0}, r"label_dropout must be in \[0, 1\), got 1"),
         ({"label_dropout": -0.1}, r"must be in \[0, 1\), got -0.1"),
         ({"label_dropout": float("nan")}, r"must be in \[0, 1\), got nan"),
@@ -930,3 +932,59 @@ def test_sample_takes_a_condition_or_a_number():
     for guidance in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="guidance must be >= 0"):
             model.sample([0], seed=0, guidance=guidance)
+
+
+def test_one_draw_of_the_prior_is_weighed_by_its_likelihood():
+    model, x, c = of_labels(learned=True), images(6), labels(6)
+    rows = seeds.row_seeds(3, 6)
+    prior = model.prior(c)
+    z = prior.loc + prior.scale.matvec(seeds.normal(rows, (2,)))
+    np.testing.assert_allclose(
+        model.monte_carlo(x, c, seed=3),
+        model.decode(z, c).log_prob(x),
+        rtol=1e-5,
+    )
+    # Of what is known nothing is counted.
+    parts = of_parts()
+    other = np.where(KNOWN, images(6, seed=1), x)
+    zeros = np.zeros_like(x)
+    counted = parts.monte_carlo(x, zeros, seed=3)
+    np.testing.assert_allclose(
+        parts.monte_carlo(other, zeros, seed=3), counted, rtol=1e-6
+    )
+    assert np.abs(parts.monte_carlo(1 - x, zeros, seed=3) - counted).min() > 0
+
+
+def test_conditions_of_any_length_are_embedded():
+    network = keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            keras.layers.Embedding(7, 5),
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+    )
+    model = assemble(network, 5)
+    for length in (1, 4):
+        words = np.arange(3 * length).reshape(3, length) % 7
+        assert model.sample(words, seed=0).shape == (3, *SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.sample(num=0, seed=0), "num must be an int >= 1"),
+        (
+            lambda m: m.sample(num=2, seed=0, guidance=1.0),
+            "0 without a label",
+        ),
+        (
+            lambda m: m.sample([1], seed=0, guidance=np.inf),
+            "guidance must be >= 0 and finite",
+        ),
+        (lambda m: m.sample([2**32], seed=0), "labels must be 0 to 2"),
+        (lambda m: m.prior([99]), "labels must be 0 to 2, got 99"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(of_labels(label_dropout=0.1))

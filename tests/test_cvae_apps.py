@@ -23,6 +23,7 @@ from app_runs import (
     save_noise,
     succeed,
 )
+from test_cvae import assemble
 from test_vae import make_vae
 
 from keras_genmodels import corruptions, seeds
@@ -84,6 +85,9 @@ def test_a_run_tells_its_results_and_leaves_them(trained, kind):
     assert weighted["num_samples"] == 100
     assert weighted["log_likelihood"] >= test["elbo"]
     assert f"Test elbo {test['elbo']:.2f}" in said
+    drawn = test["monte_carlo"]["log_likelihood"]
+    assert f"(Monte Carlo): {drawn:.2f}" in said
+    assert drawn < weighted["log_likelihood"]
     assert f"100 samples: {weighted['log_likelihood']:.2f}" in said
     figures = {path.stem for path in (workdir / "figures").glob("*.png")}
     drawn = "samples" if kind == "label" else "completions"
@@ -219,6 +223,8 @@ def test_images_are_completed(trained, launch, tmp_path):
 
 def test_encode(trained, launch, tmp_path):
     save_noise(tmp_path / "pictures" / "a.png", (20, 10, 3))
+    given = np.zeros((2, SIDE, SIDE), np.uint8)
+    np.savez(tmp_path / "images.npz", image=given, label=[4, 0])
 
     def encode(kind, name, *flags):
         return launch(
@@ -234,6 +240,7 @@ def test_encode(trained, launch, tmp_path):
             "label", "own.npz", f"--input={tmp_path / 'pictures'}", "--label=7"
         ),
         encode("quadrants", "half.npz", f"--input={tmp_path / 'pictures'}"),
+        encode("label", "given.npz", f"--input={tmp_path / 'images.npz'}"),
     ]
     for process in started:
         succeed(process.result())
@@ -248,6 +255,7 @@ def test_encode(trained, launch, tmp_path):
     )
     assert own["label"].tolist() == [7]
     assert half["scale_tril"].shape == (1, 2, 2)
+    assert np.load(tmp_path / "given.npz")["label"].tolist() == [4, 0]
 
 
 # What is answered at once.
@@ -296,6 +304,40 @@ def unknown_label(folder, trained):
 def label_that_is_no_number(folder, trained):
     flags = ["--label=three"]
     return of_run("generate", trained, "label", flags, "--label=three")
+
+
+def guidance_without_a_label(folder, trained):
+    flags = ["--label=none", "--guidance=1"]
+    return of_run("generate", trained, "label", flags, "--guidance")
+
+
+def labels_that_the_model_does_not_know(folder, trained):
+    path = folder / "given.npz"
+    np.savez(path, image=np.zeros((2, SIDE, SIDE), np.uint8), label=[3, 10])
+    flags = [f"--input={path}"]
+    return of_run("encode", trained, "label", flags, path, "0 to 9")
+
+
+def pixels_out_of_range(folder, trained):
+    path = folder / "given.npz"
+    np.savez(path, image=np.full((2, SIDE, SIDE), 1.5))
+    flags = [f"--input={path}"]
+    return of_run("generate", trained, "quadrants", flags, path, "[0, 1]")
+
+
+def condition_of_its_own(folder, trained):
+    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
+    assemble(network, 5).save(folder / "model.keras")
+    flags = [f"--workdir={folder}"]
+    return Refused("generate", flags, ["neither labels nor", "script"])
+
+
+def data_that_are_others_now(folder, trained):
+    workdir = shutil.copytree(trained["label"].workdir, folder / "workdir")
+    path = workdir / "flags.txt"
+    path.write_text(path.read_text().replace("checksum", "checksum 1"))
+    flags = [f"--workdir={workdir}"]
+    return Refused("encode", flags, [workdir, "other data", "--data_dir"])
 
 
 def label_for_a_model_of_quadrants(folder, trained):
@@ -354,6 +396,11 @@ def workdir_of_another_program(folder, trained):
 REFUSED = [
     unknown_label,
     label_that_is_no_number,
+    guidance_without_a_label,
+    labels_that_the_model_does_not_know,
+    pixels_out_of_range,
+    condition_of_its_own,
+    data_that_are_others_now,
     label_for_a_model_of_quadrants,
     input_for_a_model_of_labels,
     pictures_without_a_label,

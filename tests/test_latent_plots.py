@@ -5,7 +5,7 @@ import pytest
 from test_cvae import images, labels, of_labels, of_parts
 from test_vae import binary_images, make_vae
 
-from keras_genmodels import conditional_samples, latent_plots
+from keras_genmodels import conditional_samples, latent_plots, plots
 
 
 def test_one_image_is_enough_to_draw():
@@ -72,9 +72,34 @@ def test_reconstructions_are_of_their_conditions():
     )
 
 
-def test_completions_stand_between_what_was_given_and_the_truth():
+def test_completions_stand_between_what_was_given_and_the_truth(monkeypatch):
+    monkeypatch.setattr(
+        latent_plots, "titled", lambda picture, *_, **__: picture
+    )
     model, x = of_parts(), images(3)
     drawn = conditional_samples.complete(model, x, 2, seed=0)
     sheet = latent_plots.completion_sheet(x, drawn, model.known)
-    assert sheet.dtype == np.uint8
-    assert sheet.shape[2] == 3
+    given = np.where(model.known, x, 0.5)
+    for row in range(3):
+        rows = np.stack([given[row], *drawn[row], x[row]])
+        expected = plots.image_grid(rows, 4)
+        height = len(expected) + 1
+        np.testing.assert_array_equal(
+            sheet[row * height : row * height + height - 1], expected
+        )
+
+
+def test_each_row_of_a_label_sheet_is_a_label(monkeypatch):
+    names = []
+
+    def kept(picture, title, rows):
+        names.extend(rows)
+        return picture
+
+    monkeypatch.setattr(latent_plots, "titled", kept)
+    drawn = images(6).reshape(3, 2, *images().shape[1:])
+    sheet = latent_plots.label_sheet(drawn, ("a", "b", "c", "d"))
+    assert names == ["a", "b", "c"]
+    expected = plots.image_grid(drawn[1], 2)
+    height = len(expected) + 1
+    np.testing.assert_array_equal(sheet[height : 2 * height - 1], expected)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import seeds
+from keras_genmodels._arguments import check_count
 from keras_genmodels.models.variational import VariationalModel, build_network
 
 # Tag that keeps the draws of label dropout apart from the latents'.
@@ -128,58 +129,6 @@ class ConditionalVAE(VariationalModel):
         self._build_networks()
         self.built = True
 
-    def read(self, x, condition=None):
-        """Checks events and their conditions.
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            condition: as in `encode`.
-
-        Returns:
-            (x, condition), tensors; labels int32, where None is "no label".
-
-        Raises:
-            ValueError: as `encode`.
-        """
-        x = self._as_batch("x", x, self.event_shape)
-        return x, self._as_condition(condition, x)
-
-    def encode(self, x, condition=None):
-        """Gives q(z|x, c).
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            condition: integer labels `[batch]`, or other conditions
-                `[batch, ...]`; None is "no label" where label dropout was
-                trained.
-
-        Returns:
-            `tfd.MultivariateNormalDiag` or `tfd.MultivariateNormalTriL`,
-            batch `[batch]`, event `[latent_size]`.
-
-        Raises:
-            ValueError: for arguments of another shape or type, and for an
-                unknown label.
-        """
-        x = self._as_batch("x", x, self.event_shape)
-        return self._encode(x, self._features(condition, x))
-
-    def decode(self, z, condition=None):
-        """Gives p(x|z, c), over all of x, the known entries included.
-
-        Args:
-            z: float tensor or array `[batch, latent_size]`.
-            condition: as in `encode`.
-
-        Returns:
-            `tfd.Distribution`, batch `[batch]`, event `event_shape`.
-
-        Raises:
-            ValueError: as `encode`.
-        """
-        z = self._as_batch("z", z, self.posterior.event_shape)
-        return self._decode(z, self._features(condition, z))
-
     def prior(self, condition=None):
         """Gives p(z|c).
 
@@ -192,10 +141,12 @@ class ConditionalVAE(VariationalModel):
         Raises:
             ValueError: as `encode`.
         """
+        if condition is not None:
+            condition = self._as_condition(condition)
+        elif self.prior_network is not None:
+            condition = self._no_labels(1)
         if self.prior_network is None:
             return self._standard_prior()
-        if condition is None:
-            condition = self._no_labels(1)
         return self._prior(self._features(condition))
 
     def sample(self, condition=None, *, seed, num=None, guidance=0.0):
@@ -219,57 +170,32 @@ class ConditionalVAE(VariationalModel):
             are those of the condition, bit for bit.
 
         Raises:
-            ValueError: as `encode`, for a guidance below 0 or without label
-                dropout, and for both or neither of `condition` and `num`.
+            ValueError: as `encode`, for a guidance below 0, without a label
+                or without label dropout, and for both or neither of
+                `condition` and `num`.
         """
-        if not guidance >= 0 or (guidance and not self.label_dropout):
+        if not 0 <= guidance < math.inf or (
+            guidance and (condition is None or not self.label_dropout)
+        ):
             raise ValueError(
-                "guidance must be >= 0, and 0 for a model without label "
-                f"dropout, got {guidance}"
+                "guidance must be >= 0 and finite, and 0 without a label or "
+                f"for a model without label dropout, got {guidance}"
             )
         if (condition is None) == (num is None):
             raise ValueError(
                 "give either condition or, for images without a label, num"
             )
         if condition is None:
+            check_count("num", num)
             condition = self._no_labels(num)
         condition = self._as_condition(condition)
-        features = self.condition_network(condition)
+        features = self._features(condition)
         rows = seeds.row_seeds(seed, tf.shape(condition)[0])
         z = self._draw_latents(self._prior(features), rows)
         mean = self._guided(z, features, guidance).mean()
         if self.known is None:
             return mean
         return tf.where(self.known, tf.cast(condition, mean.dtype), mean)
-
-    def elbo(self, x, condition=None, *, seed):
-        """Estimates the evidence lower bound with one draw of z per example.
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            condition: as in `encode`.
-            seed: int, int32 `[2]` or `[batch, 2]`.
-
-        Returns:
-            float tensor `[batch]`, nats; in expectation at most log p(x|c),
-            of the entries that are not known.
-        """
-        terms = self.elbo_terms(x, condition, seed=seed)
-        return -(terms["rate"] + terms["distortion"])
-
-    def elbo_terms(self, x, condition=None, *, seed):
-        """Gives the terms of `elbo` and the reconstruction they belong to.
-
-        Args:
-            x, condition, seed: as in `elbo`.
-
-        Returns:
-            dict as from calling the model.
-        """
-        x = self._as_batch("x", x, self.event_shape)
-        rows = seeds.row_seeds(seed, tf.shape(x)[0])
-        features = self._features(condition, x)
-        return self._terms(x, self._row_noise(rows), features)
 
     def call(self, inputs, training=False):
         for key in ("image", "condition"):
@@ -282,7 +208,7 @@ class ConditionalVAE(VariationalModel):
         condition = given = self._as_condition(inputs["condition"], x)
         if training and self.label_dropout:
             condition = self._drop_labels(condition)
-        features = self.condition_network(condition)
+        features = self._features(condition)
         terms = self._terms(x, self._call_noise(x, training), features)
         if self.num_labels is not None:
             # XLA, which drops the check of the labels, gets infinity.
@@ -328,13 +254,13 @@ class ConditionalVAE(VariationalModel):
         dtype = self.likelihood.compute_dtype
         params = tf.cast(self.decoder([z, features]), dtype)
         if guidance:
-            plain = self.decoder([z, self._features(None, z)])
+            no_labels = self._no_labels(tf.shape(z)[0])
+            plain = self.decoder([z, self._features(no_labels)])
             params += guidance * (params - tf.cast(plain, dtype))
         return self.likelihood(params)
 
-    def _features(self, condition, like=None):
-        """Turns a condition, or None for the rows of `like`, to features."""
-        return self.condition_network(self._as_condition(condition, like))
+    def _features(self, condition):
+        return self.condition_network(condition)
 
     def _no_labels(self, num):
         if not self.label_dropout:
@@ -375,19 +301,18 @@ class ConditionalVAE(VariationalModel):
                 "condition must be integer labels [batch], got "
                 f"{labels.dtype.name} {labels.shape}"
             )
-        labels = tf.cast(labels, tf.int32)
         message = f"labels must be 0 to {self.num_labels - 1}, got"
         values = tf.get_static_value(labels)
         if values is not None:
             wrong = values[~self._is_label(values)]
             if wrong.size:
                 raise ValueError(f"{message} {wrong[0]}")
-            return labels
+            return tf.cast(labels, tf.int32)
         right = self._is_label(labels)
         wrong = tf.reduce_max(tf.where(right, labels.dtype.min, labels))
         check = tf.debugging.Assert(tf.reduce_all(right), [message, wrong])
         with tf.control_dependencies([check]):
-            return tf.identity(labels)
+            return tf.cast(labels, tf.int32)
 
     def _is_label(self, labels):
         return (labels >= 0) & (labels <= self._highest_label)
@@ -404,7 +329,7 @@ class ConditionalVAE(VariationalModel):
         else:
             condition = tf.convert_to_tensor(condition)
             if (
-                condition.dtype.is_integer != dtype.is_integer
+                _kind(condition.dtype) != _kind(dtype)
                 or not condition.shape[1:].is_compatible_with(shape)
                 or not condition.shape.rank
             ):
@@ -449,8 +374,8 @@ class ConditionalVAE(VariationalModel):
         return known
 
     def _check_label_arguments(self):
-        if self.num_labels is not None and not self.num_labels >= 1:
-            raise ValueError(f"num_labels must be >= 1, got {self.num_labels}")
+        if self.num_labels is not None:
+            check_count("num_labels", self.num_labels)
         if not 0 <= self.label_dropout < 1:
             raise ValueError(
                 f"label_dropout must be in [0, 1), got {self.label_dropout}"
@@ -480,7 +405,8 @@ class ConditionalVAE(VariationalModel):
         """Builds the condition network; gives features of one example."""
         if self.num_labels is None:
             shape, dtype = self._condition_spec()
-            return self.condition_network(tf.zeros((1, *shape), dtype))
+            sides = [1 if side is None else side for side in shape]
+            return self.condition_network(tf.zeros((1, *sides), dtype))
         label = self._highest_label
         try:
             return self.condition_network(tf.constant([label]))
@@ -489,3 +415,8 @@ class ConditionalVAE(VariationalModel):
                 f"condition_network does not take label {label}: it needs "
                 f"{label + 1} rows"
             ) from error
+
+
+def _kind(dtype):
+    """Groups types that a network takes for each other: of any width."""
+    return "integer" if dtype.is_integer else dtype.name

@@ -94,53 +94,6 @@ class VAE(VariationalModel):
         build_network("decoder", decoder, z, likelihood.params_size)
         self.built = True
 
-    def read(self, x, condition=None):
-        """Checks events, and that there is no condition.
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            condition: None, as this model takes none.
-
-        Returns:
-            (x, None), x a tensor of the model's precision.
-
-        Raises:
-            ValueError: for events of another shape or of integer type, and
-                for a condition.
-        """
-        if condition is not None:
-            raise ValueError("a VAE takes no condition: events alone")
-        return self._as_batch("x", x, self.event_shape), None
-
-    def encode(self, x):
-        """Gives q(z|x).
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-
-        Returns:
-            `tfd.MultivariateNormalDiag` or `tfd.MultivariateNormalTriL`,
-            batch `[batch]`, event `[latent_size]`.
-
-        Raises:
-            ValueError: for events of another shape or of integer type.
-        """
-        return self._encode(self._as_batch("x", x, self.event_shape))
-
-    def decode(self, z):
-        """Gives p(x|z).
-
-        Args:
-            z: float tensor or array `[batch, latent_size]`.
-
-        Returns:
-            `tfd.Distribution`, batch `[batch]`, event `event_shape`.
-
-        Raises:
-            ValueError: for latents of another shape or of integer type.
-        """
-        return self._decode(self._as_batch("z", z, self.posterior.event_shape))
-
     def prior(self):
         """Gives p(z) = N(0, I), a `tfd.MultivariateNormalDiag`."""
         return self._standard_prior()
@@ -160,39 +113,15 @@ class VAE(VariationalModel):
         z = self._draw_latents(self.prior(), seeds.row_seeds(seed, num))
         return self._decode(z).mean()
 
-    def elbo(self, x, *, seed):
-        """Estimates the evidence lower bound with one draw of z per example.
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            seed: int, int32 `[2]` or `[batch, 2]`.
-
-        Returns:
-            float tensor `[batch]`, nats; in expectation at most log p(x). Its
-            parts are those of `elbo_terms`.
-        """
-        terms = self.elbo_terms(x, seed=seed)
-        return -(terms["rate"] + terms["distortion"])
-
-    def elbo_terms(self, x, *, seed):
-        """Gives the terms of `elbo` and the reconstruction they belong to.
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            seed: int, int32 `[2]` or `[batch, 2]`.
-
-        Returns:
-            dict as from calling the model.
-        """
-        x = self._as_batch("x", x, self.event_shape)
-        rows = seeds.row_seeds(seed, tf.shape(x)[0])
-        return self._terms(x, self._row_noise(rows))
-
     def call(self, x, training=False):
         x = self._as_batch("x", x, self.event_shape)
         return self._terms(x, self._call_noise(x, training))
 
-    def _features(self, condition, like=None):
+    def _as_condition(self, condition, like=None):
+        if condition is not None:
+            raise ValueError("a VAE takes no condition: events alone")
+
+    def _features(self, condition):
         return None
 
     def _encode(self, x, condition=None):

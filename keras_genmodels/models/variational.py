@@ -18,9 +18,10 @@ tfd = tfp.distributions
 class VariationalModel(SelfSupervised, keras.Model):
     """A latent-variable model that is trained on the evidence lower bound.
 
-    A kind builds its networks, names them in `_networks`, and defines `read`,
-    `_features`, which turns a condition into what the networks take, or None,
-    and `_encode`, `_decode` and `_prior`, which take that.
+    A kind builds its networks, names them in `_networks`, and defines
+    `_as_condition`, which checks a condition, `_features`, which turns it into
+    what the networks take, or None, and `_encode`, `_decode` and `_prior`,
+    which take that.
 
     Args:
         posterior: distribution layer over vectors; its size is
@@ -94,6 +95,113 @@ class VariationalModel(SelfSupervised, keras.Model):
             )
         return cls(**config)
 
+    def read(self, x, condition=None):
+        """Checks events and their conditions.
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            condition: as in `encode`.
+
+        Returns:
+            (x, condition), tensors; the condition of a model without one is
+            None, and "no label" is the number after the last label.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        x = self._as_batch("x", x, self.event_shape)
+        return x, self._as_condition(condition, x)
+
+    def encode(self, x, condition=None):
+        """Gives q(z|x), or q(z|x, c).
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            condition: None for a model without conditions; integer labels
+                `[batch]`, or other conditions `[batch, ...]`. None is "no
+                label" where label dropout was trained.
+
+        Returns:
+            `tfd.MultivariateNormalDiag` or `tfd.MultivariateNormalTriL`,
+            batch `[batch]`, event `[latent_size]`.
+
+        Raises:
+            ValueError: for arguments of another shape or type, for an unknown
+                label, and for a condition too many or missing.
+        """
+        x, condition = self.read(x, condition)
+        return self._encode(x, self._features(condition))
+
+    def decode(self, z, condition=None):
+        """Gives p(x|z), or p(x|z, c), the known entries of x included.
+
+        Args:
+            z: float tensor or array `[batch, latent_size]`.
+            condition: as in `encode`.
+
+        Returns:
+            `tfd.Distribution`, batch `[batch]`, event `event_shape`.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        z = self._as_batch("z", z, self.posterior.event_shape)
+        condition = self._as_condition(condition, z)
+        return self._decode(z, self._features(condition))
+
+    def elbo(self, x, condition=None, *, seed):
+        """Estimates the evidence lower bound with one draw of z per example.
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            condition: as in `encode`.
+            seed: int, int32 `[2]` or `[batch, 2]`.
+
+        Returns:
+            float tensor `[batch]`, nats; in expectation at most log p(x), or
+            log p(x|c) of the entries that are not known. Its parts are those
+            of `elbo_terms`.
+        """
+        terms = self.elbo_terms(x, condition, seed=seed)
+        return -(terms["rate"] + terms["distortion"])
+
+    def elbo_terms(self, x, condition=None, *, seed):
+        """Gives the terms of `elbo` and the reconstruction they belong to.
+
+        Args:
+            x, condition, seed: as in `elbo`.
+
+        Returns:
+            dict as from calling the model.
+        """
+        x, condition = self.read(x, condition)
+        rows = seeds.row_seeds(seed, tf.shape(x)[0])
+        return self._terms(x, self._row_noise(rows), self._features(condition))
+
+    def monte_carlo(self, x, condition=None, *, seed):
+        """Estimates log p(x|c) with one draw of z from the prior per example.
+
+        It is log p(x|z, c), z ~ p(z|c), whose exponential is p(x|c) in
+        expectation: of one draw far below `elbo`, unless the prior knows as
+        much as the posterior.
+
+        Args:
+            x, condition, seed: as in `elbo`.
+
+        Returns:
+            float tensor `[batch]`, nats; in expectation at most log p(x|c).
+
+        #### References
+
+        Sohn, Lee and Yan (2015), Learning structured output representation
+        using deep conditional generative models, NeurIPS, equation 7.
+        """
+        x, condition = self.read(x, condition)
+        rows = seeds.row_seeds(seed, tf.shape(x)[0])
+        features = self._features(condition)
+        z = self._draw_latents(self._prior(features), rows)
+        return -self._distortion(self._decode(z, features), x)
+
     def log_weights(self, x, condition=None, *, noise):
         """Weighs draws of z: log p(x, z|c) / q(z|x, c).
 
@@ -118,7 +226,7 @@ class VariationalModel(SelfSupervised, keras.Model):
         """
         x, condition = self.read(x, condition)
         num_samples = tf.shape(noise)[0]
-        features = self._features(condition, x)
+        features = self._features(condition)
         posterior = self._encode(x, features)
         z = posterior.loc + posterior.scale.matvec(noise)
         log_prior = self._prior(features).log_prob(z)
