@@ -28,7 +28,12 @@ REQUIRED = [
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
 ]
-TEST = ["pytest>=8,<10", "pytest-xdist>=3.6,<4", "ruff>=0.12,<1"]
+TEST = [
+    "pytest>=8,<10",
+    "pytest-xdist>=3.6,<4",
+    "ruff>=0.12,<1",
+    "threadpoolctl>=3.1,<4",
+]
 BENCH = ["psutil>=5.9,<8"]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 
@@ -63,6 +68,7 @@ setup(
             "kgm-train-dae = keras_genmodels_apps.train_dae:run",
             "kgm-generate = keras_genmodels_apps.generate:run",
             "kgm-encode = keras_genmodels_apps.encode:run",
+            "kgm-evaluate = keras_genmodels_apps.evaluate:run",
             "kgm-restore = keras_genmodels_apps.restore:run",
         ]
     },

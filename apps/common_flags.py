@@ -101,6 +101,13 @@ def define_path(name, default, help_text):
     )
 
 
+def define_paths(name, default, help_text):
+    """Defines a flag that holds paths; it may be given several times."""
+    flags.DEFINE_multi(
+        _PathParser(), flags.ArgumentSerializer(), name, default, help_text
+    )
+
+
 def define_sizes(name, default, help_text, most=99):
     """Defines a flag that holds positive integers, such as 200,200."""
     parser = _SizesParser(most)

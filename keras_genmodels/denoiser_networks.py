@@ -16,7 +16,7 @@ from keras_genmodels.denoiser_layers import (
     Modulation,
     is_count,
 )
-from keras_genmodels.networks import _input
+from keras_genmodels.networks import input_layer
 
 _SMALLEST_SIDE = 2
 _LEVEL_SIZE = 128
@@ -69,8 +69,8 @@ def unet(
     """
     _check_image_arguments(image_shape, filters, blocks)
     _check_groups(normalization_groups, filters)
-    x = _input(image_shape)
-    level = _input(()) if conditional else None
+    x = input_layer(image_shape)
+    level = input_layer(()) if conditional else None
     embedding = _embed(level) if conditional else None
 
     def block(h, name):
@@ -107,7 +107,7 @@ def bias_free_unet(image_shape, filters=(32, 64, 128), blocks=2):
     bias-free convolutional neural networks, arXiv:1906.05478.
     """
     _check_image_arguments(image_shape, filters, blocks)
-    x = _input(image_shape)
+    x = input_layer(image_shape)
     y = _u_shape(x, filters, blocks, _bias_free_block, use_bias=False)
     return keras.Model(x, y, name="bias_free_unet")
 
@@ -133,8 +133,8 @@ def mlp_denoiser(event_shape, conditional=True, hidden_sizes=(512, 512)):
     """
     _check_sizes("event_shape", event_shape)
     _check_sizes("hidden_sizes", hidden_sizes)
-    x = _input(event_shape)
-    level = _input(()) if conditional else None
+    x = input_layer(event_shape)
+    level = input_layer(()) if conditional else None
     embedding = _embed(level) if conditional else None
     h = keras.layers.Flatten()(x)
     for i, size in enumerate(hidden_sizes):

@@ -290,13 +290,21 @@ def _test_metrics(model, inputs):
         batches,
         seed=seed,
         num_samples=_NUM_SAMPLES,
-        chunk_size=_most_images(model.event_shape, 2000),
+        chunk_size=images_at_once(model.event_shape, 2000),
     )
     return metrics
 
 
-def _most_images(shape, most):
-    """Gives how many images of a shape a network takes at once."""
+def images_at_once(shape, most):
+    """Gives how many images of a shape a network should take at once.
+
+    Args:
+        shape: (height, width, channels).
+        most: int >= 1.
+
+    Returns:
+        int in [1, most], so that a layer's activations stay within 256 MB.
+    """
     pixels = math.prod(shape[:2]) * _CHANNELS
     return max(1, min(most, _MOST_VALUES // pixels))
 
@@ -403,7 +411,7 @@ def _write_tensorboard(workdir, model, shown, data, metrics):
     writer.close()
     count = len(shown[0])
     labels = data.test.labels
-    parts = range(0, count, _most_images(model.event_shape, count))
+    parts = range(0, count, images_at_once(model.event_shape, count))
     latents = [
         model.encode(*(value[i : i + parts.step] for value in shown)).mean()
         for i in parts

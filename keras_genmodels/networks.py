@@ -96,7 +96,7 @@ def mlp_prior(condition_size, output_size, hidden_sizes=(200,)):
     """
     return keras.Sequential(
         [
-            _input((condition_size,)),
+            input_layer((condition_size,)),
             *_dense_layers(hidden_sizes),
             keras.layers.Dense(output_size, name="params"),
         ],
@@ -266,9 +266,9 @@ def _network(
         raise ValueError(f"condition_size must be >= 0, got {condition_size}")
     if not condition_size:
         return keras.Sequential(
-            [_input(input_shape), *before, *after], name=name
+            [input_layer(input_shape), *before, *after], name=name
         )
-    x, features = _input(input_shape), _input((condition_size,))
+    x, features = input_layer(input_shape), input_layer((condition_size,))
     h = x
     if add_channel:
         h = keras.layers.Concatenate()([h, _as_channel(features, input_shape)])
@@ -286,8 +286,17 @@ def _as_channel(features, image_shape):
     return keras.layers.Reshape((height, width, 1))(plane(features))
 
 
-def _input(shape):
-    # Keras' default is float32 under a float64 policy too, and rounds.
+def input_layer(shape):
+    """Makes the input of a network, in the precision of its weights.
+
+    Keras' default is float32 under a float64 policy too, and rounds.
+
+    Args:
+        shape: of one example.
+
+    Returns:
+        symbolic tensor `[batch, *shape]`.
+    """
     dtype = keras.config.dtype_policy().variable_dtype
     return keras.Input(tuple(shape), dtype=dtype)
 

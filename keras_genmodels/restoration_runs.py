@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import skimage.metrics
 
 from keras_genmodels import (
     corruptions,
@@ -120,7 +119,7 @@ def _quality(noisy, restored, clean):
     """Tells PSNR and SSIM before and after, with standard errors."""
     measures = {"PSNR (dB)": evaluation.psnr}
     if min(clean.shape[1:3]) >= _LEAST_SIDE:
-        measures["SSIM"] = _ssim
+        measures["SSIM"] = evaluation.ssim
     lines = []
     for name, measure in measures.items():
         before, after = (measure(images, clean) for images in (noisy, restored))
@@ -133,18 +132,3 @@ def _mean(values):
         return "without error"
     error = np.std(values) / math.sqrt(len(values))
     return f"{np.mean(values):.3f} (standard error {error:.3f})"
-
-
-def _ssim(images, truth):
-    """Gives the structural similarity of each image to the truth.
-
-    With scikit-image's defaults: windows of 7 x 7 pixels, range 1.
-    """
-    return np.array(
-        [
-            skimage.metrics.structural_similarity(
-                image, true, data_range=1.0, channel_axis=-1
-            )
-            for image, true in zip(images, truth, strict=True)
-        ]
-    )

@@ -39,7 +39,15 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from keras_genmodels import files
 
-APPS = ("train_vae", "train_cvae", "train_dae", "generate", "encode", "restore")
+APPS = (
+    "train_vae",
+    "train_cvae",
+    "train_dae",
+    "evaluate",
+    "generate",
+    "encode",
+    "restore",
+)
 TINY = ("--network=mlp", "--hidden_sizes=16", "--latent_size=2")
 # Nats: the mean over the digits of the entropy of their pixels, each drawn
 # with probability its grey value. No model has a test elbo above its negative.
@@ -250,14 +258,13 @@ def stop(signal_number, delay, workdir, *flags):
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param(["--epochs=20"], id="convolutions"),
+        pytest.param(["--epochs=30"], id="convolutions"),
         pytest.param(
-            ["--epochs=60", "--network=mlp", "--jit_compile=true"],
-            id="xla",
-            marks=pytest.mark.slow,
+            ["--epochs=60", "--network=mlp", "--jit_compile=true"], id="xla"
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     launch, data_dir, tmp_path, flags
 ):
@@ -266,9 +273,9 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     uninterrupted = launch("train_vae", f"--workdir={whole}", *flags)
     moments = random.Random(0)
     for _ in range(3):
-        killed = stop(signal.SIGKILL, moments.uniform(0, 0.5), cut, *flags)
+        killed = stop(signal.SIGKILL, moments.uniform(0, 0.3), cut, *flags)
         assert killed.returncode == -signal.SIGKILL
-    interrupted = stop(signal.SIGINT, moments.uniform(0, 0.5), cut, *flags)
+    interrupted = stop(signal.SIGINT, moments.uniform(0, 0.3), cut, *flags)
     assert_refused(interrupted, "train_vae", "the same command", status=130)
     assert not (cut / "model.keras").exists()
     resumed = succeed(run("train_vae", f"--workdir={cut}", *flags))

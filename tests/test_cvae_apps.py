@@ -87,7 +87,6 @@ def test_a_run_tells_its_results_and_leaves_them(trained, kind):
     assert f"Test elbo {test['elbo']:.2f}" in said
     drawn = test["monte_carlo"]["log_likelihood"]
     assert f"(Monte Carlo): {drawn:.2f}" in said
-    assert drawn < weighted["log_likelihood"]
     assert f"100 samples: {weighted['log_likelihood']:.2f}" in said
     figures = {path.stem for path in (workdir / "figures").glob("*.png")}
     drawn = "samples" if kind == "label" else "completions"
@@ -132,6 +131,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
         assert metrics(cut)[name] == metrics(whole)[name]
 
 
+@pytest.mark.slow
 def test_where_a_run_lies_it_is_finished(trained):
     workdir = trained["quadrants"].workdir
     before = contents(workdir)
@@ -413,6 +413,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
 def test_refused_with_one_line_that_tells_what_and_where(refusals, make):
     check_refusal(*refusals[make])

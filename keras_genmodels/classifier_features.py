@@ -1,0 +1,177 @@
+"""Features of images from a small classifier, trained on the data at hand."""
+
+import itertools
+import pathlib
+import re
+import zlib
+
+import keras
+import numpy as np
+
+from keras_genmodels import datasets, files
+from keras_genmodels._arguments import check, check_count
+from keras_genmodels._events import event_batches
+from keras_genmodels.errors import UserError
+from keras_genmodels.evaluation import as_float
+from keras_genmodels.networks import conv_encoder
+
+NUM_FEATURES = 64
+
+_FILTERS = 16
+_DROPOUT = 0.5
+_LEARNING_RATE = 2e-3
+_BATCH_SIZE = 128
+
+# Images at a time.
+_BLOCK = 512
+
+
+def cached_classifier(dataset, folder, *, seed=0, num_steps=2000):
+    """Gives the classifier of a data set, trained on first use.
+
+    It is kept in `folder` as a `.keras` file, whose name has the data set's
+    fingerprint, a checksum of the labels, the seed and the number of steps:
+    for other data or settings another one is trained.
+
+    Args:
+        dataset: datasets.ImageDataset with labels, of which the training
+            split is learned.
+        folder: where the file is or will be; made if needed.
+        seed: int in [0, 2**31).
+        num_steps: int >= 1, batches of 128 images to train on.
+
+    Returns:
+        `keras.Model`, as `train_classifier` gives it.
+
+    Raises:
+        UserError: as `train_classifier`; if the file is damaged.
+    """
+    _label_indices(dataset.train)
+    path = pathlib.Path(
+        folder, _file_name(dataset, f"seed {seed}, {num_steps} steps")
+    )
+    if path.exists():
+        try:
+            return keras.saving.load_model(path)
+        except Exception as error:  # Keras raises many kinds.
+            raise UserError(f"{path} is damaged: delete it") from error
+    classifier = train_classifier(dataset.train, seed=seed, num_steps=num_steps)
+    with files.replacing(path) as beside:
+        classifier.save(beside)
+    return classifier
+
+
+def train_classifier(split, *, seed=0, num_steps=2000):
+    """Trains a small convolutional classifier.
+
+    On 57 000 images of Fashion-MNIST 1000 steps took 48 s of processor time,
+    for 88 % of the test split; on the digits 2000 took 17 s, for 94 %.
+
+    Args:
+        split: datasets.Split with labels, of at least two values.
+        seed: int in [0, 2**31), which draws the initial weights and the order
+            of the images: the same seed gives the same weights.
+        num_steps: int >= 1, batches of 128 images to train on.
+
+    Returns:
+        `keras.Model` of float32 images `[batch, height, width, channels]` in
+        [0, 1] to logits `[batch, num_labels]`, float32, of the labels in
+        ascending order.
+
+    Raises:
+        UserError: if there are no labels, or one only.
+    """
+    check_count("num_steps", num_steps)
+    indices = _label_indices(split)
+    classifier = _network(split.images.shape[1:], int(indices.max()) + 1, seed)
+    classifier.compile(
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, num_steps)
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    batches = datasets.training_batches(
+        datasets.Split(split.images, indices),
+        batch_size=_BATCH_SIZE,
+        seed=seed,
+    )
+    classifier.fit(
+        batches.map(lambda batch: (batch["image"], batch["label"])),
+        steps_per_epoch=num_steps,
+        shuffle=False,
+        verbose=0,
+    )
+    return classifier
+
+
+def classifier_features(classifier, images):
+    """Gives the activations before a classifier's last layer.
+
+    Args:
+        classifier: as `cached_classifier` gives it.
+        images: array `[n, height, width, channels]`: floating in [0, 1], or
+            uint8, read as value / 255.
+
+    Returns:
+        float32 array `[n, 64]`.
+
+    Raises:
+        UserError: for images that are not finite or of another type or shape,
+            or none.
+    """
+    shape = classifier.input_shape[1:]
+    extractor = keras.Model(
+        classifier.inputs, classifier.get_layer("features").output
+    )
+    parts = []
+    for batch in event_batches(images, "images"):
+        check(
+            batch.shape[1:] == shape,
+            f"images must have shape [n, {', '.join(map(str, shape))}], as "
+            f"the classifier's, got events of {batch.shape[1:]}",
+        )
+        parts += [
+            extractor.predict_on_batch(as_float(block))
+            for block in np.split(batch, range(_BLOCK, len(batch), _BLOCK))
+        ]
+    return np.concatenate(parts)
+
+
+def _label_indices(split):
+    """Numbers the labels of a split from 0."""
+    check(
+        split.labels is not None,
+        "there are no labels to train the classifier on: take a data set that "
+        "has labels, or metrics of other features, such as the pixels",
+    )
+    values, indices = np.unique(split.labels, return_inverse=True)
+    check(
+        len(values) > 1,
+        f"the classifier needs two labels to tell apart, got {values}",
+    )
+    return indices.astype(np.int32)
+
+
+def _file_name(dataset, settings):
+    labels = zlib.crc32(np.ascontiguousarray(dataset.train.labels))
+    key = f"{dataset.fingerprint()}, labels {labels:08x}, {settings}"
+    return f"classifier-{re.sub('[^0-9a-z]+', '-', key)}.keras"
+
+
+def _network(image_shape, num_labels, seed):
+    """Builds the classifier, in float32 whatever the policy."""
+    seeds = itertools.count(seed)
+
+    def seeded(layer):
+        config = {**layer.get_config(), "dtype": "float32"}
+        if "kernel_initializer" in config:
+            config["kernel_initializer"] = keras.initializers.GlorotUniform(
+                next(seeds)
+            )
+        return type(layer).from_config(config)
+
+    network = conv_encoder(image_shape, NUM_FEATURES, _FILTERS)
+    network.add(keras.layers.Activation("silu", name="features"))
+    network.add(keras.layers.Dropout(_DROPOUT, seed=seed))
+    network.add(keras.layers.Dense(num_labels, name="logits"))
+    return keras.models.clone_model(network, clone_function=seeded)

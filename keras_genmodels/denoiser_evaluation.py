@@ -1,0 +1,313 @@
+"""How good a denoiser is: against closed forms, and where it leads to."""
+
+import numpy as np
+
+from keras_genmodels import attractors, evaluation, seeds
+from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
+from keras_genmodels.errors import UserError
+from keras_genmodels.measures import Estimate, Measure, Section, average
+from keras_genmodels.restoration import denoise_once
+
+# Images at a time.
+_PART = 128
+# Of one side, below which SSIM's window does not fit.
+_LEAST_SIDE = 7
+# Of the search for fixed points: starts of each kind, and updates of each.
+_STARTS = 16
+_MOST_STEPS = 200
+_TOLERANCE = 1e-4
+# Fixed points whose Jacobian is looked at.
+_NUM_SPECTRA = 4
+# Share of the held-out images that may be nearer to a training image than
+# what counts as memorised.
+_COPIES = 0.01
+
+
+def denoising(denoiser, train, images, *, seed):
+    """Measures how well noise is taken off, beside closed-form denoisers.
+
+    These are adapted to `train`: V V' keeps the axes along which the data's
+    variance is above sigma^2, which is the best rank on the training images
+    (an axis kept adds sigma^2 to the squared error, one dropped its
+    variance); the Wiener filter; and the exact posterior mean.
+
+    The noise is sigma times the draw of `numpy.random.default_rng(seed)`, the
+    same for each sigma; nothing is clipped.
+
+    Args:
+        denoiser: a `Denoiser` of images.
+        train: array `[num_train, height, width, channels]`, floating in
+            [0, 1], or uint8, read as value / 255.
+        images: the same, `[n, height, width, channels]`, not trained on.
+        seed: int.
+
+    Returns:
+        `Section` with, for each level S of `levels_of(denoiser)`, `psnr/S`,
+        `ssim/S` (where a side has 7 pixels), `noise_level/S` and `harm/S`.
+
+    Raises:
+        UserError: as the denoisers.
+    """
+    images = evaluation.as_float(images)
+    levels = levels_of(denoiser)
+    others, notes = _closed_forms(denoiser, train, levels)
+    found = {
+        sigma: _at_level(denoiser, others(sigma), images, sigma, seed)
+        for sigma in levels
+    }
+    # Tables are read by quantity, and not by level.
+    names = found[levels[0]]
+    return Section(
+        "Denoising",
+        {
+            f"{name}/{sigma:g}": found[sigma][name]
+            for name in names
+            for sigma in levels
+        },
+        [
+            f"Over {len(images)} test images; sigma is the noise's standard "
+            "deviation, pixels being in [0, 1].",
+        ],
+        [
+            "Beside it: the noisy input, V V' of the rank that is best at the "
+            "level on the training images, the Wiener filter, and the exact "
+            "posterior mean over the training images.",
+            *notes,
+        ],
+    )
+
+
+def levels_of(denoiser):
+    """Gives the levels to measure at: those of all, and the lowest it knows."""
+    lowest, _ = denoiser.sigma_range
+    return sorted({lowest, *evaluation.noise_levels(denoiser)})
+
+
+def fixed_points(denoiser, train, held_out, *, seed):
+    """Measures where restoring leads to at the lowest common noise level.
+
+    Args:
+        denoiser, train: as in `denoising`.
+        held_out: array `[n, height, width, channels]`, not trained on.
+        seed: int.
+
+    Returns:
+        `Section` of `settled`, `num_fixed_points` and, where there are any,
+        `memorized_fixed_points` and `spectral_radius`.
+
+    Raises:
+        UserError: as `attractors.fixed_points` and `attractors.memorization`.
+    """
+    sigma = evaluation.noise_levels(denoiser)[0]
+    told = sigma if denoiser.needs_sigma else None
+    starts = _starts(denoiser, train, seed)
+    found = attractors.fixed_points(
+        denoiser,
+        starts,
+        sigma=told,
+        max_steps=_MOST_STEPS,
+        tolerance=_TOLERANCE,
+    )
+    measures = _on_search(found)
+    notes = [
+        f"Restoring at sigma {sigma:g}, from {len(starts) // 2} training "
+        "images and from as much noise."
+    ]
+    if len(found.points):
+        measures["memorized_fixed_points"] = Measure(
+            "Fixed points that are training images",
+            average(copies(found.points, train, held_out).memorized),
+            "Share that is nearer to a training image than all but 1 % of the "
+            "test images are.",
+        )
+        try:
+            measures["spectral_radius"] = _spectral_radius(
+                denoiser, found.points[:_NUM_SPECTRA], told, seed
+            )
+        except UserError as error:
+            # Arnoldi iteration need not converge; the rest holds all the same.
+            notes.append(f"Spectral radius not measured: {error}.")
+    return Section("Attractors", measures, notes)
+
+
+def copies(images, train, held_out):
+    """Tells which images repeat a training image; see `memorization`.
+
+    Args:
+        images: array `[n, height, width, channels]`, samples.
+        train, held_out: as in `fixed_points`.
+
+    Returns:
+        `attractors.Memorization`, by a threshold that at most 1 % of the
+        held-out images are within.
+
+    Raises:
+        UserError: as `attractors.memorization`.
+    """
+    return attractors.memorization(images, train, held_out, quantile=_COPIES)
+
+
+def best_rank(eigenvalues, sigma):
+    """Gives the rank of V V' with the least squared error on its own data.
+
+    Args:
+        eigenvalues: array `[k]`, variances along the axes.
+        sigma: noise level > 0.
+
+    Returns:
+        int in [1, k]: how many variances are above sigma^2.
+    """
+    return max(1, int(np.sum(np.asarray(eigenvalues) > sigma**2)))
+
+
+def _closed_forms(denoiser, train, levels):
+    """Adapts the denoisers to compare with; gives them by level, and notes."""
+    same, notes = {}, []
+    if not isinstance(denoiser, EmpiricalDenoiser):
+        same["exact"] = EmpiricalDenoiser()
+        same["exact"].adapt(train)
+    wiener, projections = LinearDenoiser(), {}
+    try:
+        wiener.adapt(train)
+    except UserError as error:
+        notes.append(f"Without V V' and Wiener: {error}.")
+        return lambda sigma: same, notes
+    same = {"Wiener": wiener, **same}
+    for sigma in levels:
+        rank = best_rank(wiener.eigenvalues, sigma)
+        if rank not in projections:
+            projections[rank] = LinearDenoiser(rank)
+            projections[rank].adapt(train)
+    ranks = {s: best_rank(wiener.eigenvalues, s) for s in levels}
+    told = ", ".join(f"{rank} at {s:g}" for s, rank in ranks.items())
+    notes.append(f"Ranks of V V': {told}.")
+    return lambda sigma: {"V V'": projections[ranks[sigma]], **same}, notes
+
+
+def _denoise(denoiser, noisy, sigma):
+    parts = [
+        denoise_once(denoiser, noisy[start : start + _PART], sigma)
+        for start in range(0, len(noisy), _PART)
+    ]
+    return np.concatenate(parts)
+
+
+def _at_level(denoiser, others, images, sigma, seed):
+    """Puts noise of one level on, takes it off, and gives the measures."""
+    noise = np.random.default_rng(seed).standard_normal(images.shape)
+    noisy = (images + sigma * noise).astype(images.dtype)
+    outputs = {"noisy": noisy}
+    for name, other in others.items():
+        outputs[name] = _denoise(other, noisy, sigma)
+    own = _denoise(denoiser, noisy, sigma)
+    return _measured(own, noisy, outputs, images, sigma)
+
+
+def _measured(own, noisy, others, truth, sigma):
+    """Gives the measures of one level."""
+    at = f"at sigma {sigma:g}"
+    measures = {
+        "psnr": Measure(
+            f"PSNR {at}",
+            average(evaluation.psnr(own, truth)),
+            "10 log10(1 / mean squared error) of each image, averaged: higher "
+            "is better.",
+            "dB",
+            {
+                name: average(evaluation.psnr(output, truth))
+                for name, output in others.items()
+            },
+        )
+    }
+    if min(truth.shape[1:3]) >= _LEAST_SIDE:
+        measures["ssim"] = Measure(
+            f"SSIM {at}",
+            average(evaluation.ssim(own, truth)),
+            "Structural similarity to the clean image, 1 for the same: higher "
+            "is better.",
+            references={
+                name: average(evaluation.ssim(output, truth))
+                for name, output in others.items()
+            },
+        )
+    return measures | _on_noise(own, noisy, others, truth, sigma)
+
+
+def _on_noise(own, noisy, others, truth, sigma):
+    """Gives what the noise taken off tells, and whether that did harm."""
+    others = {k: v for k, v in others.items() if k != "noisy"}
+    before = evaluation.psnr(noisy, truth)
+
+    def harms(output):
+        return average(evaluation.psnr(output, truth) < before)
+
+    return {
+        "noise_level": Measure(
+            f"Noise level at sigma {sigma:g}",
+            average(_level(noisy - own)),
+            "Estimated as |y - D(y)| / sqrt(M): the true level if D takes off "
+            "all of the noise and nothing else.",
+            references={
+                name: average(_level(noisy - output))
+                for name, output in others.items()
+            },
+        ),
+        "harm": Measure(
+            f"Harm done at sigma {sigma:g}",
+            harms(own),
+            "Share of the images that are further from the clean one "
+            "afterwards than before: 0 is right.",
+            references={k: harms(output) for k, output in others.items()},
+        ),
+    }
+
+
+def _level(noise):
+    """Gives the root mean square of each image, `[n]`."""
+    flat = noise.reshape(len(noise), -1).astype(np.float64)
+    return np.sqrt(np.mean(flat**2, axis=1))
+
+
+def _starts(denoiser, train, seed):
+    """Gives training images, and as much noise of the highest level."""
+    near = evaluation.as_float(train[:_STARTS])
+    rows = seeds.row_seeds(seed, len(near))
+    noise = seeds.normal(rows, near.shape[1:]).numpy()
+    far = np.asarray(denoiser.data_mean) + denoiser.sigma_range[1] * noise
+    return np.concatenate([near, far.astype(near.dtype)])
+
+
+def _on_search(found):
+    """Tells how many starts came to rest, and at how many points."""
+    return {
+        "settled": Measure(
+            "Starts that come to rest",
+            average(found.assignments >= 0),
+            f"Share whose root mean square of D(x) - x falls to {_TOLERANCE:g} "
+            f"in {_MOST_STEPS} steps of size 1.",
+        ),
+        "num_fixed_points": Measure(
+            f"Fixed points, of {len(found.ends)} starts",
+            Estimate(len(found.points)),
+            "How many distinct images they come to rest at: few of them "
+            "attract much, one for each start none.",
+        ),
+    }
+
+
+def _spectral_radius(denoiser, points, sigma, seed):
+    radii = attractors.jacobian_eigenvalues(
+        denoiser,
+        points,
+        seed=seed,
+        sigma=sigma,
+        num_eigenvalues=1,
+        tolerance=1e-3,
+    ).spectral_radius
+    return Measure(
+        "Spectral radius at fixed points",
+        average(radii),
+        "Largest modulus of an eigenvalue of D's Jacobian, over the "
+        f"{len(radii)} that most starts went to: below 1 a point attracts, "
+        "exactly 1 decides nothing.",
+    )

@@ -1,0 +1,309 @@
+"""How good a latent-variable model is: bounds, latents and labels."""
+
+import math
+
+import numpy as np
+
+from keras_genmodels import (
+    evaluation,
+    label_metrics,
+    latent_runs,
+    likelihood,
+    seeds,
+)
+from keras_genmodels.distribution_layers import (
+    IndependentBernoulli,
+    IndependentDiscretizedLogistic,
+)
+from keras_genmodels.measures import Estimate, Measure, Section, average
+
+# Of Burda et al., of the variance of a latent's posterior mean.
+_ACTIVE = 0.01
+
+_CROSS_ENTROPY = (
+    "Bernoulli on grey values: these are cross entropies, not likelihoods; "
+    "they bound nothing and compare with no other model's."
+)
+
+
+def bounds(model, split, workdir, *, num_samples, seed):
+    """Measures how likely a model takes images for, and what it keeps in z.
+
+    Args:
+        model: a `VAE` or a `ConditionalVAE`.
+        split: a `datasets.Split`, the images; they are binarised as those of
+            the run were.
+        workdir: the run's `Workdir`.
+        num_samples: int >= 1, draws of the importance-weighted bound.
+        seed: int in [0, 2**31).
+
+    Returns:
+        `Section` of `elbo`, `rate`, `distortion`, `log_likelihood`,
+        `effective_samples`, `latent_size`, `active_units` and, where they
+        apply, `entropy`, `excess`, `log_likelihood_excess`,
+        `bits_per_dimension` and `log_likelihood_bits_per_dimension`.
+
+    Raises:
+        UserError: if the workdir does not tell how it was trained.
+    """
+    batches = list(
+        latent_runs.arguments_of(model, latent_runs.as_trained(split, workdir))
+    )
+    terms = _terms(model, batches, num_samples, seed)
+    measures = _told_terms(terms, num_samples)
+    binarization = workdir.read_flags()["binarization"]
+    if of_levels(model, binarization):
+        size = _unseen(model).sum() * math.log(2)
+        measures |= _told_bits(terms, size)
+    if of_bits(model) and binarization == "dynamic":
+        measures |= _told_floor(terms, entropies(model, split.images))
+    measures["latent_size"] = Measure(
+        "Latents", Estimate(model.latent_size), "The width of the latent z."
+    )
+    measures["active_units"] = Measure(
+        "Active units",
+        Estimate(active_units(model, batches)),
+        "How many latents carry something of the image: their posterior mean "
+        f"varies over the images by more than {_ACTIVE} (variance, in units "
+        "of the prior's).",
+    )
+    what = " of the unseen pixels" if _known(model) is not None else ""
+    notes = [
+        f"Over {len(split.images)} test images, {binarization} binarisation; "
+        f"per image, in nats{what}."
+    ]
+    if getattr(model.likelihood, "grey_values", False):
+        notes.append(_CROSS_ENTROPY)
+    return Section("Likelihood", measures, notes)
+
+
+def of_levels(model, binarization):
+    """Tells whether the likelihood is over the 256 levels of pixels."""
+    layer = model.likelihood
+    return binarization == "none" and isinstance(
+        layer, IndependentDiscretizedLogistic
+    )
+
+
+def of_bits(model):
+    """Tells whether the likelihood is over binary pixels."""
+    layer = model.likelihood
+    return isinstance(layer, IndependentBernoulli) and not layer.grey_values
+
+
+def entropies(model, images):
+    """Gives the entropy of drawing the pixels from an image's grey values.
+
+    No model's -log p(x) is lower on average over the draws.
+
+    Args:
+        model: as in `bounds`; of one that completes images the unseen pixels
+            count alone.
+        images: array `[n, *event_shape]`: floating in [0, 1], or uint8, read
+            as value / 255.
+
+    Returns:
+        float64 array `[n]`, nats.
+    """
+    grey = evaluation.as_float(images).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [np.nan_to_num(p * np.log(p)) for p in (grey, 1 - grey)]
+    entropy = -(parts[0] + parts[1]) * _unseen(model)
+    return entropy.reshape(len(entropy), -1).sum(1)
+
+
+def active_units(model, batches):
+    """Counts the latents whose posterior mean varies over the data.
+
+    A unit is active if the variance over x of the mean of q(z_j|x) is above
+    0.01. With a prior that knows the condition, it is that of the mean's
+    distance from the prior's mean, in units of the prior's deviation: what
+    the image tells beyond the condition.
+
+    Args:
+        model: as in `bounds`.
+        batches: iterable of the positional arguments of `model.encode`.
+
+    Returns:
+        int in [0, latent_size].
+
+    #### References
+
+    Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders,
+    arXiv:1509.00519, section 5.2.
+    """
+    means = []
+    for x, *condition in batches:
+        prior = model.prior(*condition)
+        shift = model.encode(x, *condition).mean() - prior.mean()
+        means.append(np.asarray(shift / prior.stddev()))
+    return int(np.sum(np.var(np.concatenate(means), axis=0) > _ACTIVE))
+
+
+def labels(samples, real, train, *, seed):
+    """Measures whether generated images show their label, and how they differ.
+
+    Args:
+        samples: float array `[n, height, width, channels]` in [0, 1], one for
+            each image of `real`, of its label.
+        real: `datasets.Split` of n test images.
+        train: `datasets.Split` that the classifier learns from.
+        seed: int in [0, 2**31).
+
+    Returns:
+        `Section` of `label_consistency` and `diversity`.
+
+    Raises:
+        UserError: as `label_metrics.fit_label_classifier` and `diversity`.
+    """
+    classifier = label_metrics.fit_label_classifier(
+        train.images, train.labels, seed=seed
+    )
+    of_samples, of_real = (
+        label_metrics.label_consistency(classifier, images, real.labels)
+        for images in (samples, real.images)
+    )
+    spread = label_metrics.diversity(
+        samples, real.labels, real.images, real.labels, seed=seed
+    )
+    return Section(
+        "Labels",
+        {
+            "label_consistency": Measure(
+                "Label consistency",
+                _estimate(of_samples, "accuracy"),
+                "How often a classifier of real images (extremely randomised "
+                "trees) reads the label off that was asked for.",
+                references={"real test images": _estimate(of_real, "accuracy")},
+            ),
+            "diversity": Measure(
+                "Diversity within a label",
+                _estimate(spread, "diversity"),
+                "Mean distance of two images of a label, over that of real "
+                "ones: 0 for one image repeated; noise raises it.",
+                references={"real test images": Estimate(1.0)},
+            ),
+        },
+        [f"Over {len(samples)} samples, with the labels of the test split."],
+    )
+
+
+def _terms(model, batches, num_samples, seed):
+    """Gives the terms of each image, as float64 arrays `[n]`."""
+    parts, start = [], 0
+    for arguments in batches:
+        rows = seeds.row_seeds(seed, len(arguments[0]), start)
+        terms = model.elbo_terms(*arguments, seed=rows)
+        weighted = likelihood.importance_weighted(
+            model,
+            *arguments,
+            num_samples=num_samples,
+            seed=rows,
+            chunk_size=latent_runs.images_at_once(model.event_shape, 2000),
+        )
+        parts.append(
+            {
+                "elbo": -(terms["rate"] + terms["distortion"]),
+                "rate": terms["rate"],
+                "distortion": terms["distortion"],
+                **weighted._asdict(),
+            }
+        )
+        start += len(arguments[0])
+    return {
+        name: np.concatenate([part[name] for part in parts]).astype(np.float64)
+        for name in parts[0]
+    }
+
+
+def _told_terms(terms, num_samples):
+    meanings = {
+        "elbo": (
+            "Evidence lower bound",
+            "In expectation at most log p(x): higher is better.",
+        ),
+        "rate": (
+            "Rate",
+            "KL(q(z|x) || p(z)): how much of the image the latent holds.",
+        ),
+        "distortion": (
+            "Distortion",
+            "-log p(x|z): what the latent leaves open; elbo = -(rate + "
+            "distortion).",
+        ),
+        "log_likelihood": (
+            f"Importance-weighted bound, {num_samples} draws",
+            "A tighter bound of log p(x), from below: higher is better.",
+        ),
+    }
+    measures = {
+        name: Measure(label, average(terms[name]), meaning, "nats")
+        for name, (label, meaning) in meanings.items()
+    }
+    measures["effective_samples"] = Measure(
+        f"Effective draws, of {num_samples}",
+        average(terms["effective_samples"]),
+        "How many draws of equal weight the importance weights amount to: "
+        "near 1 the bound is loose, and more draws would raise it.",
+    )
+    return measures
+
+
+def _told_bits(terms, size):
+    """Tells bounds in bits, `size` being the nats of one bit per entry."""
+    return {
+        f"{prefix}bits_per_dimension": Measure(
+            f"Bits per dimension, by the {by}",
+            average(-terms[term] / size),
+            "What a pixel's value of 256 levels costs to code; uniform pixels "
+            "cost 8: lower is better.",
+            "bits",
+        )
+        for prefix, term, by in (
+            ("", "elbo", "elbo"),
+            ("log_likelihood_", "log_likelihood", "importance-weighted bound"),
+        )
+    }
+
+
+def _told_floor(terms, floor):
+    return {
+        "entropy": Measure(
+            "Entropy floor",
+            average(floor),
+            "The entropy of the drawn pixels, given the grey values: no "
+            "model's -log p(x) is lower on average.",
+            "nats",
+        ),
+        **{
+            name: Measure(
+                f"Excess of the {by} over the floor",
+                average(-terms[term] - floor),
+                "How far the model is from knowing each image's grey values, "
+                "by the same images: lower is better.",
+                "nats",
+            )
+            for name, term, by in (
+                ("excess", "elbo", "elbo"),
+                (
+                    "log_likelihood_excess",
+                    "log_likelihood",
+                    "importance-weighted bound",
+                ),
+            )
+        },
+    }
+
+
+def _known(model):
+    return getattr(model, "known", None)
+
+
+def _unseen(model):
+    """Gives the entries that the model gives a probability to, bool."""
+    known = _known(model)
+    return np.ones(model.event_shape, bool) if known is None else ~known
+
+
+def _estimate(found, name):
+    return Estimate(found[name], found[f"{name}_standard_error"])

@@ -1,0 +1,125 @@
+"""Numbers that an evaluation found, with their errors and what they mean."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+# Beyond, a number is written with a power of ten.
+_MOST_PLACES = 7
+
+
+class Estimate(NamedTuple):
+    """A number and how far off it may be.
+
+    Args:
+        value: float; may be infinite or NaN.
+        standard_error: float >= 0, of an average over examples; None for what
+            is no average.
+    """
+
+    value: float
+    standard_error: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One row of a table of results.
+
+    Args:
+        label: str, what is measured, for a person.
+        estimate: `Estimate`, of the model at hand.
+        meaning: str, one sentence.
+        unit: str, "" for a pure number.
+        references: dict of names to `Estimate`s of the same, that the scale
+            can be read by.
+    """
+
+    label: str
+    estimate: Estimate
+    meaning: str
+    unit: str = ""
+    references: dict[str, Estimate] = dataclasses.field(default_factory=dict)
+
+    def as_dict(self):
+        """Gives what JSON holds: no number that is not finite."""
+        return {
+            "label": self.label,
+            **_as_dict(self.estimate),
+            "unit": self.unit,
+            "meaning": self.meaning,
+            "references": {
+                name: _as_dict(estimate)
+                for name, estimate in self.references.items()
+            },
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One table of results.
+
+    Args:
+        title: str.
+        measures: dict of names to `Measure`s.
+        notes: list of str, what holds for the table as a whole.
+        on_references: list of str, what the references are.
+    """
+
+    title: str
+    measures: dict[str, Measure]
+    notes: list[str] = dataclasses.field(default_factory=list)
+    on_references: list[str] = dataclasses.field(default_factory=list)
+
+    def as_dict(self):
+        """Gives what JSON holds."""
+        return {
+            "title": self.title,
+            "notes": self.notes,
+            "on_references": self.on_references,
+            "measures": {
+                name: measure.as_dict()
+                for name, measure in self.measures.items()
+            },
+        }
+
+
+def average(values):
+    """Averages an array `[n]`; gives an `Estimate`.
+
+    The standard error is sd / sqrt(n), of bools the binomial's.
+    """
+    values = np.asarray(values, np.float64)
+    # Of infinite values, such as the PSNR of an exact copy, there is none.
+    with np.errstate(invalid="ignore"):
+        error = float(np.std(values)) / math.sqrt(len(values))
+    return Estimate(float(np.mean(values)), error)
+
+
+def told(value, standard_error=None):
+    """Writes a number with as many digits as its standard error leaves.
+
+    Args:
+        value: float; None for one that is not finite.
+        standard_error: float or None.
+
+    Returns:
+        str such as "-22.71 ± 0.43", two digits of the error; without an error
+        four digits.
+    """
+    if value is None:
+        return "not finite"
+    if not standard_error:
+        return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+    places = max(0, 1 - math.floor(math.log10(standard_error)))
+    if places > _MOST_PLACES:
+        return f"{value:.4g} ± {standard_error:.1e}"
+    return f"{value:.{places}f} ± {standard_error:.{places}f}"
+
+
+def _as_dict(estimate):
+    return {
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in estimate._asdict().items()
+    }

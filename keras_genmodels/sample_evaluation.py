@@ -1,0 +1,338 @@
+"""How good the samples of any model are, beside real images and noise."""
+
+import dataclasses
+import functools
+import math
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_genmodels import (
+    classifier_features,
+    conditional_samples,
+    datasets,
+    evaluation,
+    plots,
+    sample_metrics,
+    seeds,
+)
+from keras_genmodels.denoiser_evaluation import copies
+from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.errors import UserError
+from keras_genmodels.measures import Estimate, Measure, Section, average
+from keras_genmodels.models import ConditionalVAE
+from keras_genmodels.restoration import generate
+
+# Images at a time.
+_PART = 250
+# Of a denoiser's walk from noise.
+_WALK_STEPS = 50
+# Of the sheet of samples.
+_SHOWN = 8
+_NEIGHBOURS = 2
+# Values of training images that are compared with at most.
+_MOST_VALUES = 2**26
+
+_MEANINGS = {
+    "precision": (
+        "Precision",
+        "Share of the samples within the reach of real images, the distance "
+        "to the 5th nearest other: 1 if all look real.",
+    ),
+    "recall": (
+        "Recall",
+        "Share of the real images within the reach of the samples: low if "
+        "kinds of images are missing.",
+    ),
+    "density": (
+        "Density",
+        "How many real images' reach a sample is in, over 5: about 1 for "
+        "real ones.",
+    ),
+    "coverage": (
+        "Coverage",
+        "Share of the real images that have a sample within their reach: "
+        "about 0.97 for new real ones.",
+    ),
+    "frechet_classifier_distance": (
+        "Frechet classifier distance",
+        "Squared distance of Gaussians fitted to the features: 0 for the same "
+        "images; not the FID, and to be compared for this data set and number "
+        "of images alone.",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """The images that samples are compared with, all alike binarised or not.
+
+    Args:
+        train: `datasets.Split`, the first training images.
+        real: array `[n, height, width, channels]`, training images drawn at
+            random, the real ones that samples are measured against.
+        test: `datasets.Split` of n test images.
+        noise: array `[n, height, width, channels]`, uniform in [0, 1].
+    """
+
+    train: datasets.Split
+    real: np.ndarray
+    test: datasets.Split
+    noise: np.ndarray
+
+
+class Features(NamedTuple):
+    """What images are compared by.
+
+    Args:
+        extract: function of images `[n, height, width, channels]`, floating
+            in [0, 1] or uint8, to a float array `[n, d]`.
+        name: str, what they are.
+        of_classifier: whether a classifier's.
+    """
+
+    extract: Callable
+    name: str
+    of_classifier: bool
+
+
+def comparison(data, num_images, binarization, *, seed):
+    """Gives the images that samples are compared with, as many of each kind.
+
+    Args:
+        data: a `datasets.ImageDataset`.
+        num_images: int >= 1, n; fewer where a split has fewer.
+        binarization: the run's; by "threshold" images are cut at 0.5, as the
+            means of samples are of such.
+        seed: int in [0, 2**31).
+
+    Returns:
+        `Comparison`.
+    """
+    most = max(1, _MOST_VALUES // math.prod(data.image_shape))
+    train, test = (
+        first(split, count, binarization)
+        for split, count in ((data.train, most), (data.test, num_images))
+    )
+    count = min(num_images, len(train.images), len(test.images))
+    generator = np.random.default_rng(seed)
+    rows = generator.choice(len(train.images), count, replace=False)
+    noise = generator.random((count, *data.image_shape), np.float32)
+    test = first(test, count)
+    return Comparison(train, train.images[np.sort(rows)], test, noise)
+
+
+def draw(model, test, given, *, seed):
+    """Draws a sample for each test image, of any kind of model.
+
+    Args:
+        model: a `VAE`, `ConditionalVAE` or `Denoiser` of images.
+        test: `datasets.Split` of n images, whose label or known part a
+            conditional model is given.
+        given: float array like the images, as the model was trained on them:
+            binarised or not.
+        seed: int.
+
+    Returns:
+        float array `[n, height, width, channels]` in [0, 1]: means of p(x|z),
+        or ends of a walk from noise in 50 steps. What is known of an image is
+        as `test` has it.
+    """
+    rows = seeds.row_seeds(seed, len(given))
+    if isinstance(model, Denoiser):
+        images = _in_parts(
+            lambda part: generate(
+                model,
+                model.event_shape,
+                len(part),
+                seed=part,
+                num_steps=_WALK_STEPS,
+            ),
+            rows,
+        )
+    elif not isinstance(model, ConditionalVAE):
+        images = _in_parts(
+            lambda part: model.sample(len(part), seed=part), rows
+        )
+    elif model.known is None:
+        images = conditional_samples.sample(model, test.labels, seed=rows)
+    else:
+        images = conditional_samples.sample(model, given, seed=rows)
+        grey = evaluation.as_float(test.images)
+        images = np.where(model.known, grey, images)
+    return np.clip(images, 0, 1).astype(np.float32)
+
+
+def feature_function(data, folder, *, num_steps):
+    """Gives the function from images to features that they are compared by.
+
+    It is a classifier that learned all training images of the data set, those
+    for validation included and in an order that does not depend on how these
+    were drawn, so that runs of other seeds have the same; or, where there are
+    no labels to learn, the pixels.
+
+    Args:
+        data: a `datasets.ImageDataset`.
+        folder: where the classifier is kept.
+        num_steps: int >= 1, of its training.
+
+    Returns:
+        `Features`.
+    """
+    everything = datasets.ImageDataset(
+        data.name, _in_fixed_order(data), None, data.test, data.label_names
+    )
+    try:
+        classifier = classifier_features.cached_classifier(
+            everything, folder, num_steps=num_steps
+        )
+    except UserError as error:
+        return Features(_pixels, f"the pixels ({error})", False)
+    return Features(
+        functools.partial(classifier_features.classifier_features, classifier),
+        "a small classifier of the data set's training images",
+        True,
+    )
+
+
+def measure(samples, images, features):
+    """Measures samples against real images, beside real ones and noise.
+
+    Args:
+        samples: float array `[n, height, width, channels]` in [0, 1].
+        images: a `Comparison`.
+        features: as `feature_function` gives it.
+
+    Returns:
+        `Section` of `precision`, `recall`, `density`, `coverage`,
+        `memorized` and, for features of a classifier,
+        `frechet_classifier_distance`.
+
+    Raises:
+        UserError: as `sample_metrics` and `attractors.memorization`.
+    """
+    real = features.extract(images.real)
+    own, *found = (
+        _metrics(features.extract(values), real, features.of_classifier)
+        for values in (samples, images.test.images, images.noise)
+    )
+    found = dict(zip(("test images", "noise"), found, strict=True))
+    measures = {
+        key: Measure(
+            label,
+            own[key],
+            meaning,
+            references={kind: other[key] for kind, other in found.items()},
+        )
+        for key, (label, meaning) in _MEANINGS.items()
+        if key in own
+    }
+    measures["memorized"] = _memorized(samples, images)
+    return Section(
+        "Samples",
+        measures,
+        [
+            f"{len(samples)} samples against as many training images, in the "
+            f"features of {features.name}.",
+        ],
+        ["Beside them as many test images and as much uniform noise."],
+    )
+
+
+def extremes(samples, images, features):
+    """Draws the samples nearest to training images, and the furthest ones.
+
+    Args:
+        samples, images, features: as in `measure`.
+
+    Returns:
+        uint8 picture `[height, width, 3]`: 8 samples above the two training
+        images nearest to each by its features, first of the nearest samples,
+        then of the furthest.
+
+    Raises:
+        UserError: as `sample_metrics.nearest_training_images`.
+    """
+    train = images.train.images
+    indices, distances = sample_metrics.nearest_training_images(
+        features.extract(samples), features.extract(train), _NEIGHBOURS
+    )
+    order = np.argsort(distances[:, 0], kind="stable")
+    count = min(_SHOWN, len(order))
+    blocks = []
+    for rows in (order[:count], order[-count:]):
+        blocks += [
+            samples[rows],
+            *(evaluation.as_float(train[i]) for i in indices[rows].T),
+        ]
+    return plots.titled(
+        plots.image_grid(np.concatenate(blocks), count),
+        "Samples nearest to training images, and furthest, each above these",
+        rows=["nearest", "1st image", "2nd", "furthest", "1st image", "2nd"],
+    )
+
+
+def first(split, count, binarization="none"):
+    """Gives the first images of a split, all if there are fewer.
+
+    Args:
+        split: a `datasets.Split`.
+        count: int >= 1.
+        binarization: by "threshold" they are cut at 0.5, else left grey.
+
+    Returns:
+        `datasets.Split`.
+    """
+    images = split.images[:count]
+    if binarization == "threshold":
+        images = (evaluation.as_float(images) >= 0.5).astype(np.float32)
+    labels = None if split.labels is None else split.labels[:count]
+    return datasets.Split(images, labels)
+
+
+def _in_parts(make, rows):
+    return np.concatenate(
+        [make(part) for part in np.split(rows, range(_PART, len(rows), _PART))]
+    )
+
+
+def _in_fixed_order(data):
+    """Joins training and validation images, ordered by their checksums."""
+    splits = [s for s in (data.train, data.validation) if s is not None]
+    images = np.concatenate([split.images for split in splits])
+    order = np.argsort([zlib.crc32(image.tobytes()) for image in images])
+    if data.train.labels is None:
+        return datasets.Split(images[order], None)
+    labels = np.concatenate([split.labels for split in splits])
+    return datasets.Split(images[order], labels[order])
+
+
+def _pixels(images):
+    return evaluation.as_float(images).reshape(len(images), -1)
+
+
+def _metrics(features, real, of_classifier):
+    found = {
+        **sample_metrics.precision_recall(features, real),
+        **sample_metrics.density_coverage(features, real),
+    }
+    if of_classifier:
+        found |= sample_metrics.frechet_classifier_distance(features, real)
+    return {
+        name: Estimate(value, found[f"{name}_standard_error"])
+        for name, value in found.items()
+        if name in _MEANINGS
+    }
+
+
+def _memorized(samples, images):
+    train, test = images.train.images, images.test.images
+    found = copies(samples, train, test)
+    return Measure(
+        "Memorised",
+        average(found.memorized),
+        "Share of the samples that are nearer to a training image, by their "
+        "pixels, than all but 1 % of the test images are.",
+    )

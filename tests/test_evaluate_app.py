@@ -1,0 +1,127 @@
+"""The evaluation as a user runs it, in a process of its own."""
+
+import json
+
+import numpy as np
+import pytest
+from app_runs import (
+    Refused,
+    assert_refused,
+    check_refusal,
+    run,
+    run_without_tensorflow,
+    succeed,
+    unfinished,
+)
+from test_model_evaluation import MAKE, digits, finish
+from test_report import Page
+
+from keras_genmodels import datasets
+from keras_genmodels.measures import told
+from keras_genmodels.workdir import Workdir
+
+BOUNDED = ("--num_images=30", "--num_samples=4")
+KINDS = ("vae", "exact")
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Runs that are finished but for the evaluation, on images of a file.
+
+    Without labels, so that no classifier is trained, which takes a while.
+    """
+    data = digits()
+    images = np.concatenate([data.train.images, data.test.images])
+    path = folder / "images.npz"
+    np.savez(path, image=images)
+    flags = {"dataset": f"{path}", "validation_split": "0.05"}
+    data = datasets.load(f"{path}", validation_split=0.05)
+    return {
+        kind: finish(MAKE[kind](), Workdir(folder / kind), data=data, **flags)
+        for kind in KINDS
+    }
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained):
+    workdir = trained["vae"]
+    return run("evaluate", f"--workdir={workdir}", *BOUNDED)
+
+
+def page(path):
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_is_measured_and_shown(trained, evaluated):
+    workdir, said = trained["vae"], succeed(evaluated)
+    found = json.loads((workdir.path / "evaluation.json").read_text())
+    elbo = found["sections"]["likelihood"]["measures"]["elbo"]
+    assert found["settings"]["num_images"] == 30
+    assert found["settings"]["num_samples"] == 4
+    shown = page(workdir.path / "report.html")
+    for text in (said, shown.text):
+        assert told(elbo["value"], elbo["standard_error"]) in text
+        assert "Importance-weighted bound, 4 draws" in text
+    assert "VAE on images.npz" in shown.text
+    # The sheet that the evaluation itself adds.
+    assert len(shown.named("img")) == 1
+    assert f"1 run in {workdir.path / 'report.html'}" in said
+    assert not unfinished(workdir.path)
+
+
+def test_runs_are_shown_side_by_side(trained, evaluated, folder):
+    succeed(evaluated)
+    output = folder / "compare.html"
+    before = (trained["vae"].path / "evaluation.json").read_bytes()
+    both = [f"--workdir={trained[kind]}" for kind in KINDS]
+    said = succeed(run("evaluate", *both, f"--output={output}", *BOUNDED))
+    assert f"{trained['vae']} was evaluated before" in said
+    assert (trained["vae"].path / "evaluation.json").read_bytes() == before
+    assert not (trained["exact"].path / "report.html").exists()
+    shown = page(output)
+    assert "2 runs side by side" in shown.text
+    for text in (said, shown.text):
+        for words in ("Likelihood", "Denoising", "Attractors", "Samples"):
+            assert words in text
+
+
+# Refusals, each of one line.
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--workdir=a", "--workdir=b"), "--output=compare.html"),
+        (("--workdir=a", "--workdir=./a"), "names a run twice"),
+        (("--output=page.pdf",), "must end in .html"),
+        (("--num_images=3",), "--num_images=3"),
+    ],
+)
+def test_wrong_flags_answer_at_once(flags, told):
+    assert_refused(run_without_tensorflow("evaluate", *flags), "evaluate", told)
+
+
+def of_no_run(place, trained):
+    return Refused("evaluate", [f"--workdir={place}/none"], ["no directory"])
+
+
+def of_an_unfinished_run(place, trained):
+    workdir = finish(MAKE["vae"](), Workdir(place / "run"))
+    workdir.model.unlink()
+    return Refused("evaluate", [f"--workdir={workdir}"], ["no model.keras"])
+
+
+def of_other_images(place, trained):
+    np.savez(place / "large.npz", image=np.zeros((20, 9, 9), np.uint8))
+    flags = {"dataset": f"{place}/large.npz", "validation_split": "0.05"}
+    workdir = finish(MAKE["vae"](), Workdir(place / "run"), **flags)
+    told = [workdir, "other data", "--data_dir"]
+    return Refused("evaluate", [f"--workdir={workdir}"], told)
+
+
+REFUSED = [of_no_run, of_an_unfinished_run, of_other_images]
+
+
+@pytest.mark.parametrize("make", REFUSED)
+def test_refusals(refusals, make):
+    check_refusal(*refusals[make])

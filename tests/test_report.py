@@ -1,0 +1,342 @@
+"""The page of evaluated runs: what it shows, and that a browser shows it."""
+
+import dataclasses
+import html.parser
+import io
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from keras_genmodels import files, plots, report, report_curves
+from keras_genmodels.measures import Estimate, Measure, Section
+from keras_genmodels.workdir import Workdir
+
+VOID = {"meta", "img"}
+CURVES = {
+    "elbo": {
+        "train": [(e, -30 + 8 * (1 - 0.9**e)) for e in range(1, 31)],
+        "validation": [(e, -31 + 8 * (1 - 0.9**e)) for e in range(1, 31)],
+    },
+    "rate": {"train": [(1, 4.0)], "validation": [(1, 5.0)]},
+}
+
+
+def sheet(seed=0, size=(120, 200)):
+    picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sections():
+    references = {
+        "noisy": Estimate(20.104, 0.012),
+        "V V'": Estimate(21.4, 0.11),
+        "Wiener": Estimate(22.66, 0.1),
+        "exact": Estimate(17.04, 0.2),
+    }
+    psnr = {
+        f"psnr/{sigma}": Measure(
+            f"PSNR at sigma {sigma}",
+            Estimate(24.31 - sigma, 0.12),
+            "10 log10(1 / mean squared error): higher is better.",
+            "dB",
+            references,
+        )
+        for sigma in (0.1, 0.25)
+    }
+    elbo = Measure("Elbo", Estimate(-22.7, 0.43), "Higher is better.", "nats")
+    latent = Measure("Latents", Estimate(16), "The width of z.")
+    return {
+        "likelihood": Section("Likelihood", {"elbo": elbo, "latents": latent}),
+        "denoising": Section("Denoising", psnr, ["Over 360 test images."]),
+    }
+
+
+def make_run(path="/runs/a", flags=None, **changes):
+    evaluation = {
+        "kind": "VAE",
+        "dataset": "digits",
+        "num_images": {"train": 1365, "validation": 72, "test": 360},
+        "settings": {"num_images": 360, "num_samples": 500, "seed": 0},
+        "sections": {k: s.as_dict() for k, s in sections().items()},
+        "seconds": 31.4,
+        "written": "2026-11-22T16:00:00+00:00",
+    }
+    metrics = {
+        "epochs": 200,
+        "steps": 2200,
+        "best_epoch": 181,
+        "training_seconds": 90.0,
+        "validation_loss": 22.51,
+        "written": "2026-11-22T15:00:00+00:00",
+        "versions": {"keras_genmodels": "0.1.0", "python": "3.11.9"},
+    }
+    flags = {"beta": "1.0", "latent_size": "16", **(flags or {})}
+    figures = {"reconstructions": sheet(0), "samples": sheet(1)}
+    run = report.Run(path, flags, metrics, evaluation, CURVES, figures)
+    return dataclasses.replace(run, **changes)
+
+
+class Page(html.parser.HTMLParser):
+    """Reads a page, and refuses one whose tags do not close as they opened."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        names = [name for name, _ in attributes]
+        assert len(names) == len({*names})
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data.strip())
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self):
+        return " ".join(filter(None, self.texts))
+
+
+PAGES = {
+    "one": lambda: [make_run()],
+    "two": lambda: [
+        make_run(),
+        make_run("/runs/b", {"beta": "4.0", "posterior": "full"}),
+    ],
+    # Of a model that needs no training, without curves or figures.
+    "bare": lambda: [make_run(metrics={}, curves={}, figures={})],
+}
+
+
+@pytest.mark.parametrize("runs", PAGES)
+def test_the_page_is_whole_and_needs_nothing_else(runs):
+    text = report.page(PAGES[runs]())
+    assert text.startswith("<!DOCTYPE html>\n<html")
+    page = Page(text)
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "object", "base"}
+    for tag, attributes in page.tags:
+        assert tag == "html" or not {*attributes} & {"href", "onload", "style"}
+        if "src" in attributes:
+            assert attributes["src"].startswith("data:image/")
+            assert attributes["alt"]
+    assert "url(" not in text and "@import" not in text
+    (language,) = page.named("html")
+    assert language == {"lang": "en"}
+    assert tags >= {"title", "h1", "h2", "table", "main", "header"}
+
+
+def test_a_page_shows_all_of_a_run():
+    run = make_run()
+    page = Page(report.page([run]))
+    for shown in (
+        "VAE on digits",
+        "/runs/a",
+        "200 epochs, 2200 steps; 1.5 minutes; best epoch 181",
+        "1365 train, 72 validation, 360 test",
+        "python 3.11.9",
+        "--latent_size",
+        "-22.70 ± 0.43",
+        "Elbo, nats",
+        "Higher is better.",
+        "17.04 ± 0.20",
+        "Over 360 test images.",
+        "num samples 500",
+    ):
+        assert shown in page.text
+    pictures = [image["src"] for image in page.named("img")]
+    # Two curves, two sheets.
+    assert len(pictures) == 4
+    assert [p.partition(";")[0] for p in pictures] == [
+        *["data:image/svg+xml"] * 2,
+        *["data:image/png"] * 2,
+    ]
+    # A meaning that is that of the row above is told once.
+    assert page.text.count("10 log10") == 1
+
+
+def test_what_differs_between_runs_comes_first():
+    page = Page(report.page(PAGES["two"]()))
+    text = page.text
+    order = [
+        "2 runs side by side",
+        "Flags that differ",
+        "--beta",
+        "--posterior",
+        "not given",
+        "Flags that all have alike",
+        "--latent_size",
+        "Curves",
+        "Numbers",
+        "Images",
+    ]
+    start = 0
+    for words in order:
+        start = text.index(words, start)
+    # Flags that are the same are not among those that differ.
+    assert "--latent_size" not in text[: text.index("Flags that all")]
+    assert len(page.named("img")) == 2 + 4
+    assert "noisy" not in text
+
+
+def test_runs_in_folders_of_one_name_are_told_by_their_paths():
+    runs = [make_run("/one/vae"), make_run("/two/vae")]
+    assert [*report.named(runs)] == ["/one/vae", "/two/vae"]
+    runs = [make_run("/one/a"), make_run("/two/b")]
+    assert [*report.named(runs)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_nothing_that_a_user_names_becomes_a_tag(runs):
+    evil = "<script>alert('&amp;\"')</script>"
+    flags = {evil: evil, "ansi": "\x1b[31m\0 \udc80"}
+    run = make_run(f"/{evil}", flags)
+    run.evaluation["dataset"] = evil
+    run.figures[evil] = sheet()
+    # A dollar sign would be a formula to matplotlib.
+    other = make_run("/$x$<b>", {evil: "other"})
+    text = report.page([run, other][:runs])
+    page = Page(text)
+    assert not {tag for tag, _ in page.tags} & {"script", "b"}
+    assert evil in page.text
+    assert not re.search("[\0-\x08\x0e-\x1f\ud800-\udfff]", text)
+    text.encode()
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    report.write(path, [make_run()])
+    assert path.read_text(encoding="utf-8") == report.page([make_run()])
+
+    def fail(runs):
+        raise RuntimeError
+
+    monkeypatch.setattr(report, "page", fail)
+    with pytest.raises(RuntimeError):
+        report.write(path, [make_run()])
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    Page(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_is_read_from_its_workdir(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim("train_vae", "some data", {"beta": "2.0"})
+    files.write_json(workdir.metrics, {"epochs": 3})
+    picture = np.zeros((9, 9, 3), np.uint8)
+    plots.save_png(workdir.figures / "samples.png", picture)
+    run = report.read(workdir, {"kind": "VAE"})
+    assert run.path == str(tmp_path)
+    assert run.flags == {"beta": "2.0"}
+    assert run.metrics == {"epochs": 3}
+    assert run.curves == {}
+    assert [*run.figures] == ["samples"]
+    assert run.figures["samples"].startswith(b"\x89PNG")
+
+
+# Curves.
+
+
+def write_scalars(folder, values, suffix):
+    writer = tf.summary.create_file_writer(str(folder), filename_suffix=suffix)
+    with writer.as_default():
+        for step, value in values.items():
+            tf.summary.scalar("epoch_elbo", value, step)
+            tf.summary.scalar("epoch_learning_rate", 0.1, step)
+            tf.summary.scalar("other", value, step)
+            tf.summary.image("picture", np.zeros((1, 8, 8, 3)), step)
+    writer.close()
+
+
+def test_curves_of_a_run_that_was_resumed(tmp_path):
+    write_scalars(tmp_path / "train", {0: -3.0, 1: -2.0}, "a")
+    write_scalars(tmp_path / "train", {1: -2.5, 2: -1.0}, "b")
+    write_scalars(tmp_path / "validation", {0: -4.0}, "a")
+    assert report_curves.read(tmp_path) == {
+        "elbo": {
+            "train": [(1, -3.0), (2, -2.5), (3, -1.0)],
+            "validation": [(1, -4.0)],
+        }
+    }
+
+
+def test_a_curve_is_an_svg_and_always_the_same():
+    runs = {"a": CURVES, "b": {}}
+    picture = report_curves.draw(runs, "elbo")
+    root = ET.fromstring(picture)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert picture == report_curves.draw(runs, "elbo")
+    assert picture != report_curves.draw(runs, "rate")
+
+
+# In a browser.
+
+
+@pytest.fixture(scope="module")
+def screenshot(tmp_path_factory):
+    """Gives what headless Chromium shows of a page, uint8 `[h, w, 3]`."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no `chromium` on PATH to render the page with")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def render(name, width):
+        page, picture = folder / f"{name}.html", folder / f"{name}{width}.png"
+        report.write(page, PAGES[name]())
+        subprocess.run(
+            [
+                chromium,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--hide-scrollbars",
+                f"--user-data-dir={folder / 'profile'}",
+                "--virtual-time-budget=20000",
+                f"--screenshot={picture}",
+                f"--window-size={width},2400",
+                page.as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        with PIL.Image.open(picture) as opened:
+            return np.asarray(opened.convert("RGB"))
+
+    return render
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+def test_a_browser_shows_the_page(screenshot, width):
+    shown = screenshot("one", width)
+    assert shown.shape[1] == width
+    background = shown[2, 2]
+    ink = (np.abs(shown.astype(int) - background).max(-1) > 60).any(1)
+    # Text, curves or pictures all the way down, and gaps between them.
+    assert 0.3 < ink[:1200].mean() < 0.95
+    # Nothing runs out of the page at its right.
+    margin = shown[:, -8:].astype(int)
+    assert np.abs(margin - background).max() < 20
