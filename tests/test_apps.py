@@ -182,6 +182,7 @@ def test_a_workdir_that_is_in_use_is_refused(copied, tiny_run):
     assert contents(copied) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_results_and_with_more_room_they_grow(
     copied, tiny_run
 ):
@@ -198,6 +199,7 @@ def test_a_full_disk_keeps_the_results_and_with_more_room_they_grow(
     assert metrics(copied)["epochs"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_repeats_from_its_flags_and_lends_its_weights(
     launch, trained, tiny_run, tmp_path
 ):
@@ -289,6 +291,7 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
 # Images, likelihoods and posteriors of other kinds.
 
 
+@pytest.mark.slow
 def test_other_images_likelihoods_and_posteriors(launch, tmp_path):
     shape = (9, 14, 3)
     values = np.random.default_rng(0).integers(0, 256, (60, *shape), np.uint8)

@@ -84,6 +84,7 @@ def test_what_needs_no_training_is_as_good_as_it_can_be(trained, kind, psnr):
     assert found["psnr"] == pytest.approx(psnr, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     trained, tmp_path
 ):
@@ -99,6 +100,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
         assert metrics(cut)[name] == metrics(whole)[name]
 
 
+@pytest.mark.slow
 def test_runs_are_repeated_from_their_flags(trained, launch, tmp_path):
     """Where they lie they are finished; a changed flag is another run."""
     learned, linear = trained["learned"].workdir, trained["linear"].workdir
