@@ -54,6 +54,19 @@ def define_flags():
         "Steps over which the rate's weight grows from 0 to beta.",
         lower_bound=0,
     )
+    flags.DEFINE_integer(
+        "num_importance_samples",
+        1,
+        "Draws of the latent for each image and step: 1 trains on the elbo, "
+        "more on the importance-weighted bound (IWAE), at as many decodings.",
+        lower_bound=1,
+    )
+    flags.DEFINE_boolean(
+        "doubly_reparameterized",
+        False,
+        "Of --num_importance_samples above 1: differentiate the bound by the "
+        "doubly reparameterised estimator, of less variance.",
+    )
 
 
 def check_flags():
@@ -61,6 +74,14 @@ def check_flags():
     if FLAGS.binarization is None:
         bernoulli = FLAGS.likelihood == "bernoulli"
         FLAGS.binarization = "dynamic" if bernoulli else "none"
+    if FLAGS.num_importance_samples == 1:
+        guard.refuse(
+            ("doubly_reparameterized",), "--num_importance_samples above 1"
+        )
+    else:
+        guard.refuse(
+            ("beta", "rate_warmup_steps"), "--num_importance_samples=1"
+        )
     if FLAGS.likelihood != "gaussian":
         guard.refuse(("observation_stddev",), "--likelihood=gaussian")
     if FLAGS.network == "mlp":
@@ -107,6 +128,8 @@ def build_pieces(data, condition_size=0):
         "beta": FLAGS.beta,
         "seed": FLAGS.seed,
         "rate_warmup_steps": FLAGS.rate_warmup_steps,
+        "num_importance_samples": FLAGS.num_importance_samples,
+        "doubly_reparameterized": FLAGS.doubly_reparameterized,
     }
 
 

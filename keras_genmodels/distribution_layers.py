@@ -141,8 +141,14 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
     The posterior `full`. Mean and lower-triangular Cholesky factor of the
     covariance, whose diagonal is softplus-transformed (at least 1e-4).
 
+    The other entries of the factor are read in proportion to the diagonal's
+    of their row, and over the root of L. An untrained encoder then has about
+    the variance of a diagonal posterior, whatever L; with entries as they are
+    it starts with so much more that many latents are given up for good.
+
     Args:
         event_shape: L, the size of the vector.
+        relative: whether entries are read so, or as they are.
 
     Call arguments:
         params: float tensor `[batch, L + L (L + 1) / 2]`: mean, then the
@@ -151,6 +157,10 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
     Call returns:
         `tfd.MultivariateNormalTriL`, batch `[batch]`, event `[L]`.
     """
+
+    def __init__(self, event_shape, relative=True, **kwargs):
+        super().__init__(event_shape, **kwargs)
+        self.relative = relative
 
     @property
     def params_shape(self):
@@ -164,12 +174,21 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
         loc, raw_scale = params[..., :size], params[..., size:]
         scale_tril = tfp.math.fill_triangular(raw_scale)
         diagonal = tf.linalg.diag_part(scale_tril)
+        diagonal = _MIN_SCALE + tf.nn.softplus(diagonal)
+        if self.relative:
+            scale_tril *= diagonal[..., tf.newaxis] / math.sqrt(size)
         return tfd.MultivariateNormalTriL(
-            loc,
-            tf.linalg.set_diag(
-                scale_tril, _MIN_SCALE + tf.nn.softplus(diagonal)
-            ),
+            loc, tf.linalg.set_diag(scale_tril, diagonal)
         )
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "relative": self.relative}
+
+    @classmethod
+    def from_config(cls, config):
+        """Rebuilds the layer; those of format 1 took entries as they are."""
+        return cls(**{"relative": False, **config})
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")

@@ -1,6 +1,8 @@
 """Which `model.keras` files this version reads: "Versions" in the README."""
 
-FORMAT = 1
+# 2: VAEs have num_importance_samples and doubly_reparameterized, full
+# posteriors are `relative`.
+FORMAT = 2
 
 
 def check_format(config):

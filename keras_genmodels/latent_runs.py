@@ -276,7 +276,7 @@ def _measured(model, inputs):
 def _test_metrics(model, inputs):
     seed, batches = inputs.seed, inputs.of(inputs.data.test)
     metrics = evaluation.evaluate_bound(model, batches, seed=seed)
-    metrics["loss"] = metrics["distortion"] + model.beta * metrics["rate"]
+    metrics["loss"] = _test_loss(model, batches, metrics, seed)
     of_levels = isinstance(model.likelihood, IndependentDiscretizedLogistic)
     if of_levels and inputs.binarization == "none":
         metrics["bits_per_dimension"] = evaluation.bits_per_dimension(
@@ -285,14 +285,29 @@ def _test_metrics(model, inputs):
     metrics["monte_carlo"] = evaluation.evaluate_monte_carlo(
         model, batches, seed=seed
     )
-    metrics["importance_weighted"] = evaluation.evaluate_likelihood(
+    metrics["importance_weighted"] = _importance_weighted(
+        model, batches, seed, _NUM_SAMPLES
+    )
+    return metrics
+
+
+def _test_loss(model, batches, metrics, seed):
+    """Gives what the model was trained to make small."""
+    count = model.num_importance_samples
+    if count == 1:
+        return metrics["distortion"] + model.beta * metrics["rate"]
+    bound = _importance_weighted(model, batches, seed, count)
+    return -bound["log_likelihood"]
+
+
+def _importance_weighted(model, batches, seed, num_samples):
+    return evaluation.evaluate_likelihood(
         model,
         batches,
         seed=seed,
-        num_samples=_NUM_SAMPLES,
+        num_samples=num_samples,
         chunk_size=images_at_once(model.event_shape, 2000),
     )
-    return metrics
 
 
 def images_at_once(shape, most):

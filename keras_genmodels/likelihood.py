@@ -7,7 +7,7 @@ import weakref
 
 import tensorflow as tf
 
-from keras_genmodels import seeds
+from keras_genmodels import _xla, seeds
 from keras_genmodels._arguments import check_count
 from keras_genmodels._counter_normals import normals
 
@@ -41,7 +41,7 @@ def log_likelihood(
     num_samples=5000,
     seed=0,
     chunk_size=2000,
-    jit_compile=True,
+    jit_compile=None,
 ):
     """Estimates log p(x), or log p(x|c), of each example.
 
@@ -70,7 +70,7 @@ def importance_weighted(
     num_samples=5000,
     seed=0,
     chunk_size=2000,
-    jit_compile=True,
+    jit_compile=None,
 ):
     """Estimates log p(x), or log p(x|c), and says how good the estimate is.
 
@@ -92,7 +92,8 @@ def importance_weighted(
         seed: int, int32 `[2]` or `[batch, 2]`.
         chunk_size: int >= 1, at most how many draws are decoded at once, of
             one row or of several; it bounds the memory.
-        jit_compile: whether XLA compiles the loop's body.
+        jit_compile: whether XLA compiles the loop's body. None: on a GPU, and
+            on a CPU where the model has no convolutions.
 
     Returns:
         `ImportanceWeighted`: `log_likelihood`, nats, and `effective_samples`,
@@ -115,6 +116,8 @@ def importance_weighted(
     x, condition = model.read(x, condition)
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
     inputs = [x] if condition is None else [x, condition]
+    if jit_compile is None:
+        jit_compile = _xla.pays_off(model)
     num_blocks = -(-num_samples // min(_MOST_DRAWS, chunk_size))
     draws = -(-num_samples // num_blocks)
     run = _loop_of(model, inputs, draws, chunk_size // draws, jit_compile)

@@ -9,8 +9,8 @@ import dataclasses
 import math
 
 import keras
-import tensorflow as tf
 
+from keras_genmodels import _xla
 from keras_genmodels.callbacks import (
     BestWeights,
     Checkpoints,
@@ -241,18 +241,10 @@ def _steps_per_execution(options):
 
 
 def _use_xla(model, jit_compile):
-    """Resolves "auto" by what was measured; BUILD.md has the figures."""
-    if jit_compile != "auto":
-        return jit_compile == "true"
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return on_gpu or not _has_convolutions(model)
-
-
-def _has_convolutions(layer):
-    convolutions = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
-    return isinstance(layer, convolutions) or any(
-        _has_convolutions(inner) for inner in getattr(layer, "layers", ())
-    )
+    """Resolves "auto"."""
+    if jit_compile == "auto":
+        return _xla.pays_off(model)
+    return jit_compile == "true"
 
 
 def _pass_over(model, num_steps):

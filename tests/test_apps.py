@@ -449,6 +449,7 @@ def test_a_wrong_flag_is_told_at_once(app):
         ("train_vae", "--likelihood=foo", "discretized_logistic"),
         ("train_vae", "--observation_stddev=0.1", "--likelihood=gaussian"),
         ("train_vae", "--hidden_sizes=20", "--network=mlp"),
+        ("train_vae", "--doubly_reparameterized", "--num_importance_samples"),
         ("train_vae", "digits", "flags"),
         ("generate", "--num_images=0", "positive"),
         ("generate", "--output=/x/a.jpg", ".png or .npz"),
@@ -460,6 +461,18 @@ def test_an_impossible_flag_is_told_at_once(tmp_path, app, flag, told):
     process = run_without_tensorflow(app, f"--workdir={workdir}", flag)
     assert_refused(process, app, flag.partition("=")[0], told)
     assert not workdir.exists()
+
+
+def test_the_importance_weighted_bound_has_no_beta(tmp_path):
+    process = run_without_tensorflow(
+        "train_vae",
+        f"--workdir={tmp_path / 'workdir'}",
+        "--num_importance_samples=5",
+        "--beta=0.5",
+    )
+    told = "--beta goes with --num_importance_samples=1 alone"
+    assert_refused(process, "train_vae", told)
+    assert not (tmp_path / "workdir").exists()
 
 
 # What the apps refuse once they have looked at it.

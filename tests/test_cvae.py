@@ -110,7 +110,7 @@ def linear_model(posterior, condition_size, hidden_sizes=(), known=None):
 def gaussian_params(layer, kernel, mean, covariance):
     """The dense layer that gives N(kernel' input + mean, covariance)."""
     root = np.linalg.cholesky(covariance)
-    raw = root.copy()
+    raw = root / np.diag(root)[:, np.newaxis] * np.sqrt(2)
     diagonal = np.diag(root) - 1e-4  # the layer's smallest scale
     np.fill_diagonal(raw, np.log(np.expm1(diagonal)))
     # Ask the layer where each parameter goes instead of assuming its order.

@@ -43,6 +43,8 @@ KINDS = {
         "--num_quadrants=2",
         "--prior=learned",
         "--posterior=full",
+        "--num_importance_samples=3",
+        "--doubly_reparameterized",
         "--epochs=2",
     ),
 }
@@ -112,6 +114,12 @@ def test_completion_counts_the_unseen_half(trained):
     test = metrics(trained["quadrants"].workdir)["test"]
     # After two epochs hardly better than a coin for each of 32 pixels.
     assert 0.3 * 32 < test["distortion"] < 1.2 * 32 * np.log(2)
+
+
+def test_the_test_loss_is_that_of_three_samples(trained):
+    test = metrics(trained["quadrants"].workdir)["test"]
+    weighted = test["importance_weighted"]["log_likelihood"]
+    assert -weighted < test["loss"] < -test["elbo"]
 
 
 @pytest.mark.slow

@@ -25,8 +25,9 @@ def test_diagonal_is_read_as_mean_and_standard_deviation(float64):
     np.testing.assert_allclose(posterior.log_prob(x), expected, rtol=1e-12)
 
 
-def test_full_is_read_as_mean_and_cholesky_factor(float64):
-    layer = kgm.MultivariateNormalTriL(3)
+@pytest.mark.parametrize("relative", [False, True])
+def test_full_is_read_as_mean_and_cholesky_factor(float64, relative):
+    layer = kgm.MultivariateNormalTriL(3, relative=relative)
     assert layer.params_size == 3 + 6
     params = np.random.default_rng(0).standard_normal((2, 9))
     posterior = layer(params)
@@ -34,7 +35,11 @@ def test_full_is_read_as_mean_and_cholesky_factor(float64):
     assert (np.diagonal(factor, axis1=1, axis2=2) > 0).all()
     np.testing.assert_array_equal(factor, np.tril(factor))
     # Every free entry of the factor is one of the parameters.
-    below = factor[:, *np.tril_indices(3, -1)]
+    read = factor
+    if relative:
+        diagonal = np.diagonal(factor, axis1=1, axis2=2)
+        read = factor / diagonal[:, :, np.newaxis] * np.sqrt(3)
+    below = read[:, *np.tril_indices(3, -1)]
     assert np.isin(below.round(12), params[:, 3:].round(12)).all()
     for i in range(2):
         expected = scipy.stats.multivariate_normal(
@@ -120,6 +125,24 @@ def test_layers_come_back_from_their_config(layer):
     assert copy.get_config() == layer.get_config()
     assert copy.params_shape == layer.params_shape
     assert copy.compute_dtype == layer.compute_dtype
+
+
+def test_full_of_an_older_file_takes_entries_as_they_are(float64):
+    config = kgm.MultivariateNormalTriL(3, relative=False).get_config()
+    del config["relative"]
+    copy = kgm.MultivariateNormalTriL.from_config(config)
+    factor = copy(np.ones((1, 9))).scale_tril.numpy()[0]
+    np.testing.assert_array_equal(factor[np.tril_indices(3, -1)], 1)
+
+
+def test_full_starts_with_about_the_variance_of_diagonal(float64):
+    size = 50
+    layer = kgm.MultivariateNormalTriL(size)
+    params = np.random.default_rng(0).standard_normal((64, layer.params_size))
+    factor = layer(params).scale_tril.numpy()
+    variance = (factor**2).sum(-1)
+    diagonal = np.diagonal(factor, axis1=1, axis2=2) ** 2
+    assert 1 < np.mean(variance / diagonal) < 2
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,13 @@ def log_likelihood(x):
     return scipy.stats.multivariate_normal(B, covariance).logpdf(x)
 
 
-def linear_vae(posterior):
+def linear_vae(posterior, **settings):
     model = kgm.VAE(
         kgm.mlp_encoder((5,), posterior.params_size, hidden_sizes=()),
         kgm.mlp_decoder(2, (5,), hidden_sizes=()),
         posterior,
         kgm.IndependentNormal((5,), stddev=S),
+        **settings,
     )
     model.decoder.set_weights([W.T, B])
     return model
@@ -72,7 +73,7 @@ def test_true_posterior_makes_every_draw_exact(float64):
     posterior = kgm.MultivariateNormalTriL(2)
     model = linear_vae(posterior)
     root = np.linalg.cholesky(S**2 * np.linalg.inv(A))
-    raw = root.copy()
+    raw = root / np.diag(root)[:, np.newaxis] * np.sqrt(2)
     diagonal = np.diag(root) - 1e-4  # the layer's smallest scale
     np.fill_diagonal(raw, np.log(np.expm1(diagonal)))
     # Ask the layer where each parameter goes instead of assuming its order.

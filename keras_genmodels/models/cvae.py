@@ -28,7 +28,8 @@ class ConditionalVAE(VariationalModel):
 
     `distortion` = -log p(x|z, c) at one reparameterised draw and `rate` =
     KL(q(z|x, c) || p(z|c)) in closed form; for `beta = 1` this is -elbo, an
-    upper bound of -log p(x|c) in expectation.
+    upper bound of -log p(x|c) in expectation. With `num_importance_samples`
+    above 1 it is trained on the importance-weighted bound, as a `VAE`.
 
     Conditions are labels, integers in [0, num_labels), or whatever else the
     condition network takes: floats or integers of one shape. With `known`,
@@ -59,7 +60,8 @@ class ConditionalVAE(VariationalModel):
         known: bool array of `event_shape`, or None.
         label_dropout: in [0, 1), how often training takes the label away, so
             that the model also knows p(x). Above 0 a condition may be None.
-        beta, seed, rate_warmup_steps, name: as of `VAE`.
+        beta, seed, rate_warmup_steps, num_importance_samples,
+            doubly_reparameterized, name: as of `VAE`.
 
     Call arguments:
         inputs: dict of `image`, float tensor `[batch, *event_shape]`, and
@@ -68,7 +70,8 @@ class ConditionalVAE(VariationalModel):
 
     Call returns:
         dict of float tensors: `reconstruction` `[batch, *event_shape]`, the
-        mean of p(x|z, c); `rate` and `distortion` `[batch]`, nats.
+        mean of p(x|z, c); `rate`, `distortion` and, of several draws,
+        `importance_weighted` `[batch]`, nats: as of `VAE`.
 
     Raises:
         ValueError: if the pieces do not fit together, for a bad argument, and
@@ -108,6 +111,8 @@ class ConditionalVAE(VariationalModel):
         beta=1.0,
         seed=0,
         rate_warmup_steps=0,
+        num_importance_samples=1,
+        doubly_reparameterized=False,
         name=None,
     ):
         super().__init__(
@@ -116,6 +121,8 @@ class ConditionalVAE(VariationalModel):
             beta=beta,
             seed=seed,
             rate_warmup_steps=rate_warmup_steps,
+            num_importance_samples=num_importance_samples,
+            doubly_reparameterized=doubly_reparameterized,
             name=name,
         )
         self.encoder = encoder
@@ -209,12 +216,16 @@ class ConditionalVAE(VariationalModel):
         if training and self.label_dropout:
             condition = self._drop_labels(condition)
         features = self._features(condition)
-        terms = self._terms(x, self._call_noise(x, training), features)
+        terms = self._call_terms(x, features, training)
         if self.num_labels is not None:
             # XLA, which drops the check of the labels, gets infinity.
-            terms["distortion"] = tf.where(
-                self._is_label(given), terms["distortion"], math.inf
-            )
+            impossible = {"distortion": math.inf}
+            if "importance_weighted" in terms:
+                impossible["importance_weighted"] = -math.inf
+            for name, value in impossible.items():
+                terms[name] = tf.where(
+                    self._is_label(given), terms[name], value
+                )
         return terms
 
     def get_config(self):
@@ -222,8 +233,8 @@ class ConditionalVAE(VariationalModel):
         known = None if self.known is None else self.known.tolist()
         return {**super().get_config(), "known": known}
 
-    def _terms(self, x, noise, condition=None):
-        terms = super()._terms(x, noise, condition)
+    def _terms(self, x, draws):
+        terms = super()._terms(x, draws)
         if self.known is not None:
             terms["reconstruction"] = tf.where(
                 self.known, x, terms["reconstruction"]

@@ -18,7 +18,12 @@ class VAE(VariationalModel):
 
     with `distortion` = -log p(x|z) at one reparameterised draw of z and
     `rate` = KL(q(z|x) || p(z)) in closed form; for `beta = 1` this is -elbo,
-    an upper bound of -log p(x) in expectation.
+    an upper bound of -log p(x) in expectation. With `num_importance_samples`
+    k > 1 it is an importance-weighted autoencoder, trained on the bound
+
+        log 1/k sum_j p(x, z_j) / q(z_j|x),   z_1 ... z_k ~ q(z|x),
+
+    which lies between the elbo and log p(x), the closer the more draws.
 
     All of its weights exist once it is constructed. `fit`, `evaluate` and
     `predict` take the events alone, without targets; `compile` takes no loss.
@@ -38,6 +43,12 @@ class VAE(VariationalModel):
         beta: weight of the rate in the loss, >= 0.
         rate_warmup_steps: over so many first training steps the rate's weight
             grows linearly from 0 to `beta`.
+        num_importance_samples: int >= 1, draws of z for each example. From 2
+            on the loss is minus the importance-weighted bound, which goes
+            with `beta=1` and no warm-up; a step takes as many decodings.
+        doubly_reparameterized: whether that bound is differentiated by the
+            doubly reparameterised estimator: the same gradient in
+            expectation, of less variance in the encoder.
         seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
             and `predict` from (seed, values of the example).
         name: name of the model.
@@ -49,7 +60,9 @@ class VAE(VariationalModel):
 
     Call returns:
         dict of float tensors: `reconstruction` `[batch, *event_shape]`, the
-        mean of p(x|z); `rate` and `distortion` `[batch]`, nats.
+        mean of p(x|z) of the first draw; `rate` and `distortion` `[batch]`,
+        nats, the latter averaged over the draws; with several draws
+        `importance_weighted` `[batch]`, nats, the bound.
 
     Raises:
         ValueError: if the pieces do not fit together, for a bad argument, and
@@ -59,7 +72,10 @@ class VAE(VariationalModel):
 
     Kingma and Welling (2013), Auto-encoding variational Bayes,
     arXiv:1312.6114, equations 7 and 10. Higgins et al. (2017), beta-VAE,
-    ICLR (`beta`).
+    ICLR (`beta`). Burda, Grosse and Salakhutdinov (2015), Importance weighted
+    autoencoders, arXiv:1509.00519, equation 8. Tucker et al. (2018), Doubly
+    reparameterized gradient estimators for Monte Carlo objectives,
+    arXiv:1810.04152.
     """
 
     def __init__(
@@ -71,6 +87,8 @@ class VAE(VariationalModel):
         beta=1.0,
         seed=0,
         rate_warmup_steps=0,
+        num_importance_samples=1,
+        doubly_reparameterized=False,
         name=None,
     ):
         super().__init__(
@@ -79,6 +97,8 @@ class VAE(VariationalModel):
             beta=beta,
             seed=seed,
             rate_warmup_steps=rate_warmup_steps,
+            num_importance_samples=num_importance_samples,
+            doubly_reparameterized=doubly_reparameterized,
             name=name,
         )
         self.encoder = encoder
@@ -115,7 +135,7 @@ class VAE(VariationalModel):
 
     def call(self, x, training=False):
         x = self._as_batch("x", x, self.event_shape)
-        return self._terms(x, self._call_noise(x, training))
+        return self._call_terms(x, None, training)
 
     def _as_condition(self, condition, like=None):
         if condition is not None:

@@ -1,22 +1,26 @@
 """What the VAE and the conditional VAE share: the bound and its terms."""
 
+import math
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_genmodels import seeds
+from keras_genmodels._arguments import check_count
 from keras_genmodels.distribution_layers import (
     DistributionLayer,
     MultivariateNormalLayer,
 )
 from keras_genmodels.formats import FORMAT, check_format
+from keras_genmodels.models.draws import Draws, differentiate_doubly
 from keras_genmodels.models.self_supervised import SelfSupervised
 
 tfd = tfp.distributions
 
 
 class VariationalModel(SelfSupervised, keras.Model):
-    """A latent-variable model that is trained on the evidence lower bound.
+    """A latent-variable model, trained on a lower bound of log p(x).
 
     A kind builds its networks, names them in `_networks`, and defines
     `_as_condition`, which checks a condition, `_features`, which turns it into
@@ -30,16 +34,34 @@ class VariationalModel(SelfSupervised, keras.Model):
         beta: weight of the rate in the loss, >= 0.
         rate_warmup_steps: over so many first training steps the rate's weight
             grows linearly from 0 to `beta`.
+        num_importance_samples: draws of z for each example, >= 1; from 2 on
+            it is trained on the importance-weighted bound.
+        doubly_reparameterized: how that bound is differentiated.
         seed: int in [0, 2**31).
         name: name of the model.
     """
 
     # Constructor arguments that are Keras objects, and those that are not.
     _networks = ("encoder", "decoder", "posterior", "likelihood")
-    _settings = ("beta", "seed", "rate_warmup_steps")
+    _settings = (
+        "beta",
+        "seed",
+        "rate_warmup_steps",
+        "num_importance_samples",
+        "doubly_reparameterized",
+    )
 
     def __init__(
-        self, posterior, likelihood, *, beta, seed, rate_warmup_steps, name
+        self,
+        posterior,
+        likelihood,
+        *,
+        beta,
+        seed,
+        rate_warmup_steps,
+        num_importance_samples,
+        doubly_reparameterized,
+        name,
     ):
         # Autocasting would round the pixels before the likelihood sees them.
         super().__init__(name=name, autocast=False)
@@ -52,11 +74,27 @@ class VariationalModel(SelfSupervised, keras.Model):
                 f"rate_warmup_steps must be >= 0, got {rate_warmup_steps}"
             )
         seeds.as_seed(seed)
+        check_count("num_importance_samples", num_importance_samples)
+        if num_importance_samples == 1:
+            if doubly_reparameterized:
+                raise ValueError(
+                    "doubly_reparameterized goes with num_importance_samples "
+                    "of 2 or more, got 1"
+                )
+        elif beta != 1 or rate_warmup_steps:
+            raise ValueError(
+                "the importance-weighted bound has no rate to weigh: "
+                f"num_importance_samples={num_importance_samples} goes with "
+                f"beta=1 and rate_warmup_steps=0, got {beta} and "
+                f"{rate_warmup_steps}"
+            )
         self.posterior = posterior
         self.likelihood = likelihood
         self.beta = beta
         self.seed = seed
         self.rate_warmup_steps = rate_warmup_steps
+        self.num_importance_samples = num_importance_samples
+        self.doubly_reparameterized = doubly_reparameterized
         self._track("elbo", "rate", "distortion")
 
     @property
@@ -172,11 +210,13 @@ class VariationalModel(SelfSupervised, keras.Model):
             x, condition, seed: as in `elbo`.
 
         Returns:
-            dict as from calling the model.
+            dict of `reconstruction`, `rate` and `distortion`, as from calling
+            the model.
         """
         x, condition = self.read(x, condition)
         rows = seeds.row_seeds(seed, tf.shape(x)[0])
-        return self._terms(x, self._row_noise(rows), self._features(condition))
+        noise = self._row_noise(rows)[tf.newaxis]
+        return self._terms(x, self._draw(x, noise, self._features(condition)))
 
     def monte_carlo(self, x, condition=None, *, seed):
         """Estimates log p(x|c) with one draw of z from the prior per example.
@@ -225,35 +265,63 @@ class VariationalModel(SelfSupervised, keras.Model):
         autoencoders, arXiv:1509.00519, equation 8.
         """
         x, condition = self.read(x, condition)
-        num_samples = tf.shape(noise)[0]
-        features = self._features(condition)
+        return self._draw(x, noise, self._features(condition)).log_weights()
+
+    def _call_terms(self, x, features, training):
+        """Gives what calling the model gives."""
+        noise = self._call_noise(x, training)
+        doubly = training and self.doubly_reparameterized
+        draws = self._draw(x, noise, features, doubly)
+        terms = self._terms(x, draws)
+        if self.num_importance_samples > 1:
+            terms["importance_weighted"] = tf.reduce_logsumexp(
+                draws.log_weights(), axis=0
+            ) - math.log(self.num_importance_samples)
+        return terms
+
+    def _draw(self, x, noise, features, doubly=False):
+        """Draws z from q(z|x, c) and decodes it.
+
+        Args:
+            x: checked events.
+            noise: as of `log_weights`.
+            features: of the condition, or None.
+            doubly: whether gradients are to be doubly reparameterised.
+
+        Returns:
+            `Draws`.
+        """
         posterior = self._encode(x, features)
         z = posterior.loc + posterior.scale.matvec(noise)
-        log_prior = self._prior(features).log_prob(z)
         log_posterior = (
             self._standard_prior().log_prob(noise)
             - posterior.scale.log_abs_determinant()
         )
+        if doubly:
+            z, log_posterior = differentiate_doubly(
+                posterior, noise, z, log_posterior
+            )
+        num_samples = noise.shape[0] or tf.shape(noise)[0]
         likelihood = self._decode(
             tf.reshape(z, (-1, self.latent_size)),
             _repeat(features, num_samples),
         )
         distortion = self._distortion(likelihood, _repeat(x, num_samples))
-        return (
-            log_prior
-            - log_posterior
-            - tf.reshape(distortion, (num_samples, -1))
+        return Draws(
+            posterior,
+            self._prior(features),
+            z,
+            log_posterior,
+            likelihood,
+            tf.reshape(distortion, (num_samples, -1)),
         )
 
-    def _terms(self, x, noise, condition=None):
-        posterior = self._encode(x, condition)
-        # Reparameterised, z = mu + Sigma^(1/2) eps.
-        z = posterior.loc + posterior.scale.matvec(noise)
-        likelihood = self._decode(z, condition)
+    def _terms(self, x, draws):
+        """Gives the terms of the elbo; the reconstruction is of one draw."""
         return {
-            "reconstruction": likelihood.mean(),
-            "rate": tfd.kl_divergence(posterior, self._prior(condition)),
-            "distortion": self._distortion(likelihood, x),
+            "reconstruction": draws.likelihood.mean()[: tf.shape(x)[0]],
+            "rate": tfd.kl_divergence(draws.posterior, draws.prior),
+            "distortion": tf.reduce_mean(draws.distortion, axis=0),
         }
 
     def _distortion(self, likelihood, x):
@@ -276,16 +344,22 @@ class VariationalModel(SelfSupervised, keras.Model):
         )
 
     def _call_noise(self, x, training):
-        """Draws from (seed, step), or in inference from (seed, values)."""
+        """Draws from (seed, step), or in inference from (seed, values).
+
+        Returns:
+            float tensor `[num_importance_samples, batch, latent_size]`.
+        """
+        count, dtype = self.num_importance_samples, self.posterior.compute_dtype
         if not training:
-            return self._row_noise(seeds.content_seeds(self.seed, x))
-        return tf.random.stateless_normal(
-            (tf.shape(x)[0], self.latent_size),
-            self._step_seed(),
-            dtype=self.posterior.compute_dtype,
-        )
+            rows = seeds.content_seeds(self.seed, x)
+            noise = seeds.normal(rows, (count, self.latent_size), dtype)
+            return tf.transpose(noise, (1, 0, 2))
+        shape = (count, tf.shape(x)[0], self.latent_size)
+        return tf.random.stateless_normal(shape, self._step_seed(), dtype=dtype)
 
     def _per_example_loss(self, terms, training):
+        if self.num_importance_samples > 1:
+            return -terms["importance_weighted"]
         return terms["distortion"] + self._rate_weight(training) * terms["rate"]
 
     def _per_example_metrics(self, terms):
@@ -343,8 +417,8 @@ def build_network(name, network, inputs, output_size):
 
 def _repeat(rows, num):
     """Repeats a batch as a whole, `[batch, ...]` to `[num * batch, ...]`."""
-    if rows is None:
-        return None
+    if rows is None or (isinstance(num, int) and num == 1):
+        return rows
     return tf.tile(rows, (num,) + (1,) * (rows.shape.rank - 1))
 
 

@@ -1,0 +1,74 @@
+"""Draws of the latent of a model: their weights, and their gradients."""
+
+import typing
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+
+class Draws(typing.NamedTuple):
+    """Draws of z for each example of a batch, decoded."""
+
+    posterior: tfd.Distribution  # q(z|x, c)
+    prior: tfd.Distribution  # p(z|c)
+    z: tf.Tensor  # [num_samples, batch, latent_size]
+    log_posterior: tf.Tensor  # log q(z|x, c), [num_samples, batch]
+    likelihood: tfd.Distribution  # p(x|z, c), batch [num_samples * batch]
+    distortion: tf.Tensor  # -log p(x|z, c), [num_samples, batch]
+
+    def log_weights(self):
+        """Gives log p(x, z|c) / q(z|x, c), `[num_samples, batch]`, nats."""
+        return (
+            self.prior.log_prob(self.z) - self.log_posterior - self.distortion
+        )
+
+
+def differentiate_doubly(posterior, noise, z, log_posterior):
+    """Makes gradients of a bound by these draws doubly reparameterised.
+
+    Those by the parameters of q(z|x, c) then go through z alone, each draw's
+    times its share of the weights: that leaves their expectation as it is and
+    takes variance away.
+
+    Args:
+        posterior: q(z|x, c).
+        noise: float tensor `[num_samples, batch, latent_size]`.
+        z: the draws, of the same shape.
+        log_posterior: log q(z|x, c), `[num_samples, batch]`.
+
+    Returns:
+        z and log_posterior, of the same values.
+
+    #### References
+
+    Tucker, Lawson, Gu and Maddison (2018), Doubly reparameterized gradient
+    estimators for Monte Carlo objectives, arXiv:1810.04152 (IWAE-DReG).
+    """
+    slope = tf.stop_gradient(-posterior.scale.solvevec(noise, adjoint=True))
+    z, none = _times_share_of_weights(z)
+    moved = tf.reduce_sum(slope * (z - tf.stop_gradient(z)), -1)
+    return z, tf.stop_gradient(log_posterior) + moved + none
+
+
+@tf.custom_gradient
+def _times_share_of_weights(z):
+    """Multiplies each draw's gradient by the share that it has in the bound.
+
+    Args:
+        z: float tensor `[num_samples, batch, latent_size]`.
+
+    Returns:
+        z, and zeros `[num_samples, batch]` to be added to the logarithms of
+        the weights: the gradient that comes back by them is in proportion to
+        the shares.
+    """
+
+    def gradient(of_z, of_log_weights):
+        share = tf.math.divide_no_nan(
+            of_log_weights, tf.reduce_sum(of_log_weights, 0)
+        )
+        return of_z * share[..., tf.newaxis]
+
+    return (tf.identity(z), tf.zeros_like(z[..., 0])), gradient
