@@ -8,9 +8,11 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 
+import app_fork
 import h5py
 import numpy as np
 import PIL.Image
@@ -20,13 +22,6 @@ SIDE = 8
 NUM_TEST = 360
 # Seconds that only a process that hangs takes.
 TIMEOUT = 300
-# As on a full disk. Python ignores the signal that comes with the limit, so
-# that writing fails.
-LIMITED = """
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
 
 
 def run_python(*args):
@@ -41,9 +36,23 @@ def run_python(*args):
 
 
 def run(app, *args, file_limit=None):
-    """Runs an app, in which no file may grow beyond `file_limit` bytes."""
-    limited = ("-c", LIMITED, str(file_limit)) if file_limit else ()
-    return run_python(*limited, "-m", f"apps.{app}", *args)
+    """Runs an app, in which no file may grow beyond `file_limit` bytes.
+
+    In a process of its own, which a fork gives its libraries.
+    """
+    args = [str(arg) for arg in args]
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [pathlib.Path(folder, name) for name in ("out", "err")]
+        status = app_fork.run(
+            ROOT,
+            app,
+            args,
+            file_limit=file_limit,
+            streams=[str(path) for path in streams],
+            timeout=TIMEOUT,
+        )
+        told = [path.read_text() for path in streams]
+    return subprocess.CompletedProcess([app, *args], status, *told)
 
 
 Trained = collections.namedtuple("Trained", "workdir process")
