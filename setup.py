@@ -28,14 +28,15 @@ REQUIRED = [
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
 ]
+SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 TEST = [
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
     "ruff>=0.12,<1",
+    *SERVING,
     "threadpoolctl>=3.1,<4",
 ]
-BENCH = ["psutil>=5.9,<8"]
-SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
+BENCH = ["psutil>=5.9,<8", *SERVING]
 
 setup(
     name="keras_genmodels",
@@ -53,6 +54,7 @@ setup(
         "keras_genmodels",
         "keras_genmodels.denoisers",
         "keras_genmodels.models",
+        "keras_genmodels.serving",
         "keras_genmodels_apps",
     ],
     # Nothing named `apps` at the top level of site-packages, and no import of
@@ -70,6 +72,9 @@ setup(
             "kgm-encode = keras_genmodels_apps.encode:run",
             "kgm-evaluate = keras_genmodels_apps.evaluate:run",
             "kgm-restore = keras_genmodels_apps.restore:run",
+            "kgm-export = keras_genmodels_apps.export:run",
+            "kgm-serve = keras_genmodels_apps.serve:run",
+            "kgm-query = keras_genmodels_apps.query:run",
         ]
     },
 )

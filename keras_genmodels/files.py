@@ -13,7 +13,8 @@ import psutil
 
 from keras_genmodels.errors import UserError
 
-_WRITING = ".writing-"
+# Of what is being written; the number of the process follows.
+WRITING = ".writing-"
 
 
 @contextlib.contextmanager
@@ -27,11 +28,11 @@ def replacing(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(path.parent)
+    remove_unfinished(path.parent)
     try:
         # In a folder of its own, so that the file keeps its name meanwhile.
         with tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=f"{_WRITING}{os.getpid()}-"
+            dir=path.parent, prefix=f"{WRITING}{os.getpid()}-"
         ) as folder:
             beside = pathlib.Path(folder, path.name)
             yield beside
@@ -45,10 +46,10 @@ def replacing(path):
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _remove_unfinished(folder):
+def remove_unfinished(folder):
     """Removes what processes that were killed left half written."""
-    for unfinished in folder.glob(f"{_WRITING}*"):
-        process = unfinished.name.removeprefix(_WRITING).partition("-")[0]
+    for unfinished in folder.glob(f"{WRITING}*"):
+        process = unfinished.name.removeprefix(WRITING).partition("-")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
             shutil.rmtree(unfinished, ignore_errors=True)
 

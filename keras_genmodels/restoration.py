@@ -144,6 +144,7 @@ def generate(
     num_steps=100,
     stochasticity=0.0,
     initial=None,
+    jit_compile=None,
 ):
     """Walks from noise to the manifold: restoring with a falling noise level.
 
@@ -176,7 +177,7 @@ def generate(
     Args:
         denoiser: as in `restore`; a function is told sigma.
         shape: shape of one event, a tuple, or an int n for (n,).
-        num: int >= 1, how many.
+        num: int >= 1, or in a graph an int32 scalar tensor, how many.
         seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th row
             seed alone.
         sigma_max, sigma_min: where the noise level starts and ends, > 0 and
@@ -188,6 +189,7 @@ def generate(
         initial: float tensor or array `[num, *shape]` to start from instead,
             such as noisy images at the level `sigma_max`. A function knows no
             mean of the data and needs it.
+        jit_compile: as in `restore`.
 
     Returns:
         float tensor `[num, *shape]`, not clipped.
@@ -217,11 +219,18 @@ def generate(
         isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
         f"stochasticity must be in [0, 1), got {stochasticity!r}",
     )
-    check_count("num", num)
+    if not tf.is_tensor(num):
+        check_count("num", num)
     rows = seeds.row_seeds(seed, num)
     x = read_start(denoiser, shape, rows, sigma_max, initial)
     if one_level:
-        return restore(denoiser, x, step_size=_STEP_SIZE, max_steps=num_steps).x
+        return restore(
+            denoiser,
+            x,
+            step_size=_STEP_SIZE,
+            max_steps=num_steps,
+            jit_compile=jit_compile,
+        ).x
     x, _ = read_events(denoiser, x, sigma_max if needs_sigma else None)
     if needs_sigma:
         plan = noise_schedules.falling_levels(sigma_max, sigma_min, num_steps)
@@ -235,7 +244,7 @@ def generate(
         x,
         told=needs_sigma,
         stochastic=stochasticity > 0,
-        jit_compile=_use_xla(None),
+        jit_compile=_use_xla(jit_compile),
     )
     plan, sigma_min, beta = (
         tf.constant(value, x.dtype)

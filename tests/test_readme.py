@@ -1,12 +1,22 @@
 """What the README shows works as it stands there."""
 
+import json
 import pathlib
 import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import keras_genmodels as kgm
+from keras_genmodels import serving
+from keras_genmodels.export import export
+from keras_genmodels.serving.replay import replay
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-
-
-SCRIPTS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+TEXT = README.read_text()
+SCRIPTS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 
 
 def run(script, folder, monkeypatch):
@@ -17,7 +27,7 @@ def run(script, folder, monkeypatch):
 
 
 def test_no_script_is_left_out():
-    assert len(SCRIPTS) == 3
+    assert len(SCRIPTS) == 4
 
 
 def test_the_script_of_the_vae_runs(tmp_path, monkeypatch):
@@ -48,3 +58,76 @@ def test_the_script_of_the_denoisers_runs(tmp_path, monkeypatch):
     # The update at a stored image's place is all but constant.
     assert abs(names["spectrum"].spectral_radius[0]) < 1
     assert names["picture"].dtype == "uint8"
+
+
+# Serving: on a model like the one that the README trains.
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A folder with `saved_models/vae/1`, and the address of a server."""
+    folder = tmp_path_factory.mktemp("served")
+    posterior = kgm.MultivariateNormalDiag(16)
+    likelihood = kgm.IndependentBernoulli((8, 8, 1))
+    model = kgm.VAE(
+        kgm.mlp_encoder((8, 8, 1), posterior.params_size, (8,)),
+        kgm.mlp_decoder(16, likelihood.params_shape, (8,)),
+        posterior,
+        likelihood,
+    )
+    export(model, folder / "saved_models", "vae", num_samples=5)
+    command = [sys.executable, "-m", "apps.serve", "--port=0"]
+    with subprocess.Popen(
+        [*command, f"--export_dir={folder / 'saved_models'}"],
+        cwd=README.parent,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield folder, process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+def test_the_script_of_serving_runs(served, monkeypatch):
+    folder, address = served
+    assert SCRIPTS[3].count("127.0.0.1:8500") == 1
+    script = SCRIPTS[3].replace("127.0.0.1:8500", address)
+    names = run(script, folder, monkeypatch)
+    assert names["images"].shape == (16, 8, 8, 1)
+    assert names["nats"].shape == (16,)
+    assert (names["nats"] < 0).all()
+    assert names["drawn"].shape == (2, 8, 8, 1)
+    assert not np.array_equal(*names["drawn"].numpy())
+
+
+def columns_of(body, signature):
+    """Reads a REST body as TensorFlow Serving does, row by row or not."""
+    assert body.keys() in (
+        {"signature_name", "inputs"},
+        {"signature_name", "instances"},
+    )
+    columns = body.get("inputs")
+    if columns is None:
+        rows = body["instances"]
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {
+        name: np.array(values, signature.inputs[name].dtype)
+        for name, values in columns.items()
+    }
+
+
+def test_the_bodies_of_rest_are_answered(served):
+    folder, address = served
+    bodies = re.findall(r"curl \S+/models/vae:predict -d '(.*)'\n", TEXT)
+    requests = []
+    with serving.Client(address, "vae") as client:
+        for text in bodies:
+            body = json.loads(text)
+            name = body["signature_name"]
+            columns = columns_of(body, client.signature(name))
+            requests.append((name, columns))
+    drawn, decoded = replay(folder / "saved_models" / "vae" / "1", requests)
+    assert drawn["image"].shape == (2, 8, 8, 1)
+    assert not np.array_equal(*drawn["image"])
+    assert decoded["image"].shape == (1, 8, 8, 1)

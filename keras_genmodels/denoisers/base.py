@@ -111,33 +111,6 @@ class Denoiser(keras.Model):
         x, sigma = self.read(x, lowest if lowest == highest else sigma)
         return (self._denoise(x, sigma) - x) / per_event(sigma, x) ** 2
 
-    def export(self, filepath):
-        """Writes a SavedModel that gives D without this package.
-
-        Its one signature, `denoise`, takes `x` float `[batch, *event_shape]`
-        and, where `needs_sigma`, `sigma` float `[batch]`, by name, and gives
-        `denoised`.
-
-        Args:
-            filepath: the folder to write.
-
-        Raises:
-            UserError: before `adapt`.
-        """
-        self._check_adapted()
-        dtype = self.variable_dtype
-        arguments = [tf.TensorSpec([None, *self.event_shape], dtype, "x")]
-        if self.needs_sigma:
-            arguments.append(tf.TensorSpec([None], dtype, "sigma"))
-        archive = keras.export.ExportArchive()
-        archive.track(self)
-        archive.add_endpoint(
-            "denoise",
-            lambda x, sigma=None: {"denoised": self.denoise(x, sigma)},
-            input_signature=arguments,
-        )
-        archive.write_out(str(filepath), verbose=False)
-
     def _denoise(self, x, sigma):
         """Gives D for a checked float `x` and a sigma `[batch]` or None."""
         raise NotImplementedError

@@ -1,9 +1,8 @@
-"""Every kind of denoiser as a SavedModel, and what its base class gives."""
+"""What every denoiser has of its base class."""
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import keras_genmodels as kgm
 from keras_genmodels.restoration import denoise_once
@@ -16,12 +15,9 @@ def network(conditional):
 
 
 KINDS = {
-    "linear": lambda: kgm.LinearDenoiser(rank=5),
-    "wiener": kgm.LinearDenoiser,
     "exact": kgm.EmpiricalDenoiser,
     "told": lambda: kgm.DenoisingAutoencoder(network(True)),
     "one level": lambda: kgm.DenoisingAutoencoder(network(False), sigma=0.1),
-    "blind": lambda: kgm.DenoisingAutoencoder(network(False), blind=True),
 }
 
 
@@ -34,28 +30,6 @@ def adapted(kind):
     return denoiser
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_saved_model_denoises_as_the_denoiser_does(tmp_path, kind):
-    denoiser = adapted(kind)
-    denoiser.export(tmp_path / "exported")
-    signature = tf.saved_model.load(tmp_path / "exported").signatures["denoise"]
-    for size in (1, 3):
-        given = {"x": tf.constant(DATA[:size] + 0.1)}
-        if denoiser.needs_sigma:
-            given["sigma"] = tf.linspace(0.2, 0.5, size)
-        expected = denoiser.denoise(given["x"], given.get("sigma"))
-        assert np.abs(expected - given["x"]).max() > 1e-3
-        np.testing.assert_allclose(
-            signature(**given)["denoised"], expected, atol=1e-6
-        )
-
-
-def test_what_knows_no_data_is_not_exported(tmp_path):
-    with pytest.raises(kgm.UserError, match=r"adapt\(data\) first"):
-        kgm.EmpiricalDenoiser().export(tmp_path / "exported")
-    assert not (tmp_path / "exported").exists()
-
-
 def test_a_model_of_one_level_scores_at_that_level():
     denoiser = adapted("one level")
     expected = (denoiser.denoise(DATA[:2]) - DATA[:2]) / 0.1**2
@@ -65,7 +39,7 @@ def test_a_model_of_one_level_scores_at_that_level():
         )
 
 
-def test_denoising_once_is_never_a_rest(tmp_path):
+def test_denoising_once_is_never_a_rest():
     # Far closer to D than restore's tolerance, which would leave it there.
     denoiser = adapted("exact")
     noisy = DATA[:3] + 1e-4

@@ -1,0 +1,257 @@
+"""Puts a load on the local gRPC server, and checks every answer.
+
+  python benchmarks/serving.py                    # 10 000 requests
+  python benchmarks/serving.py --requests=1000
+
+A VAE of the digits' size is exported, as it is before training, and served by
+`apps.serve` in its own process. All five signatures are asked for in turn, 1
+to 4 rows a request, each request with inputs of its own, first in this process
+by `Loader.run` and then over gRPC by `serving.Client`, from as many threads
+both times. The answers over gRPC are held against those of the same requests
+in process, which are known to differ from each other: an answer that is lost
+or given to another request ends the benchmark with an error.
+
+The clients are threads with a connection each, since their time is spent
+waiting, which needs no GIL; processes would each load TensorFlow and take the
+cores from the server. Printed are p50 and p99 of the latency of one request,
+by all clients at once and, in the last row, by one alone, and the server's
+resident memory after the warm-up and at the end.
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_integer("requests", 10_000, "Requests.", lower_bound=50)
+flags.DEFINE_integer("clients", 8, "That ask at once.", lower_bound=1)
+flags.DEFINE_integer(
+    "warmup", 1000, "Requests before memory is first read.", lower_bound=1
+)
+
+SHAPE = (8, 8, 1)
+LATENT_SIZE = 8
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SIGNATURES = ("reconstruct", "encode", "decode", "generate", "log_likelihood")
+_MEGABYTE = 2**20
+
+
+def main(_):
+    """Exports, serves, asks, and prints the figures."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.ERROR)
+    from keras_genmodels.serving.loader import Loader
+
+    requests = [request_of(i) for i in range(FLAGS.requests)]
+    with tempfile.TemporaryDirectory() as folder:
+        version = export_vae(folder)
+        with Loader(version) as loader:
+            inside, expected = measure([loader.run] * FLAGS.clients, requests)
+        check_distinct(expected)
+        with serving(folder) as (address, process), clients(address) as asks:
+            outside, answers = measure(asks, requests, process)
+    check_answers(answers, expected)
+    report(inside, outside)
+    print(
+        f"{len(answers)} of {len(requests)} requests answered to "
+        f"{FLAGS.clients} clients in {outside.total:.1f} s, "
+        f"{len(answers) / outside.total:.0f} a second; each answer is that of "
+        f"its request\nserver's memory: {outside.before:.1f} MB after the "
+        f"warm-up, {outside.after:.1f} MB at the end, "
+        f"{outside.after - outside.before:+.1f} MB"
+    )
+    return 0
+
+
+class Figures(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        alone: seconds of each request, asked one after the other.
+        seconds: seconds of each request, asked by all clients at once.
+        total: seconds that all took.
+        before: MB of the server's memory before them.
+        after: the same at the end.
+    """
+
+    alone: list
+    seconds: list
+    total: float
+    before: float | None
+    after: float | None
+
+
+def measure(asks, requests, process=None):
+    """Warms up, asks, and gives the figures and the answers.
+
+    Args:
+        asks: as of `ask_all`.
+        requests: as of `ask_all`.
+        process: psutil's, of a server.
+    """
+    ask_all(asks, requests[: FLAGS.warmup])
+    _, alone = ask_all(asks[:1], requests[: FLAGS.warmup])
+    before = process and process.memory_info().rss / _MEGABYTE
+    start = time.perf_counter()
+    answers, seconds = ask_all(asks, requests)
+    total = time.perf_counter() - start
+    after = process and process.memory_info().rss / _MEGABYTE
+    return Figures(alone, seconds, total, before, after), answers
+
+
+def request_of(number):
+    """Gives the name of a signature, and inputs that no other request has."""
+    import numpy as np
+
+    rng = np.random.default_rng(number)
+    signature = SIGNATURES[number % len(SIGNATURES)]
+    num = 1 + number // len(SIGNATURES) % 4
+    image = np.float32(rng.random((num, *SHAPE)) < 0.3)
+    seed = rng.integers(2**31, size=(num, 2), dtype=np.int32)
+    return signature, {
+        "reconstruct": {"image": image},
+        "encode": {"image": image},
+        "decode": {
+            "z": rng.standard_normal((num, LATENT_SIZE), dtype=np.float32)
+        },
+        "generate": {"seed": seed},
+        "log_likelihood": {"image": image, "seed": seed},
+    }[signature]
+
+
+def export_vae(folder):
+    """Exports a VAE of the digits' size; gives the folder of its version."""
+    import keras_genmodels as kgm
+    from keras_genmodels.export import export
+
+    posterior = kgm.MultivariateNormalDiag(LATENT_SIZE)
+    likelihood = kgm.IndependentBernoulli(SHAPE)
+    model = kgm.VAE(
+        kgm.mlp_encoder(SHAPE, posterior.params_size),
+        kgm.mlp_decoder(LATENT_SIZE, likelihood.params_shape),
+        posterior,
+        likelihood,
+    )
+    return export(model, folder, "vae")
+
+
+@contextlib.contextmanager
+def serving(export_dir):
+    """Serves in a process of its own; yields its address and the process."""
+    import psutil
+
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "apps.serve", "--port=0"),
+            f"--export_dir={export_dir}",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError("the server did not start")
+            yield line.split()[-1], psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+@contextlib.contextmanager
+def clients(address):
+    """Yields a function for each client that asks as `Loader.run` does."""
+    from keras_genmodels import serving as served
+
+    with contextlib.ExitStack() as stack:
+        made = [
+            stack.enter_context(served.Client(address, "vae"))
+            for _ in range(FLAGS.clients)
+        ]
+        yield [asker(client) for client in made]
+
+
+def asker(client):
+    """Gives a function of the name of a signature and a dict of inputs."""
+    return lambda signature, inputs: client.predict(signature, **inputs)
+
+
+def ask_all(asks, requests):
+    """Asks by several threads, each with a function of its own.
+
+    Returns:
+        list of the answers, and of the seconds that each took.
+    """
+    answers = [None] * len(requests)
+    seconds = [None] * len(requests)
+
+    def ask_some(first):
+        for i in range(first, len(requests), len(asks)):
+            start = time.perf_counter()
+            answers[i] = asks[first](*requests[i])
+            seconds[i] = time.perf_counter() - start
+
+    with concurrent.futures.ThreadPoolExecutor(len(asks)) as pool:
+        list(pool.map(ask_some, range(len(asks))))
+    return answers, seconds
+
+
+def check_distinct(answers):
+    """Makes sure that an answer to another request would be noticed."""
+    import numpy as np
+
+    period = 4 * len(SIGNATURES)  # after which as many rows are asked for
+    for one, other in zip(answers, answers[period:], strict=False):
+        if all(np.allclose(one[k], other[k], atol=1e-3) for k in one):
+            raise RuntimeError("two requests have the same answer")
+
+
+def check_answers(answers, expected):
+    """Checks that every answer is that of its request."""
+    import numpy as np
+
+    for i, (found, right) in enumerate(zip(answers, expected, strict=True)):
+        if found is None or found.keys() != right.keys():
+            raise RuntimeError(f"the answer of request {i} is lost")
+        for name, array in right.items():
+            if found[name].shape != array.shape or not np.allclose(
+                found[name], array, rtol=1e-5, atol=1e-5
+            ):
+                raise RuntimeError(f"request {i} got the {name} of another")
+
+
+def report(inside, outside):
+    """Prints the latencies of each signature."""
+    print(f"{'':16}in process, ms    over gRPC, ms")
+    print(f"{'signature':16}" + "   p50     p99   " * 2)
+    for first, signature in enumerate(SIGNATURES):
+        rows = slice(first, None, len(SIGNATURES))
+        report_row(signature, inside.seconds[rows], outside.seconds[rows])
+    report_row("all", inside.seconds, outside.seconds)
+    report_row("one at a time", inside.alone, outside.alone)
+
+
+def report_row(name, *latencies):
+    """Prints p50 and p99 of lists of seconds."""
+    import numpy as np
+
+    figures = [
+        1e3 * np.percentile(seconds, percent)
+        for seconds in latencies
+        for percent in (50, 99)
+    ]
+    print(f"{name:16}" + "".join(f"{it:7.2f} " for it in figures))
+
+
+if __name__ == "__main__":
+    app.run(main, argv=sys.argv)

@@ -1,0 +1,74 @@
+"""Runs an exported version in a process that imports no TensorFlow."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from keras_genmodels.serving.loader import LoadError, RunError
+
+
+def replay(version_dir, requests):
+    """Answers requests by `loader.py` in a fresh interpreter.
+
+    That fails if the interpreter has imported tensorflow, keras,
+    tensorflow_probability or keras_genmodels in the end.
+
+    Args:
+        version_dir: folder of an exported version.
+        requests: iterable of (name of a signature, dict of input arrays).
+
+    Returns:
+        list with, for each request, the dict of output arrays, or the
+        `RunError` if it was refused.
+
+    Raises:
+        LoadError: if the version can't be loaded, or the process fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="keras_genmodels-") as folder:
+        asked, answered = (
+            pathlib.Path(folder, "in"),
+            pathlib.Path(folder, "out"),
+        )
+        asked.mkdir()
+        answered.mkdir()
+        names = [
+            _write(asked / f"{i:04}.npz", signature, inputs)
+            for i, (signature, inputs) in enumerate(requests)
+        ]
+        _run_script(version_dir, asked, answered)
+        return [_read(answered / name) for name in names]
+
+
+def _write(path, signature, inputs):
+    np.savez(path, __signature__=np.array(signature), **inputs)
+    return path.name
+
+
+def _read(path):
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    if "__error__" in arrays:
+        return RunError(int(arrays["__code__"]), str(arrays["__error__"]))
+    return arrays
+
+
+def _run_script(*folders):
+    script = pathlib.Path(__file__).with_name("loader.py")
+    process = subprocess.run(
+        # -P: the script's folder is not searched. -I would also hide a
+        # TensorFlow that was installed for one user alone.
+        [sys.executable, "-P", script, *folders],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if process.returncode:
+        told = process.stderr.strip().splitlines() or ["it said nothing"]
+        raise LoadError(
+            f"{told[-1].removeprefix('loader.py: ')} "
+            f"(exit status {process.returncode})"
+        )

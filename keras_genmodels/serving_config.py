@@ -1,0 +1,147 @@
+"""The files that TensorFlow Serving is started with, and the lines for it."""
+
+import contextlib
+import fcntl
+import itertools
+import pathlib
+import re
+import shlex
+
+from keras_genmodels import files
+from keras_genmodels.errors import UserError
+from keras_genmodels.versions import versions_in
+
+MODELS = "models.config"
+BATCHING = "batching.config"
+# Where the server looks for what is meant for one version alone.
+OF_VERSION = "batching_params.pbtxt"
+
+_BATCH_SIZES = (1, 8, 32)
+_ROWS = """\
+max_batch_size { value: %d }
+batch_timeout_micros { value: 1000 }
+max_enqueued_batches { value: 100 }
+"""
+_THREADS = "num_batch_threads { value: 4 }\n"
+
+
+def write_models_config(export_dir, serving_root):
+    """Writes models.config: every model in `export_dir` that has a version.
+
+    Args:
+        export_dir: pathlib.Path.
+        serving_root: absolute path of `export_dir` where the server runs.
+    """
+    with _locked(export_dir):
+        names = sorted(
+            folder.name
+            for folder in export_dir.iterdir()
+            if any(
+                (version / "saved_model.pb").is_file()
+                for _, version in versions_in(folder)
+            )
+        )
+        entries = "".join(
+            f"  config {{\n"
+            f"    name: {_quoted(name)}\n"
+            f"    base_path: {_quoted(f'{serving_root}/{name}')}\n"
+            f'    model_platform: "tensorflow"\n'
+            f"  }}\n"
+            for name in names
+        )
+        with files.replacing(export_dir / MODELS) as beside:
+            beside.write_text(f"model_config_list {{\n{entries}}}\n")
+
+
+def batch_sizes(export_dir):
+    """Gives the batch sizes of the batching file, which is written if missing.
+
+    One that is there is left as it is: it is the user's to tune.
+
+    Args:
+        export_dir: pathlib.Path.
+
+    Returns:
+        tuple of rising ints.
+
+    Raises:
+        UserError: if the server would not take the file.
+    """
+    path = export_dir / BATCHING
+    with _locked(export_dir):
+        if not path.exists():
+            with files.replacing(path) as beside:
+                beside.write_text(_batching(_BATCH_SIZES) + _THREADS)
+        text = re.sub("#.*", "", path.read_text())
+    sizes = tuple(
+        map(int, re.findall(r"\ballowed_batch_sizes\s*:\s*(\d+)", text))
+    )
+    most = re.findall(r"\bmax_batch_size\s*:?\s*{\s*value\s*:\s*(\d+)", text)
+    rising = all(a < b for a, b in itertools.pairwise(sizes))
+    if not sizes or not rising or most != [str(sizes[-1])]:
+        raise UserError(
+            f"{path} must list allowed_batch_sizes, rising, the last of them "
+            f"max_batch_size {{ value: ... }}: mend it, or delete it to get "
+            "the default"
+        )
+    return sizes
+
+
+def write_batching_params(version, sizes):
+    """Writes the options of one version, for a server that reads such."""
+    (version / OF_VERSION).write_text(_batching(sizes))
+
+
+def start_lines(export_dir, serving_root, jit_compile=False):
+    """Gives the commands that start TensorFlow Serving.
+
+    Args:
+        export_dir: absolute path of the exports.
+        serving_root: where the server finds them.
+        jit_compile: whether a model needs a server that compiles with XLA.
+
+    Returns:
+        dict of `container` and `binary` to a shell command, ports on
+        loopback for the container.
+    """
+    options = [
+        f"--model_config_file={serving_root}/{MODELS}",
+        "--enable_batching",
+        f"--batching_parameters_file={serving_root}/{BATCHING}",
+        "--enable_per_model_batching_parameters",
+        *(["--xla_cpu_compilation_enabled"] if jit_compile else []),
+    ]
+    mount = f"type=bind,source={export_dir},target={serving_root},readonly"
+    container = [
+        "docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501",
+        f"--mount {shlex.quote(mount)}",
+        "tensorflow/serving",
+        *map(shlex.quote, options),
+    ]
+    binary = [
+        "tensorflow_model_server --port=8500 --rest_api_port=8501",
+        *map(shlex.quote, options),
+    ]
+    return {
+        name: " \\\n    ".join(parts)
+        for name, parts in (("container", container), ("binary", binary))
+    }
+
+
+def _batching(sizes):
+    allowed = "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
+    return _ROWS % sizes[-1] + allowed
+
+
+def _quoted(text):
+    """Writes a text as protobuf's text format has it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+@contextlib.contextmanager
+def _locked(export_dir):
+    """Waits for its turn, so that two exports at once lose no model."""
+    with open(pathlib.Path(export_dir, ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,267 @@
+"""The export app as a user runs it, each time in a process of its own."""
+
+import json
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from app_runs import (
+    ROOT,
+    Refused,
+    assert_refused,
+    check_refusal,
+    contents,
+    run,
+    run_without_tensorflow,
+    succeed,
+    unfinished,
+)
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+from test_export import DATA, make
+
+import keras_genmodels as kgm
+from keras_genmodels.export import export
+from keras_genmodels.workdir import Workdir
+
+METRICS = {"dataset": "digits", "label_names": ["a"], "test": {"elbo": -1.0}}
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Finished runs by kind, of models that were not trained."""
+    runs = {}
+    for kind in ("vae", "rank"):
+        runs[kind] = Workdir(folder / kind)
+        runs[kind].path.mkdir()
+        make(kind).save(runs[kind].model)
+        runs[kind].metrics.write_text(json.dumps(METRICS))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def exported(folder, trained, launch):
+    """Two exports of one name at once, and their folder."""
+    target = folder / "models"
+    flags = (f"--workdir={trained['vae']}", f"--export_dir={target}")
+    started = [
+        launch("export", *flags, "--name=digits", "--num_samples=20", *more)
+        for more in ((), ("--serving_root=/models",))
+    ]
+    return target, [succeed(process.result()) for process in started]
+
+
+def command(said, program):
+    """Gives the words of the command that was printed."""
+    (start,) = (i for i in range(len(said)) if said.startswith(program, i))
+    text = said[start:].replace("\\\n", "")
+    return shlex.split(text.partition("\n")[0])
+
+
+def test_two_exports_at_once(exported):
+    target, said = exported
+    versions = {path.name for path in (target / "digits").iterdir()}
+    assert versions == {"1", "2"}
+    told = [text.splitlines()[0].rpartition(" ")[2] for text in said]
+    assert {*told} == {str(target / "digits" / n) for n in ("1", "2")}
+    assert not unfinished(target)
+    config = model_server_config_pb2.ModelServerConfig()
+    text_format.Parse((target / "models.config").read_text(), config)
+    (entry,) = config.model_config_list.config
+    assert entry.name == "digits"
+    assert entry.base_path in (f"{target}/digits", "/models/digits")
+
+
+def test_it_prints_the_signatures(exported):
+    said = exported[1][0]
+    for words in (
+        "reconstruct        image float32 [batch, 8, 8, 1]",
+        "(serving_default)",
+        "seed int32 [batch, 2]",
+        "log_likelihood float32 [batch]",
+    ):
+        assert words in said
+
+
+def test_the_lines_start_a_server_on_it(exported):
+    target, (plain, moved) = exported
+    for said, root in ((plain, str(target)), (moved, "/models")):
+        options = [
+            f"--model_config_file={root}/models.config",
+            "--enable_batching",
+            f"--batching_parameters_file={root}/batching.config",
+            "--enable_per_model_batching_parameters",
+        ]
+        assert command(said, "docker run") == [
+            *("docker", "run", "--rm"),
+            *("-p", "127.0.0.1:8500:8500", "-p", "127.0.0.1:8501:8501"),
+            "--mount",
+            f"type=bind,source={target},target={root},readonly",
+            "tensorflow/serving",
+            *options,
+        ]
+        assert command(said, "tensorflow_model_server") == [
+            "tensorflow_model_server",
+            "--port=8500",
+            "--rest_api_port=8501",
+            *options,
+        ]
+    assert f"binary where /models is {target}:" in moved
+    assert (target / "batching.config").is_file()
+
+
+def test_model_json_holds_the_runs_metrics(exported):
+    for version in ("1", "2"):
+        path = exported[0] / "digits" / version / "assets.extra" / "model.json"
+        told = json.loads(path.read_text())
+        assert told["metrics"] == METRICS
+        assert told["dataset"] == "digits"
+        assert told["label_names"] == ["a"]
+        assert told["settings"]["num_samples"] == 20
+
+
+def test_the_check_prints_a_table(exported, trained):
+    said = succeed(
+        run(
+            "export",
+            f"--check={exported[0] / 'digits' / '1'}",
+            f"--workdir={trained['vae']}",
+        )
+    )
+    assert "18 warm-up records" in said
+    assert said.count("\n") == 10
+    assert said.endswith("All is as it should be.\n")
+
+
+# One line for a mistake.
+
+
+def a_full_disk(place, trained):
+    flags = [f"--workdir={trained['rank']}", "--name=linear"]
+    export(make("rank"), place, "linear", max_steps=5, num_steps=5)
+    return Refused(
+        "export",
+        [*flags, f"--export_dir={place}"],
+        (
+            "File too large",
+            "older versions are as they were",
+            place / "linear",
+            "make room",
+        ),
+        file_limit=20_000,
+    )
+
+
+def flags_of_another_kind(place, trained):
+    flags = [f"--workdir={trained['rank']}", "--name=linear"]
+    return Refused(
+        "export",
+        [*flags, f"--export_dir={place}", "--num_samples=3"],
+        ("--num_samples goes with a VAE alone",),
+    )
+
+
+def no_version(place, trained):
+    return Refused(
+        "export",
+        [f"--check={place}", f"--workdir={trained['vae']}"],
+        ("no version that `export` wrote", "model.json"),
+    )
+
+
+def another_model(place, trained):
+    version = export(make("rank"), place, "linear", max_steps=5, num_steps=5)
+    other = Workdir(place.with_name("other"))
+    other.path.mkdir()
+    model = kgm.LinearDenoiser(rank=5)
+    model.adapt(DATA**2)
+    model.save(other.model)
+    return Refused(
+        "export",
+        [f"--check={version}", f"--workdir={other}"],
+        ("differs by", "to eager", "more; export it again"),
+    )
+
+
+REFUSED = [
+    a_full_disk,
+    flags_of_another_kind,
+    no_version,
+    another_model,
+]
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_mistake_is_one_line(case, refusals):
+    check_refusal(*refusals[case])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--name=a"], "--workdir is needed, or --check"),
+        (["--workdir=a"], "--name is needed, or --check"),
+        (["--workdir=a", "--name=3"], "--name=3 must be letters"),
+        (["--workdir=a", "--name=a/b"], "--name=a/b must be letters"),
+        (["--workdir=a", "--name=ä"], "must be letters"),
+        (
+            ["--workdir=a", "--name=a", "--serving_root=models"],
+            "--serving_root=models must be an absolute path",
+        ),
+        (
+            ["--workdir=a", "--name=a", "--step_size=2"],
+            "--step_size must be in (0, 2), got 2",
+        ),
+        (["--check=a", "--name=b"], "--name goes with exporting"),
+        (["--check=a", "--nowarmup"], "--warmup goes with exporting"),
+        (["--workdir=a", "--name=a", "--max_rows=0"], "max_rows"),
+    ],
+)
+def test_a_wrong_flag_is_told_at_once(flags, told):
+    process = run_without_tensorflow("export", *flags)
+    assert_refused(process, "export", told)
+
+
+def test_help_is_told_at_once():
+    said = succeed(run_without_tensorflow("export", "--help"))
+    for name in ("workdir", "name", "serving_root", "jit_compile", "check"):
+        assert f"--{name}" in said or f"--[no]{name}" in said
+
+
+@pytest.mark.slow
+def test_killed_at_any_time(trained, tmp_path):
+    """What an export leaves is a whole version or none."""
+    delay = random.Random(0)
+    command = [
+        *(sys.executable, "-m", "apps.export", "--name=vae"),
+        *(f"--workdir={trained['vae']}", f"--export_dir={tmp_path}"),
+    ]
+    found = []
+    for _ in range(8):
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            deadline = time.monotonic() + 60
+            while process.poll() is None and not unfinished(tmp_path):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(delay.uniform(0, 3))
+            process.kill()
+        found.append(process.returncode)
+        for version in (tmp_path / "vae").glob("[0-9]*"):
+            assert {*map(str, contents(version))} >= {
+                "saved_model.pb",
+                "variables/variables.index",
+                "assets.extra/model.json",
+                "assets.extra/tf_serving_warmup_requests",
+            }
+    assert -signal.SIGKILL in found
+    succeed(run("export", *command[3:]))
+    assert not unfinished(tmp_path)
