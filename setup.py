@@ -53,6 +53,7 @@ setup(
     packages=[
         "keras_genmodels",
         "keras_genmodels.denoisers",
+        "keras_genmodels.exporting",
         "keras_genmodels.models",
         "keras_genmodels.serving",
         "keras_genmodels_apps",

@@ -138,8 +138,9 @@ def check_flags():
 def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
-    from keras_genmodels import export_table, files
+    from keras_genmodels import files
     from keras_genmodels.export import export
+    from keras_genmodels.exporting import table
     from keras_genmodels.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
@@ -155,7 +156,7 @@ def export_model():
         jit_compile=FLAGS.jit_compile,
         **settings_for(model),
     )
-    print(export_table.summary(version, FLAGS.serving_root))
+    print(table.summary(version, FLAGS.serving_root))
 
 
 def settings_for(model):
@@ -177,7 +178,7 @@ def check_version():
     """
     guard.load_tensorflow()
     from keras_genmodels.errors import UserError
-    from keras_genmodels.export_check import check_version as check
+    from keras_genmodels.exporting.check import check_version as check
     from keras_genmodels.workdir import Workdir
 
     model = Workdir(FLAGS.workdir).load_model() if FLAGS.workdir else None

@@ -14,7 +14,7 @@ from keras_genmodels import (
 )
 from keras_genmodels._arguments import check
 from keras_genmodels.errors import UserError
-from keras_genmodels.versions import writing_version
+from keras_genmodels.exporting.versions import writing_version
 
 EXTRA = "assets.extra"
 DESCRIPTION = "model.json"

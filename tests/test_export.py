@@ -15,9 +15,14 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_genmodels as kgm
-from keras_genmodels import examples, serving_config, versions, warmup_records
 from keras_genmodels.export import export, read_description
-from keras_genmodels.export_check import check_version
+from keras_genmodels.exporting import (
+    example_requests,
+    serving_config,
+    versions,
+    warmup_records,
+)
+from keras_genmodels.exporting.check import check_version
 from keras_genmodels.likelihood import importance_weighted
 from keras_genmodels.serving.replay import replay
 
@@ -137,7 +142,9 @@ def loaded(exports):
 
 
 def inputs_of(version, signature, rows):
-    return examples.right_inputs(read_description(version), signature, rows)
+    return example_requests.right_inputs(
+        read_description(version), signature, rows
+    )
 
 
 def run_signature(loaded, signature, inputs):
@@ -804,7 +811,7 @@ def test_no_name_is_lost_by_exports_at_once(tmp_path):
 
 STALLED = """
 import pathlib, sys, time
-from keras_genmodels import versions
+from keras_genmodels.exporting import versions
 
 def stall(path):
     print("written", flush=True)

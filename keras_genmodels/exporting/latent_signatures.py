@@ -5,18 +5,18 @@ import functools
 import tensorflow as tf
 
 from keras_genmodels import likelihood
-from keras_genmodels._signature import (
+from keras_genmodels.distribution_layers import (
+    IndependentBernoulli,
+    IndependentDiscretizedLogistic,
+    MultivariateNormalTriL,
+)
+from keras_genmodels.exporting.signature import (
     Field,
     Signature,
     compiler,
     finite,
     integers,
     seeds,
-)
-from keras_genmodels.distribution_layers import (
-    IndependentBernoulli,
-    IndependentDiscretizedLogistic,
-    MultivariateNormalTriL,
 )
 
 # So many draws of z are decoded at once: two rows of 100. More would make a

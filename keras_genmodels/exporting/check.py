@@ -7,10 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import examples, signatures, warmup_records
 from keras_genmodels.errors import UserError
 from keras_genmodels.export import EXTRA, read_description
-from keras_genmodels.export_table import columns
+from keras_genmodels.exporting import (
+    example_requests,
+    signatures,
+    warmup_records,
+)
+from keras_genmodels.exporting.table import columns
 from keras_genmodels.serving.loader import (
     INVALID_ARGUMENT,
     LoadError,
@@ -74,7 +78,7 @@ def check_version(version, model=None):
     if description["settings"]["jit_compile"]:
         answers = [references["to Python"](*request) for request in asked]
     else:
-        wrong = examples.wrong_inputs(description)
+        wrong = example_requests.wrong_inputs(description)
         answers = _replay(version, [*asked, *_in_turn(description, wrong)])
         refusals = answers[len(asked) :]
         table.compare_refusals(wrong, refusals[::2])
@@ -135,7 +139,10 @@ def _run_eagerly(verbs, signature, inputs):
 def _sized_requests(description):
     most = description["settings"]["max_rows"]
     return [
-        (name, examples.right_inputs(description, name, min(size, most)))
+        (
+            name,
+            example_requests.right_inputs(description, name, min(size, most)),
+        )
         for name in description["signatures"]
         for size in _SIZES
     ]
@@ -150,7 +157,7 @@ def _in_turn(description, wrong):
             (case.signature, case.inputs),
             (
                 case.signature,
-                examples.right_inputs(description, case.signature, 1),
+                example_requests.right_inputs(description, case.signature, 1),
             ),
         )
     ]

@@ -16,10 +16,10 @@ from keras_genmodels._arguments import (
     knows_one_level,
     read_setting,
 )
-from keras_genmodels._signature import checked
-from keras_genmodels.denoiser_signatures import denoiser_signatures
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.latent_signatures import latent_signatures
+from keras_genmodels.exporting.denoiser_signatures import denoiser_signatures
+from keras_genmodels.exporting.latent_signatures import latent_signatures
+from keras_genmodels.exporting.signature import checked
 from keras_genmodels.models.variational import VariationalModel
 
 _COMMON = {"max_rows": 1024, "jit_compile": False}

@@ -5,7 +5,7 @@ import functools
 import tensorflow as tf
 
 from keras_genmodels import restoration
-from keras_genmodels._signature import (
+from keras_genmodels.exporting.signature import (
     Field,
     Signature,
     compiler,

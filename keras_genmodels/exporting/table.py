@@ -3,8 +3,8 @@
 import itertools
 import os
 
-from keras_genmodels import serving_config
 from keras_genmodels.export import read_description
+from keras_genmodels.exporting import serving_config
 
 
 def summary(version, serving_root=None):

@@ -9,7 +9,7 @@ import shlex
 
 from keras_genmodels import files
 from keras_genmodels.errors import UserError
-from keras_genmodels.versions import versions_in
+from keras_genmodels.exporting.versions import versions_in
 
 MODELS = "models.config"
 BATCHING = "batching.config"

@@ -5,8 +5,8 @@ They need the extra `serving`, which is imported where it is used.
 
 import tensorflow as tf
 
-from keras_genmodels import examples
 from keras_genmodels.errors import UserError
+from keras_genmodels.exporting import example_requests
 
 FILE = "tf_serving_warmup_requests"
 # What TensorFlow Serving reads of a file at most.
@@ -53,7 +53,9 @@ def write(path, description, sizes):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature in description["signatures"]:
             for size in sizes:
-                inputs = examples.right_inputs(description, signature, size)
+                inputs = example_requests.right_inputs(
+                    description, signature, size
+                )
                 log = _log(description["name"], signature, inputs)
                 writer.write(log.SerializeToString())
 
