@@ -5,15 +5,15 @@ import pathlib
 import re
 
 import keras_genmodels
-from keras_genmodels import (
-    files,
+from keras_genmodels import files
+from keras_genmodels._arguments import check
+from keras_genmodels.errors import UserError
+from keras_genmodels.exporting import (
     latent_signatures,
     serving_config,
     signatures,
     warmup_records,
 )
-from keras_genmodels._arguments import check
-from keras_genmodels.errors import UserError
 from keras_genmodels.exporting.versions import writing_version
 
 EXTRA = "assets.extra"
