@@ -1,7 +1,15 @@
 """Whether XLA makes a model faster here; BUILD.md has the figures."""
 
+import re
+
 import keras
 import tensorflow as tf
+
+_CONVOLUTIONS = tuple(
+    getattr(keras.layers, name)
+    for name in dir(keras.layers)
+    if re.fullmatch(r"(Depthwise|Separable)?Conv\dD(Transpose)?", name)
+)
 
 
 def pays_off(model):
@@ -14,8 +22,7 @@ def pays_off(model):
     return on_gpu or not _has_convolutions(model)
 
 
-def _has_convolutions(layer):
-    convolutions = (keras.layers.Conv2D, keras.layers.Conv2DTranspose)
-    return isinstance(layer, convolutions) or any(
-        _has_convolutions(inner) for inner in getattr(layer, "layers", ())
+def _has_convolutions(model):
+    return any(
+        isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
     )

@@ -173,12 +173,16 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
         size = self.event_shape[0]
         loc, raw_scale = params[..., :size], params[..., size:]
         scale_tril = tfp.math.fill_triangular(raw_scale)
-        diagonal = tf.linalg.diag_part(scale_tril)
-        diagonal = _MIN_SCALE + tf.nn.softplus(diagonal)
+        # Not by `set_diag`, whose gradient XLA takes for fixed batches alone.
+        on_diagonal = np.eye(size, dtype=bool)
+        diagonal = tf.where(on_diagonal, scale_tril, 0)
+        diagonal = _MIN_SCALE + tf.nn.softplus(
+            tf.reduce_sum(diagonal, -1, keepdims=True)
+        )
         if self.relative:
-            scale_tril *= diagonal[..., tf.newaxis] / math.sqrt(size)
+            scale_tril *= diagonal / math.sqrt(size)
         return tfd.MultivariateNormalTriL(
-            loc, tf.linalg.set_diag(scale_tril, diagonal)
+            loc, tf.where(on_diagonal, diagonal, scale_tril)
         )
 
     def get_config(self):
@@ -188,7 +192,7 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
     @classmethod
     def from_config(cls, config):
         """Rebuilds the layer; those of format 1 took entries as they are."""
-        return cls(**{"relative": False, **config})
+        return super().from_config({"relative": False, **config})
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")

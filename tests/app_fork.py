@@ -1,14 +1,21 @@
 """Runs an app in a fork of a process that has imported its libraries.
 
-That takes the seconds of the imports once for each process of pytest.
+That takes the seconds of the imports once for each process of pytest. It hides
+what only a process that imports them shows: what they say of themselves, an
+import that is missing, an order of imports. `run_python` is for that.
 """
 
+import atexit
 import multiprocessing
+import multiprocessing.connection
 import os
 import resource
 import runpy
+import signal
 import sys
+import threading
 
+import numpy as np
 import tensorflow
 
 # What the apps import between them; importing it starts no thread.
@@ -19,10 +26,11 @@ _LIBRARIES = (
     "keras_genmodels.model_evaluation",
     "keras_genmodels.report",
     "keras_genmodels.restoration_runs",
-    __name__,
 )
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(list(_LIBRARIES))
+_forks.set_forkserver_preload(["tensorflow", *_LIBRARIES])
+# `start` and `join` look at all children, which two threads must not do.
+_lock = threading.Lock()
 
 
 def run(folder, app, args, *, file_limit, streams, timeout):
@@ -33,34 +41,48 @@ def run(folder, app, args, *, file_limit, streams, timeout):
         app: its name.
         args: list of str.
         file_limit: bytes that no file may grow beyond, or None.
-        streams: paths of the files for standard output and error.
+        streams: paths of files for standard output and error, which exist.
         timeout: seconds.
 
     Returns:
         int, the exit status.
 
     Raises:
-        TimeoutError: if it takes longer.
+        TimeoutError: if it takes longer; it is killed, with all that it
+            started.
     """
-    process = _forks.Process(
-        target=_run, args=(str(folder), app, args, file_limit, streams)
-    )
-    process.start()
-    process.join(timeout)
-    if process.is_alive():
-        process.kill()
+    arguments = (str(folder), app, args, file_limit, streams, dict(os.environ))
+    process = _forks.Process(target=_run, args=arguments)
+    with _lock:
+        process.start()
+    ended = multiprocessing.connection.wait([process.sentinel], timeout)
+    with _lock:
+        if not ended:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+        status = process.exitcode
+        process.close()
+    if not ended:
         raise TimeoutError(f"{app} {' '.join(args)} took over {timeout} s")
-    return process.exitcode
+    return status
 
 
-def _run(folder, app, args, file_limit, streams):
+def _run(folder, app, args, file_limit, streams, environment):
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    missing = [name for name in _LIBRARIES if name not in sys.modules]
+    if missing:
+        raise ImportError(f"the server could not import {missing}")
+    # A fork has the generator of the process that it comes of.
+    np.random.seed()
     _redirect(0, os.devnull, os.O_RDONLY)
     # What TensorFlow says of devices comes earlier than in a process that
     # has not imported it, where the apps hold it back.
     _redirect(2, os.devnull, os.O_WRONLY)
     tensorflow.config.list_logical_devices()
     for number, path in enumerate(streams, 1):
-        _redirect(number, path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        _redirect(number, path, os.O_WRONLY | os.O_APPEND)
     if file_limit:
         # As on a full disk. Python ignores the signal that comes with it, so
         # that writing fails.
@@ -69,10 +91,13 @@ def _run(folder, app, args, file_limit, streams):
     sys.path.insert(0, folder)
     # `run_module` replaces the first by the module's path.
     sys.argv = [app, *args]
-    runpy.run_module(f"apps.{app}", run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(f"apps.{app}", run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()
 
 
 def _redirect(number, path, mode):
-    opened = os.open(path, mode, 0o600)
+    opened = os.open(path, mode)
     os.dup2(opened, number)
     os.close(opened)

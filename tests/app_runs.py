@@ -43,6 +43,8 @@ def run(app, *args, file_limit=None):
     args = [str(arg) for arg in args]
     with tempfile.TemporaryDirectory() as folder:
         streams = [pathlib.Path(folder, name) for name in ("out", "err")]
+        for path in streams:
+            path.touch()
         status = app_fork.run(
             ROOT,
             app,

@@ -28,6 +28,7 @@ from app_runs import (
     metrics,
     picture,
     run,
+    run_python,
     run_without_tensorflow,
     save_noise,
     succeed,
@@ -408,6 +409,29 @@ def test_encode(launch, trained, tmp_path):
     np.testing.assert_allclose(
         single["loc"], both["loc"][:1], rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("app", "flags"),
+    [
+        ("train_vae", []),
+        ("generate", ["--output={}/a.png"]),
+        ("encode", ["--output={}/z.npz"]),
+        ("evaluate", ["--num_images=50", "--output={}/b.html"]),
+        ("export", ["--name=vae", "--export_dir={}"]),
+    ],
+)
+def test_an_app_is_quiet_where_it_imports_all_itself(
+    app, flags, trained, tmp_path
+):
+    """As a user starts it, without the fork of the other tests."""
+    shutil.copytree(trained.workdir, tmp_path / "workdir")
+    workdir = tmp_path / "workdir"
+    if app == "train_vae":
+        flags = [f"--flagfile={workdir}/flags.txt"]
+    flags = [flag.format(tmp_path) for flag in flags]
+    succeed(run_python("-m", f"apps.{app}", f"--workdir={workdir}", *flags))
 
 
 # What is answered at once.

@@ -1,6 +1,7 @@
 """The VAE: identities, contracts, learning, and coming back from a file."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -111,12 +112,58 @@ def test_it_learns_one_batch_and_every_weight_has_a_gradient(
 
 
 def test_xla_trains_too():
+    """In batches that are not all of one size."""
     model = make_vae("full")
     model.compile(keras.optimizers.Adam(0.01), jit_compile=True)
     losses = model.fit(
-        binary_images(), batch_size=12, epochs=30, verbose=0
+        binary_images(), batch_size=8, epochs=20, verbose=0
     ).history["loss"]
     assert losses[-1] < losses[0] - 3
+
+
+_ON_REPLICAS = """
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+import keras
+from test_vae import binary_images, make_vae
+
+for count in (1, 3):
+    after = []
+    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
+        keras.utils.set_random_seed(0)
+        with tf.distribute.MirroredStrategy(devices).scope():
+            model = make_vae(num_importance_samples=count)
+            model.compile(keras.optimizers.SGD(0.1))
+        before = model.get_weights()
+        found = model.evaluate(binary_images(8), verbose=0, return_dict=True)
+        told = model.fit(
+            binary_images(8), batch_size=8, epochs=1, verbose=0
+        ).history
+        if count == 1:
+            assert abs(told["loss"][0] + told["elbo"][0]) < 1e-3, told
+        moved = sum(
+            abs(new - old).sum()
+            for new, old in zip(model.get_weights(), before, strict=True)
+        )
+        after.append((found["loss"], moved))
+    (loss, moved), (other_loss, other_moved) = after
+    assert abs(loss - other_loss) < 1e-3, after
+    # Replicas draw otherwise; a sum over them would be twice as far.
+    assert 0.7 < moved / other_moved < 1.4, after
+"""
+
+
+@pytest.mark.slow
+def test_replicas_average_the_loss():
+    subprocess.run(
+        [sys.executable, "-c", _ON_REPLICAS],
+        cwd=pathlib.Path(__file__).parent,
+        check=True,
+    )
 
 
 def test_call_returns_the_terms():

@@ -70,8 +70,8 @@ class ConditionalVAE(VariationalModel):
 
     Call returns:
         dict of float tensors: `reconstruction` `[batch, *event_shape]`, the
-        mean of p(x|z, c); `rate`, `distortion` and, of several draws,
-        `importance_weighted` `[batch]`, nats: as of `VAE`.
+        mean of p(x|z, c) of the first draw; `rate`, `distortion` and, of
+        several draws, `importance_weighted` `[batch]`, nats: as of `VAE`.
 
     Raises:
         ValueError: if the pieces do not fit together, for a bad argument, and

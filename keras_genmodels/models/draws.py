@@ -46,10 +46,32 @@ def differentiate_doubly(posterior, noise, z, log_posterior):
     Tucker, Lawson, Gu and Maddison (2018), Doubly reparameterized gradient
     estimators for Monte Carlo objectives, arXiv:1810.04152 (IWAE-DReG).
     """
-    slope = tf.stop_gradient(-posterior.scale.solvevec(noise, adjoint=True))
+    slope = tf.stop_gradient(
+        -for_each_draw(posterior.scale, "solvevec", noise, adjoint=True)
+    )
     z, none = _times_share_of_weights(z)
     moved = tf.reduce_sum(slope * (z - tf.stop_gradient(z)), -1)
     return z, tf.stop_gradient(log_posterior) + moved + none
+
+
+def for_each_draw(scale, verb, noise, **arguments):
+    """Applies a linear operator to all draws of an example at once.
+
+    Args:
+        scale: `tf.linalg.LinearOperator` of a batch of examples.
+        verb: "matvec" or "solvevec".
+        noise: float tensor `[num_samples, batch, latent_size]`.
+        **arguments: of the verb.
+
+    Returns:
+        float tensor like `noise`.
+    """
+    if isinstance(scale, tf.linalg.LinearOperatorDiag):
+        return getattr(scale, verb)(noise, **arguments)
+    # The draws as columns: one triangular product an example, not one a draw.
+    columns = tf.transpose(noise, (1, 2, 0))
+    apply = getattr(scale, {"matvec": "matmul", "solvevec": "solve"}[verb])
+    return tf.transpose(apply(columns, **arguments), (2, 0, 1))
 
 
 @tf.custom_gradient

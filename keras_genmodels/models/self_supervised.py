@@ -41,7 +41,8 @@ class SelfSupervised:
         loss = tf.reduce_mean(loss)
         for extra in self.losses:
             loss += tf.cast(extra, loss.dtype)
-        return loss
+        # Keras adds up the gradients of replicas.
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates and returns the running means."""

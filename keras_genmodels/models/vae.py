@@ -23,7 +23,8 @@ class VAE(VariationalModel):
 
         log 1/k sum_j p(x, z_j) / q(z_j|x),   z_1 ... z_k ~ q(z|x),
 
-    which lies between the elbo and log p(x), the closer the more draws.
+    which in expectation lies between the elbo and log p(x), and rises with k.
+    Then `loss` is minus this bound; `elbo` and its parts are told beside it.
 
     All of its weights exist once it is constructed. `fit`, `evaluate` and
     `predict` take the events alone, without targets; `compile` takes no loss.
@@ -48,7 +49,8 @@ class VAE(VariationalModel):
             with `beta=1` and no warm-up; a step takes as many decodings.
         doubly_reparameterized: whether that bound is differentiated by the
             doubly reparameterised estimator: the same gradient in
-            expectation, of less variance in the encoder.
+            expectation, of less variance in the encoder. It holds for the
+            bound alone, not for losses that layers of the decoder add.
         seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
             and `predict` from (seed, values of the example).
         name: name of the model.

@@ -13,7 +13,11 @@ from keras_genmodels.distribution_layers import (
     MultivariateNormalLayer,
 )
 from keras_genmodels.formats import FORMAT, check_format
-from keras_genmodels.models.draws import Draws, differentiate_doubly
+from keras_genmodels.models.draws import (
+    Draws,
+    differentiate_doubly,
+    for_each_draw,
+)
 from keras_genmodels.models.self_supervised import SelfSupervised
 
 tfd = tfp.distributions
@@ -75,6 +79,11 @@ class VariationalModel(SelfSupervised, keras.Model):
             )
         seeds.as_seed(seed)
         check_count("num_importance_samples", num_importance_samples)
+        if not isinstance(doubly_reparameterized, bool):
+            raise ValueError(
+                "doubly_reparameterized must be True or False, got "
+                f"{doubly_reparameterized!r}"
+            )
         if num_importance_samples == 1:
             if doubly_reparameterized:
                 raise ValueError(
@@ -292,7 +301,7 @@ class VariationalModel(SelfSupervised, keras.Model):
             `Draws`.
         """
         posterior = self._encode(x, features)
-        z = posterior.loc + posterior.scale.matvec(noise)
+        z = posterior.loc + for_each_draw(posterior.scale, "matvec", noise)
         log_posterior = (
             self._standard_prior().log_prob(noise)
             - posterior.scale.log_abs_determinant()
