@@ -79,9 +79,7 @@ def check_flags():
             ("doubly_reparameterized",), "--num_importance_samples above 1"
         )
     else:
-        guard.refuse(
-            ("beta", "rate_warmup_steps"), "--num_importance_samples=1"
-        )
+        guard.refuse(("beta",), "--num_importance_samples=1")
     if FLAGS.likelihood != "gaussian":
         guard.refuse(("observation_stddev",), "--likelihood=gaussian")
     if FLAGS.network == "mlp":

@@ -65,11 +65,12 @@ def pair(make, count=5, **settings):
 # --- Exact answers. --------------------------------------------------------
 
 
-def exact_pair(widen):
+def exact_pair(widen, **settings):
     return [
         set_posterior(model, widen)
         for model in pair(
-            lambda **kw: linear_vae(kgm.MultivariateNormalTriL(2), **kw)
+            lambda **kw: linear_vae(kgm.MultivariateNormalTriL(2), **kw),
+            **settings,
         )
     ]
 
@@ -91,10 +92,13 @@ def test_with_the_true_posterior_the_bound_is_exact(float64):
             assert largest > 1e-2
 
 
-def test_both_gradients_agree_in_expectation_and_one_varies_less(float64):
+@pytest.mark.parametrize("warmup", [0, 500], ids=["whole", "warming up"])
+def test_both_gradients_agree_in_expectation_and_one_varies_less(
+    float64, warmup
+):
     x, steps = data(50), 400
     means, errors = [], []
-    for model in exact_pair(widen=1.5):
+    for model in exact_pair(widen=1.5, rate_warmup_steps=warmup):
         model.compile()
 
         @tf.function
@@ -115,7 +119,7 @@ def test_both_gradients_agree_in_expectation_and_one_varies_less(float64):
     difference = np.abs(means[0] - means[1])
     assert (difference < 4.5 * np.hypot(plain, doubly)).all()
     assert np.abs(means[1]).max() > 10 * doubly.max()
-    assert np.median(doubly / plain) < 0.8
+    assert np.median(doubly / plain) < (1 if warmup else 0.8)
 
 
 def test_the_bound_is_that_of_its_weights():
@@ -315,11 +319,7 @@ def test_an_unknown_label_is_infinitely_unlikely_to_xla():
         ({"num_importance_samples": 2.5}, "num_importance_samples must be"),
         ({"doubly_reparameterized": True}, "2 or more, got 1"),
         ({"doubly_reparameterized": "no"}, "must be True or False, got 'no'"),
-        ({"num_importance_samples": 5, "beta": 0.5}, "got 0.5 and 0"),
-        (
-            {"num_importance_samples": 5, "rate_warmup_steps": 9},
-            "got 1.0 and 9",
-        ),
+        ({"num_importance_samples": 5, "beta": 0.5}, "beta=1, got 0.5"),
     ],
 )
 @pytest.mark.parametrize("make", [make_vae, of_labels])

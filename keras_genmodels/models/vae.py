@@ -46,7 +46,8 @@ class VAE(VariationalModel):
             grows linearly from 0 to `beta`.
         num_importance_samples: int >= 1, draws of z for each example. From 2
             on the loss is minus the importance-weighted bound, which goes
-            with `beta=1` and no warm-up; a step takes as many decodings.
+            with `beta=1` (in a warm-up log p(z) / q(z|x) is weighed); a step
+            takes as many decodings.
         doubly_reparameterized: whether that bound is differentiated by the
             doubly reparameterised estimator: the same gradient in
             expectation, of less variance in the encoder. It holds for the

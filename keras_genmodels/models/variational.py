@@ -90,12 +90,11 @@ class VariationalModel(SelfSupervised, keras.Model):
                     "doubly_reparameterized goes with num_importance_samples "
                     "of 2 or more, got 1"
                 )
-        elif beta != 1 or rate_warmup_steps:
+        elif beta != 1:
             raise ValueError(
-                "the importance-weighted bound has no rate to weigh: "
-                f"num_importance_samples={num_importance_samples} goes with "
-                f"beta=1 and rate_warmup_steps=0, got {beta} and "
-                f"{rate_warmup_steps}"
+                "what is bounded by importance weighting has no other weight "
+                f"of the rate: num_importance_samples={num_importance_samples} "
+                f"goes with beta=1, got {beta}"
             )
         self.posterior = posterior
         self.likelihood = likelihood
@@ -279,23 +278,26 @@ class VariationalModel(SelfSupervised, keras.Model):
     def _call_terms(self, x, features, training):
         """Gives what calling the model gives."""
         noise = self._call_noise(x, training)
-        doubly = training and self.doubly_reparameterized
+        if self.num_importance_samples == 1:
+            return self._terms(x, self._draw(x, noise, features))
+        weight = self._rate_weight(training)
+        doubly = weight if training and self.doubly_reparameterized else None
         draws = self._draw(x, noise, features, doubly)
-        terms = self._terms(x, draws)
-        if self.num_importance_samples > 1:
-            terms["importance_weighted"] = tf.reduce_logsumexp(
-                draws.log_weights(), axis=0
-            ) - math.log(self.num_importance_samples)
-        return terms
+        log_sum = tf.reduce_logsumexp(draws.log_weights(weight), axis=0)
+        return {
+            **self._terms(x, draws),
+            "importance_weighted": log_sum
+            - math.log(self.num_importance_samples),
+        }
 
-    def _draw(self, x, noise, features, doubly=False):
+    def _draw(self, x, noise, features, doubly=None):
         """Draws z from q(z|x, c) and decodes it.
 
         Args:
             x: checked events.
             noise: as of `log_weights`.
             features: of the condition, or None.
-            doubly: whether gradients are to be doubly reparameterised.
+            doubly: for doubly reparameterised gradients, the rate's weight.
 
         Returns:
             `Draws`.
@@ -306,9 +308,9 @@ class VariationalModel(SelfSupervised, keras.Model):
             self._standard_prior().log_prob(noise)
             - posterior.scale.log_abs_determinant()
         )
-        if doubly:
+        if doubly is not None:
             z, log_posterior = differentiate_doubly(
-                posterior, noise, z, log_posterior
+                posterior, noise, z, log_posterior, doubly
             )
         num_samples = noise.shape[0] or tf.shape(noise)[0]
         likelihood = self._decode(
