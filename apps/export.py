@@ -16,8 +16,6 @@ signature at batch sizes 1, 3 and 257 with TensorFlow's Python loader and, with
 is not the tensorflow_model_server binary.
 """
 
-import re
-
 from absl import flags
 
 from . import common_flags, guard
@@ -36,7 +34,7 @@ flags.DEFINE_string(
     "serving_root",
     None,
     "Absolute path of --export_dir where the server runs, such as /models "
-    "(default: where it is here).",
+    "(default: where it is here). models.config gets it for all models.",
 )
 flags.DEFINE_bool(
     "jit_compile",
@@ -45,13 +43,18 @@ flags.DEFINE_bool(
 )
 flags.DEFINE_bool("warmup", True, "Write warm-up records.")
 flags.DEFINE_integer(
-    "max_rows", 1024, "The most rows of a request.", lower_bound=1
+    "max_rows",
+    1024,
+    "The most rows of a request.",
+    lower_bound=1,
+    upper_bound=2**31 - 1,
 )
 flags.DEFINE_integer(
     "num_samples",
     100,
     "Of a VAE: draws that log_likelihood weighs for each image.",
     lower_bound=1,
+    upper_bound=10**6,
 )
 flags.DEFINE_float(
     "step_size", 0.1, "Of a denoiser: of restore's loop, in (0, 2)."
@@ -62,6 +65,7 @@ flags.DEFINE_integer(
     "Of a denoiser: the most steps of restore, and that restore_with may be "
     "asked for.",
     lower_bound=1,
+    upper_bound=10**6,
 )
 flags.DEFINE_float(
     "tolerance",
@@ -71,7 +75,11 @@ flags.DEFINE_float(
     lower_bound=0,
 )
 flags.DEFINE_integer(
-    "num_steps", 100, "Of a denoiser: steps of generate's walk.", lower_bound=1
+    "num_steps",
+    100,
+    "Of a denoiser: steps of generate's walk.",
+    lower_bound=1,
+    upper_bound=10**5,
 )
 flags.DEFINE_float(
     "stochasticity",
@@ -119,11 +127,6 @@ def check_flags():
     for name in ("workdir", "name"):
         if not FLAGS[name].value:
             raise guard.WrongFlags(f"--{name} is needed, or --check")
-    if not re.fullmatch(r"(?!\d+$)\w[\w.-]{0,99}", FLAGS.name, re.ASCII):
-        raise guard.WrongFlags(
-            f"--name={FLAGS.name} must be letters, digits, _, . and -, not "
-            "digits alone, beginning with none of . and -"
-        )
     if FLAGS.serving_root and not FLAGS.serving_root.startswith("/"):
         raise guard.WrongFlags(
             f"--serving_root={FLAGS.serving_root} must be an absolute path, "
@@ -139,10 +142,11 @@ def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
     from keras_genmodels import files
-    from keras_genmodels.export import export
+    from keras_genmodels.export import check_name, export
     from keras_genmodels.exporting import table
     from keras_genmodels.workdir import Workdir
 
+    check_name(FLAGS.name)
     workdir = Workdir(FLAGS.workdir)
     model = workdir.load_model()
     version = export(

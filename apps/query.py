@@ -17,6 +17,8 @@ learned from the server. It needs the extra `serving`.
 
 import os
 import pathlib
+import zipfile
+import zlib
 
 from absl import flags
 
@@ -37,6 +39,15 @@ _GO_WITH = {
     **dict.fromkeys(_SETTINGS, ("restore",)),
 }
 _WITHOUT_PICTURES = ("encode", "log_likelihood", "noise")
+# What NumPy says of a file that is no .npz file, or a spoilt one.
+_UNREADABLE = (
+    EOFError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 flags.DEFINE_string("address", "127.0.0.1:8500", "host:port of its gRPC.")
 flags.DEFINE_string("model", "vae", "Name of the model there.")
@@ -53,14 +64,17 @@ common_flags.define_path(
 flags.DEFINE_integer(
     "num_images",
     None,
-    f"So many (default: {_NUM_IMAGES} to generate, else all of --input).",
+    "The first so many of --input (default: all), or else so many that are "
+    f"generated (default: {_NUM_IMAGES}).",
     lower_bound=1,
 )
 flags.DEFINE_integer(
     "label",
     None,
-    "Of a model of labels: that of all images, if --input says none; the "
-    "number of labels stands for none, after a training with --label_dropout.",
+    "Of a model of labels: that of all images, where --input has no labels. A "
+    "server does not tell how many labels there are, so that `none` is not "
+    "known here: after a training with --label_dropout, the number of labels "
+    "stands for it.",
     lower_bound=0,
 )
 flags.DEFINE_integer(
@@ -101,15 +115,18 @@ def main():
     guard.load_tensorflow()
     from keras_genmodels import serving
 
+    names = picture_files() and input_flags.picture_names()
+    check_inputs_stay(names)
     with serving.Client(
         FLAGS.address, FLAGS.model, FLAGS.timeout, batch_size=FLAGS.batch_size
     ) as client:
         signature = FLAGS.signature
         if FLAGS.step_size is not None:
             signature = "restore_with"
-        inputs = read_inputs(client.signature(signature).inputs)
+        described = client.signature(signature)
+        check_shows(described.outputs)
+        inputs = read_inputs(described.inputs)
         outputs = ask(client, signature, inputs)
-    names = picture_files() and input_flags.picture_names()
     if FLAGS.output:
         write(outputs, names)
     for line in told(outputs, names):
@@ -160,6 +177,50 @@ def check_output():
         )
 
 
+def check_inputs_stay(names):
+    """Refuses an --output that would replace a file of --input.
+
+    Args:
+        names: as of `write`.
+    """
+    if not (FLAGS.input and FLAGS.output):
+        return
+    given, output = pathlib.Path(FLAGS.input), pathlib.Path(FLAGS.output)
+    read, written = [given], [output]
+    if names and given.is_dir():
+        read = [given / name for name in names]
+    if names and not output.suffix:
+        written = [output / png_name(name) for name in names]
+    kept = {path.resolve() for path in read}
+    for path in written:
+        if path.resolve() in kept:
+            raise guard.WrongFlags(
+                f"--output={output} would replace {path}, which --input "
+                "reads: name another"
+            )
+
+
+def check_shows(gives):
+    """Refuses to make a PNG of what is no picture.
+
+    Args:
+        gives: dict of the outputs' names to what the server says of them.
+    """
+    if FLAGS.output is None or FLAGS.output.endswith(".npz"):
+        return
+    shape = gives[shown()].shape
+    if len(shape) != 4:
+        raise guard.WrongFlags(
+            f"--output: {FLAGS.model} gives rows of shape "
+            f"{list(shape[1:])}, which are no pictures: name an .npz file"
+        )
+
+
+def shown():
+    """Gives the name of the output that holds pictures."""
+    return "denoised" if FLAGS.signature == "denoise" else "image"
+
+
 def read_inputs(takes):
     """Reads what a signature takes.
 
@@ -169,6 +230,8 @@ def read_inputs(takes):
     Returns:
         dict of arrays, or one number for all rows.
     """
+    from keras_genmodels import seeds
+
     given = {}
     if "image" in takes:
         given["image"] = read_images(takes["image"])
@@ -182,18 +245,41 @@ def read_inputs(takes):
         raise guard.WrongFlags(
             f"--input: {FLAGS.model} generates from nothing but a seed"
         )
+    count = num_rows(given)
     for name in ("sigma", *_SETTINGS):
         if FLAGS[name].value is not None:
             given[name] = FLAGS[name].value
     if "seed" in takes:
-        given["seed"] = row_seeds(given)
+        given["seed"] = seeds.row_seeds(FLAGS.seed, count).numpy()
     return given
+
+
+def num_rows(given):
+    """Counts the rows of --input, or else those to generate.
+
+    Args:
+        given: dict of arrays, or one number for all rows.
+    """
+    counts = [len(rows) for rows in given.values() if hasattr(rows, "shape")]
+    if not counts:
+        return FLAGS.num_images or _NUM_IMAGES
+    if counts[0] < (FLAGS.num_images or 0):
+        raise guard.WrongFlags(
+            f"--num_images={FLAGS.num_images}, but {FLAGS.input} holds "
+            f"{counts[0]}"
+        )
+    return counts[0]
 
 
 def read_images(info):
     """Reads the pictures of --input, as float32 if they are binarised."""
     from keras_genmodels import datasets, evaluation
 
+    if len(info.shape) != 4 and picture_files():
+        raise guard.WrongFlags(
+            f"--input: {FLAGS.model} takes rows of shape "
+            f"{list(info.shape[1:])}, which are no pictures: give an .npz file"
+        )
     images = datasets.read_pictures(FLAGS.input, image_shape=info.shape[1:])
     images = evaluation.as_float(images[: FLAGS.num_images])
     return (images >= 0.5).astype("float32") if FLAGS.binarize else images
@@ -207,34 +293,22 @@ def read_latents():
 
     try:
         with np.load(FLAGS.input, allow_pickle=False) as arrays:
-            name = next(name for name in ("z", "loc") if name in arrays)
-            return arrays[name][: FLAGS.num_images]
+            found = arrays.get("z", arrays.get("loc"))
     except FileNotFoundError:
         raise UserError(f"{FLAGS.input}: no such file") from None
-    except StopIteration:
-        raise UserError(
-            f"{FLAGS.input} has neither an array `z` nor `loc`"
-        ) from None
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise UserError(f"{FLAGS.input} can't be read ({error})") from error
+    if found is None or not found.ndim:
+        raise UserError(f"{FLAGS.input} has neither an array `z` nor `loc`")
+    return found[: FLAGS.num_images]
 
 
 def read_condition(info, given):
     """Gives labels, or the pictures of which a model takes the known part."""
-    from keras_genmodels import datasets
     from keras_genmodels.errors import UserError
 
     if info.shape == (None,):
-        labels = None
-        if FLAGS.input and FLAGS.signature != "decode":
-            labels = datasets.read_labels(FLAGS.input)
-        if FLAGS.label is None and labels is None:
-            raise guard.WrongFlags(
-                f"{FLAGS.model} is a model of labels: give --label"
-            )
-        if FLAGS.label is None:
-            return labels[: FLAGS.num_images]
-        return FLAGS.label
+        return read_label()
     if FLAGS.label is not None:
         raise guard.WrongFlags(f"--label: {FLAGS.model} is no model of labels")
     if len(info.shape) != 4 or FLAGS.signature == "decode":
@@ -247,13 +321,25 @@ def read_condition(info, given):
     return given["image"] if "image" in given else read_images(info)
 
 
-def row_seeds(given):
-    """Gives a seed for each row of the other inputs, or --num_images."""
-    from keras_genmodels import seeds
+def read_label():
+    """Gives --label, or else the labels of --input."""
+    from keras_genmodels import datasets
 
-    counts = [len(rows) for rows in given.values() if hasattr(rows, "shape")]
-    count = counts[0] if counts else FLAGS.num_images or _NUM_IMAGES
-    return seeds.row_seeds(FLAGS.seed, count).numpy()
+    labels = None
+    if FLAGS.input and FLAGS.signature != "decode":
+        labels = datasets.read_labels(FLAGS.input)
+    if FLAGS.label is None:
+        if labels is None:
+            raise guard.WrongFlags(
+                f"{FLAGS.model} is a model of labels: give --label"
+            )
+        return labels[: FLAGS.num_images]
+    # Which generates of labels alone.
+    if labels is not None or (FLAGS.input and FLAGS.signature == "generate"):
+        raise guard.WrongFlags(
+            "give --label, or an --input that has labels, not both"
+        )
+    return FLAGS.label
 
 
 def ask(client, signature, inputs):
@@ -263,7 +349,7 @@ def ask(client, signature, inputs):
     try:
         return client.predict(signature, **inputs)
     except UserError as error:
-        if FLAGS.signature != "log_likelihood" or FLAGS.binarize:
+        if "image must be 0 or 1" not in str(error):
             raise
         raise UserError(
             f"{error} (--binarize makes all pixels 0 or 1)"
@@ -302,7 +388,7 @@ def write(outputs, names):
     if output.suffix == ".npz":
         files.write_arrays(output, **outputs)
         return
-    images = outputs["denoised" if FLAGS.signature == "denoise" else "image"]
+    images = outputs[shown()]
     if output.suffix == ".png":
         plots.save_png(output, plots.image_grid(images))
         return

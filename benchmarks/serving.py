@@ -15,7 +15,8 @@ The clients are threads with a connection each, since their time is spent
 waiting, which needs no GIL; processes would each load TensorFlow and take the
 cores from the server. Printed are p50 and p99 of the latency of one request,
 by all clients at once and, in the last row, by one alone, and the server's
-resident memory after the warm-up and at the end.
+resident memory after the warm-up and at the end; if it has grown by more than
+20 MB, the benchmark ends with an error, too.
 """
 
 import concurrent.futures
@@ -42,6 +43,7 @@ SHAPE = (8, 8, 1)
 LATENT_SIZE = 8
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIGNATURES = ("reconstruct", "encode", "decode", "generate", "log_likelihood")
+MOST_GROWTH = 20.0  # MB
 _MEGABYTE = 2**20
 
 
@@ -69,6 +71,7 @@ def main(_):
         f"warm-up, {outside.after:.1f} MB at the end, "
         f"{outside.after - outside.before:+.1f} MB"
     )
+    check_memory(outside.before, outside.after)
     return 0
 
 
@@ -228,6 +231,15 @@ def check_answers(answers, expected):
                 found[name], array, rtol=1e-5, atol=1e-5
             ):
                 raise RuntimeError(f"request {i} got the {name} of another")
+
+
+def check_memory(before, after):
+    """Checks that memory, in MB, is flat after the warm-up."""
+    if after - before > MOST_GROWTH:
+        raise RuntimeError(
+            f"the server's memory grew by {after - before:.1f} MB, by more "
+            f"than {MOST_GROWTH:g} MB"
+        )
 
 
 def report(inside, outside):

@@ -1,5 +1,6 @@
 """Models as SavedModels that TensorFlow Serving serves."""
 
+import json
 import os
 import pathlib
 import re
@@ -56,7 +57,9 @@ def export(
       (z to image), `generate` (seed to image), `log_likelihood` (image, seed
       to `log_likelihood`, importance-weighted by `num_samples`, `elbo`,
       `rate`, `distortion`, in nats). A conditional one takes `condition`
-      beside: int32 labels, or float32; and keeps known pixels.
+      beside: int32 labels, or float32; and keeps known pixels. Integers
+      that are no labels have to be places in a table, >= 0; a side of any
+      length is at most 4096.
     - A denoiser has `denoise` (the default: image, sigma to `denoised`),
       `noise`, `restore` (to image, num_steps, residual), `restore_with`,
       which takes step_size, max_steps and tolerance for each row, and
@@ -70,20 +73,22 @@ def export(
         serving_root: absolute path of `export_dir` where the server runs, for
             models.config; None: where it is here.
         metrics: dict to keep in model.json, what metrics.json of the run
-            holds; its `dataset` and `label_names` are shown beside.
+            holds; its `dataset` and `label_names` are shown beside. A number
+            that is not finite becomes null, as JSON knows none.
         warmup: whether to write warm-up records, at the batch sizes of
             batching.config. They need the extra `serving`.
         max_rows: the most rows of a request, not below the max_batch_size of
-            batching.config; None: 1024.
+            batching.config, < 2**31; None: 1024.
         jit_compile: whether XLA compiles what lies within the checks; a seed
             then gives another image. A stock server refuses such a model on a
             CPU; it needs `--xla_cpu_compilation_enabled`.
-        num_samples: of a VAE's `log_likelihood`, >= 1; None: 100.
+        num_samples: of a VAE's `log_likelihood`, in [1, 10**6]; None: 100.
         step_size, max_steps, tolerance: of a denoiser's `restore`, as of
-            `restoration.restore`; None: 0.1, 100 and 1e-3. `max_steps` is
-            also the most that `restore_with` makes.
+            `restoration.restore`; None: 0.1, 100 and 1e-3. `max_steps`, in
+            [1, 10**6], is also the most that `restore_with` makes.
         num_steps, stochasticity: of a denoiser's `generate`, as of
-            `restoration.generate`; None: 100 and 0.
+            `restoration.generate`; None: 100 and 0. `num_steps` is in
+            [1, 10**5].
 
     Returns:
         pathlib.Path of the version, absolute.
@@ -91,13 +96,15 @@ def export(
     Raises:
         UserError: for a bad argument or one that does not go with the model,
             a model that knows no data, a batching.config that no server would
-            take, and if the extra is missing.
-        OSError: if it can't be written; what was there is as before.
+            take, if the extra is missing, and if the version was written but
+            models.config can't be.
+        OSError: if the version can't be written; what was there is as before.
     """
     export_dir = pathlib.Path(export_dir).absolute()
     check_name(name)
     signatures.check_model(model)
     serving_root = _serving_root(serving_root, export_dir)
+    metrics = _as_json(metrics)
     settings = signatures.settings_of(
         model,
         {
@@ -114,22 +121,11 @@ def export(
     if warmup:
         warmup_records.messages()
     with writing_version(export_dir / name) as writing:
-        sizes = serving_config.batch_sizes(export_dir)
-        check(
-            settings["max_rows"] >= sizes[-1],
-            f"max_rows must be at least {sizes[-1]}, the max_batch_size of "
-            f"{serving_config.BATCHING}, got {settings['max_rows']}",
-        )
-        settings = {"max_batch_size": sizes[-1], **settings}
+        batching = serving_config.read_batching(export_dir)
+        settings = _with_batches(settings, batching)
         description = _write_model(model, writing.path, name, settings, metrics)
-        serving_config.write_batching_params(writing.path, sizes)
-        extra = writing.path / EXTRA
-        files.write_json(extra / DESCRIPTION, description)
-        if warmup:
-            warmup_records.write(
-                extra / warmup_records.FILE, description, sizes
-            )
-    serving_config.write_models_config(export_dir, serving_root)
+        _write_beside(writing.path, description, batching, warmup)
+    _write_models_config(export_dir, serving_root, writing.version)
     return writing.version
 
 
@@ -178,10 +174,32 @@ def _serving_root(given, export_dir):
     return root
 
 
+def _as_json(metrics):
+    """Gives metrics as a JSON file would hold them, before all is written."""
+    check(
+        metrics is None or isinstance(metrics, dict),
+        f"metrics must be a dict, got {metrics!r}",
+    )
+    try:
+        text = json.dumps(metrics or {})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"metrics must be what JSON holds: {error}") from error
+    return json.loads(text, parse_constant=lambda _: None)
+
+
+def _with_batches(settings, batching):
+    most = batching.sizes[-1]
+    check(
+        settings["max_rows"] >= most,
+        f"max_rows must be at least {most}, the max_batch_size of "
+        f"{serving_config.BATCHING}, got {settings['max_rows']}",
+    )
+    return {"max_batch_size": most, **settings}
+
+
 def _write_model(model, path, name, settings, metrics):
     """Writes the SavedModel; gives the content of model.json."""
     described = signatures.save(model, path, settings)
-    metrics = metrics or {}
     num_labels = getattr(model, "num_labels", None)
     has_no_label = bool(getattr(model, "label_dropout", 0))
     return {
@@ -200,3 +218,27 @@ def _write_model(model, path, name, settings, metrics):
         "settings": settings,
         "signatures": described,
     }
+
+
+def _write_beside(version, description, batching, warmup):
+    """Writes what a server and a client read beside the SavedModel."""
+    (version / serving_config.OF_VERSION).write_text(batching.of_version)
+    extra = version / EXTRA
+    files.write_json(extra / DESCRIPTION, description)
+    if warmup:
+        warmup_records.write(
+            extra / warmup_records.FILE, description, batching.sizes
+        )
+
+
+def _write_models_config(export_dir, serving_root, version):
+    try:
+        serving_config.write_models_config(export_dir, serving_root)
+    except OSError as error:
+        # The version stands: the same command again would write another.
+        raise UserError(
+            f"exported to {version}, but {export_dir}/{serving_config.MODELS} "
+            f"could not be written ({error.strerror or error}); if it does not "
+            f"list {version.parent.name} yet, add it by hand, or mend the "
+            "cause and export once more"
+        ) from error

@@ -1,6 +1,8 @@
 """Exported models: every signature, by TensorFlow's C++ loader as well."""
 
+import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import threading
 
 import keras
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from app_runs import ROOT, unfinished
@@ -15,15 +18,23 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_genmodels as kgm
+from keras_genmodels import files
 from keras_genmodels.export import export, read_description
 from keras_genmodels.exporting import (
+    check,
     example_requests,
     serving_config,
+    signatures,
+    table,
     versions,
     warmup_records,
 )
 from keras_genmodels.exporting.check import check_version
+from keras_genmodels.exporting.latent_signatures import latent_signatures
+from keras_genmodels.exporting.signature import checked
+from keras_genmodels.exporting.signatures import settings_of
 from keras_genmodels.likelihood import importance_weighted
+from keras_genmodels.serving.loader import RunError
 from keras_genmodels.serving.replay import replay
 
 SHAPE = (8, 8, 1)
@@ -31,9 +42,9 @@ NUM_LABELS = 3
 DATA = np.random.default_rng(0).random((30, *SHAPE), np.float32)
 # The upper half.
 KNOWN = (np.arange(64) < 32).reshape(SHAPE)
-SIZES = (1, 3, 257)
+SIZES = (1, 257)
 # Few, as each step and draw takes time.
-LATENT = {"num_samples": 150}
+LATENT = {"num_samples": 110}
 WALK = {"max_steps": 12, "num_steps": 6}
 
 
@@ -74,6 +85,17 @@ def attributes():
     return vae(likelihood=kgm.IndependentNormal, condition_network=network)
 
 
+def tokens():
+    """Conditions are integers that are no labels, any number of them."""
+    layers = keras.layers
+    network = [layers.Embedding(5, 4), layers.GlobalAveragePooling1D()]
+    return vae(
+        condition_network=keras.Sequential(
+            [keras.Input((None,), dtype="int32"), *network]
+        )
+    )
+
+
 def learned(conditional=True, **kwargs):
     network = kgm.mlp_denoiser(SHAPE, conditional, hidden_sizes=(8,))
     denoiser = kgm.DenoisingAutoencoder(network, **kwargs)
@@ -88,6 +110,7 @@ KINDS = {
     "labels": labels,
     "completion": completion,
     "attributes": attributes,
+    "tokens": tokens,
     "range": learned,
     "one_level": lambda: learned(False, sigma=0.1),
     "blind": lambda: learned(False, blind=True),
@@ -95,7 +118,7 @@ KINDS = {
     "wiener": kgm.LinearDenoiser,
     "exact": kgm.EmpiricalDenoiser,
 }
-LATENT_KINDS = ("vae", "labels", "completion", "attributes")
+LATENT_KINDS = ("vae", "labels", "completion", "attributes", "tokens")
 DENOISERS = [kind for kind in KINDS if kind not in LATENT_KINDS]
 
 
@@ -213,10 +236,11 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
                 len(given["seed"]),
                 seed=given["seed"],
                 num_steps=WALK["num_steps"],
+                jit_compile=False,
             )
         }
     loop = given or {"max_steps": WALK["max_steps"]}
-    result = kgm.restore(model, image, sigma=sigma, **loop)
+    result = kgm.restore(model, image, sigma=sigma, jit_compile=False, **loop)
     return {
         "image": result.x,
         "num_steps": result.num_steps,
@@ -228,7 +252,7 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
     "kind",
     [
         pytest.param(kind, marks=pytest.mark.slow)
-        if kind == "attributes"
+        if kind in ("attributes", "tokens", "one_level", "blind", "wiener")
         else kind
         for kind in KINDS
     ],
@@ -258,7 +282,7 @@ def test_signatures_give_what_the_model_gives(kind, exports, loaded):
 # Quick: a `VAE` is checked in test_export_app.py, a `LinearDenoiser` below.
 CHECKED = [
     kind
-    if kind in ("labels", "range", "exact")
+    if kind in ("labels", "range")
     else pytest.param(kind, marks=pytest.mark.slow)
     for kind in KINDS
 ]
@@ -285,7 +309,7 @@ def test_the_check_finds_nothing_wrong(kind, exports):
         assert int(refused) >= 2
 
 
-@pytest.mark.parametrize("kind", ["vae", "labels", "range", "blind", "exact"])
+@pytest.mark.parametrize("kind", ["vae", "labels", "range", "exact"])
 def test_a_seed_gives_its_image_wherever_it_stands(kind, exports, loaded):
     inputs = inputs_of(exports[kind][1], "generate", 40)
     whole = run_signature(loaded[kind], "generate", inputs)["image"]
@@ -323,7 +347,7 @@ def test_completion_keeps_known_pixels(exports, loaded):
     ("kind", "signature"),
     [
         ("vae", "generate"),
-        ("labels", "generate"),
+        pytest.param("labels", "generate", marks=pytest.mark.slow),
         ("range", "restore_with"),
         ("range", "serving_default"),
     ],
@@ -406,6 +430,11 @@ def spoilt(array, value):
 
 REFUSED = {
     "vae": [
+        (
+            "decode",
+            {"z": np.zeros((0, 2**40), np.float32)},
+            f"z must have shape [batch, 3], got [0 {2**40}]",
+        ),
         (
             "reconstruct",
             {"image": np.zeros((1, 4, 16, 1), np.float32)},
@@ -550,15 +579,44 @@ def test_the_session_refuses_by_name_and_goes_on(kind, exports):
         assert all(np.isfinite(value).all() for value in after.values())
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ([[]], r"must have shape \[batch, 1 to 4096\], got \[1 0\]"),
+        ([[0] * 4097], r"must have shape \[batch, 1 to 4096\], got \[1 4097\]"),
+        ([[0, -1]], r"must be in \[0, 4\], got -1"),
+        ([[0, 5]], r"must be in \[0, 4\], got 5"),
+    ],
+)
+def test_integers_that_are_no_labels_are_places_in_a_table(condition, told):
+    signature = latent_signatures(tokens(), settings_of(tokens(), {}))["decode"]
+
+    @tf.function(input_signature=[signature.specs()])
+    def run(inputs):
+        return checked(signature.fields, inputs, 10)
+
+    z = tf.zeros((1, 3))
+    right = tf.constant([[0, 4, 2] * 1000])
+    np.testing.assert_array_equal(
+        run({"z": z, "condition": right})["condition"], right
+    )
+    condition = tf.constant(condition, tf.int32)
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=f"condition {told}"
+    ):
+        run({"z": z, "condition": condition})
+
+
 # Precision.
 
 
 @pytest.mark.parametrize(
     ("policy", "kind"),
     [
-        ("float64", "range"),
-        ("bfloat16", "vae"),
+        ("float64", "rank"),
         pytest.param("float64", "vae", marks=pytest.mark.slow),
+        pytest.param("float64", "range", marks=pytest.mark.slow),
+        pytest.param("bfloat16", "vae", marks=pytest.mark.slow),
         pytest.param("bfloat16", "range", marks=pytest.mark.slow),
     ],
 )
@@ -586,6 +644,8 @@ def test_the_border_is_float32(policy, kind, tmp_path, request):
         # In 8 bits, and sums of so rounded numbers.
         tolerance = 1e-5 if policy == "float64" else 3e-2
         assert_close(outputs, expect(model, name, **inputs), tolerance)
+    if policy == "bfloat16":
+        assert not check_version(version, model).problems
 
 
 @pytest.mark.slow
@@ -623,12 +683,13 @@ def test_a_server_finds_all_models(exports, export_dir):
     (export_dir / "other" / "1").mkdir(parents=True)
     (export_dir / "vae" / "notes").mkdir()
     again = export(
-        exports["vae"][0], export_dir, "vae", warmup=False,
-        serving_root="/models/", **LATENT,
+        exports["rank"][0], export_dir, "rank", warmup=False,
+        serving_root="/models/", **WALK,
     )  # fmt: skip
-    assert again == export_dir / "vae" / "2"
+    assert again == export_dir / "rank" / "2"
     assert not (again / "assets.extra" / warmup_records.FILE).exists()
     text = (export_dir / "models.config").read_text()
+    assert text.startswith("# Each export writes this anew")
     text_format.Parse(text, config)
     found = {c.name: c for c in config.model_config_list.config}
     assert found.keys() == {*exports}
@@ -666,21 +727,40 @@ def test_the_batching_files(exports, export_dir):
     assert common["max_batch_size"] == 32
 
 
-def test_the_users_batching_file_is_kept(tmp_path):
-    path = tmp_path / "batching.config"
-    text = (
-        "max_batch_size { value: 5 }  # mine\n"
-        "allowed_batch_sizes: 2\nallowed_batch_sizes: 5\n"
+METRICS = {"dataset": "digits", "label_names": ["a", "b"], "best": np.inf}
+TUNED = """\
+max_batch_size { value: 5 }  # mine
+num_batch_threads {
+  value: 2
+}
+batch_timeout_micros { value: 7 }
+thread_pool_name { value: "mine" }
+allowed_batch_sizes: 2
+allowed_batch_sizes: 5
+"""
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A version for a batching file of the user's."""
+    folder = tmp_path_factory.mktemp("tuned")
+    (folder / "batching.config").write_text(TUNED)
+    return export(
+        make("wiener"), folder, "wiener", metrics=METRICS, tolerance=0.5, **WALK
     )
-    path.write_text(text)
-    version = export(make("rank"), tmp_path, "linear", **WALK)
-    assert path.read_text() == text
-    records = warmup_records.read(
-        version / "assets.extra" / warmup_records.FILE
-    )
+
+
+def test_the_users_batching_file_is_kept(tuned):
+    assert (tuned.parents[1] / "batching.config").read_text() == TUNED
+    # All but what is of all models together.
+    assert parsed_batching(tuned / "batching_params.pbtxt") == {
+        "max_batch_size": 5,
+        "batch_timeout_micros": 7,
+        "allowed_batch_sizes": [2, 5],
+    }
+    records = warmup_records.read(tuned / "assets.extra" / warmup_records.FILE)
     assert {len(x["image"]) for _, x in records if "image" in x} == {2, 5}
     assert len(records) == 2 * 6
-    assert read_description(version)["settings"]["max_batch_size"] == 5
 
 
 @pytest.mark.parametrize(
@@ -691,8 +771,6 @@ def test_the_users_batching_file_is_kept(tmp_path):
         "max_batch_size { value: 5 }\nallowed_batch_sizes: 4",
         "max_batch_size { value: 5 }\n"
         "allowed_batch_sizes: 5\nallowed_batch_sizes: 4",
-        "max_batch_size { value: 1001 }\n"
-        + "".join(f"allowed_batch_sizes: {i}\n" for i in range(1, 1002)),
     ],
 )
 def test_a_bad_batching_file_is_refused(text, tmp_path):
@@ -703,14 +781,12 @@ def test_a_bad_batching_file_is_refused(text, tmp_path):
     assert not unfinished(tmp_path)
 
 
-def test_what_model_json_tells(tmp_path):
-    metrics = {"dataset": "digits", "label_names": ["a", "b", "c"], "psnr": 3}
-    version = export(
-        make("wiener"), tmp_path, "wiener", metrics=metrics, warmup=False,
-        tolerance=0.5, **WALK,
-    )  # fmt: skip
-    told = json.loads((version / "assets.extra" / "model.json").read_text())
-    signatures = told.pop("signatures")
+def test_what_model_json_tells(tuned):
+    told = json.loads(
+        (tuned / "assets.extra" / "model.json").read_text(),
+        parse_constant=pytest.fail,
+    )
+    described = told.pop("signatures")
     low, high = told.pop("sigma_range")
     assert 0 < low < high
     assert told == {
@@ -719,14 +795,14 @@ def test_what_model_json_tells(tmp_path):
         "package_version": kgm.__version__,
         "image_shape": [8, 8, 1],
         "dataset": "digits",
-        "label_names": ["a", "b", "c"],
+        "label_names": ["a", "b"],
         "num_labels": None,
         "no_label": None,
         "known": False,
         "pixels": "finite",
-        "metrics": metrics,
+        "metrics": {**METRICS, "best": None},
         "settings": {
-            "max_batch_size": 32,
+            "max_batch_size": 5,
             "max_rows": 1024,
             "jit_compile": False,
             "step_size": 0.1,
@@ -738,7 +814,7 @@ def test_what_model_json_tells(tmp_path):
     }
     image = {"dtype": "float32", "shape": [None, 8, 8, 1]}
     row = {"dtype": "float32", "shape": [None]}
-    assert signatures["restore"] == {
+    assert described["restore"] == {
         "inputs": {"image": image, "sigma": row},
         "outputs": {
             "image": image,
@@ -746,6 +822,13 @@ def test_what_model_json_tells(tmp_path):
             "residual": row,
         },
     }
+
+
+def test_more_records_than_a_server_takes_are_refused(exports, tmp_path):
+    description = read_description(exports["rank"][1])
+    with pytest.raises(kgm.UserError, match="list fewer allowed_batch_sizes"):
+        warmup_records.write(tmp_path / "x", description, range(1, 168))
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_labels_in_model_json(exports):
@@ -757,9 +840,11 @@ def test_labels_in_model_json(exports):
 
 def test_the_weights_are_no_keras_objects(exports):
     # What a loaded model holds: it is read by any TensorFlow.
-    loaded = tf.saved_model.load(exports["vae"][1])
-    model = exports["vae"][0]
-    assert len(loaded.weights) == len(model.variables)
+    model, version = exports["vae"]
+    loaded = tf.saved_model.load(version).weights
+    for weight, variable in zip(loaded, model.variables, strict=True):
+        assert isinstance(weight, tf.Variable)
+        np.testing.assert_array_equal(weight, variable.value)
 
 
 # Versions.
@@ -807,6 +892,30 @@ def test_no_name_is_lost_by_exports_at_once(tmp_path):
     text_format.Parse((tmp_path / "models.config").read_text(), config)
     names = [entry.name for entry in config.model_config_list.config]
     assert sorted(names) == sorted(f"model{i}" for i in range(20))
+
+
+def test_another_containers_export_is_left_alone(tmp_path, monkeypatch):
+    # Its processes are not among ours.
+    monkeypatch.setattr(psutil, "pid_exists", lambda number: False)
+    folder = tmp_path / "vae"
+    with versions.writing_version(folder) as first:
+        with versions.writing_version(folder) as second:
+            pass
+        (first.path / "saved_model.pb").write_text("")
+    assert (first.version, second.version) == (folder / "2", folder / "1")
+    assert not unfinished(tmp_path)
+
+
+def test_a_training_in_the_same_folder_holds_nothing_up(tmp_path):
+    with files.locked(tmp_path):
+        writing = threading.Thread(
+            target=serving_config.write_models_config,
+            args=(tmp_path, "/models"),
+            daemon=True,
+        )
+        writing.start()
+        writing.join(30)
+        assert not writing.is_alive()
 
 
 STALLED = """
@@ -902,6 +1011,14 @@ def test_bad_names_are_refused(name, tmp_path):
         ("rank", {"max_steps": 0}, "max_steps must be an int >= 1"),
         ("rank", {"stochasticity": 1.0}, r"stochasticity must be in \[0, 1\)"),
         ("one_level", {"stochasticity": 0.5}, "a single noise level"),
+        ("vae", {"max_rows": 2**31}, "max_rows must be at most 2147483647"),
+        ("vae", {"num_samples": 10**7}, "num_samples must be at most"),
+        ("rank", {"num_steps": 10**10}, "num_steps must be at most 100000"),
+        ("rank", {"max_steps": 10**10}, "max_steps must be at most"),
+        ("vae", {"jit_compile": "no"}, "jit_compile must be a bool, got 'no'"),
+        ("rank", {"tolerance": [1e-3]}, "tolerance must be a number"),
+        ("vae", {"metrics": {"a": np.float32(1)}}, "must be what JSON holds"),
+        ("vae", {"metrics": [1]}, "metrics must be a dict"),
         ("vae", {"serving_root": "models"}, "must be an absolute path"),
         ("vae", {"serving_root": "/"}, "must be an absolute path below /"),
     ],
@@ -918,20 +1035,68 @@ def test_a_batch_of_the_server_is_never_too_large(tmp_path):
     assert versions.versions_in(tmp_path / "name") == []
 
 
-def test_rows_one_by_one(tmp_path):
-    (tmp_path / "batching.config").write_text(
-        "max_batch_size { value: 1 }\nallowed_batch_sizes: 1\n"
-    )
-    model = make("rank")
-    version = export(model, tmp_path, "name", max_rows=1, **WALK)
-    assert check_version(version, model).problems == []
-
-
 def test_xla_needs_a_flag_of_the_server():
     for compiled in (True, False):
         lines = serving_config.start_lines("/here", "/there", compiled)
         for line in lines.values():
             assert ("--xla_cpu_compilation_enabled" in line) == compiled
+
+
+def mount_of(line):
+    words = shlex.split(line)
+    (mount,) = csv.reader([words[words.index("--mount") + 1]])
+    return mount
+
+
+def test_any_path_is_served(tmp_path):
+    here = '/a, "b"/c'
+    for root in ("/models", here):
+        lines = serving_config.start_lines(here, root)
+        assert mount_of(lines["container"]) == [
+            *("type=bind", f"source={here}", f"target={root}", "readonly")
+        ]
+        for line in lines.values():
+            assert f"--model_config_file={root}/models.config" in shlex.split(
+                line
+            )
+
+
+def add_description(version, description, **settings):
+    settings = {**description["settings"], **settings}
+    path = version / "assets.extra" / "model.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**description, "settings": settings}))
+    return version
+
+
+def test_the_lines_are_for_all_models_that_are_served(exports, tmp_path):
+    description = read_description(exports["rank"][1])
+    folder = tmp_path / "my models"
+    version = add_description(folder / "plain" / "1", description)
+    # From elsewhere.
+    (folder / "other" / "1").mkdir(parents=True)
+    add_description(folder / "fast" / "9", description, jit_compile=True)
+    said = table.summary(version)
+    assert said.count("--xla_cpu_compilation_enabled") == 2
+    told = said.partition("Check it: ")[2]
+    assert shlex.split(told)[-1] == f"--check={version}"
+    add_description(folder / "fast" / "10", description)
+    assert "--xla" not in table.summary(version)
+
+
+def test_a_version_that_no_config_lists_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(signatures, "save", lambda *_: {})
+    # As on a full disk, it can't be replaced.
+    (tmp_path / "models.config").mkdir()
+    with pytest.raises(kgm.UserError) as told:
+        export(make("rank"), tmp_path, "linear", warmup=False)
+    version = tmp_path / "linear" / "1"
+    assert str(told.value).startswith(
+        f"exported to {version}, but {tmp_path}/models.config could not be "
+        "written (Is a directory); if it does not list linear"
+    )
+    assert read_description(version)["name"] == "linear"
+    assert not unfinished(tmp_path)
 
 
 def test_models_that_are_none_are_refused(tmp_path):
@@ -951,30 +1116,73 @@ def test_without_the_extra_it_tells_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     with pytest.raises(
         kgm.UserError,
-        match=r"pip install 'keras_genmodels\[serving\]'.*--nowarmup",
+        match=r"install the extra `serving` \(pip install .*--nowarmup",
     ):
-        export(make("rank"), tmp_path, "name", **WALK)
+        export(make("rank"), tmp_path, "name")
     assert [*tmp_path.iterdir()] == []
-    assert export(make("rank"), tmp_path, "name", warmup=False, **WALK)
+    monkeypatch.setattr(signatures, "save", lambda *_: {})
+    assert export(make("rank"), tmp_path, "name", warmup=False)
+    (tmp_path / "records").write_text("")
+    with pytest.raises(kgm.UserError, match=r"install [^,]*$"):
+        warmup_records.read(tmp_path / "records")
 
 
 # What the check would find.
 
 
-def test_the_check_finds_another_model(exports, tmp_path):
+def test_the_check_tries_what_it_can(exports):
+    description = read_description(exports["range"][1])
+    tried = {
+        (wrong.field, wrong.what)
+        for wrong in example_requests.wrong_inputs(description)
+        if wrong.signature == "denoise"
+    }
+    assert tried == {
+        *(("image", f"{what} rows") for what in ("no", "too many")),
+        *(("image", what) for what in ("another rank", "another size")),
+        *(("image", what) for what in ("nan", "inf")),
+        *(("sigma", what) for what in ("another rank", "too few rows")),
+        *(("sigma", what) for what in ("nan", "0", "-1", "inf")),
+    }
+    description["settings"]["max_rows"] = 2**31 - 1
+    assert all(
+        wrong.what != "too many rows"
+        for wrong in example_requests.wrong_inputs(description)
+    )
+
+
+def test_the_check_finds_another_model_and_rows_that_depend_on_others(
+    exports, monkeypatch
+):
+    def uneven(*args):
+        answers = replay(*args)
+        for answer in answers:
+            if not isinstance(answer, RunError) and len(answer) == 1:
+                (values,) = answer.values()
+                values += 2e-5 * (len(values) == 257)
+        return answers
+
+    monkeypatch.setattr(check, "replay", uneven)
     version = exports["rank"][1]
     other = kgm.LinearDenoiser(rank=5)
     other.adapt(DATA[::-1] ** 2)
-    assert any(
-        "to eager" in told for told in check_version(version, other).problems
-    )
+    problems = check_version(version, other).problems
+    assert {told.rpartition("(")[2] for told in problems} == {
+        "to eager)",
+        "rows alone)",
+    }
     with pytest.raises(kgm.UserError, match="made from a LinearDenoiser"):
         check_version(version, make("exact"))
 
 
-def test_the_check_finds_missing_records_and_folders(tmp_path):
-    version = export(make("rank"), tmp_path, "name", warmup=False, **WALK)
-    assert check_version(version).problems == ["there are no warm-up records"]
+def test_the_check_of_rows_one_by_one_finds_missing_files(tmp_path):
+    (tmp_path / "batching.config").write_text(
+        "max_batch_size { value: 1 }\nallowed_batch_sizes: 1\n"
+    )
+    model = make("rank")
+    version = export(model, tmp_path, "name", max_rows=1, warmup=False, **WALK)
+    report = check_version(version, model)
+    assert report.problems == ["there are no warm-up records"]
     with pytest.raises(kgm.UserError, match="no version that `export` wrote"):
         check_version(tmp_path)
     (version / "saved_model.pb").write_bytes(b"nothing")

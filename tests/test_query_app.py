@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from app_runs import (
     ROOT,
     TIMEOUT,
@@ -64,6 +65,18 @@ def linear_denoiser():
     return made
 
 
+class Vectors(tf.Module):
+    """A model of rows of five numbers."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int32, "seed")])
+    def generate(self, seed):
+        return {"image": tf.zeros((tf.shape(seed)[0], 5))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 5], name="image")])
+    def encode(self, image):
+        return {"loc": image}
+
+
 @pytest.fixture(scope="module")
 def models(folder):
     """Exports a model of each kind; gives them, and where they are."""
@@ -81,6 +94,12 @@ def models(folder):
     }
     for name, model in made.items():
         export(model, folder / "models", name, warmup=False)
+    vectors = Vectors()
+    tf.saved_model.save(
+        vectors,
+        str(folder / "models" / "vectors" / "1"),
+        {"generate": vectors.generate, "encode": vectors.encode},
+    )
     return made, folder / "models"
 
 
@@ -92,7 +111,22 @@ def pictures(folder):
     return path
 
 
-# Files go below {folder}; {pictures} and {arrays} are inputs.
+@pytest.fixture(scope="module")
+def spoilt(folder):
+    """Files that are named as if they were .npz files."""
+    path = folder / "spoilt"
+    path.mkdir()
+    np.savez(path / "z.npz", z=np.zeros((3, 2)))
+    whole = (path / "z.npz").read_bytes()
+    (path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (path / "empty.npz").write_bytes(b"")
+    with open(path / "npy.npz", "wb") as file:
+        np.save(file, np.zeros((3, 2)))
+    np.savez(path / "number.npz", z=np.float32(1))
+    return path
+
+
+# Files go below {folder}; {pictures}, {arrays} and {spoilt} are inputs.
 COMMAND_LINES = {
     "generate": "--num_images=5 --seed=1 --output={folder}/generate.png",
     "arrays": "--num_images=40 --seed=1 --output={folder}/generate.npz",
@@ -160,6 +194,10 @@ REFUSED = {
         "--signature=denoise --input={arrays} --output={folder}/no.npz",
         "no signature denoise",
     ),
+    "no likelihood": (
+        "--model=denoiser --signature=log_likelihood --input={pictures}",
+        "no signature log_likelihood",
+    ),
     "no model": ("--model=no --output={folder}/no.png", "does not have"),
     "no server": (
         "--address=127.0.0.1:1 --output={folder}/no.png",
@@ -173,11 +211,67 @@ REFUSED = {
         "--signature=decode --input={arrays} --output={folder}/no.npz",
         "neither an array `z` nor `loc`",
     ),
+    **{
+        f"{name} latents": (
+            f"--signature=decode --input={{spoilt}}/{name}.npz "
+            "--output={folder}/no.npz",
+            f"{name}.npz{told}",
+        )
+        for name, told in {
+            "cut": " can't be read",
+            "empty": " can't be read",
+            "npy": " can't be read",
+            "number": " has neither",
+            "missing": ": no such file",
+        }.items()
+    },
+    "its own pictures": (
+        "--signature=reconstruct --input={pictures} --output={pictures}",
+        "would replace",
+        "a.png, which --input reads",
+    ),
+    "one of its own pictures": (
+        "--signature=reconstruct --input={pictures} "
+        "--output={pictures}/b/../b/c.png",
+        "would replace",
+    ),
+    "its own picture": (
+        "--signature=reconstruct --input={pictures}/a.png --output={pictures}",
+        "would replace",
+    ),
+    "its own arrays": (
+        "--signature=encode --input={arrays} --output={arrays}",
+        "would replace",
+    ),
+    "pictures of vectors": (
+        "--model=vectors --output={folder}/no.png",
+        "gives rows of shape [5], which are no pictures",
+    ),
+    "pictures for vectors": (
+        "--model=vectors --signature=encode --input={pictures} "
+        "--output={folder}/no.npz",
+        "takes rows of shape [5], which are no pictures",
+    ),
+    "a label and labels": (
+        "--model=cvae --signature=encode --label=1 --input={arrays} "
+        "--output={folder}/no.npz",
+        "give --label, or an --input that has labels, not both",
+    ),
+    "a label and pictures": (
+        "--model=cvae --label=1 --input={pictures} --output={folder}/no.npz",
+        "give --label, or an --input that has labels, not both",
+    ),
+    "too few": (
+        "--signature=encode --input={pictures} --num_images=4 "
+        "--output={folder}/no.npz",
+        "--num_images=4, but",
+        "pictures holds 3",
+    ),
 }
 
 
 @pytest.fixture(scope="module")
-def results(folder, models, pictures):
+def results(folder, models, pictures, spoilt):
     """Runs all commands; gives what each said, and its error if any."""
     arrays = folder / "arrays.npz"
     image = np.random.default_rng(0).random((3, *SHAPE), np.float32)
@@ -185,9 +279,12 @@ def results(folder, models, pictures):
     lines = {**COMMAND_LINES, **{k: v[0] for k, v in REFUSED.items()}}
     out = folder / "out"
     filled = [
-        line.format(folder=out, pictures=pictures, arrays=arrays).split()
+        line.format(
+            folder=out, pictures=pictures, arrays=arrays, spoilt=spoilt
+        ).split()
         for line in lines.values()
     ]
+    before = contents(pictures), arrays.read_bytes()
     process = subprocess.run(
         [sys.executable, "-c", COMMANDS, models[1]],
         input=json.dumps(filled),
@@ -197,6 +294,7 @@ def results(folder, models, pictures):
         timeout=TIMEOUT,
     )
     assert process.stderr == ""
+    assert (contents(pictures), arrays.read_bytes()) == before
     answers = map(json.loads, process.stdout.splitlines())
     return dict(zip(lines, answers, strict=True))
 
@@ -300,6 +398,8 @@ def test_what_the_model_does_not_take_is_one_line(results, folder, name):
     for words in REFUSED[name][1:]:
         assert words in error
     assert not list(folder.glob("out/no.*"))
+    # It helps against one refusal alone.
+    assert ("--binarize" in error) == (name == "grey")
 
 
 @pytest.mark.parametrize(

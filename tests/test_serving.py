@@ -5,20 +5,30 @@ The model is made by hand: what it answers tells what it was asked.
 
 import concurrent.futures
 import contextlib
+import json
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import grpc
 import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from app_runs import ROOT, TIMEOUT, assert_refused, run, run_without_tensorflow
+from app_runs import (
+    ROOT,
+    TIMEOUT,
+    assert_refused,
+    run,
+    run_python,
+    run_without_tensorflow,
+)
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -27,12 +37,16 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+import keras_genmodels as kgm
 from keras_genmodels import seeds, serving
 from keras_genmodels.errors import UserError
+from keras_genmodels.export import export
+from keras_genmodels.exporting import serving_config, table
 
 SHAPE = (2, 3, 1)
 RNG = np.random.default_rng(0)
-SERVER = shutil.which("tensorflow_model_server")
+BINARY = "tensorflow_model_server"
+IMAGE_OF_SERVER = "tensorflow/serving"
 
 
 def spec(name, *shape, dtype=tf.float32):
@@ -111,6 +125,9 @@ class Toy(tf.Module):
             "residual": tolerance,
         }
 
+    def flat(self, condition):
+        return {"image": condition}
+
     def slow(self, image):
         """Takes much of a second."""
         big = tf.zeros((900, 900)) + tf.reduce_sum(image)
@@ -132,6 +149,7 @@ class Toy(tf.Module):
                 "noise": [IMAGE, SIGMA],
                 "restore": [IMAGE, SIGMA],
                 "restore_with": [IMAGE, SIGMA, *SETTINGS],
+                "flat": [spec("condition", 4)],
                 "slow": [IMAGE],
             }.items()
         }
@@ -228,34 +246,95 @@ def free_port():
         return bound.getsockname()[1]
 
 
+def has_image():
+    """Tells whether TensorFlow Serving's container can be run at once."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    command = [docker, "image", "inspect", IMAGE_OF_SERVER]
+    return not subprocess.run(command, capture_output=True).returncode
+
+
 @pytest.fixture(scope="module")
-def genuine(export_dir):
-    """The address of TensorFlow Serving itself."""
-    if SERVER is None:
-        pytest.skip(
-            "tensorflow_model_server is not on PATH: the client was tested "
-            "against the local server, not against TensorFlow Serving"
-        )
-    config = export_dir / "models.config"
-    config.write_text(
-        "model_config_list {"
-        + "".join(
-            f' config {{ name: "{name}" base_path: "{export_dir / name}" '
-            'model_platform: "tensorflow" }'
-            for name in ("toy", "other")
-        )
-        + " }"
+def program():
+    """What starts TensorFlow Serving itself here."""
+    if shutil.which(BINARY):
+        return BINARY
+    if has_image():
+        return "docker run"
+    pytest.skip(
+        f"{BINARY} is not on PATH, nor is there the container image "
+        f"{IMAGE_OF_SERVER}: this was tested against the local server, not "
+        "against TensorFlow Serving"
     )
-    address = f"127.0.0.1:{free_port()}"
-    with started(
-        [
-            *(SERVER, f"--port={address.partition(':')[2]}"),
-            *("--rest_api_port=0", f"--model_config_file={config}"),
-        ]
+
+
+def root_of(program, path):
+    """Gives where the server finds the exported models."""
+    return str(path) if program == BINARY else "/models"
+
+
+@contextlib.contextmanager
+def started_by(program, lines):
+    """Starts TensorFlow Serving by one of the lines that an export prints.
+
+    Yields:
+        the addresses of gRPC and REST.
+    """
+    joined = lines.replace("\\\n", " ").splitlines()
+    (line,) = [it for it in joined if it.strip().startswith(program)]
+    ports = free_port(), free_port()
+    command, name = shlex.split(line), f"kgm-{ports[0]}"
+    for before, after in (
+        ("--port=8500", f"--port={ports[0]}"),
+        ("--rest_api_port=8501", f"--rest_api_port={ports[1]}"),
+        ("127.0.0.1:8500:8500", f"127.0.0.1:{ports[0]}:8500"),
+        ("127.0.0.1:8501:8501", f"127.0.0.1:{ports[1]}:8501"),
+        ("run", f"run --name={name}"),
     ):
-        channel = grpc.insecure_channel(address)
-        grpc.channel_ready_future(channel).result(TIMEOUT)
+        command = [
+            part
+            for word in command
+            for part in (after.split() if word == before else [word])
+        ]
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    with started(command), grpc.insecure_channel(addresses[0]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(TIMEOUT)
+            yield addresses
+        finally:
+            if program != BINARY:
+                subprocess.run(["docker", "kill", name], capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def genuine(program, export_dir):
+    """The address of TensorFlow Serving itself, without batching."""
+    root = root_of(program, export_dir)
+    serving_config.write_models_config(export_dir, root)
+    lines = serving_config.start_lines(export_dir, root).values()
+    words = "\n".join(lines).replace("\\\n", " ")
+    words = re.sub(r" \S*batching\S*", "", words)
+    with started_by(program, words) as (address, _):
         yield address
+
+
+@pytest.fixture(scope="module")
+def as_printed(program, tmp_path_factory):
+    """A VAE, and the addresses of TensorFlow Serving as an export says."""
+    path = tmp_path_factory.mktemp("exported")
+    posterior = kgm.MultivariateNormalDiag(16)
+    likelihood = kgm.IndependentBernoulli((8, 8, 1))
+    model = kgm.VAE(
+        kgm.mlp_encoder((8, 8, 1), posterior.params_size, (8,)),
+        kgm.mlp_decoder(16, likelihood.params_shape, (8,)),
+        posterior,
+        likelihood,
+    )
+    root = root_of(program, path)
+    version = export(model, path, "vae", serving_root=root)
+    with started_by(program, table.summary(version, root)) as addresses:
+        yield model, *addresses
 
 
 @pytest.fixture
@@ -340,6 +419,15 @@ def test_8_bit_pictures_are_read_as_fractions(client):
     )
 
 
+def test_8_bit_conditions_are_read_as_fractions_and_latents_are_not(client):
+    flat = RNG.integers(0, 256, (2, 4), np.uint8)
+    np.testing.assert_allclose(
+        client.predict("flat", condition=flat)["image"], flat / 255, rtol=1e-6
+    )
+    z = np.array([[5], [6]], np.uint8)
+    assert client.decode(z, 0)[:, 0, 0, 0].tolist() == [5, 6]
+
+
 WRONG = [
     (lambda c: c.denoise(images(2), [1, -1]),
      "the model toy refused this: sigma must be > 0 and finite, got -1"),
@@ -360,8 +448,21 @@ WRONG = [
     (lambda c: c.reconstruct(images(1), "3"), "condition must be of dtype"),
     (lambda c: c.restore(images(1), 1, max_steps=3),
      "restore lacks step_size and tolerance"),
+    (lambda c: c.denoise(np.ones((2, *SHAPE), int), 1),
+     "image must be uint8, which is read as value / 255, or floating, got int"),
+    (lambda c: c.predict("flat", condition=[[1, 2, 3, 4]]),
+     "condition must be uint8, which is read"),
+    (lambda c: c.denoise([[1, 2], [3]], 1), "image is no array"),
+    (lambda c: c.log_likelihood([[1, 2], [3]], 1, seed=1),
+     "image is no array"),
+    (lambda c: c.generate(seed=1, label=[[1, 2], [3]]),
+     "condition is no array"),
+    (lambda c: c.generate(seed=[[1, 2], [3]], label=1), "seed is no array"),
     (lambda c: c.generate(seed=1), "give num"),
-    (lambda c: c.generate(0, seed=1), "num must be >= 1"),
+    (lambda c: c.generate(0, seed=1), "num must be an int >= 1, got 0"),
+    (lambda c: c.generate(2.5, seed=1), "num must be an int >= 1, got 2.5"),
+    (lambda c: c.generate("3", seed=1), "num must be an int >= 1, got '3'"),
+    (lambda c: c.generate(1, seed=object()), "object"),
     (lambda c: c.generate(1, seed=-1), "seed must be in"),
     (lambda c: c.generate(3, seed=[[0, 1]], label=1), "row seeds"),
     (lambda c: c.generate(1, seed=1, label=1, condition=1), "not both"),
@@ -412,6 +513,59 @@ def test_tensorflow_serving_answers_alike(genuine):
         test_an_answer_that_takes_too_long(asking)
 
 
+def test_the_printed_line_serves_joined_rows(as_printed):
+    """Clients at once, whose rows are batched, get each its own."""
+    model, address, _ = as_printed
+    expected = [model.sample(num=32, seed=seed).numpy() for seed in range(8)]
+
+    def ask(seed):
+        with serving.Client(address, "vae") as own:
+            for num in (1, 3, 8, 20, 32) * 4:
+                np.testing.assert_allclose(
+                    own.generate(num, seed=seed),
+                    expected[seed][:num],
+                    atol=1e-5,
+                )
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
+
+
+def test_the_printed_line_serves_after_a_bad_row(as_printed):
+    model, address, _ = as_printed
+    x = np.zeros((3, 8, 8, 1), np.float32)
+    bad = x.copy()
+    bad[1, 2] = np.nan
+    with serving.Client(address, "vae") as asking:
+        with pytest.raises(UserError, match="refused this: image must be fini"):
+            asking.reconstruct(bad)
+        np.testing.assert_allclose(
+            asking.reconstruct(x),
+            model.decode(model.encode(x).mean()).mean(),
+            atol=1e-5,
+        )
+
+
+def test_the_printed_line_answers_the_bodies_of_the_readme(as_printed):
+    model, _, address = as_printed
+    drawn, decoded = (
+        post(f"http://{address}/v1/models/vae:predict", body)
+        for body in re.findall(
+            r"curl \S+/models/vae:predict -d '(.*)'\n",
+            (ROOT / "README.md").read_text(),
+        )
+    )
+    expected = model.sample(num=2, seed=np.array([[0, 1], [0, 2]], np.int32))
+    np.testing.assert_allclose(drawn["outputs"], expected, atol=1e-5)
+    expected = model.decode(np.zeros((1, 16), np.float32)).mean()
+    np.testing.assert_allclose(decoded["predictions"], expected, atol=1e-5)
+
+
+def post(url, body):
+    with urllib.request.urlopen(url, body.encode(), TIMEOUT) as answer:
+        return json.load(answer)
+
+
 # -- The client alone ----------------------------------------------------------
 
 
@@ -424,10 +578,51 @@ def test_no_server():
         alone.signatures()
 
 
-@pytest.mark.parametrize("bad", [{"timeout": 0.0}, {"batch_size": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({"timeout": value} for value in (0.0, "a", np.nan, np.inf)),
+        *({"batch_size": value} for value in (0, 1.5, None)),
+        {"max_message_mb": 0.5},
+    ],
+)
 def test_bad_arguments(bad):
     with pytest.raises(UserError, match=f"{next(iter(bad))} must be"):
         serving.Client(**bad)
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        (
+            "The batch scheduling queue to which this task was submitted is "
+            "full; task size is 1 but scheduling queue contains only 0 empty",
+            "that was too much for the server at .*: ask for less at once",
+        ),
+        ("failed to connect", "no server answers at .* \\(failed to connect"),
+    ],
+)
+def test_a_full_queue_is_no_missing_server(details, told):
+    """What TensorFlow Serving says while its batches are full."""
+
+    class Overloaded(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def GetModelMetadata(self, request, context):
+            context.abort(grpc.StatusCode.UNAVAILABLE, details)
+
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        Overloaded(), server
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with (
+            serving.Client(f"127.0.0.1:{port}") as asking,
+            pytest.raises(UserError, match=told),
+        ):
+            asking.signatures()
+    finally:
+        server.stop(None)
 
 
 def test_a_missing_extra_is_told_at_use(monkeypatch):
@@ -437,8 +632,8 @@ def test_a_missing_extra_is_told_at_use(monkeypatch):
     with pytest.raises(UserError) as error:
         serving.Client()
     assert str(error.value) == (
-        "serving.Client needs the module tensorflow_serving: pip install "
-        "'keras_genmodels[serving]'"
+        "serving.Client needs the module tensorflow_serving: install the "
+        "extra `serving` (pip install '.[serving]' in a clone of this package)"
     )
 
 
@@ -483,6 +678,10 @@ def spoilt(**changes):
     for name, value in changes.items():
         if name == "rows":
             proto.tensor_shape.dim[0].size = value
+        elif name == "sizes":
+            del proto.tensor_shape.dim[:]
+            for size in value:
+                proto.tensor_shape.dim.add().size = size
         else:
             setattr(proto, name, value)
     return proto
@@ -506,6 +705,21 @@ def spoilt(**changes):
          "INVALID_ARGUMENT", "image can't be read"),
         (predict_request("noise", image=spoilt(dtype=99), sigma=[1.0]),
          "INVALID_ARGUMENT", "image can't be read"),
+        (predict_request("noise", image=spoilt(dtype=20), sigma=[1.0]),
+         "INVALID_ARGUMENT", "image must be of dtype float32, got resource"),
+        (predict_request("noise", image=spoilt(dtype=21), sigma=[1.0]),
+         "INVALID_ARGUMENT", "image must be of dtype float32, got variant"),
+        (predict_request("noise", image=spoilt(sizes=[2**62] * 3),
+                         sigma=[1.0]),
+         "INVALID_ARGUMENT", "more than 67108864 bytes"),
+        (predict_request("noise", image=spoilt(sizes=[0, 2**62, 2**62]),
+                         sigma=[1.0]),
+         "INVALID_ARGUMENT", "image can't be read"),
+        (predict_request("noise", image=spoilt(sizes=[1] * 10**5),
+                         sigma=[1.0]),
+         "INVALID_ARGUMENT", "image can't be read"),
+        # As a header, three bytes for each of a character's three.
+        (predict_request("€" * 5000), "FAILED_PRECONDITION", "€" * 600),
         # A few bytes that stand for a terabyte.
         (predict_request("noise", image=spoilt(rows=2**36), sigma=[1.0]),
          "INVALID_ARGUMENT", "more than 67108864 bytes"),
@@ -515,6 +729,20 @@ def test_wrong_requests(stub, request_, code, told):
     found, details = refused(stub.Predict, request_)
     assert found.name == code
     assert told in details
+
+
+def test_texts_of_few_bytes_take_no_memory(stub, local):
+    """An array of as many Python objects would take a quarter of a GB."""
+    texts = spoilt(dtype=7, sizes=[2**25], tensor_content=b"")
+    texts.string_val.append(b"")
+    server = psutil.Process(local[0].pid)
+    before = server.memory_info().rss
+    code, details = refused(
+        stub.Predict, predict_request("noise", image=texts, sigma=[1.0])
+    )
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert "image must be of dtype float32, got string" in details
+    assert server.memory_info().rss - before < 50 * 2**20
 
 
 def test_what_is_not_imitated(stub):
@@ -567,6 +795,16 @@ def failing_warmup(path):
     return "warmup_requests has a record that fails", "sigma must be > 0"
 
 
+def garbled_warmup(path):
+    Toy().save(path / "bad" / "1")
+    extra = path / "bad" / "1" / "assets.extra"
+    with tf.io.TFRecordWriter(
+        str(extra / "tf_serving_warmup_requests")
+    ) as writer:
+        writer.write(b"no protobuf")
+    return ("warmup_requests has a record that fails",)
+
+
 def spoilt_warmup(path):
     Toy().save(path / "bad" / "1")
     extra = path / "bad" / "1" / "assets.extra"
@@ -594,7 +832,8 @@ def in_process():
 
 
 @pytest.mark.parametrize(
-    "spoil", [failing_warmup, spoilt_warmup, spoilt_model, no_model]
+    "spoil",
+    [failing_warmup, garbled_warmup, spoilt_warmup, spoilt_model, no_model],
 )
 def test_a_model_that_fails_is_not_served(tmp_path, in_process, spoil):
     told = spoil(tmp_path)
@@ -616,3 +855,27 @@ def test_wrong_flags_of_serve_are_told_at_once():
     process = run_without_tensorflow("serve", "--help")
     assert "batching" in process.stdout
     assert process.returncode == 0
+
+
+# -- The benchmark -------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_benchmark_finds_no_answer_lost():
+    process = run_python(
+        *("benchmarks/serving.py", "--requests=50", "--warmup=50")
+    )
+    assert process.returncode == 0, process.stderr
+    assert "50 of 50 requests answered to 8 clients" in process.stdout
+    assert "one at a time" in process.stdout
+
+
+@pytest.mark.parametrize(("after", "status"), [(119, 0), (121, 1)])
+def test_growing_memory_ends_the_benchmark(after, status):
+    script = (
+        "from benchmarks import serving; "
+        f"serving.check_memory(before=100, after={after})"
+    )
+    process = run_python("-c", script)
+    assert process.returncode == status
+    assert ("memory grew by 21.0 MB" in process.stderr) == bool(status)

@@ -254,6 +254,11 @@ def test_replay_tells_what_is_wrong(tmp_path):
         replay(tmp_path, [])
 
 
+def test_replay_ends_what_takes_too_long(version):
+    with pytest.raises(LoadError, match=r"not answer all .* within 0\.1 s"):
+        replay(version, [("project", {"x": rows(1)})], timeout=0.1)
+
+
 def test_the_script_imports_numpy_alone(version, tmp_path):
     asked, answered = tmp_path / "in", tmp_path / "out"
     asked.mkdir(), answered.mkdir()

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Of a request with too many rows; a larger one is not tried.
+_MOST_BYTES = 2**26
+
 
 class Wrong(NamedTuple):
     """A request that has to be refused.
@@ -111,15 +114,18 @@ def _pixels(description, name, uniform):
 def _wrong_values(description, signature, name, right):
     """Yields what is wrong, and the array, of one input."""
     value = right[name]
-    wide = np.repeat(value, 2, axis=-1) if value.ndim > 1 else value[:, None]
-    yield "another size", wide
-    first = next(iter(right))
-    most = description["settings"]["max_rows"]
-    if name != first and len(value) > 1:
-        yield "too few rows", value[:1]
-    # More would take gigabytes.
-    elif name == first and most < 10**5:
-        yield "too many rows", np.repeat(value[:1], most + 1, axis=0)
+    yield "another rank", value[..., None]
+    if value.ndim > 1:
+        side = description["signatures"][signature]["inputs"][name]["shape"][-1]
+        # None of no length is right, whatever others are.
+        yield "another size", np.repeat(value, 2 if side else 0, axis=-1)
+    if name != next(iter(right)):
+        yield "too few rows", value[:-1]
+    else:
+        yield "no rows", value[:0]
+        count = description["settings"]["max_rows"] + 1
+        if value[:1].nbytes * count < _MOST_BYTES:
+            yield "too many rows", np.repeat(value[:1], count, axis=0)
     for wrong in _wrong_numbers(description, signature, name, value):
         spoilt = value.copy()
         spoilt.reshape(-1)[-1] = wrong
@@ -144,7 +150,7 @@ def _wrong_numbers(description, signature, name, value):
             yield 1.5
         if description["pixels"] == "0 or 1":
             yield 0.5
-    if name == "condition" and description["num_labels"] is not None:
-        highest = description["num_labels"] - 1
+    if name == "condition" and value.dtype.kind == "i":
         yield -1
-        yield highest + 1 + (description["no_label"] is not None)
+    if name == "condition" and description["num_labels"] is not None:
+        yield description["num_labels"] + (description["no_label"] is not None)

@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import tensorflow as tf
 
 from keras_genmodels import likelihood
@@ -68,13 +69,31 @@ def _condition_field(model):
         shape = tuple(given.shape[1:])
         if tf.as_dtype(given.dtype).is_floating:
             return {"condition": finite(shape)}
-        return {"condition": Field(shape, "int32")}
+        return {"condition": _integer_field(model.condition_network, shape)}
     most = model.num_labels - 1
     limits = f"a label from 0 to {most}"
     if model.label_dropout:
         most += 1
         limits += f", or {most} for no label"
     return {"condition": integers(0, most, limits)}
+
+
+def _integer_field(network, shape):
+    """Gives the field of integers that a network takes.
+
+    They are taken for places in a table, which the network would read from
+    its end for those below 0. How long the table is, is known if it is the
+    first layer; from others comes a refusal in the words of TensorFlow.
+    """
+    lengths = [
+        layer.input_dim
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Embedding)
+        and layer.input is network.inputs[0]
+    ]
+    most = min(lengths, default=2**31) - 1
+    limits = f"in [0, {most}]" if lengths else ">= 0"
+    return Field(shape, "int32", limits, lambda x: (x >= 0) & (x <= most))
 
 
 def support(model):

@@ -1,28 +1,46 @@
 """The files that TensorFlow Serving is started with, and the lines for it."""
 
-import contextlib
-import fcntl
 import itertools
-import pathlib
 import re
 import shlex
+from typing import NamedTuple
 
 from keras_genmodels import files
 from keras_genmodels.errors import UserError
-from keras_genmodels.exporting.versions import versions_in
+from keras_genmodels.exporting.versions import locked, versions_in
 
 MODELS = "models.config"
 BATCHING = "batching.config"
 # Where the server looks for what is meant for one version alone.
 OF_VERSION = "batching_params.pbtxt"
 
-_BATCH_SIZES = (1, 8, 32)
-_ROWS = """\
-max_batch_size { value: %d }
+_DEFAULT = """\
+max_batch_size { value: 32 }
 batch_timeout_micros { value: 1000 }
 max_enqueued_batches { value: 100 }
+allowed_batch_sizes: 1
+allowed_batch_sizes: 8
+allowed_batch_sizes: 32
+num_batch_threads { value: 4 }
 """
-_THREADS = "num_batch_threads { value: 4 }\n"
+# What a server reads of the common file alone: its threads are all models'.
+_COMMON = re.compile(
+    r"\b(num_batch_threads|thread_pool_name)\s*:?\s*{[^}]*}[ \t]*\n?"
+)
+_HEADER = "# Each export writes this anew: what is changed here is lost.\n"
+
+
+class Batching(NamedTuple):
+    """How a server joins requests.
+
+    Args:
+        sizes: tuple of rising ints, of the batches.
+        of_version: str, the options of one version, which a server that
+            reads such takes instead of those of the batching file.
+    """
+
+    sizes: tuple
+    of_version: str
 
 
 def write_models_config(export_dir, serving_root):
@@ -32,7 +50,7 @@ def write_models_config(export_dir, serving_root):
         export_dir: pathlib.Path.
         serving_root: absolute path of `export_dir` where the server runs.
     """
-    with _locked(export_dir):
+    with locked(export_dir):
         names = sorted(
             folder.name
             for folder in export_dir.iterdir()
@@ -50,11 +68,11 @@ def write_models_config(export_dir, serving_root):
             for name in names
         )
         with files.replacing(export_dir / MODELS) as beside:
-            beside.write_text(f"model_config_list {{\n{entries}}}\n")
+            beside.write_text(f"{_HEADER}model_config_list {{\n{entries}}}\n")
 
 
-def batch_sizes(export_dir):
-    """Gives the batch sizes of the batching file, which is written if missing.
+def read_batching(export_dir):
+    """Reads the batching file, which is written if it is missing.
 
     One that is there is left as it is: it is the user's to tune.
 
@@ -62,16 +80,16 @@ def batch_sizes(export_dir):
         export_dir: pathlib.Path.
 
     Returns:
-        tuple of rising ints.
+        `Batching`.
 
     Raises:
         UserError: if the server would not take the file.
     """
     path = export_dir / BATCHING
-    with _locked(export_dir):
+    with locked(export_dir):
         if not path.exists():
             with files.replacing(path) as beside:
-                beside.write_text(_batching(_BATCH_SIZES) + _THREADS)
+                beside.write_text(_DEFAULT)
         text = re.sub("#.*", "", path.read_text())
     sizes = tuple(
         map(int, re.findall(r"\ballowed_batch_sizes\s*:\s*(\d+)", text))
@@ -84,12 +102,7 @@ def batch_sizes(export_dir):
             f"max_batch_size {{ value: ... }}: mend it, or delete it to get "
             "the default"
         )
-    return sizes
-
-
-def write_batching_params(version, sizes):
-    """Writes the options of one version, for a server that reads such."""
-    (version / OF_VERSION).write_text(_batching(sizes))
+    return Batching(sizes, _COMMON.sub("", text))
 
 
 def start_lines(export_dir, serving_root, jit_compile=False):
@@ -111,7 +124,8 @@ def start_lines(export_dir, serving_root, jit_compile=False):
         "--enable_per_model_batching_parameters",
         *(["--xla_cpu_compilation_enabled"] if jit_compile else []),
     ]
-    mount = f"type=bind,source={export_dir},target={serving_root},readonly"
+    places = (f"source={export_dir}", f"target={serving_root}")
+    mount = ",".join(["type=bind", *map(_csv, places), "readonly"])
     container = [
         "docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501",
         f"--mount {shlex.quote(mount)}",
@@ -128,20 +142,14 @@ def start_lines(export_dir, serving_root, jit_compile=False):
     }
 
 
-def _batching(sizes):
-    allowed = "".join(f"allowed_batch_sizes: {size}\n" for size in sizes)
-    return _ROWS % sizes[-1] + allowed
+def _csv(text):
+    """Writes a field as CSV has it, which is how --mount is read."""
+    if not re.search('[,"]', text):
+        return text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _quoted(text):
     """Writes a text as protobuf's text format has it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-@contextlib.contextmanager
-def _locked(export_dir):
-    """Waits for its turn, so that two exports at once lose no model."""
-    with open(pathlib.Path(export_dir, ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

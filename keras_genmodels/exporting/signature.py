@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+# Of a side of any length: work is bounded.
+LONGEST = 4096
+
 
 class Field(NamedTuple):
     """One input of a signature.
 
     Args:
-        shape: of one row; None for a side of any length.
+        shape: of one row; None for a side of any length from 1 to LONGEST.
         dtype: name of its type.
         limits: what a value must be, in words that follow "must be"; None
             where every value will do.
@@ -102,9 +105,9 @@ def checked(fields, inputs, max_rows):
         name: tf.compat.v1.placeholder_with_default(inputs[name], None)
         for name in fields
     }
-    stages = (_shape_check, _rows_check, _value_check)
-    for stage in stages:
-        checks = [stage(name, fields, values, max_rows) for name in fields]
+    rows_check = functools.partial(_rows_check, max_rows)
+    for stage in (_shape_check, rows_check, _value_check):
+        checks = [stage(name, fields, values) for name in fields]
         with tf.control_dependencies([c for c in checks if c is not None]):
             values = {name: tf.identity(x) for name, x in values.items()}
     return {
@@ -113,23 +116,26 @@ def checked(fields, inputs, max_rows):
     }
 
 
-def _shape_check(name, fields, values, max_rows):
-    shape = tf.shape(values[name])
-    sides = (None, *fields[name].shape)
+def _shape_check(name, fields, values):
+    # A side may be beyond int32 where another is 0.
+    shape = tf.shape(values[name], out_type=tf.int64)
+    sides = fields[name].shape
     # So long that each side has a number to compare.
-    padded = tf.concat([shape, [-1] * len(sides)], 0)
-    right = tf.size(shape) == len(sides)
-    for i, side in enumerate(sides):
-        if side is not None:
-            right &= padded[i] == side
-    words = ", ".join("any" if n is None else str(n) for n in sides[1:])
+    padded = tf.concat([shape, [-1] * (1 + len(sides))], 0)
+    right = tf.size(shape) == 1 + len(sides)
+    for i, side in enumerate(sides, 1):
+        least, most = (1, LONGEST) if side is None else (side, side)
+        right &= (padded[i] >= least) & (padded[i] <= most)
+    words = ", ".join(f"1 to {LONGEST}" if n is None else str(n) for n in sides)
     wanted = f"[batch, {words}]" if words else "[batch]"
     return _refuse_unless(right, f"{name} must have shape {wanted}", shape)
 
 
-def _rows_check(name, fields, values, max_rows):
+def _rows_check(max_rows, name, fields, values):
     first = next(iter(fields))
-    rows, others = (tf.shape(values[key])[0] for key in (name, first))
+    rows, others = (
+        tf.shape(values[key], out_type=tf.int64)[0] for key in (name, first)
+    )
     if name == first:
         right = (rows >= 1) & (rows <= max_rows)
         return _refuse_unless(
@@ -140,7 +146,7 @@ def _rows_check(name, fields, values, max_rows):
     )
 
 
-def _value_check(name, fields, values, max_rows):
+def _value_check(name, fields, values):
     field = fields[name]
     if field.limits is None:
         return None

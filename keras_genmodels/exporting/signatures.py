@@ -31,6 +31,14 @@ _OF_DENOISER = {
     "num_steps": 100,
     "stochasticity": 0.0,
 }
+# So that no number is too large for int32, no plan for memory and no request
+# for a server.
+_MOST = {
+    "max_rows": 2**31 - 1,
+    "num_samples": 10**6,
+    "max_steps": 10**6,
+    "num_steps": 10**5,
+}
 
 
 class Servable(tf.Module):
@@ -74,9 +82,16 @@ def settings_of(model, given):
             f"{', '.join(known)}",
         )
     settings = {**known, **given}
-    for name in ("max_rows", "num_samples", "num_steps", "max_steps"):
-        if name in settings:
-            check_count(name, settings[name])
+    for name in filter(known.__contains__, _MOST):
+        check_count(name, settings[name])
+        check(
+            settings[name] <= _MOST[name],
+            f"{name} must be at most {_MOST[name]}, got {settings[name]}",
+        )
+    check(
+        isinstance(settings["jit_compile"], bool),
+        f"jit_compile must be a bool, got {settings['jit_compile']!r}",
+    )
     if is_denoiser:
         _check_walk(model, settings)
     # Of Python's own types, for model.json.
@@ -84,7 +99,11 @@ def settings_of(model, given):
 
 
 def _check_walk(denoiser, settings):
-    for name in ("step_size", "max_steps", "tolerance"):
+    for name in ("step_size", "tolerance"):
+        check(
+            isinstance(settings[name], numbers.Real),
+            f"{name} must be a number, got {settings[name]!r}",
+        )
         read_setting(name, settings[name], tf.zeros(1))
     check(
         settings["tolerance"] < math.inf,

@@ -2,9 +2,12 @@
 
 import itertools
 import os
+import shlex
 
-from keras_genmodels.export import read_description
+from keras_genmodels import files
+from keras_genmodels.export import DESCRIPTION, EXTRA, read_description
 from keras_genmodels.exporting import serving_config
+from keras_genmodels.exporting.versions import versions_in
 
 
 def summary(version, serving_root=None):
@@ -20,9 +23,7 @@ def summary(version, serving_root=None):
     export_dir = version.parents[1]
     description = read_description(version)
     root = os.fspath(serving_root or export_dir).rstrip("/")
-    lines = serving_config.start_lines(
-        export_dir, root, description["settings"]["jit_compile"]
-    )
+    lines = serving_config.start_lines(export_dir, root, _needs_xla(export_dir))
     where = "" if root == str(export_dir) else f" where {root} is {export_dir}"
     return "\n".join(
         [
@@ -34,10 +35,24 @@ def summary(version, serving_root=None):
             f"  {lines['container']}",
             f"or by binary{where}:",
             f"  {lines['binary']}",
+            f"models.config says that all models lie below {root}.",
             "",
-            f"Check it: python -m apps.export --check={version}",
+            "Check it: python -m apps.export "
+            + shlex.quote(f"--check={version}"),
         ]
     )
+
+
+def _needs_xla(export_dir):
+    """Tells whether any model there, of its highest version, needs XLA."""
+    served = [
+        versions_in(folder)[-1][1]
+        for folder in export_dir.iterdir()
+        if versions_in(folder)
+    ]
+    told = [files.read_json(path / EXTRA / DESCRIPTION) for path in served]
+    # A model that comes from elsewhere has no such file.
+    return any(one["settings"]["jit_compile"] for one in told if one)
 
 
 def signature_lines(description):

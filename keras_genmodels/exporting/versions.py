@@ -2,14 +2,19 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import pathlib
+import shutil
 import tempfile
 
 import tensorflow as tf
 
 from keras_genmodels import files
 
+# Not `.lock`, which a training in the same folder holds.
+_LOCK = ".exporting"
+_LOCK_OF_WRITING = "lock"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
@@ -26,6 +31,18 @@ def versions_in(folder):
         for path in folder.iterdir()
         if path.name.isascii() and path.name.isdigit()
     )
+
+
+@contextlib.contextmanager
+def locked(export_dir):
+    """Waits for its turn among exports to the same folder.
+
+    Args:
+        export_dir: pathlib.Path of all exports.
+    """
+    with open(export_dir / _LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
@@ -49,11 +66,8 @@ def writing_version(folder):
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files.remove_unfinished(folder)
-        with tempfile.TemporaryDirectory(
-            dir=folder, prefix=f"{files.WRITING}{os.getpid()}-"
-        ) as beside:
-            writing = Writing(pathlib.Path(beside, "version"))
+        with _writing_beside(folder) as beside:
+            writing = Writing(beside / "version")
             writing.path.mkdir()
             yield writing
             _sync_below(writing.path)
@@ -69,6 +83,37 @@ def writing_version(folder):
             "as they were",
             str(folder),
         ) from error
+
+
+@contextlib.contextmanager
+def _writing_beside(folder):
+    """Yields a new folder, locked as long as it is being written to.
+
+    A lock, as the number of a process says nothing in another container that
+    exports to the same disk.
+    """
+    with contextlib.ExitStack() as stack:
+        with locked(folder.parent):
+            _remove_unfinished(folder)
+            beside = stack.enter_context(
+                tempfile.TemporaryDirectory(dir=folder, prefix=files.WRITING)
+            )
+            path = pathlib.Path(beside)
+            lock = stack.enter_context(open(path / _LOCK_OF_WRITING, "w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield path
+
+
+def _remove_unfinished(folder):
+    """Removes what killed exports left; all others hold their lock."""
+    for left in folder.glob(f"{files.WRITING}*"):
+        try:
+            with open(left / _LOCK_OF_WRITING, "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            # It is being written, has just ended, or is another user's.
+            continue
 
 
 def _number_of(error):

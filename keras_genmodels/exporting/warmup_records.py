@@ -13,8 +13,11 @@ FILE = "tf_serving_warmup_requests"
 _MOST = 1000
 
 
-def messages():
+def messages(otherwise=", or export without them by --nowarmup (warmup=False)"):
     """Imports the messages of TensorFlow Serving.
+
+    Args:
+        otherwise: str, what else to do if they are missing.
 
     Returns:
         module `prediction_log_pb2`.
@@ -26,9 +29,9 @@ def messages():
         from tensorflow_serving.apis import prediction_log_pb2
     except ImportError as error:
         raise UserError(
-            "warm-up records need tensorflow-serving-api: pip install "
-            "'keras_genmodels[serving]', or export without them by --nowarmup "
-            "(warmup=False)"
+            "warm-up records need tensorflow-serving-api: install the extra "
+            "`serving` (pip install '.[serving]' in a clone of this package)"
+            f"{otherwise}"
         ) from error
     return prediction_log_pb2
 
@@ -72,7 +75,8 @@ def read(path):
     if not path.exists():
         return []
     records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    logs = [messages().PredictionLog.FromString(record) for record in records]
+    log_of = messages(otherwise="").PredictionLog.FromString
+    logs = [log_of(record) for record in records]
     return [
         (
             log.predict_log.request.model_spec.signature_name,

@@ -25,6 +25,7 @@ def __getattr__(name):
             raise
         raise UserError(
             f"serving.{name} needs the module {missing}: "
-            "pip install 'keras_genmodels[serving]'"
+            "install the extra `serving` (pip install '.[serving]' in a clone "
+            "of this package)"
         ) from error
     return getattr(module, name)

@@ -4,6 +4,8 @@ It uses what TensorFlow Serving documents alone, so that it works with
 TensorFlow Serving as with the small server beside it.
 """
 
+import math
+import numbers
 import re
 
 import grpc
@@ -20,8 +22,11 @@ from keras_genmodels.errors import UserError
 from keras_genmodels.serving.loader import Signature, TensorInfo
 
 _MEGABYTE = 2**20
+# What may be given as 8-bit pictures.
+_PICTURES = ("image", "condition")
 _SETTINGS = ("step_size", "max_steps", "tolerance")
 _LONGEST_DETAILS = 300
+_FULL = re.compile(r"\bqueue\b.*\bfull\b")
 _ASSERTION = re.compile(
     r"assertion failed: \[(.*?)(?:\] \[Condition |\]?\n|\]?$)"
 )
@@ -31,7 +36,9 @@ class Client:
     """Asks a server what an exported model says.
 
     Pictures are `[batch, height, width, channels]`, float in [0, 1], or uint8,
-    which is read as value / 255. Whatever belongs to each row may be given as
+    which is read as value / 255. So is uint8 of an `image` or a `condition` of
+    any other shape that the model takes as float `[batch, ...]`; of these,
+    other integers are refused. Whatever belongs to each row may be given as
     one value for all. Of a verb below whose signature has one output that is
     returned, float32 `[batch, ...]`; of the others a dict of arrays by name.
     Several threads may use one client.
@@ -54,10 +61,10 @@ class Client:
         batch_size=32,
         max_message_mb=64,
     ):
-        if not timeout > 0:
-            raise UserError(f"timeout must be > 0 seconds, got {timeout}")
-        if batch_size < 1:
-            raise UserError(f"batch_size must be >= 1, got {batch_size}")
+        if not isinstance(timeout, numbers.Real) or not 0 < timeout < math.inf:
+            raise UserError(f"timeout must be > 0 seconds, got {timeout!r}")
+        _check_count("batch_size", batch_size)
+        _check_count("max_message_mb", max_message_mb)
         self.address = address
         self.model = model
         self.timeout = timeout
@@ -201,7 +208,7 @@ class Client:
             condition: of a conditional model.
             seed: of the importance samples, as in `generate`.
         """
-        image = np.asarray(image)
+        image = _as_array("image", image)
         return self._verb(
             "log_likelihood",
             image=image,
@@ -297,6 +304,9 @@ class Client:
         code, details = error.code(), _sentence(error.details())
         if code == grpc.StatusCode.INVALID_ARGUMENT:
             return f"the model {self.model} refused this: {details}"
+        # As TensorFlow Serving tells of requests that wait for a batch.
+        if code == grpc.StatusCode.UNAVAILABLE and _FULL.search(details):
+            code = grpc.StatusCode.RESOURCE_EXHAUSTED
         if code == grpc.StatusCode.UNAVAILABLE:
             return (
                 f"no server answers at {self.address}: start one by python -m "
@@ -305,7 +315,7 @@ class Client:
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             return (
                 f"that was too much for the server at {self.address}: ask for "
-                f"less, or by a smaller batch_size ({details})"
+                f"less at once, or by a smaller batch_size ({details})"
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return (
@@ -348,10 +358,23 @@ def _shape(proto):
     return tuple(None if dim.size < 0 else dim.size for dim in proto.dim)
 
 
+def _as_array(name, value):
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise UserError(f"{name} is no array: {error}") from error
+
+
 def _as_input(name, value, info):
     """Gives an input as an array of its dtype, if that changes nothing."""
-    array = np.asarray(value)
-    if array.dtype == np.uint8 and info.dtype.kind == "f" and array.ndim == 4:
+    array = _as_array(name, value)
+    shows = name in _PICTURES and len(info.shape) > 1
+    if shows and info.dtype.kind == "f" and array.dtype.kind in "iu":
+        if array.dtype != np.uint8:
+            raise UserError(
+                f"{name} must be uint8, which is read as value / 255, or "
+                f"floating, got {array.dtype}"
+            )
         return (array / 255).astype(info.dtype)
     if array.dtype == info.dtype:
         return array
@@ -403,19 +426,25 @@ def _as_rows(name, array, info, num_rows):
 def _count(num, seed, by_row):
     """Gives how many rows are asked for, if only by what is given by row."""
     if num is not None:
-        if num < 1:
-            raise UserError(f"num must be >= 1, got {num}")
+        _check_count("num", num)
         return num
-    if np.ndim(by_row):
+    by_row, seed = _as_array("condition", by_row), _as_array("seed", seed)
+    if by_row.ndim:
         return len(by_row)
-    if np.ndim(seed) == 2:
+    if seed.ndim == 2:
         return len(seed)
     raise UserError("say how many: give num")
+
+
+def _check_count(name, value):
+    is_whole = isinstance(value, numbers.Integral)
+    if not is_whole or isinstance(value, bool) or value < 1:
+        raise UserError(f"{name} must be an int >= 1, got {value!r}")
 
 
 def _row_seeds(seed, num_rows):
     """Gives int32 `[num_rows, 2]`, as the package does for a seed."""
     try:
         return seeds.row_seeds(seed, num_rows).numpy()
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(str(error).partition("\n")[0]) from error

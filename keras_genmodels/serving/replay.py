@@ -10,7 +10,7 @@ import numpy as np
 from keras_genmodels.serving.loader import LoadError, RunError
 
 
-def replay(version_dir, requests):
+def replay(version_dir, requests, timeout=3600.0):
     """Answers requests by `loader.py` in a fresh interpreter.
 
     That fails if the interpreter has imported tensorflow, keras,
@@ -19,13 +19,15 @@ def replay(version_dir, requests):
     Args:
         version_dir: folder of an exported version.
         requests: iterable of (name of a signature, dict of input arrays).
+        timeout: seconds that the process may take for all of them.
 
     Returns:
         list with, for each request, the dict of output arrays, or the
         `RunError` if it was refused.
 
     Raises:
-        LoadError: if the version can't be loaded, or the process fails.
+        LoadError: if the version can't be loaded, or the process fails or
+            takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="keras_genmodels-") as folder:
         asked, answered = (
@@ -38,7 +40,7 @@ def replay(version_dir, requests):
             _write(asked / f"{i:04}.npz", signature, inputs)
             for i, (signature, inputs) in enumerate(requests)
         ]
-        _run_script(version_dir, asked, answered)
+        _run_script(timeout, version_dir, asked, answered)
         return [_read(answered / name) for name in names]
 
 
@@ -55,17 +57,23 @@ def _read(path):
     return arrays
 
 
-def _run_script(*folders):
+def _run_script(timeout, *folders):
     script = pathlib.Path(__file__).with_name("loader.py")
-    process = subprocess.run(
-        # -P: the script's folder is not searched. -I would also hide a
-        # TensorFlow that was installed for one user alone.
-        [sys.executable, "-P", script, *folders],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    try:
+        process = subprocess.run(
+            # -P: the script's folder is not searched. -I would also hide a
+            # TensorFlow that was installed for one user alone.
+            [sys.executable, "-P", script, *folders],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadError(
+            f"it did not answer all requests within {timeout:g} s"
+        ) from error
     if process.returncode:
         told = process.stderr.strip().splitlines() or ["it said nothing"]
         raise LoadError(

@@ -14,21 +14,26 @@ import pathlib
 
 import grpc
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
 from keras_genmodels.errors import UserError
+from keras_genmodels.export import EXTRA
+from keras_genmodels.exporting import warmup_records
+from keras_genmodels.exporting.versions import versions_in
 from keras_genmodels.serving.loader import Loader, LoadError, RunError
 
-WARMUP = "assets.extra/tf_serving_warmup_requests"
 _MEGABYTE = 2**20
-# A longer one doesn't fit beside the rest of an answer's headers.
+# In bytes, of which a header writes some as three: of the 8 KiB that an
+# answer's headers may have.
 _LONGEST_MESSAGE = 2000
+# As TensorFlow itself allows.
+_MOST_DIMS = 254
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -110,21 +115,20 @@ def find_versions(export_dir):
     Raises:
         UserError: if there is none.
     """
-    export_dir = pathlib.Path(export_dir)
-    newest = {}
-    for path in export_dir.glob("*/*/saved_model.pb"):
-        version = path.parent
-        if version.name.isdecimal():
-            newest.setdefault(version.parent, []).append(version)
+    newest = []
+    for folder in sorted(pathlib.Path(export_dir).glob("*")):
+        whole = [
+            path
+            for _, path in versions_in(folder)
+            if (path / "saved_model.pb").is_file()
+        ]
+        newest += whole[-1:]
     if not newest:
         raise UserError(
             f"{export_dir} holds no exported model (NAME/VERSION/"
             "saved_model.pb): export one by python -m apps.export"
         )
-    return [
-        max(versions, key=lambda version: int(version.name))
-        for _, versions in sorted(newest.items())
-    ]
+    return newest
 
 
 def _options(most_bytes):
@@ -172,7 +176,7 @@ class _Model:
         self.metadata = _metadata(self._loader.signatures)
         with contextlib.ExitStack() as undo:
             undo.callback(self._loader.close)
-            self._warm(path / WARMUP)
+            self._warm(path / EXTRA / warmup_records.FILE)
             undo.pop_all()
 
     def __enter__(self):
@@ -188,8 +192,13 @@ class _Model:
             RunError: if it is refused.
         """
         signature = request.model_spec.signature_name or "serving_default"
+        found = self._loader.signatures.get(signature)
+        infos = found.inputs if found else {}
+        # What the signature lacks is not read: the loader refuses its name.
         inputs = {
-            name: _to_array(name, proto, self._most_bytes)
+            name: _to_array(name, proto, infos[name], self._most_bytes)
+            if name in infos
+            else None
             for name, proto in request.inputs.items()
         }
         outputs = self._loader.run(signature, inputs)
@@ -210,19 +219,18 @@ class _Model:
 
     def _warm(self, path):
         """Answers the warm-up records, if there are any."""
-        if not path.exists():
-            return
         try:
-            records = list(tf.data.TFRecordDataset(str(path)))
-            for record in records:
-                log = prediction_log_pb2.PredictionLog()
-                log.ParseFromString(record.numpy())
-                self.predict(log.predict_log.request)
-        except (RunError, tf.errors.OpError, ValueError) as error:
+            requests = warmup_records.read(path)
+            for signature, inputs in requests:
+                self._loader.run(signature, inputs)
+        except (
+            *(RunError, DecodeError, tf.errors.OpError),
+            *(TypeError, ValueError),
+        ) as error:
             raise UserError(
                 f"{path} has a record that fails: {error}; export it again"
             ) from error
-        if not records:
+        if path.exists() and not requests:
             # TensorFlow reads a short file that is spoilt as an empty one.
             raise UserError(f"{path} holds no record; export it again")
 
@@ -250,13 +258,18 @@ def _tensor_info(info):
     )
 
 
-def _to_array(name, proto, most_bytes):
+def _to_array(name, proto, info, most_bytes):
     """Reads a TensorProto, which may be a few bytes that stand for many."""
     shape = [dim.size for dim in proto.tensor_shape.dim]
     try:
         dtype = tf.as_dtype(proto.dtype)
-        if min(shape, default=0) < 0:
-            raise ValueError(f"it has the shape {shape}")
+        if dtype != info.dtype:
+            raise _refusal(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{name} must be of dtype {info.dtype}, got {dtype.name}",
+            )
+        if len(shape) > _MOST_DIMS or min(shape, default=0) < 0:
+            raise ValueError(f"it has the shape {shape[:_MOST_DIMS]}")
         if math.prod(shape) * dtype.size > most_bytes:
             raise ValueError(f"it has more than {most_bytes} bytes")
         return tf.make_ndarray(proto)
@@ -358,7 +371,8 @@ def _aborting(context):
     try:
         yield
     except RunError as error:
-        context.abort(_CODES[error.code], error.message[:_LONGEST_MESSAGE])
+        cut = error.message.encode()[:_LONGEST_MESSAGE]
+        context.abort(_CODES[error.code], cut.decode(errors="ignore"))
 
 
 def _refuse(context):
