@@ -118,12 +118,18 @@ def export(
             "stochasticity": stochasticity,
         },
     )
+    check(
+        isinstance(warmup, bool), f"warmup must be True or False, got {warmup}"
+    )
     if warmup:
         warmup_records.messages()
     with writing_version(export_dir / name) as writing:
         batching = serving_config.read_batching(export_dir)
         settings = _with_batches(settings, batching)
-        description = _write_model(model, writing.path, name, settings, metrics)
+        description = {
+            **_write_model(model, writing.path, name, settings, metrics),
+            "warmup": warmup,
+        }
         _write_beside(writing.path, description, batching, warmup)
     _write_models_config(export_dir, serving_root, writing.version)
     return writing.version

@@ -35,6 +35,9 @@ def as_seed(seed):
     seed = tf.convert_to_tensor(seed)
     if not seed.dtype.is_integer:
         raise ValueError(f"seed must be of integer type, got {seed.dtype.name}")
+    values = tf.get_static_value(seed)
+    if values is not None and not np.array_equal(values.astype("i4"), values):
+        raise ValueError(f"seed must be in int32, got {values}")
     seed = tf.cast(seed, tf.int32)
     if seed.shape.rank == 0:
         return tf.stack([tf.zeros_like(seed), seed])
@@ -77,7 +80,8 @@ def row_seeds(seed, num_rows, first_row=0):
     """
     seed = as_seed(seed)
     if seed.shape.rank == 1:
-        return _fold_rows(seed, tf.range(first_row, first_row + num_rows))
+        rows = tf.range(first_row, first_row + num_rows)
+        return _fold_rows(seed, tf.cast(rows, tf.int32))
     given, asked = seed.shape[0], tf.get_static_value(num_rows)
     if None not in (given, asked) and given != asked:
         raise ValueError(f"got {given} row seeds for {asked} rows")

@@ -383,6 +383,10 @@ for path in sys.argv[1:]:
     else:
         image = generate(seed=seed)["image"]
     print(path, float(tf.reduce_sum(image)))
+import keras
+layer = keras.layers.TFSMLayer(sys.argv[1], call_endpoint="generate")
+given = {"seed": tf.constant([[1, 2]]), "condition": tf.constant([1])}
+assert layer(given)["image"].shape == (1, *image.shape[1:])
 assert not {*BLOCKED} & {*sys.modules}
 """
 
@@ -793,6 +797,7 @@ def test_what_model_json_tells(tuned):
         "name": "wiener",
         "kind": "LinearDenoiser",
         "package_version": kgm.__version__,
+        "warmup": True,
         "image_shape": [8, 8, 1],
         "dataset": "digits",
         "label_names": ["a", "b"],
@@ -1181,6 +1186,9 @@ def test_the_check_of_rows_one_by_one_finds_missing_files(tmp_path):
     )
     model = make("rank")
     version = export(model, tmp_path, "name", max_rows=1, warmup=False, **WALK)
+    assert check_version(version, model).problems == []
+    told = version / "assets.extra" / "model.json"
+    told.write_text(json.dumps({**read_description(version), "warmup": True}))
     report = check_version(version, model)
     assert report.problems == ["there are no warm-up records"]
     with pytest.raises(kgm.UserError, match="no version that `export` wrote"):

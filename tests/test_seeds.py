@@ -32,6 +32,17 @@ def test_an_int_is_short_for_a_pair():
     np.testing.assert_array_equal(seeds.as_seed(np.int64(5)), [0, 5])
 
 
+def test_numbers_of_other_types_give_the_same_rows():
+    rows = seeds.row_seeds(5, np.int64(4), first_row=np.int64(2))
+    assert rows.dtype == tf.int32
+    np.testing.assert_array_equal(rows, seeds.row_seeds(5, 4, first_row=2))
+
+
+def test_seeds_that_would_wrap_are_refused():
+    with pytest.raises(ValueError, match="int32"):
+        seeds.as_seed(np.array([[2**32 + 5, 1], [5, 1]]))
+
+
 def test_a_seed_for_each_row_is_passed_through():
     given = np.array([[1, 2], [3, 4]], np.int32)
     np.testing.assert_array_equal(seeds.row_seeds(given, 2), given)

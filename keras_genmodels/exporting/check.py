@@ -237,9 +237,9 @@ class _Table:
 
     def report(self, num_warmups):
         """Gives the `Report`."""
-        if not num_warmups:
-            self.problems.insert(0, "there are no warm-up records")
         told = self.description
+        if not num_warmups and told.get("warmup", True):
+            self.problems.insert(0, "there are no warm-up records")
         shape = "x".join(map(str, told["image_shape"]))
         by_python = told["settings"]["jit_compile"]
         loader = "Python" if by_python else "C++"

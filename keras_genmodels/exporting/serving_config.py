@@ -25,8 +25,10 @@ num_batch_threads { value: 4 }
 """
 # What a server reads of the common file alone: its threads are all models'.
 _COMMON = re.compile(
-    r"\b(num_batch_threads|thread_pool_name)\s*:?\s*{[^}]*}[ \t]*\n?"
+    r"\b(num_batch_threads|thread_pool_name)\s*:?\s*"
+    r'{(?:"[^"\n]*"|[^"}])*}[ \t]*\n?'
 )
+_COMMENT = re.compile(r'("[^"\n]*")|#.*')
 _HEADER = "# Each export writes this anew: what is changed here is lost.\n"
 
 
@@ -90,12 +92,12 @@ def read_batching(export_dir):
         if not path.exists():
             with files.replacing(path) as beside:
                 beside.write_text(_DEFAULT)
-        text = re.sub("#.*", "", path.read_text())
+        text = _COMMENT.sub(r"\1", path.read_text())
     sizes = tuple(
         map(int, re.findall(r"\ballowed_batch_sizes\s*:\s*(\d+)", text))
     )
     most = re.findall(r"\bmax_batch_size\s*:?\s*{\s*value\s*:\s*(\d+)", text)
-    rising = all(a < b for a, b in itertools.pairwise(sizes))
+    rising = all(a < b for a, b in itertools.pairwise((0, *sizes)))
     if not sizes or not rising or most != [str(sizes[-1])]:
         raise UserError(
             f"{path} must list allowed_batch_sizes, rising, the last of them "

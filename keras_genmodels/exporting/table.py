@@ -5,6 +5,7 @@ import os
 import shlex
 
 from keras_genmodels import files
+from keras_genmodels.errors import UserError
 from keras_genmodels.export import DESCRIPTION, EXTRA, read_description
 from keras_genmodels.exporting import serving_config
 from keras_genmodels.exporting.versions import versions_in
@@ -50,9 +51,16 @@ def _needs_xla(export_dir):
         for folder in export_dir.iterdir()
         if versions_in(folder)
     ]
-    told = [files.read_json(path / EXTRA / DESCRIPTION) for path in served]
-    # A model that comes from elsewhere has no such file.
-    return any(one["settings"]["jit_compile"] for one in told if one)
+    return any(_is_compiled(path / EXTRA / DESCRIPTION) for path in served)
+
+
+def _is_compiled(path):
+    """Reads it of a model.json; that of a model from elsewhere says nothing."""
+    try:
+        told = files.read_json(path)
+        return bool(told["settings"]["jit_compile"])
+    except (UserError, TypeError, KeyError):
+        return False
 
 
 def signature_lines(description):
