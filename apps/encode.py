@@ -29,14 +29,14 @@ def main():
     workdir, output = common_flags.workdir_and_output("encoded.npz", (".npz",))
     import numpy as np
 
-    from keras_genmodels import files, latent_runs
+    from keras_genmodels import files, latent_inputs, latent_runs
 
     model = latent_runs.load_model(workdir)
     split = labelled(input_flags.read_split(workdir, model.event_shape), model)
-    batches = latent_runs.as_trained(split, workdir)
+    batches = latent_inputs.as_trained(split, workdir)
     parts = [
         parameters(model.encode(*inputs))
-        for inputs in latent_runs.arguments_of(model, batches)
+        for inputs in latent_inputs.arguments_of(model, batches)
     ]
     arrays = {
         name: np.concatenate([part[name] for part in parts])

@@ -121,11 +121,11 @@ def drawer_of(model):
         give what was drawn in words, the arrays of an .npz file, and a
         function that makes the picture.
     """
-    from keras_genmodels import latent_runs
+    from keras_genmodels import latent_inputs
     from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.models import ConditionalVAE
 
-    latent_runs.check_condition(model)
+    latent_inputs.check_condition(model)
     if not isinstance(model, Denoiser):
         guard.refuse(_OF_DENOISER, "a denoiser")
     conditional = isinstance(model, ConditionalVAE)
@@ -188,7 +188,7 @@ def completions(model, workdir):
     """Completes the images of --input."""
     import numpy as np
 
-    from keras_genmodels import conditional_samples, latent_plots, latent_runs
+    from keras_genmodels import conditional_samples, latent_inputs, latent_plots
     from keras_genmodels.errors import UserError
 
     count = FLAGS.num_images
@@ -203,7 +203,7 @@ def completions(model, workdir):
             f"{FLAGS.input} has pixels outside of [0, 1], and what is given "
             "is kept as it is: clip them"
         )
-    batches = latent_runs.as_trained(split, workdir)
+    batches = latent_inputs.as_trained(split, workdir)
     truth = np.concatenate([batch["image"] for batch in batches])
     images = conditional_samples.complete(
         model, truth, FLAGS.num_completions, seed=FLAGS.seed

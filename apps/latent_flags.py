@@ -27,6 +27,13 @@ def define_flags():
         "200,200).",
     )
     flags.DEFINE_integer(
+        "filters",
+        None,
+        "Channels of the conv networks at full size, from where each halving "
+        "of the size doubles them (default: 16).",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
         "latent_size", 16, "Width of the latent.", lower_bound=1
     )
     flags.DEFINE_enum(
@@ -83,9 +90,11 @@ def check_flags():
     if FLAGS.likelihood != "gaussian":
         guard.refuse(("observation_stddev",), "--likelihood=gaussian")
     if FLAGS.network == "mlp":
+        guard.refuse(("filters",), "--network=conv")
         FLAGS.hidden_sizes = FLAGS.hidden_sizes or (200, 200)
-    elif FLAGS.hidden_sizes:
-        raise guard.WrongFlags("--hidden_sizes goes with --network=mlp alone")
+    else:
+        guard.refuse(("hidden_sizes",), "--network=mlp")
+        FLAGS.filters = FLAGS.filters or 16
 
 
 def build_pieces(data, condition_size=0):
@@ -111,6 +120,8 @@ def build_pieces(data, condition_size=0):
             networks.conv_encoder,
             networks.conv_decoder,
         )
+        of_encoder += (FLAGS.filters,)
+        of_decoder += (FLAGS.filters,)
     else:
         build_encoder, build_decoder = (
             networks.mlp_encoder,

@@ -107,7 +107,7 @@ def build_image_condition(image_shape, size):
     from keras_genmodels import networks
 
     if FLAGS.network == "conv":
-        return networks.image_condition(image_shape, size)
+        return networks.image_condition(image_shape, size, FLAGS.filters)
     return networks.mlp_encoder(
         image_shape, size, FLAGS.hidden_sizes, name="condition"
     )

@@ -7,7 +7,7 @@ import numpy as np
 from keras_genmodels import (
     evaluation,
     label_metrics,
-    latent_runs,
+    latent_inputs,
     likelihood,
     seeds,
 )
@@ -47,7 +47,9 @@ def bounds(model, split, workdir, *, num_samples, seed):
         UserError: if the workdir does not tell how it was trained.
     """
     batches = list(
-        latent_runs.arguments_of(model, latent_runs.as_trained(split, workdir))
+        latent_inputs.arguments_of(
+            model, latent_inputs.as_trained(split, workdir)
+        )
     )
     terms = _terms(model, batches, num_samples, seed)
     measures = _told_terms(terms, num_samples)
@@ -199,7 +201,7 @@ def _terms(model, batches, num_samples, seed):
             *arguments,
             num_samples=num_samples,
             seed=rows,
-            chunk_size=latent_runs.images_at_once(model.event_shape, 2000),
+            chunk_size=latent_inputs.images_at_once(model.event_shape, 2000),
         )
         parts.append(
             {

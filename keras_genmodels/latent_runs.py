@@ -1,6 +1,5 @@
 """A whole run of a VAE or a conditional VAE: to a workdir with results."""
 
-import dataclasses
 import math
 import typing
 
@@ -9,10 +8,10 @@ import tensorflow as tf
 
 from keras_genmodels import (
     conditional_samples,
-    datasets,
     evaluation,
     files,
     label_metrics,
+    latent_inputs,
     latent_plots,
     plots,
     projector,
@@ -25,11 +24,8 @@ from keras_genmodels.models import VAE, ConditionalVAE
 
 # Of the importance-weighted bound.
 _NUM_SAMPLES = 100
-_BATCH_SIZE = 512
-# Of images that are held at once, or of what a network makes of them.
+# Of the images that one classifier is trained on.
 _MOST_VALUES = 2**26
-# Of the widest layer at full size.
-_CHANNELS = 16
 # Batches of the test split that pictures and the projector are made of.
 _SHOWN_BATCHES = 4
 
@@ -59,7 +55,7 @@ def train(
     Raises:
         UserError: as `training.fit`.
     """
-    inputs = _Inputs(model, data, binarization, seed)
+    inputs = latent_inputs.Inputs(model, data, binarization, seed)
     watched = inputs.first(data.validation or data.train, 1)
     report = training.fit(
         model,
@@ -129,126 +125,6 @@ def load_model(workdir):
     return model
 
 
-def as_trained(split, workdir):
-    """Gives the images of a split as those of the run were: binarised or not.
-
-    Args:
-        split: a `datasets.Split`.
-        workdir: the run's `Workdir`.
-
-    Returns:
-        tf.data.Dataset as of `datasets.evaluation_batches`.
-
-    Raises:
-        UserError: if the workdir does not tell how it was trained.
-    """
-    recorded = workdir.read_flags()
-    return datasets.evaluation_batches(
-        split,
-        batch_size=_BATCH_SIZE,
-        seed=int(recorded["seed"]),
-        binarization=recorded["binarization"],
-    )
-
-
-def check_condition(model):
-    """Checks that a model's condition is one that a data set has.
-
-    Raises:
-        UserError: for a conditional model of neither labels nor a part of the
-            image.
-    """
-    if (
-        isinstance(model, ConditionalVAE)
-        and model.num_labels is None
-        and model.known is None
-    ):
-        raise UserError(
-            "the model is conditioned on neither labels nor a part of the "
-            "image: use it in a script, which can give it its condition"
-        )
-
-
-def input_of(model):
-    """Gives the function from a data set's batches to what the model takes.
-
-    Args:
-        model: as in `train`.
-
-    Returns:
-        function of a dict of `image` and perhaps `label`: gives the image, or
-        for a conditional model a dict of `image` and `condition`, the label
-        or what is known of the image.
-
-    Raises:
-        UserError: as `check_condition`.
-    """
-    check_condition(model)
-    if not isinstance(model, ConditionalVAE):
-        return lambda batch: batch["image"]
-
-    def with_condition(batch):
-        image = batch["image"]
-        if model.known is None:
-            return {"image": image, "condition": batch["label"]}
-        return {"image": image, "condition": tf.where(model.known, image, 0)}
-
-    return with_condition
-
-
-def arguments_of(model, batches):
-    """Gives what a model's methods take: `(x,)` or `(x, condition)`.
-
-    Args:
-        model: as in `train`.
-        batches: iterable of dicts of `image` and perhaps `label`.
-
-    Yields:
-        tuple of the positional arguments of, say, `model.encode`.
-    """
-    as_input = input_of(model)
-    for batch in batches:
-        inputs = as_input(batch)
-        yield tuple(inputs.values()) if isinstance(inputs, dict) else (inputs,)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Inputs:
-    """The splits of a data set, as batches that a model takes."""
-
-    model: object
-    data: datasets.ImageDataset
-    binarization: str
-    seed: int
-
-    def training(self, batch_size, start_step):
-        """Gives shuffled batches without end."""
-        return datasets.training_batches(
-            self.data.train,
-            batch_size=batch_size,
-            seed=self.seed,
-            binarization=self.binarization,
-            start_step=start_step,
-        ).map(input_of(self.model))
-
-    def of(self, split):
-        """Gives each image of a split once."""
-        return self._plain(split).map(input_of(self.model))
-
-    def first(self, split, count):
-        """Joins the first batches to the arguments of the model's methods."""
-        batches = arguments_of(self.model, self._plain(split).take(count))
-        return tuple(map(np.concatenate, zip(*batches, strict=True)))
-
-    def _plain(self, split):
-        return datasets.evaluation_batches(
-            split,
-            batch_size=_BATCH_SIZE,
-            seed=self.seed,
-            binarization=self.binarization,
-        )
-
-
 def _draw(model, arguments, data, seed):
     return latent_plots.pictures(
         model, *arguments, seed=seed, label_names=data.label_names
@@ -306,22 +182,8 @@ def _importance_weighted(model, batches, seed, num_samples):
         batches,
         seed=seed,
         num_samples=num_samples,
-        chunk_size=images_at_once(model.event_shape, 2000),
+        chunk_size=latent_inputs.images_at_once(model.event_shape, 2000),
     )
-
-
-def images_at_once(shape, most):
-    """Gives how many images of a shape a network should take at once.
-
-    Args:
-        shape: (height, width, channels).
-        most: int >= 1.
-
-    Returns:
-        int in [1, most], so that a layer's activations stay within 256 MB.
-    """
-    pixels = math.prod(shape[:2]) * _CHANNELS
-    return max(1, min(most, _MOST_VALUES // pixels))
 
 
 def _event_size(model):
@@ -426,7 +288,9 @@ def _write_tensorboard(workdir, model, shown, data, metrics):
     writer.close()
     count = len(shown[0])
     labels = data.test.labels
-    parts = range(0, count, images_at_once(model.event_shape, count))
+    parts = range(
+        0, count, latent_inputs.images_at_once(model.event_shape, count)
+    )
     latents = [
         model.encode(*(value[i : i + parts.step] for value in shown)).mean()
         for i in parts

@@ -12,7 +12,7 @@ from keras_genmodels import (
     evaluation,
     files,
     latent_evaluation,
-    latent_runs,
+    latent_inputs,
     plots,
     runs,
     sample_evaluation,
@@ -155,7 +155,7 @@ def _measured(model, data, workdir, settings, folder):
         )
         sections = {"likelihood": bounds}
         binarization = workdir.read_flags()["binarization"]
-        batches = latent_runs.as_trained(test, workdir)
+        batches = latent_inputs.as_trained(test, workdir)
         given = np.concatenate([batch["image"] for batch in batches])
     features = sample_evaluation.feature_function(
         data, folder, num_steps=settings.classifier_steps

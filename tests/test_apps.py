@@ -106,6 +106,20 @@ def test_flags_model_and_checkpoint_are_kept(trained, tiny_run):
     assert not unfinished(trained.workdir)
 
 
+@pytest.mark.parametrize(
+    ("app", "flags"),
+    [("train_vae", ()), ("train_cvae", ("--condition=quadrants",))],
+)
+def test_filters_are_the_channels_at_full_size(data_dir, tmp_path, app, flags):
+    flags = (f"--data_dir={data_dir}", "--epochs=1", "--filters=3", *flags)
+    succeed(run(app, f"--workdir={tmp_path / 'run'}", *flags))
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.encoder.get_layer("stem").filters == 3
+    assert model.decoder.get_layer("up_0").filters == 3
+    if app == "train_cvae":
+        assert model.condition_network.get_layer("stem").filters == 3
+
+
 FIGURES = ("reconstructions", "samples", "interpolation", "latent_plane")
 
 
@@ -497,6 +511,15 @@ def test_the_importance_weighted_bound_has_no_beta(tmp_path):
     told = "--beta goes with --num_importance_samples=1 alone"
     assert_refused(process, "train_vae", told)
     assert not (tmp_path / "workdir").exists()
+
+
+def test_an_mlp_has_no_filters(tmp_path):
+    workdir = tmp_path / "workdir"
+    process = run_without_tensorflow(
+        "train_vae", f"--workdir={workdir}", "--network=mlp", "--filters=8"
+    )
+    assert_refused(process, "train_vae", "--filters goes with --network=conv")
+    assert not workdir.exists()
 
 
 # What the apps refuse once they have looked at it.

@@ -19,7 +19,7 @@ from keras_genmodels import (
     evaluation_tables,
     files,
     latent_evaluation,
-    latent_runs,
+    latent_inputs,
     measures,
     model_evaluation,
     runs,
@@ -219,8 +219,8 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
     workdir, found = evaluated(kind)
     model = workdir.load_model()
     split = sample_evaluation.first(digits().test, SETTINGS.num_images)
-    batches = latent_runs.as_trained(split, workdir).map(
-        latent_runs.input_of(model)
+    batches = latent_inputs.as_trained(split, workdir).map(
+        latent_inputs.input_of(model)
     )
     bound = evaluation.evaluate_bound(model, batches, seed=1)
     weighted = evaluation.evaluate_likelihood(

@@ -1,0 +1,159 @@
+"""What a latent-variable model takes, from a data set's batches."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genmodels import datasets
+from keras_genmodels.errors import UserError
+from keras_genmodels.models import ConditionalVAE
+
+_BATCH_SIZE = 512
+# Of what a layer of a network makes of the images that it takes at once.
+_MOST_VALUES = 2**26
+# Of the widest layer at full size.
+_CHANNELS = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+    """The splits of a data set, as batches that a model takes.
+
+    Attributes:
+        model: a `VAE`, or a `ConditionalVAE` of labels or one that completes
+            images.
+        data: a `datasets.ImageDataset`.
+        binarization: "none", "dynamic" or "threshold".
+        seed: int, for the order and the binarisation.
+    """
+
+    model: object
+    data: datasets.ImageDataset
+    binarization: str
+    seed: int
+
+    def training(self, batch_size, start_step):
+        """Gives shuffled batches without end."""
+        return datasets.training_batches(
+            self.data.train,
+            batch_size=batch_size,
+            seed=self.seed,
+            binarization=self.binarization,
+            start_step=start_step,
+        ).map(input_of(self.model))
+
+    def of(self, split):
+        """Gives each image of a split once."""
+        return self._plain(split).map(input_of(self.model))
+
+    def first(self, split, count):
+        """Joins the first batches to the arguments of the model's methods."""
+        batches = arguments_of(self.model, self._plain(split).take(count))
+        return tuple(map(np.concatenate, zip(*batches, strict=True)))
+
+    def _plain(self, split):
+        return datasets.evaluation_batches(
+            split,
+            batch_size=_BATCH_SIZE,
+            seed=self.seed,
+            binarization=self.binarization,
+        )
+
+
+def as_trained(split, workdir):
+    """Gives the images of a split as those of the run were: binarised or not.
+
+    Args:
+        split: a `datasets.Split`.
+        workdir: the run's `Workdir`.
+
+    Returns:
+        tf.data.Dataset as of `datasets.evaluation_batches`.
+
+    Raises:
+        UserError: if the workdir does not tell how it was trained.
+    """
+    recorded = workdir.read_flags()
+    return datasets.evaluation_batches(
+        split,
+        batch_size=_BATCH_SIZE,
+        seed=int(recorded["seed"]),
+        binarization=recorded["binarization"],
+    )
+
+
+def check_condition(model):
+    """Checks that a model's condition is one that a data set has.
+
+    Raises:
+        UserError: for a conditional model of neither labels nor a part of the
+            image.
+    """
+    if (
+        isinstance(model, ConditionalVAE)
+        and model.num_labels is None
+        and model.known is None
+    ):
+        raise UserError(
+            "the model is conditioned on neither labels nor a part of the "
+            "image: use it in a script, which can give it its condition"
+        )
+
+
+def input_of(model):
+    """Gives the function from a data set's batches to what the model takes.
+
+    Args:
+        model: as of `Inputs`.
+
+    Returns:
+        function of a dict of `image` and perhaps `label`: gives the image, or
+        for a conditional model a dict of `image` and `condition`, the label
+        or what is known of the image.
+
+    Raises:
+        UserError: as `check_condition`.
+    """
+    check_condition(model)
+    if not isinstance(model, ConditionalVAE):
+        return lambda batch: batch["image"]
+
+    def with_condition(batch):
+        image = batch["image"]
+        if model.known is None:
+            return {"image": image, "condition": batch["label"]}
+        return {"image": image, "condition": tf.where(model.known, image, 0)}
+
+    return with_condition
+
+
+def arguments_of(model, batches):
+    """Gives what a model's methods take: `(x,)` or `(x, condition)`.
+
+    Args:
+        model: as of `Inputs`.
+        batches: iterable of dicts of `image` and perhaps `label`.
+
+    Yields:
+        tuple of the positional arguments of, say, `model.encode`.
+    """
+    as_input = input_of(model)
+    for batch in batches:
+        inputs = as_input(batch)
+        yield tuple(inputs.values()) if isinstance(inputs, dict) else (inputs,)
+
+
+def images_at_once(shape, most):
+    """Gives how many images of a shape a network should take at once.
+
+    Args:
+        shape: (height, width, channels).
+        most: int >= 1.
+
+    Returns:
+        int in [1, most], so that a layer's activations stay within 256 MB.
+    """
+    pixels = math.prod(shape[:2]) * _CHANNELS
+    return max(1, min(most, _MOST_VALUES // pixels))
