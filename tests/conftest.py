@@ -71,6 +71,23 @@ def data_dir(folder):
 
 
 @pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """A file's exported models by kind, each made when first asked for."""
+    from exported_models import Exports
+
+    return Exports(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def in_process():
+    """Undoes what a server in this process does to the others' tests."""
+    from keras_genmodels.serving import loader
+
+    yield
+    loader._open_library()._ZN10tensorflow20EnableXlaCompilationEv()
+
+
+@pytest.fixture(scope="module")
 def refusals(request, folder, launch, trained):
     """Starts all of a file's REFUSED together, as each takes seconds."""
     return start_refusals(request.module.REFUSED, folder, launch, trained)

@@ -22,7 +22,7 @@ from app_runs import (
 )
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
-from test_export import DATA, make
+from exported_models import DATA, make
 
 import keras_genmodels as kgm
 from keras_genmodels.export import export

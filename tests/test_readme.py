@@ -3,13 +3,11 @@
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from exported_models import vae
 
-import keras_genmodels as kgm
 from keras_genmodels import serving
 from keras_genmodels.export import export
 from keras_genmodels.serving.replay import replay
@@ -64,29 +62,13 @@ def test_the_script_of_the_denoisers_runs(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory, in_process):
     """A folder with `saved_models/vae/1`, and the address of a server."""
     folder = tmp_path_factory.mktemp("served")
-    posterior = kgm.MultivariateNormalDiag(16)
-    likelihood = kgm.IndependentBernoulli((8, 8, 1))
-    model = kgm.VAE(
-        kgm.mlp_encoder((8, 8, 1), posterior.params_size, (8,)),
-        kgm.mlp_decoder(16, likelihood.params_shape, (8,)),
-        posterior,
-        likelihood,
-    )
-    export(model, folder / "saved_models", "vae", num_samples=5)
-    command = [sys.executable, "-m", "apps.serve", "--port=0"]
-    with subprocess.Popen(
-        [*command, f"--export_dir={folder / 'saved_models'}"],
-        cwd=README.parent,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield folder, process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
+    export_dir = folder / "saved_models"
+    export(vae(latent_size=16), export_dir, "vae", num_samples=5)
+    with serving.Server(export_dir, port=0) as server:
+        yield folder, server.address
 
 
 def test_the_script_of_serving_runs(served, monkeypatch):

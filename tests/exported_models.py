@@ -1,0 +1,124 @@
+"""Models of every kind that can be exported, small and quick to make."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+import keras_genmodels as kgm
+from keras_genmodels.export import export
+
+SHAPE = (8, 8, 1)
+NUM_LABELS = 3
+DATA = np.random.default_rng(0).random((30, *SHAPE), np.float32)
+# The upper half.
+KNOWN = (np.arange(64) < 32).reshape(SHAPE)
+# Few, as each step and draw takes time.
+LATENT = {"num_samples": 110}
+WALK = {"max_steps": 12, "num_steps": 6}
+
+
+def vae(
+    posterior=kgm.MultivariateNormalDiag,
+    likelihood=kgm.IndependentBernoulli,
+    latent_size=3,
+    **kwargs,
+):
+    posterior, likelihood = posterior(latent_size), likelihood(SHAPE)
+    model, width = kgm.VAE, 0
+    if kwargs:
+        model, width = kgm.ConditionalVAE, 4
+    networks = (
+        kgm.mlp_encoder(SHAPE, posterior.params_size, (8,), width),
+        kgm.mlp_decoder(latent_size, likelihood.params_shape, (8,), width),
+    )
+    return model(*networks, posterior, likelihood, **kwargs)
+
+
+def labels():
+    return vae(
+        likelihood=lambda shape: kgm.IndependentBernoulli(shape, True),
+        condition_network=kgm.label_embedding(NUM_LABELS, 4),
+        prior_network=kgm.mlp_prior(4, 6, (8,)),
+        num_labels=NUM_LABELS,
+        label_dropout=0.1,
+    )
+
+
+def completion():
+    return vae(
+        kgm.MultivariateNormalTriL,
+        kgm.IndependentDiscretizedLogistic,
+        condition_network=kgm.image_condition(SHAPE, 4, 2),
+        known=KNOWN,
+    )
+
+
+def attributes():
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
+    return vae(likelihood=kgm.IndependentNormal, condition_network=network)
+
+
+def tokens():
+    """Conditions are integers that are no labels, any number of them."""
+    layers = keras.layers
+    network = [layers.Embedding(5, 4), layers.GlobalAveragePooling1D()]
+    return vae(
+        condition_network=keras.Sequential(
+            [keras.Input((None,), dtype="int32"), *network]
+        )
+    )
+
+
+def learned(conditional=True, **kwargs):
+    network = kgm.mlp_denoiser(SHAPE, conditional, hidden_sizes=(8,))
+    denoiser = kgm.DenoisingAutoencoder(network, **kwargs)
+    for weight in denoiser.trainable_weights:
+        # A new network gives zeros.
+        weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 9)
+    return denoiser
+
+
+KINDS = {
+    "vae": vae,
+    "labels": labels,
+    "completion": completion,
+    "attributes": attributes,
+    "tokens": tokens,
+    "range": learned,
+    "one_level": lambda: learned(False, sigma=0.1),
+    "blind": lambda: learned(False, blind=True),
+    "rank": lambda: kgm.LinearDenoiser(rank=5),
+    "wiener": kgm.LinearDenoiser,
+    "exact": kgm.EmpiricalDenoiser,
+}
+LATENT_KINDS = ("vae", "labels", "completion", "attributes", "tokens")
+DENOISERS = [kind for kind in KINDS if kind not in LATENT_KINDS]
+
+
+def make(kind):
+    model = KINDS[kind]()
+    if kind in DENOISERS:
+        model.adapt(DATA)
+    return model
+
+
+def settings(kind):
+    return LATENT if kind in LATENT_KINDS else WALK
+
+
+class Exports(dict):
+    """Models and their versions by kind, each exported when first asked for.
+
+    Args:
+        folder: to export to.
+    """
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def __missing__(self, kind):
+        model = make(kind)
+        version = export(model, self.folder, kind, **settings(kind))
+        self[kind] = model, version
+        return self[kind]
