@@ -71,6 +71,8 @@ def main():
         name: run.evaluation for name, run in report.named(runs).items()
     }
     tables = evaluation_tables.tables(evaluations)
+    for warning in evaluation_tables.warnings(evaluations):
+        print(f"{warning}\n")
     print(evaluation_tables.as_text(tables))
     print(f"\n{len(runs)} run{'s' * (len(runs) > 1)} in {output}")
 

@@ -93,7 +93,8 @@ def fixed_points(denoiser, train, held_out, *, seed):
 
     Returns:
         `Section` of `settled`, `num_fixed_points` and, where there are any,
-        `memorized_fixed_points` and `spectral_radius`.
+        `memorized_fixed_points` (of those that noise comes to rest at) and
+        `spectral_radius`.
 
     Raises:
         UserError: as `attractors.fixed_points` and `attractors.memorization`.
@@ -113,13 +114,20 @@ def fixed_points(denoiser, train, held_out, *, seed):
         f"Restoring at sigma {sigma:g}, from {len(starts) // 2} training "
         "images and from as much noise."
     ]
-    if len(found.points):
+    # Of a D that changes nothing, each start is a fixed point: that training
+    # images stay where they are tells nothing of memory, that noise becomes
+    # one does.
+    reached = np.unique(found.assignments[len(starts) // 2 :])
+    reached = reached[reached >= 0]
+    if len(reached):
         measures["memorized_fixed_points"] = Measure(
-            "Fixed points that are training images",
-            average(copies(found.points, train, held_out).memorized),
-            "Share that is nearer to a training image than all but 1 % of the "
-            "test images are.",
+            "Fixed points from noise that are training images",
+            average(copies(found.points[reached], train, held_out).memorized),
+            f"Share, of the {len(reached)} that noise comes to rest at, that "
+            "is nearer to a training image than all but 1 % of the test "
+            "images are.",
         )
+    if len(found.points):
         try:
             measures["spectral_radius"] = _spectral_radius(
                 denoiser, found.points[:_NUM_SPECTRA], told, seed
@@ -166,19 +174,15 @@ def _closed_forms(denoiser, train, levels):
     if not isinstance(denoiser, EmpiricalDenoiser):
         same["exact"] = EmpiricalDenoiser()
         same["exact"].adapt(train)
-    wiener, projections = LinearDenoiser(), {}
+    wiener = LinearDenoiser()
     try:
         wiener.adapt(train)
     except UserError as error:
         notes.append(f"Without V V' and Wiener: {error}.")
         return lambda sigma: same, notes
     same = {"Wiener": wiener, **same}
-    for sigma in levels:
-        rank = best_rank(wiener.eigenvalues, sigma)
-        if rank not in projections:
-            projections[rank] = LinearDenoiser(rank)
-            projections[rank].adapt(train)
     ranks = {s: best_rank(wiener.eigenvalues, s) for s in levels}
+    projections = {r: wiener.with_rank(r) for r in {*ranks.values()}}
     told = ", ".join(f"{rank} at {s:g}" for s, rank in ranks.items())
     notes.append(f"Ranks of V V': {told}.")
     return lambda sigma: {"V V'": projections[ranks[sigma]], **same}, notes
@@ -239,7 +243,8 @@ def _on_noise(own, noisy, others, truth, sigma):
     before = evaluation.psnr(noisy, truth)
 
     def harms(output):
-        return average(evaluation.psnr(output, truth) < before)
+        # What is not even a number does harm, too.
+        return average(~(evaluation.psnr(output, truth) >= before))
 
     return {
         "noise_level": Measure(

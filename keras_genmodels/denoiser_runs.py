@@ -102,10 +102,11 @@ def summary(workdir):
         "images (standard error):"
     ]
     for sigma, values in metrics["test"]["noise_levels"].items():
+        error = values["psnr_standard_error"]
+        beside = "" if error is None else f" ({error:.2f})"
         lines.append(
-            f"  sigma {float(sigma):<5g} {values['psnr']:6.2f} dB "
-            f"({values['psnr_standard_error']:.2f}), noisy "
-            f"{values['noisy_psnr']:6.2f} dB"
+            f"  sigma {float(sigma):<5g} {values['psnr']:6.2f} dB{beside}, "
+            f"noisy {values['noisy_psnr']:6.2f} dB"
         )
     if "epochs" in metrics:
         lines.append(

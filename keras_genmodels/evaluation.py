@@ -7,6 +7,7 @@ import skimage.metrics
 import tensorflow as tf
 
 from keras_genmodels import likelihood, seeds
+from keras_genmodels.measures import average
 from keras_genmodels.restoration import denoise_once
 
 # The noise levels that denoisers are compared at, in units of pixels.
@@ -259,11 +260,10 @@ def _without_image(terms):
 
 
 def _averages(values):
-    """Averages `[n]` arrays, with the standard errors of the averages."""
+    """Averages `[n]` arrays, with standard errors; of one example, None."""
     averages = {}
     for name, value in values.items():
-        averages[name] = float(np.mean(value))
-        averages[f"{name}_standard_error"] = float(
-            np.std(value) / math.sqrt(len(value))
-        )
+        found = average(value)
+        averages[name] = found.value
+        averages[f"{name}_standard_error"] = found.standard_error
     return averages

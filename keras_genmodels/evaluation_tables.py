@@ -46,19 +46,47 @@ def tables(evaluations):
 
     Args:
         evaluations: dict of names of runs to what `model_evaluation.evaluate`
-            gives. Of a single one the references are columns, too.
+            gives. References that all have alike are columns, too.
 
     Returns:
         list of `Table`, one for each section that any of them has.
     """
+    keys = _union(
+        ((name, section["title"]) for name, section in e["sections"].items())
+        for e in evaluations.values()
+    )
     found = []
-    for name in _union(e["sections"] for e in evaluations.values()):
+    for name, title in keys:
         sections = {
             run: evaluation["sections"].get(name, {})
             for run, evaluation in evaluations.items()
         }
+        for run, section in sections.items():
+            if section.get("title") != title:
+                sections[run] = {}
         found.append(_table(sections))
     return found
+
+
+def warnings(evaluations):
+    """Tells why the numbers of several runs may not be compared.
+
+    Args:
+        evaluations: as in `tables`.
+
+    Returns:
+        list of str, sentences.
+    """
+    told = {
+        "dataset": "Not the same data set",
+        "test_images": "Not the same test images",
+        "settings": "Not evaluated with the same settings",
+    }
+    for name, sentence in told.items():
+        values = [evaluation[name] for evaluation in evaluations.values()]
+        if any(value != values[0] for value in values):
+            return [f"{sentence}: numbers of these runs don't compare."]
+    return []
 
 
 def as_text(tables):
@@ -87,28 +115,54 @@ def as_text(tables):
 
 
 def _table(sections):
-    """Arranges one section, given by run; {} where a run has none."""
-    kinds = ["notes", "on_references"] if len(sections) == 1 else ["notes"]
-    notes = _union(s.get(kind, []) for s in sections.values() for kind in kinds)
+    """Arranges one section, given by run; {} where a run has none.
+
+    References are shown where all runs that have the measure have the same.
+    """
     by_run = {run: s.get("measures", {}) for run, s in sections.items()}
     names = _union(by_run.values())
-    first = {
-        name: next(m[name] for m in by_run.values() if name in m)
-        for name in names
+    measured = {
+        name: [m[name] for m in by_run.values() if name in m] for name in names
     }
-    references = []
-    if len(sections) == 1:
-        references = _union(m["references"] for m in first.values())
+    common = {name: _common(found) for name, found in measured.items()}
+    columns = _union(common.values())
     rows = []
-    for name, measure in first.items():
+    for name, (first, *_) in measured.items():
         shown = [measures.get(name) for measures in by_run.values()]
-        shown += [measure["references"].get(kind) for kind in references]
-        unit = f", {measure['unit']}" if measure["unit"] else ""
-        rows.append(
-            Row(measure["label"] + unit, measure["meaning"], _cells(shown))
-        )
+        shown += [common[name].get(kind) for kind in columns]
+        unit = f", {first['unit']}" if first["unit"] else ""
+        rows.append(Row(first["label"] + unit, first["meaning"], _cells(shown)))
+    kinds = ["notes", *(["on_references"] if columns else [])]
     title = next(s["title"] for s in sections.values() if s)
-    return Table(title, notes, [*sections, *references], rows)
+    return Table(title, _notes(sections, kinds), [*sections, *columns], rows)
+
+
+def _common(measures):
+    """Gives the references that all have alike, as far as they are shown."""
+    first, *others = (measure["references"] for measure in measures)
+    return {
+        kind: estimate
+        for kind, estimate in first.items()
+        if all(
+            _cells([other.get(kind)]) == _cells([estimate]) for other in others
+        )
+    }
+
+
+def _notes(sections, kinds):
+    """Gives the notes of a section, after whose they are if not of all."""
+    by_run = {
+        run: [note for kind in kinds for note in section.get(kind, [])]
+        for run, section in sections.items()
+        if section
+    }
+    told = []
+    for note in _union(by_run.values()):
+        of = [run for run, notes in by_run.items() if note in notes]
+        told.append(
+            note if len(of) == len(by_run) else f"{', '.join(of)}: {note}"
+        )
+    return told
 
 
 def _cells(shown):

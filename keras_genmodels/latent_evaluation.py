@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy.special import entr
 
 from keras_genmodels import (
     evaluation,
@@ -31,11 +32,11 @@ def bounds(model, split, workdir, *, num_samples, seed):
 
     Args:
         model: a `VAE` or a `ConditionalVAE`.
-        split: a `datasets.Split`, the images; they are binarised as those of
-            the run were.
+        split: a `datasets.Split`, the images; they are binarised in the way
+            that those of the run were.
         workdir: the run's `Workdir`.
         num_samples: int >= 1, draws of the importance-weighted bound.
-        seed: int in [0, 2**31).
+        seed: int in [0, 2**31), of the binarisation and all draws.
 
     Returns:
         `Section` of `elbo`, `rate`, `distortion`, `log_likelihood`,
@@ -46,11 +47,8 @@ def bounds(model, split, workdir, *, num_samples, seed):
     Raises:
         UserError: if the workdir does not tell how it was trained.
     """
-    batches = list(
-        latent_inputs.arguments_of(
-            model, latent_inputs.as_trained(split, workdir)
-        )
-    )
+    drawn = latent_inputs.as_trained(split, workdir, seed)
+    batches = list(latent_inputs.arguments_of(model, drawn))
     terms = _terms(model, batches, num_samples, seed)
     measures = _told_terms(terms, num_samples)
     binarization = workdir.read_flags()["binarization"]
@@ -76,7 +74,7 @@ def bounds(model, split, workdir, *, num_samples, seed):
     ]
     if getattr(model.likelihood, "grey_values", False):
         notes.append(_CROSS_ENTROPY)
-    return Section("Likelihood", measures, notes)
+    return Section(_title(model, binarization), measures, notes)
 
 
 def of_levels(model, binarization):
@@ -108,9 +106,7 @@ def entropies(model, images):
         float64 array `[n]`, nats.
     """
     grey = evaluation.as_float(images).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [np.nan_to_num(p * np.log(p)) for p in (grey, 1 - grey)]
-    entropy = -(parts[0] + parts[1]) * _unseen(model)
+    entropy = (entr(grey) + entr(1 - grey)) * _unseen(model)
     return entropy.reshape(len(entropy), -1).sum(1)
 
 
@@ -186,7 +182,10 @@ def labels(samples, real, train, *, seed):
                 references={"real test images": Estimate(1.0)},
             ),
         },
-        [f"Over {len(samples)} samples, with the labels of the test split."],
+        [
+            f"Over {len(samples)} samples, with the labels of the test split; "
+            f"the classifier learned {len(train.images)} training images."
+        ],
     )
 
 
@@ -295,6 +294,20 @@ def _told_floor(terms, floor):
             )
         },
     }
+
+
+def _title(model, binarization):
+    """Names what a likelihood is of: numbers of another kind don't compare."""
+    if getattr(model.likelihood, "grey_values", False):
+        return "Cross entropy of grey values"
+    if of_levels(model, binarization):
+        return "Likelihood of 256 levels"
+    kinds = {
+        "none": "Density of grey values",
+        "dynamic": "Likelihood of drawn pixels",
+        "threshold": "Likelihood of pixels cut at 0.5",
+    }
+    return kinds[binarization]
 
 
 def _known(model):

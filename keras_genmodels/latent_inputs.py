@@ -62,12 +62,14 @@ class Inputs:
         )
 
 
-def as_trained(split, workdir):
+def as_trained(split, workdir, seed=None):
     """Gives the images of a split as those of the run were: binarised or not.
 
     Args:
         split: a `datasets.Split`.
         workdir: the run's `Workdir`.
+        seed: int in [0, 2**31), which draws the binarisation; by default the
+            run's.
 
     Returns:
         tf.data.Dataset as of `datasets.evaluation_batches`.
@@ -79,7 +81,7 @@ def as_trained(split, workdir):
     return datasets.evaluation_batches(
         split,
         batch_size=_BATCH_SIZE,
-        seed=int(recorded["seed"]),
+        seed=int(recorded["seed"]) if seed is None else seed,
         binarization=recorded["binarization"],
     )
 

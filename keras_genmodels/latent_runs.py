@@ -254,7 +254,8 @@ def _told_bounds(metrics):
 
 def _told(found, name):
     error = found[f"{name}_standard_error"]
-    return f"{found[name]:.2f} nats (standard error {error:.2f})"
+    beside = "" if error is None else f" (standard error {error:.2f})"
+    return f"{found[name]:.2f} nats{beside}"
 
 
 def _told_labels(labels):

@@ -113,6 +113,8 @@ def importance_weighted(
     """
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
+    # NumPy's integers are of 64 bits, and TensorFlow does not mix them.
+    num_samples, chunk_size = int(num_samples), int(chunk_size)
     x, condition = model.read(x, condition)
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
     inputs = [x] if condition is None else [x, condition]

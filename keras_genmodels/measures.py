@@ -88,13 +88,22 @@ class Section:
 def average(values):
     """Averages an array `[n]`; gives an `Estimate`.
 
-    The standard error is sd / sqrt(n), of bools the binomial's.
+    The standard error is sd / sqrt(n), with n - 1 in the variance; a single
+    number has none. Of bools it is the standard deviation of the share given
+    the values and a uniform prior, Beta(1 + hits, 1 + misses), which is above
+    0 where all of them agree.
     """
-    values = np.asarray(values, np.float64)
+    values = np.asarray(values)
+    mean, count = float(np.mean(values, dtype=np.float64)), len(values)
+    if values.dtype == bool:
+        share = (mean * count + 1) / (count + 2)
+        return Estimate(mean, math.sqrt(share * (1 - share) / (count + 3)))
+    if count == 1:
+        return Estimate(mean)
     # Of infinite values, such as the PSNR of an exact copy, there is none.
     with np.errstate(invalid="ignore"):
-        error = float(np.std(values)) / math.sqrt(len(values))
-    return Estimate(float(np.mean(values)), error)
+        spread = float(np.std(values, ddof=1, dtype=np.float64))
+    return Estimate(mean, spread / math.sqrt(count))
 
 
 def told(value, standard_error=None):

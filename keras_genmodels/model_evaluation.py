@@ -1,6 +1,7 @@
 """A finished run in, everything that can be measured of its model out."""
 
 import dataclasses
+import math
 import time
 import zlib
 
@@ -23,6 +24,8 @@ from keras_genmodels.measures import Section
 
 # Beside metrics.json, which the run itself writes, and anew when extended.
 FILE = "evaluation.json"
+# Of the images that a classifier of labels learns, in memory as floats.
+_MOST_VALUES = 2**26
 # Below `figures` of the workdir.
 SHEET = "nearest_training_images"
 
@@ -35,7 +38,7 @@ class Settings:
         num_images: int >= 1, test images and samples; all where there are
             fewer.
         num_samples: int >= 1, draws of the importance-weighted bound.
-        seed: int in [0, 2**31), of all draws.
+        seed: int in [0, 2**31), of all draws, those of binarised pixels too.
         classifier_steps: int >= 1, of the classifier whose features samples
             are compared by.
     """
@@ -62,9 +65,9 @@ def evaluate(workdir, data, settings, folder=None):
 
     Returns:
         dict, what `evaluation.json` holds: `kind`, `dataset`, `num_images`
-        by split, `settings`, `model` (its checksum), `sections` (dict of
-        names to `measures.Section.as_dict`), `seconds`, `written` and
-        `versions`.
+        by split, `test_images` and `model` (checksums), `settings`,
+        `sections` (dict of names to `measures.Section.as_dict`), `seconds`,
+        `written` and `versions`.
 
     Raises:
         UserError: if there is no finished run, or the data are of another
@@ -86,6 +89,7 @@ def evaluate(workdir, data, settings, folder=None):
         "kind": type(model).__name__,
         "dataset": data.name,
         "num_images": _sizes(data),
+        "test_images": _checksum(data.test.images.tobytes()),
         **_identity(workdir, settings),
         "sections": {k: section.as_dict() for k, section in sections.items()},
         "seconds": round(time.monotonic() - start, 1),
@@ -123,8 +127,12 @@ def _identity(workdir, settings):
     """Gives what an evaluation depends on, beside the data and this package."""
     return {
         "settings": dataclasses.asdict(settings),
-        "model": f"{zlib.crc32(workdir.model.read_bytes()):08x}",
+        "model": _checksum(workdir.model.read_bytes()),
     }
+
+
+def _checksum(values):
+    return f"{zlib.crc32(values):08x}"
 
 
 def _sizes(data):
@@ -155,7 +163,7 @@ def _measured(model, data, workdir, settings, folder):
         )
         sections = {"likelihood": bounds}
         binarization = workdir.read_flags()["binarization"]
-        batches = latent_inputs.as_trained(test, workdir)
+        batches = latent_inputs.as_trained(test, workdir, settings.seed)
         given = np.concatenate([batch["image"] for batch in batches])
     features = sample_evaluation.feature_function(
         data, folder, num_steps=settings.classifier_steps
@@ -176,7 +184,10 @@ def _of_samples(model, images, given, features, seed):
         sections["labels"] = _or_note(
             "Labels",
             lambda: latent_evaluation.labels(
-                samples, images.test, images.train, seed=seed
+                samples,
+                images.test,
+                sample_evaluation.first(images.train, _most_images(samples)),
+                seed=seed,
             ),
         )
     sections["samples"] = _or_note(
@@ -185,6 +196,11 @@ def _of_samples(model, images, given, features, seed):
     if sections["samples"].measures:
         picture = sample_evaluation.extremes(samples, images, features)
     return sections, picture
+
+
+def _most_images(samples):
+    """Gives how many images a classifier of labels is to learn at most."""
+    return max(1, _MOST_VALUES // math.prod(samples.shape[1:]))
 
 
 def _of_denoiser(denoiser, data, test, seed):

@@ -223,6 +223,8 @@ def _told_images(run):
 
 
 def _told_training(run):
+    if not run.metrics:
+        return "not recorded"
     if "epochs" not in run.metrics:
         return "none needed"
     return (
@@ -285,6 +287,10 @@ def _numbers(runs):
             if len(runs) == 1
             else "\u00b1 is the standard error of an average over examples.",
         )
+    ]
+    parts += [
+        _tag("p", _tag("strong", warning))
+        for warning in evaluation_tables.warnings(evaluations)
     ]
     for table in evaluation_tables.tables(evaluations):
         parts.append(_tag("h3", table.title))

@@ -15,7 +15,7 @@ _LEFT_OUT = ("learning_rate",)
 _STYLES = {"train": ":", "validation": "-"}
 # Colours that differ to colour-blind eyes, too, on white and on black (Okabe
 # and Ito, without the darkest and the lightest).
-_COLOURS = ("#0096D6", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8A8A")
+COLOURS = ("#0096D6", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8A8A")
 _INK = "#8A8A8A"
 # Inches.
 _WIDTH, _HEIGHT, _LINE = 4.6, 3.0, 0.2
@@ -63,7 +63,7 @@ def draw(curves, name):
                 _STYLES[split],
                 # A single epoch would be no line.
                 marker="." if len(points) < 20 else "",
-                color=_COLOURS[number % len(_COLOURS)],
+                color=COLOURS[number % len(COLOURS)],
                 # A dollar sign would begin a formula.
                 label=label.replace("$", r"\$"),
             )

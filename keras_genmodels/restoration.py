@@ -64,7 +64,7 @@ def restore(
     Each image stops by itself, before the first update at which the root mean
     square of D(x) - x is at most `tolerance`, or after `max_steps` updates; or
     where D(x) is not finite, at the last x that was. One step of size 1, with
-    `tolerance` 0, is one denoising: `denoise_once`.
+    `tolerance` 0, is one denoising, which `denoise_once` does.
 
     The loop is compiled once for a denoiser and a shape of events: other
     settings or batch sizes don't trace again (XLA compiles for each batch
@@ -123,14 +123,16 @@ def denoise_once(denoiser, x, sigma=None):
         denoiser, x, sigma: as in `restore`.
 
     Returns:
-        float tensor like `x`.
+        float tensor like `x`; NaN for an image where D(x, sigma) is not finite.
 
     Raises:
         UserError: as `restore`.
     """
-    return restore(
+    found = restore(
         denoiser, x, sigma=sigma, step_size=1.0, max_steps=1, tolerance=0.0
-    ).x
+    )
+    is_right = per_event(tf.math.is_finite(found.residual), found.x)
+    return tf.where(is_right, found.x, np.nan)
 
 
 def generate(

@@ -20,7 +20,6 @@ from keras_genmodels import (
 )
 from keras_genmodels.denoiser_evaluation import copies
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.errors import UserError
 from keras_genmodels.measures import Estimate, Measure, Section, average
 from keras_genmodels.models import ConditionalVAE
 from keras_genmodels.restoration import generate
@@ -32,8 +31,8 @@ _WALK_STEPS = 50
 # Of the sheet of samples.
 _SHOWN = 8
 _NEIGHBOURS = 2
-# Values of training images that are compared with at most.
-_MOST_VALUES = 2**26
+# Values of training images that are held as floats at once.
+_MOST_VALUES = 2**24
 
 _MEANINGS = {
     "precision": (
@@ -70,7 +69,7 @@ class Comparison:
     """The images that samples are compared with, all alike binarised or not.
 
     Args:
-        train: `datasets.Split`, the first training images.
+        train: `datasets.Split`, the training images, all of them.
         real: array `[n, height, width, channels]`, training images drawn at
             random, the real ones that samples are measured against.
         test: `datasets.Split` of n test images.
@@ -111,10 +110,9 @@ def comparison(data, num_images, binarization, *, seed):
     Returns:
         `Comparison`.
     """
-    most = max(1, _MOST_VALUES // math.prod(data.image_shape))
     train, test = (
         first(split, count, binarization)
-        for split, count in ((data.train, most), (data.test, num_images))
+        for split, count in ((data.train, None), (data.test, num_images))
     )
     count = min(num_images, len(train.images), len(test.images))
     generator = np.random.default_rng(seed)
@@ -184,12 +182,12 @@ def feature_function(data, folder, *, num_steps):
     everything = datasets.ImageDataset(
         data.name, _in_fixed_order(data), None, data.test, data.label_names
     )
-    try:
-        classifier = classifier_features.cached_classifier(
-            everything, folder, num_steps=num_steps
-        )
-    except UserError as error:
-        return Features(_pixels, f"the pixels ({error})", False)
+    labels = everything.train.labels
+    if labels is None or len(np.unique(labels)) < 2:
+        return Features(_pixels, "the pixels (there are no labels)", False)
+    classifier = classifier_features.cached_classifier(
+        everything, folder, num_steps=num_steps
+    )
     return Features(
         functools.partial(classifier_features.classifier_features, classifier),
         "a small classifier of the data set's training images",
@@ -256,9 +254,7 @@ def extremes(samples, images, features):
         UserError: as `sample_metrics.nearest_training_images`.
     """
     train = images.train.images
-    indices, distances = sample_metrics.nearest_training_images(
-        features.extract(samples), features.extract(train), _NEIGHBOURS
-    )
+    indices, distances = _nearest(samples, train, features.extract)
     order = np.argsort(distances[:, 0], kind="stable")
     count = min(_SHOWN, len(order))
     blocks = []
@@ -279,7 +275,7 @@ def first(split, count, binarization="none"):
 
     Args:
         split: a `datasets.Split`.
-        count: int >= 1.
+        count: int >= 1; None for all.
         binarization: by "threshold" they are cut at 0.5, else left grey.
 
     Returns:
@@ -287,9 +283,37 @@ def first(split, count, binarization="none"):
     """
     images = split.images[:count]
     if binarization == "threshold":
-        images = (evaluation.as_float(images) >= 0.5).astype(np.float32)
+        # To 0 and 255, of a quarter of the memory of floats.
+        white = images >= (128 if images.dtype == np.uint8 else 0.5)
+        images = white.astype(np.uint8) * np.uint8(255)
     labels = None if split.labels is None else split.labels[:count]
     return datasets.Split(images, labels)
+
+
+def _nearest(samples, train, extract):
+    """Finds the training images nearest to each sample, block by block.
+
+    Returns:
+        indices and distances as of `sample_metrics.nearest_training_images`.
+    """
+    size = max(_NEIGHBOURS, _MOST_VALUES // math.prod(train.shape[1:]))
+    of_samples = extract(samples)
+    found = []
+    # The last block may be larger, as it must not have too few for k.
+    starts = range(0, max(1, len(train) - len(train) % size), size)
+    for start, end in zip(starts, [*starts[1:], len(train)], strict=True):
+        indices, distances = sample_metrics.nearest_training_images(
+            of_samples, extract(train[start:end]), _NEIGHBOURS
+        )
+        found.append((indices + start, distances))
+    indices, distances = (
+        np.concatenate(part, 1) for part in zip(*found, strict=True)
+    )
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :_NEIGHBOURS]
+    return (
+        np.take_along_axis(indices, nearest, axis=1),
+        np.take_along_axis(distances, nearest, axis=1),
+    )
 
 
 def _in_parts(make, rows):

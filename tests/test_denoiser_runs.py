@@ -194,7 +194,7 @@ def test_denoisers_are_measured_by_the_protocol():
             psnr = 10 * np.log10(1 / squares)
             assert found[name][what] == pytest.approx(psnr.mean(), rel=1e-5)
             error = found[name][f"{what}_standard_error"]
-            assert error == pytest.approx(psnr.std() / 20**0.5, rel=1e-4)
+            assert error == pytest.approx(psnr.std(ddof=1) / 20**0.5, rel=1e-4)
 
 
 def test_the_batch_size_decides_nothing():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_genmodels as kgm
 from keras_genmodels.restoration import denoise_once
@@ -47,6 +48,16 @@ def test_denoising_once_is_never_a_rest():
     np.testing.assert_allclose(
         denoise_once(denoiser, noisy, 0.01), DATA[:3], atol=1e-6
     )
+
+
+def test_denoising_once_does_not_hide_what_is_not_finite():
+    def broken(x, sigma):
+        return tf.where(x > 0.5, np.inf, x)
+
+    x = np.array([[0.1, 0.2], [0.1, 0.9]], np.float32)
+    found = denoise_once(broken, x)
+    np.testing.assert_array_equal(found[0], x[0])
+    assert np.isnan(found[1]).all()
 
 
 def test_training_takes_bytes_as_adapt_does():

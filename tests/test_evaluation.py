@@ -23,7 +23,7 @@ def test_figures_are_averages_over_all_examples():
         }.items():
             assert figures[name] == pytest.approx(values.mean(), rel=1e-5)
             assert figures[f"{name}_standard_error"] == pytest.approx(
-                values.std() / np.sqrt(23), rel=1e-4
+                values.std(ddof=1) / np.sqrt(23), rel=1e-4
             )
 
 
@@ -67,7 +67,7 @@ def test_conditional_models_take_dicts(kind):
                 values.numpy().mean(), rel=1e-5
             )
             assert figures[f"{name}_standard_error"] == pytest.approx(
-                values.numpy().std() / np.sqrt(11), rel=1e-4
+                values.numpy().std(ddof=1) / np.sqrt(11), rel=1e-4
             )
 
 

@@ -20,9 +20,9 @@ from app_runs import (
     succeed,
     unfinished,
 )
+from exported_models import DATA, make
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
-from exported_models import DATA, make
 
 import keras_genmodels as kgm
 from keras_genmodels.export import export

@@ -93,6 +93,16 @@ def test_it_rises_with_the_number_of_samples(float64):
     assert abs(averages[0] - divergence) < 4 * error < 2.5
 
 
+def test_counts_may_be_of_numpy():
+    model, x = make_vae(), binary_images(3)
+    found = [
+        kgm.log_likelihood(model, x, num_samples=count(7), chunk_size=count(5))
+        for count in (int, np.int64, np.uint8)
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 def test_one_sample_is_an_elbo(float64):
     """In expectation, though its rate is drawn and not in closed form."""
     model, x = make_vae("full"), np.tile(binary_images(1), (3000, 1, 1, 1))

@@ -92,6 +92,35 @@ def test_projection_is_that_of_the_svd(float64, center):
     np.testing.assert_allclose(denoiser.denoise(once), once, rtol=1e-9)
 
 
+@pytest.mark.parametrize("center", [True, False])
+def test_a_projection_on_the_first_axes_needs_no_data(float64, center):
+    data, y = make_data(), make_noisy()
+    whole = adapted(data, center=center)
+    for denoiser in (whole, whole.with_rank(5)):
+        cut = denoiser.with_rank(2)
+        same = adapted(data, rank=2, center=center)
+        np.testing.assert_array_equal(cut.denoise(y), same.denoise(y))
+        assert cut.get_config() | {"name": ""} == same.get_config() | {
+            "name": ""
+        }
+        assert cut.sigma_range == same.sigma_range
+        np.testing.assert_array_equal(cut.eigenvalues, same.eigenvalues)
+
+
+def test_a_projection_has_no_more_axes_than_there_are():
+    flat_data = make_data()
+    flat_data[:, 0] = 1
+    for denoiser, rank, told in (
+        (adapted(flat_data), 5, "at most 4, that of the data"),
+        (adapted(make_data(), rank=3), 4, "at most 3, that of this denoiser"),
+        (adapted(make_data()), 0, "int >= 1"),
+    ):
+        with pytest.raises(UserError, match=told):
+            denoiser.with_rank(rank)
+    with pytest.raises(UserError, match="adapt"):
+        LinearDenoiser().with_rank(1)
+
+
 def test_uncentred_wiener_takes_second_moments(float64):
     data, y, sigma = make_data(), make_noisy(), 2.0
     moments = flat(data).T @ flat(data) / len(data)

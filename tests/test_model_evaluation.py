@@ -1,12 +1,15 @@
 """What is measured of a finished run, of every kind of model."""
 
+import copy
 import functools
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 import sklearn.datasets
 from test_vae import make_vae
 
@@ -159,12 +162,15 @@ def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind):
 
     text = (workdir.path / "evaluation.json").read_text()
     json.loads(text, parse_constant=refuse)
-    counts = {"latent_size", "active_units", "num_fixed_points"}
+    without = {"latent_size", "active_units", "num_fixed_points"}
+    if kind == "learned":
+        assert value(found, "attractors", "num_fixed_points") == 1
+        without.add("spectral_radius")
     for section in found["sections"].values():
         for name, measure in section["measures"].items():
             assert measure["meaning"].endswith(".")
             assert math.isfinite(measure["value"]), name
-            assert (measure["standard_error"] is None) == (name in counts)
+            assert (measure["standard_error"] is None) == (name in without)
 
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -219,7 +225,7 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
     workdir, found = evaluated(kind)
     model = workdir.load_model()
     split = sample_evaluation.first(digits().test, SETTINGS.num_images)
-    batches = latent_inputs.as_trained(split, workdir).map(
+    batches = latent_inputs.as_trained(split, workdir, SETTINGS.seed).map(
         latent_inputs.input_of(model)
     )
     bound = evaluation.evaluate_bound(model, batches, seed=1)
@@ -258,6 +264,49 @@ def test_no_model_is_below_the_floor(evaluated, kind):
     elbo, entropy = (value(found, "likelihood", n) for n in ("elbo", "entropy"))
     assert excess == pytest.approx(-elbo - entropy)
     assert 0 < value(found, "likelihood", "log_likelihood_excess") <= excess
+
+
+def test_who_knows_the_grey_values_is_at_the_floor(tmp_path):
+    """A VAE of one image, whose latent says nothing."""
+    grey = digits().test.images[:1]
+    plain = make_vae(latent_size=2)
+    layer = plain.posterior
+    encoder = kgm.mlp_encoder(SHAPE, layer.params_size, ())
+    # Standard normal, as softplus(x) + 1e-4 is 1.
+    raw_scale = np.log(np.expm1(1 - 1e-4))
+    encoder.set_weights(
+        [np.zeros((64, 4)), np.array([0, 0, raw_scale, raw_scale])]
+    )
+    decoder = kgm.mlp_decoder(2, plain.likelihood.params_shape, ())
+    # Grey of 1 / 255 and more, or a logit would be infinite.
+    grey = np.clip(grey, 20, 235)
+    logits = scipy.special.logit(grey / 255).ravel()
+    decoder.set_weights([np.zeros((2, 64)), logits])
+    model = kgm.VAE(encoder, decoder, layer, plain.likelihood)
+    workdir = finish(model, Workdir(tmp_path))
+    split = datasets.Split(np.repeat(grey, 2000, 0), None)
+    found = latent_evaluation.bounds(
+        model, split, workdir, num_samples=3, seed=0
+    ).measures
+    for name in ("excess", "log_likelihood_excess"):
+        above = found[name].estimate
+        assert abs(above.value) < 4 * above.standard_error
+        assert above.standard_error < 0.01 * found["entropy"].estimate.value
+
+
+def test_a_run_s_own_seed_draws_nothing(tmp_path):
+    model, split = make_vae(), sample_evaluation.first(digits().test, 20)
+    first, other = (
+        latent_evaluation.bounds(
+            model,
+            split,
+            finish(model, Workdir(tmp_path / seed), seed=seed),
+            num_samples=3,
+            seed=5,
+        )
+        for seed in ("0", "1")
+    )
+    assert first == other
 
 
 def test_bits_are_told_of_levels_alone(tmp_path):
@@ -394,6 +443,58 @@ def test_the_nearest_training_image_harms_a_clean_one():
     assert section.measures["harm/0.01"].references["Wiener"].value < 0.1
 
 
+def test_what_is_no_number_does_harm():
+    train = digits().train.images
+    broken = adapted(kgm.LinearDenoiser())
+    (eigenvalues,) = [w for w in broken.weights if w.name == "eigenvalues"]
+    eigenvalues.assign(np.full(64, np.nan))
+    section = denoiser_evaluation.denoising(broken, train, train[:5], seed=0)
+    assert section.measures["harm/0.1"].estimate.value == 1
+
+
+def test_a_denoiser_that_does_nothing_has_no_memory():
+    """Of all axes but a few, so that training images stay where they are."""
+    train, held_out = digits().train.images, digits().test.images
+    section = denoiser_evaluation.fixed_points(
+        adapted(kgm.LinearDenoiser(rank=50)), train, held_out, seed=0
+    )
+    assert section.measures["settled"].estimate.value == 1
+    assert section.measures["num_fixed_points"].estimate.value == 32
+    assert section.measures["memorized_fixed_points"].estimate.value == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "decibels"), [("float64", 1e-4), ("mixed_bfloat16", 0.2)]
+)
+def test_denoising_depends_on_precision_by_rounding_alone(
+    monkeypatch, policy, decibels
+):
+    """And not at all on how many images are denoised at a time."""
+    train, images = digits().train.images, digits().test.images[:40]
+    denoiser = MAKE["learned"]()
+    first = denoiser_evaluation.denoising(denoiser, train, images, seed=0)
+    monkeypatch.setattr(denoiser_evaluation, "_PART", 7)
+    before = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(policy)
+        other = MAKE["learned"]()
+    finally:
+        keras.config.set_dtype_policy(before)
+    other.set_weights(denoiser.get_weights())
+    again = denoiser_evaluation.denoising(other, train, images, seed=0)
+    for name, measure in again.measures.items():
+        scale = {"psnr": 1, "harm": 5}.get(name.partition("/")[0], 0.05)
+        same = first.measures[name]
+        tolerance = decibels * scale
+        assert measure.estimate.value == pytest.approx(
+            same.estimate.value, abs=tolerance
+        ), name
+        for kind, estimate in measure.references.items():
+            assert estimate.value == pytest.approx(
+                same.references[kind].value, abs=1e-5
+            )
+
+
 def test_the_exact_denoiser_comes_to_rest_at_training_images(evaluated):
     _, found = evaluated("exact")
     assert value(found, "attractors", "settled") == 1
@@ -437,19 +538,70 @@ def test_held_out_images_are_not_memorised():
             assert measure.estimate == same
 
 
-def test_the_sheet_shows_the_nearest_and_the_furthest():
+@pytest.mark.parametrize("held", [2**24, 64 * 30])
+def test_the_sheet_shows_the_nearest_and_the_furthest(monkeypatch, held):
+    """However many training images are looked at in one go."""
+    monkeypatch.setattr(sample_evaluation, "_MOST_VALUES", held)
     images, features = compared()
-    samples = np.concatenate(
-        [evaluation.as_float(images.real[:8]), images.noise[:8]]
+    shown = []
+    monkeypatch.setattr(
+        sample_evaluation.plots,
+        "image_grid",
+        lambda grid, columns: shown.append((grid, columns)),
     )
-    sheet = sample_evaluation.extremes(samples, images, features)
-    assert sheet.dtype == np.uint8 and np.ptp(sheet) > 100
+    monkeypatch.setattr(
+        sample_evaluation.plots, "titled", lambda grid, *_, **__: grid
+    )
+    copies = evaluation.as_float(digits().train.images[-8:])
+    samples = np.concatenate([images.noise[:8], copies])
+    sample_evaluation.extremes(samples, images, features)
+    ((grid, columns),) = shown
+    assert columns == 8 and len(grid) == 6 * 8
+    nearest, first, second, furthest, *_ = np.split(grid, 6)
+    np.testing.assert_array_equal(nearest, first)
+    np.testing.assert_array_equal(nearest, copies)
+    assert not np.isclose(first, second).all((1, 2, 3)).any()
+    assert {image.tobytes() for image in furthest} == {
+        image.tobytes() for image in images.noise[:8]
+    }
+    every = features.extract(digits().train.images)
+    distances = np.linalg.norm(
+        features.extract(copies)[:, None] - every, axis=-1
+    )
+    np.testing.assert_allclose(
+        np.linalg.norm(
+            features.extract(second) - features.extract(copies), axis=1
+        ),
+        np.sort(distances, axis=1)[:, 1],
+        rtol=1e-5,
+    )
+
+
+def test_all_training_images_are_looked_for_in_samples():
+    images, features = compared()
+    assert len(images.train.images) == NUM_TRAIN
+    copies = evaluation.as_float(digits().train.images[-50:])
+    section = sample_evaluation.measure(copies, images, features)
+    assert section.measures["memorized"].estimate.value == 1
+
+
+def test_a_damaged_classifier_is_told(tmp_path):
+    feature_function = functools.partial(
+        sample_evaluation.feature_function, digits(), tmp_path, num_steps=1
+    )
+    feature_function()
+    (path,) = tmp_path.glob("*.keras")
+    path.write_bytes(b"nonsense")
+    with pytest.raises(kgm.UserError, match="is damaged: delete it"):
+        feature_function()
 
 
 def test_cut_images_are_compared_with_cut_ones():
     images = sample_evaluation.comparison(digits(), 50, "threshold", seed=0)
     for values in (images.train.images, images.real, images.test.images):
-        assert {*np.unique(values)} == {0, 1}
+        assert {*np.unique(values)} == {0, 255} and values.dtype == np.uint8
+    cut = evaluation.as_float(digits().train.images) >= 0.5
+    np.testing.assert_array_equal(images.train.images > 0, cut)
 
 
 def test_without_labels_the_pixels_are_compared(tmp_path):
@@ -513,22 +665,75 @@ def test_a_number_has_the_digits_that_its_error_leaves(numbers, text):
     assert measures.told(*numbers) == text
 
 
+def test_the_error_of_an_average():
+    assert measures.average([2.0, 4.0, 9.0]) == pytest.approx(
+        (5, (13 / 3) ** 0.5)
+    )
+    assert measures.average([3.0]) == (3, None)
+
+
+@pytest.mark.parametrize("hits", [0, 1, 5])
+def test_the_error_of_a_share_is_that_of_its_posterior(hits):
+    """Beta(1 + hits, 1 + misses): above 0 though all of them agree."""
+    found = measures.average(np.arange(5) < hits)
+    posterior = scipy.stats.beta(1 + hits, 1 + 5 - hits)
+    assert found == pytest.approx((hits / 5, posterior.std()))
+
+
 def test_an_infinite_average_is_not_a_number_of_json():
     measure = measures.Measure("x", measures.average([1.0, math.inf]), "y.")
     told = measure.as_dict()
     assert told["value"] is told["standard_error"] is None
 
 
-def test_tables_of_one_run_have_references_and_of_two_have_none(evaluated):
-    one = evaluated("linear")[1]
-    (denoising, *_) = evaluation_tables.tables({"this": one})
-    assert denoising.header == ["this", "noisy", "V V'", "Wiener", "exact"]
+def tables_of(**evaluations):
+    return {t.title: t for t in evaluation_tables.tables(evaluations)}
+
+
+def test_tables_show_the_references_that_all_have_alike(evaluated):
+    one, other = evaluated("linear")[1], evaluated("vae")[1]
+    references = ["noisy", "V V'", "Wiener", "exact"]
+    denoising = tables_of(this=one)["Denoising"]
+    assert denoising.header == ["this", *references]
     assert "Ranks of V V'" in " ".join(denoising.notes)
-    two = {"a": one, "b": evaluated("vae")[1]}
-    tables = {t.title: t for t in evaluation_tables.tables(two)}
-    assert all(table.header == ["a", "b"] for table in tables.values())
-    assert all(row.cells[0] == "" for row in tables["Likelihood"].rows)
-    assert "Ranks" not in " ".join(tables["Denoising"].notes)
+    tables = tables_of(a=one, b=other)
+    assert tables["Denoising"].header == ["a", "b", *references]
+    assert tables["Denoising"].notes == denoising.notes
+    assert tables["Samples"].header == ["a", "b", "test images", "noise"]
+    changed = copy.deepcopy(one)
+    for measure in changed["sections"]["denoising"]["measures"].values():
+        if "exact" in measure["references"]:
+            measure["references"]["exact"]["value"] += 1
+    changed["sections"]["denoising"]["notes"] = ["Of its own."]
+    denoising = tables_of(a=one, b=changed)["Denoising"]
+    assert denoising.header == ["a", "b", *references[:-1]]
+    told = [note for note in denoising.notes if ": " in note]
+    assert told[0].startswith("a: Over 50 test images")
+    assert "b: Of its own." in told
+
+
+def test_numbers_that_do_not_compare_stand_in_tables_of_their_own(
+    evaluated, tmp_path
+):
+    drawn = evaluated("vae")[1]
+    model = make_vae(likelihood="gaussian")
+    workdir = finish(model, Workdir(tmp_path), "none")
+    split = sample_evaluation.first(digits().test, 20)
+    section = latent_evaluation.bounds(
+        model, split, workdir, num_samples=3, seed=0
+    )
+    density = {"sections": {"likelihood": section.as_dict()}}
+    tables = tables_of(a=drawn, b=density)
+    cells = {
+        title: tables[title].rows[0].cells
+        for title in ("Likelihood of drawn pixels", "Density of grey values")
+    }
+    assert [bool(cell) for cell in cells.popitem()[1]] == [False, True]
+    assert [bool(cell) for cell in cells.popitem()[1]] == [True, False]
+
+
+def test_a_table_is_aligned_in_a_terminal(evaluated):
+    tables = tables_of(a=evaluated("linear")[1], b=evaluated("vae")[1])
     text = evaluation_tables.as_text([*tables.values()])
     precision = next(r for r in tables["Samples"].rows if "Prec" in r.label)
     (line,) = [s for s in text.splitlines() if s.startswith("Precision")]

@@ -3,11 +3,13 @@
 import dataclasses
 import html.parser
 import io
+import json
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 
+import matplotlib.colors
 import numpy as np
 import PIL.Image
 import pytest
@@ -27,8 +29,21 @@ CURVES = {
 }
 
 
-def sheet(seed=0, size=(120, 200)):
-    picture = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+# Of the sheets, and of nothing else on the page.
+SHEETS = {"reconstructions": (250, 0, 250), "samples": (0, 250, 120)}
+
+
+OTHER_CURVES = {
+    name: {
+        split: [(epoch, 1.2 * value) for epoch, value in curve]
+        for split, curve in splits.items()
+    }
+    for name, splits in CURVES.items()
+}
+
+
+def sheet(colour, size=(120, 200)):
+    picture = np.full((*size, 3), colour, np.uint8)
     buffer = io.BytesIO()
     PIL.Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
@@ -64,6 +79,7 @@ def make_run(path="/runs/a", flags=None, **changes):
         "kind": "VAE",
         "dataset": "digits",
         "num_images": {"train": 1365, "validation": 72, "test": 360},
+        "test_images": "0f3a",
         "settings": {"num_images": 360, "num_samples": 500, "seed": 0},
         "sections": {k: s.as_dict() for k, s in sections().items()},
         "seconds": 31.4,
@@ -79,7 +95,7 @@ def make_run(path="/runs/a", flags=None, **changes):
         "versions": {"keras_genmodels": "0.1.0", "python": "3.11.9"},
     }
     flags = {"beta": "1.0", "latent_size": "16", **(flags or {})}
-    figures = {"reconstructions": sheet(0), "samples": sheet(1)}
+    figures = {name: sheet(colour) for name, colour in SHEETS.items()}
     run = report.Run(path, flags, metrics, evaluation, CURVES, figures)
     return dataclasses.replace(run, **changes)
 
@@ -120,7 +136,9 @@ PAGES = {
     "one": lambda: [make_run()],
     "two": lambda: [
         make_run(),
-        make_run("/runs/b", {"beta": "4.0", "posterior": "full"}),
+        make_run(
+            "/runs/b", {"beta": "4.0", "posterior": "full"}, curves=OTHER_CURVES
+        ),
     ],
     # Of a model that needs no training, without curves or figures.
     "bare": lambda: [make_run(metrics={}, curves={}, figures={})],
@@ -195,7 +213,35 @@ def test_what_differs_between_runs_comes_first():
     # Flags that are the same are not among those that differ.
     assert "--latent_size" not in text[: text.index("Flags that all")]
     assert len(page.named("img")) == 2 + 4
-    assert "noisy" not in text
+    # What all are compared with is shown once.
+    assert "noisy" in text and "don't compare" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "told"),
+    [
+        ("dataset", "mnist", "Not the same data set"),
+        ("test_images", "0f3b", "Not the same test images"),
+        ("settings", {"seed": 1}, "Not evaluated with the same settings"),
+    ],
+)
+def test_runs_that_do_not_compare_are_told(name, other, told):
+    one, two = PAGES["two"]()
+    two.evaluation[name] = other
+    assert f"{told}: numbers of these runs don't compare." in report.page(
+        [one, two]
+    )
+
+
+def test_a_run_whose_training_was_not_recorded_is_no_untrained_one():
+    trained = make_run()
+    for metrics, told in (
+        (trained.metrics, "200 epochs"),
+        ({"kind": "LinearDenoiser"}, "none needed"),
+        ({}, "not recorded"),
+    ):
+        run = dataclasses.replace(trained, metrics=metrics)
+        assert told in Page(report.page([run])).text
 
 
 def test_runs_in_folders_of_one_name_are_told_by_their_paths():
@@ -211,7 +257,7 @@ def test_nothing_that_a_user_names_becomes_a_tag(runs):
     flags = {evil: evil, "ansi": "\x1b[31m\0 \udc80"}
     run = make_run(f"/{evil}", flags)
     run.evaluation["dataset"] = evil
-    run.figures[evil] = sheet()
+    run.figures[evil] = sheet((1, 2, 3))
     # A dollar sign would be a formula to matplotlib.
     other = make_run("/$x$<b>", {evil: "other"})
     text = report.page([run, other][:runs])
@@ -290,18 +336,37 @@ def test_a_curve_is_an_svg_and_always_the_same():
 # In a browser.
 
 
+# Gathers what is laid out, as --dump-dom gives it.
+_LOOK = """
+<script>
+const box = e => { const b = e.getBoundingClientRect();
+                   return [b.left, b.right, b.width, b.height]; };
+// On a narrow page the columns' names stand before their numbers instead.
+const cells = [...document.querySelectorAll("tbody td, tbody th")]
+  .filter(e => e.textContent.trim() && !e.closest("details:not([open])"));
+addEventListener("load", () => {
+  document.body.dataset.look = JSON.stringify({
+    width: innerWidth,
+    page: document.documentElement.scrollWidth,
+    images: [...document.images].map(e => [e.naturalWidth, ...box(e)]),
+    cells: cells.map(box),
+    font: getComputedStyle(document.body).fontFamily,
+  });
+});
+</script>
+"""
+
+
 @pytest.fixture(scope="module")
-def screenshot(tmp_path_factory):
-    """Gives what headless Chromium shows of a page, uint8 `[h, w, 3]`."""
+def browser(tmp_path_factory):
+    """Gives what headless Chromium writes when it opens a page."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no `chromium` on PATH to render the page with")
     folder = tmp_path_factory.mktemp("browser")
 
-    def render(name, width):
-        page, picture = folder / f"{name}.html", folder / f"{name}{width}.png"
-        report.write(page, PAGES[name]())
-        subprocess.run(
+    def open_page(page, width, *flags):
+        return subprocess.run(
             [
                 chromium,
                 "--headless",
@@ -315,28 +380,67 @@ def screenshot(tmp_path_factory):
                 "--hide-scrollbars",
                 f"--user-data-dir={folder / 'profile'}",
                 "--virtual-time-budget=20000",
-                f"--screenshot={picture}",
                 f"--window-size={width},2400",
+                *flags,
                 page.as_uri(),
             ],
             check=True,
             capture_output=True,
             timeout=120,
-        )
-        with PIL.Image.open(picture) as opened:
-            return np.asarray(opened.convert("RGB"))
+            text=True,
+        ).stdout
 
-    return render
+    return open_page
+
+
+def is_near(shown, colour):
+    return np.abs(shown.astype(int) - colour).max(-1) < 12
 
 
 @pytest.mark.parametrize("width", [1200, 420])
-def test_a_browser_shows_the_page(screenshot, width):
-    shown = screenshot("one", width)
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_browser_paints_the_page(browser, tmp_path, name, width):
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    runs = PAGES[name]()
+    report.write(page, runs)
+    browser(
+        page, width, f"--screenshot={picture}", f"--window-size={width},9000"
+    )
+    with PIL.Image.open(picture) as opened:
+        shown = np.asarray(opened.convert("RGB"))
     assert shown.shape[1] == width
-    background = shown[2, 2]
-    ink = (np.abs(shown.astype(int) - background).max(-1) > 60).any(1)
-    # Text, curves or pictures all the way down, and gaps between them.
-    assert 0.3 < ink[:1200].mean() < 0.95
+    background = shown[2, 2].astype(int)
+    for colour in SHEETS.values():
+        # As many as there are runs, none of them shrunk to nothing.
+        assert is_near(shown, colour).sum() > 5000 * len(runs)
+    lines = report_curves.COLOURS[: 1 + (name == "two")]
+    for colour in lines:
+        assert is_near(shown, to_rgb(colour)).sum() > 100
     # Nothing runs out of the page at its right.
-    margin = shown[:, -8:].astype(int)
-    assert np.abs(margin - background).max() < 20
+    assert np.abs(shown[:, -8:].astype(int) - background).max() < 20
+
+
+@pytest.mark.parametrize("width", [1200, 420])
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_browser_lays_out_all_of_the_page(browser, tmp_path, name, width):
+    page, runs = tmp_path / "page.html", PAGES[name]()
+    text = report.page(runs)
+    page.write_text(text.replace("</body>", f"{_LOOK}</body>"))
+    told = Page(browser(page, width, "--dump-dom")).named("body")[0]
+    look = json.loads(told["data-look"])
+    assert look["page"] <= look["width"]
+    curves = 2
+    assert len(look["images"]) == curves + len(SHEETS) * len(runs)
+    for natural, left, right, wide, high in look["images"]:
+        assert natural > 0 and wide > 80 and high > 30
+        assert 0 <= left < right <= look["width"]
+    # A number of each run for each measure, and what it is.
+    assert len(look["cells"]) > 4 * (1 + len(runs))
+    for left, right, wide, high in look["cells"]:
+        assert wide > 10 and high > 10
+        assert 0 <= left < right <= look["width"]
+    assert "sans-serif" in look["font"]
+
+
+def to_rgb(colour):
+    return [round(255 * part) for part in matplotlib.colors.to_rgb(colour)]

@@ -99,6 +99,38 @@ class LinearDenoiser(AdaptedDenoiser):
             count, mean, covariance = _merge(count, mean, covariance, values)
         self._set_moments(batch.shape[1:], mean, covariance)
 
+    def with_rank(self, rank):
+        """Gives the projection on the first of this denoiser's axes.
+
+        It is what `LinearDenoiser(rank, center)` adapted to the same data is,
+        without reading them again.
+
+        Args:
+            rank: int >= 1, at most as many axes as there are here.
+
+        Returns:
+            `LinearDenoiser`, adapted.
+
+        Raises:
+            UserError: for a bad rank, or before `adapt`.
+        """
+        eigenvalues = np.asarray(self.eigenvalues)
+        if _is_count(rank) and rank > len(eigenvalues):
+            raise UserError(
+                f"rank must be at most {len(eigenvalues)}, that of this "
+                f"denoiser, got {rank}"
+            )
+        other = type(self)(rank, self.center)
+        other._check_rank(eigenvalues[::-1])
+        values = {
+            "mean": np.asarray(self.data_mean),
+            "eigenvalues": eigenvalues[:rank],
+            "eigenvectors": np.asarray(self._eigenvectors)[:, :rank],
+        }
+        other._set_weights(self.event_shape, values)
+        other._highest_sigma = self._highest_sigma
+        return other
+
     def get_config(self):
         """Returns the constructor's arguments and the format of the file."""
         return {
