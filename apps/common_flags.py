@@ -220,6 +220,14 @@ def define_training_flags(default_workdir, default_steps=DEFAULT_STEPS):
         "First steps, over which the learning rate grows from 0.",
         lower_bound=0,
     )
+    flags.DEFINE_float(
+        "gradient_clip_norm",
+        0,
+        "Scale the gradients of a step down to at most this norm, over all "
+        "weights together; 0: never. A few times what is usual keeps one odd "
+        "batch from undoing a training.",
+        lower_bound=0,
+    )
     flags.DEFINE_enum(
         "learning_rate_schedule",
         "cosine",
@@ -366,6 +374,7 @@ def training_options(num_examples, default_steps=DEFAULT_STEPS):
         steps_per_epoch=steps,
         learning_rate=FLAGS.learning_rate,
         learning_rate_warmup_steps=FLAGS.learning_rate_warmup_steps,
+        gradient_clip_norm=FLAGS.gradient_clip_norm,
         schedule=FLAGS.learning_rate_schedule,
         ema_momentum=FLAGS.ema_momentum,
         early_stopping_patience=FLAGS.early_stopping_patience,

@@ -85,6 +85,7 @@ _OF_LEARNED = (
     "learning_rate",
     "learning_rate_warmup_steps",
     "learning_rate_schedule",
+    "gradient_clip_norm",
     "ema_momentum",
     "early_stopping_patience",
     "checkpoint_every",

@@ -49,22 +49,20 @@ def tables(evaluations):
             gives. References that all have alike are columns, too.
 
     Returns:
-        list of `Table`, one for each section that any of them has.
+        list of `Table`, one for each section that any of them has, of the
+        runs that have it. Sections of other titles do not compare, and are
+        tables of their own.
     """
-    keys = _union(
-        ((name, section["title"]) for name, section in e["sections"].items())
-        for e in evaluations.values()
-    )
     found = []
-    for name, title in keys:
+    for name in _union(e["sections"] for e in evaluations.values()):
         sections = {
-            run: evaluation["sections"].get(name, {})
+            run: evaluation["sections"][name]
             for run, evaluation in evaluations.items()
+            if name in evaluation["sections"]
         }
-        for run, section in sections.items():
-            if section.get("title") != title:
-                sections[run] = {}
-        found.append(_table(sections))
+        for title in _union([s["title"]] for s in sections.values()):
+            alike = {r: s for r, s in sections.items() if s["title"] == title}
+            found.append(_table(alike))
     return found
 
 
@@ -115,11 +113,11 @@ def as_text(tables):
 
 
 def _table(sections):
-    """Arranges one section, given by run; {} where a run has none.
+    """Arranges one section, given by run.
 
     References are shown where all runs that have the measure have the same.
     """
-    by_run = {run: s.get("measures", {}) for run, s in sections.items()}
+    by_run = {run: section["measures"] for run, section in sections.items()}
     names = _union(by_run.values())
     measured = {
         name: [m[name] for m in by_run.values() if name in m] for name in names
@@ -133,7 +131,7 @@ def _table(sections):
         unit = f", {first['unit']}" if first["unit"] else ""
         rows.append(Row(first["label"] + unit, first["meaning"], _cells(shown)))
     kinds = ["notes", *(["on_references"] if columns else [])]
-    title = next(s["title"] for s in sections.values() if s)
+    title = next(iter(sections.values()))["title"]
     return Table(title, _notes(sections, kinds), [*sections, *columns], rows)
 
 
@@ -152,9 +150,8 @@ def _common(measures):
 def _notes(sections, kinds):
     """Gives the notes of a section, after whose they are if not of all."""
     by_run = {
-        run: [note for kind in kinds for note in section.get(kind, [])]
+        run: [note for kind in kinds for note in section[kind]]
         for run, section in sections.items()
-        if section
     }
     told = []
     for note in _union(by_run.values()):

@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ET
 from keras_genmodels import evaluation_tables, files, report_curves
 from keras_genmodels.report_style import STYLE
 
+# Columns of numbers that leave room for the meanings beside them.
+_FEW = 3
 # What HTML has no place for: control characters, halves of characters.
 _FORBIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -295,10 +297,18 @@ def _numbers(runs):
     for table in evaluation_tables.tables(evaluations):
         parts.append(_tag("h3", table.title))
         parts += [_tag("p", note, class_="note") for note in table.notes]
-        rows = [(row.label, row.meaning, row.cells) for row in table.rows]
+        rows = [
+            (row.label, row.meaning, [*map(_unbroken_error, row.cells)])
+            for row in table.rows
+        ]
         if rows:
             parts.append(_table(table.header, rows))
     return _section("Numbers", *parts)
+
+
+def _unbroken_error(cell):
+    """Lets a number break before its error alone."""
+    return cell.replace(" \u00b1 ", " \u00b1\u00a0")
 
 
 def _figures(runs):
@@ -370,8 +380,15 @@ def _table(header, rows):
         "table",
         _tag("thead", _tag("tr", *head)),
         _tag("tbody", *body),
-        class_="numbers" if any(row[1] for row in rows) else "facts",
+        class_=_kind(header, rows),
     )
+
+
+def _kind(header, rows):
+    """Gives the classes of a table: of numbers, which have meanings, or not."""
+    if not any(meaning for _, meaning, _ in rows):
+        return "facts"
+    return "numbers wide" if len(header) > _FEW else "numbers"
 
 
 def _tag(name, /, *children, **attributes):

@@ -41,8 +41,8 @@ th { font-weight: 500; }
 thead th { color: var(--soft); font-size: .9rem; vertical-align: bottom; }
 th:last-child, td:last-child { padding-right: 0; }
 .numbers td, .numbers thead th { text-align: right; }
-.numbers td { white-space: nowrap; }
-.numbers tbody th { min-width: 16rem; }
+.numbers tbody th { min-width: 13rem; }
+.wide tbody th { width: 13rem; }
 .numbers tbody td:nth-child(2) { font-weight: 650; }
 .several .numbers tbody td:nth-child(2) { font-weight: inherit; }
 .facts tbody th { width: 13rem; color: var(--soft); }
@@ -68,7 +68,7 @@ img { display: block; max-width: 100%; height: auto; }
   tr { padding: .6rem 0; border-bottom: 1px solid var(--line); }
   th, td { border: 0; padding: 0; }
   .numbers tbody th { min-width: 0; margin-bottom: .25rem; }
-  .facts tbody th { width: auto; }
+  .facts tbody th, .wide tbody th { width: auto; }
   .numbers td, .several .facts td {
     display: flex; justify-content: space-between; gap: 1rem;
   }

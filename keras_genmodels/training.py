@@ -34,6 +34,8 @@ class Options:
         learning_rate: of Adam, > 0, after the warm-up.
         learning_rate_warmup_steps: first steps, over which the learning rate
             grows linearly from 0, >= 0 and fewer than the run has.
+        gradient_clip_norm: the gradients of a step are scaled down together,
+            so that their norm over all weights is at most this; 0 never does.
         schedule: "cosine" (to zero over the rest of the run) or "constant".
         ema_momentum: of the weights' average, in [0, 1); 0 for none. None:
             none with a cosine schedule, which ends in an average of its own,
@@ -48,6 +50,7 @@ class Options:
     steps_per_epoch: int
     learning_rate: float = 1e-3
     learning_rate_warmup_steps: int = 0
+    gradient_clip_norm: float = 0.0
     schedule: str = "cosine"
     ema_momentum: float | None = None
     early_stopping_patience: int = 0
@@ -69,6 +72,11 @@ class Options:
                 "learning_rate_warmup_steps must be in [0, the run's "
                 f"{self.num_steps} steps), got "
                 f"{self.learning_rate_warmup_steps}"
+            )
+        if not self.gradient_clip_norm >= 0:
+            raise ValueError(
+                "gradient_clip_norm must be >= 0, got "
+                f"{self.gradient_clip_norm}"
             )
         if self.schedule not in ("cosine", "constant"):
             raise ValueError(
@@ -201,6 +209,7 @@ def compile_model(model, options):
     model.compile(
         keras.optimizers.Adam(
             _learning_rate(options),
+            global_clipnorm=options.gradient_clip_norm or None,
             use_ema=momentum > 0,
             ema_momentum=momentum,
         ),

@@ -1,5 +1,7 @@
 """Runs that are stopped, go on, fail and end, in one process."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -190,6 +192,29 @@ def test_the_learning_rate_grows_and_then_falls_or_stays(schedule, warmup):
     np.testing.assert_allclose(rates, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("jit_compile", ["true", "false"])
+def test_gradients_are_clipped_to_a_norm_over_all_weights(jit_compile):
+    """Adam's first moments after a step from 0 are a tenth of the gradients."""
+
+    def norm(clip):
+        keras.utils.set_random_seed(0)
+        model = make_vae(seed=0)
+        given = options(gradient_clip_norm=clip, jit_compile=jit_compile)
+        training.compile_model(model, given)
+        model.train_on_batch(TRAIN.images[:8])
+        moments = [
+            np.asarray(variable)
+            for variable in model.optimizer.variables
+            if variable.name.endswith("momentum")
+        ]
+        assert len(moments) == len(model.trainable_variables)
+        return 10 * math.sqrt(sum((m**2).sum() for m in moments))
+
+    free = norm(0)
+    assert norm(free / 3) == pytest.approx(free / 3, rel=1e-3)
+    assert norm(free * 3) == pytest.approx(free, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -199,6 +224,8 @@ def test_the_learning_rate_grows_and_then_falls_or_stays(schedule, warmup):
         {"learning_rate": 0.0},
         {"learning_rate_warmup_steps": -1},
         {"learning_rate_warmup_steps": 4 * STEPS},
+        {"gradient_clip_norm": -1.0},
+        {"gradient_clip_norm": float("nan")},
         {"ema_momentum": 1.0},
         {"schedule": "linear"},
         {"jit_compile": "yes"},
