@@ -17,6 +17,13 @@ FLAGS = flags.FLAGS
 
 # Not of the run itself, and so not kept with it.
 _NOT_KEPT = ("workdir",)
+# What flags were, in effect, before there were any.
+_BEFORE = {
+    "num_importance_samples": "1",
+    "doubly_reparameterized": "false",
+    "filters": "16",
+    "gradient_clip_norm": "0.0",
+}
 DEFAULT_STEPS = 3000
 _LEAST_EPOCHS = 20
 
@@ -461,4 +468,5 @@ def _run_identity(data, module):
         "flags": values,
         # A data set of TFDS is the same wherever it lies.
         "free": () if FLAGS.dataset == "image_folder" else ("data_dir",),
+        "assumed": _BEFORE,
     }

@@ -30,7 +30,7 @@ def define_flags():
         "filters",
         None,
         "Channels of the conv networks at full size, from where each halving "
-        "of the size doubles them (default: 16).",
+        "of the size doubles them, up to 128 (default: 16).",
         lower_bound=1,
     )
     flags.DEFINE_integer(

@@ -12,6 +12,12 @@ from keras_genmodels.restoration import denoise_once
 _PART = 128
 # Of one side, below which SSIM's window does not fit.
 _LEAST_SIDE = 7
+_REFERENCES = {
+    "noisy": "the noisy input",
+    "V V'": "V V' of the rank that is best at the level on the training images",
+    "Wiener": "the Wiener filter",
+    "exact": "the exact posterior mean over the training images",
+}
 # Of the search for fixed points: starts of each kind, and updates of each.
 _STARTS = 16
 _MOST_STEPS = 200
@@ -55,6 +61,7 @@ def denoising(denoiser, train, images, *, seed):
         sigma: _at_level(denoiser, others(sigma), images, sigma, seed)
         for sigma in levels
     }
+    shown = ["noisy", *others(levels[0])]
     # Tables are read by quantity, and not by level.
     names = found[levels[0]]
     return Section(
@@ -69,9 +76,7 @@ def denoising(denoiser, train, images, *, seed):
             "deviation, pixels being in [0, 1].",
         ],
         [
-            "Beside it: the noisy input, V V' of the rank that is best at the "
-            "level on the training images, the Wiener filter, and the exact "
-            "posterior mean over the training images.",
+            "Beside it: " + "; ".join(_REFERENCES[k] for k in shown) + ".",
             *notes,
         ],
     )
@@ -177,12 +182,12 @@ def _closed_forms(denoiser, train, levels):
     wiener = LinearDenoiser()
     try:
         wiener.adapt(train)
+        ranks = {s: best_rank(wiener.eigenvalues, s) for s in levels}
+        projections = {r: wiener.with_rank(r) for r in {*ranks.values()}}
     except UserError as error:
         notes.append(f"Without V V' and Wiener: {error}.")
         return lambda sigma: same, notes
     same = {"Wiener": wiener, **same}
-    ranks = {s: best_rank(wiener.eigenvalues, s) for s in levels}
-    projections = {r: wiener.with_rank(r) for r in {*ranks.values()}}
     told = ", ".join(f"{rank} at {s:g}" for s, rank in ranks.items())
     notes.append(f"Ranks of V V': {told}.")
     return lambda sigma: {"V V'": projections[ranks[sigma]], **same}, notes

@@ -103,7 +103,7 @@ def evaluate_likelihood(model, batches, *, seed, num_samples=5000, **settings):
     values = _per_example(model, batches, seed, terms)
     return {
         **_averages(values),
-        "num_samples": num_samples,
+        "num_samples": int(num_samples),
         "num_examples": len(values["log_likelihood"]),
     }
 

@@ -76,7 +76,6 @@ def warnings(evaluations):
         list of str, sentences.
     """
     told = {
-        "dataset": "Not the same data set",
         "test_images": "Not the same test images",
         "settings": "Not evaluated with the same settings",
     }
@@ -130,9 +129,9 @@ def _table(sections):
         shown += [common[name].get(kind) for kind in columns]
         unit = f", {first['unit']}" if first["unit"] else ""
         rows.append(Row(first["label"] + unit, first["meaning"], _cells(shown)))
-    kinds = ["notes", *(["on_references"] if columns else [])]
     title = next(iter(sections.values()))["title"]
-    return Table(title, _notes(sections, kinds), [*sections, *columns], rows)
+    notes = _notes(sections, columns)
+    return Table(title, notes, [*sections, *columns], rows)
 
 
 def _common(measures):
@@ -147,12 +146,19 @@ def _common(measures):
     }
 
 
-def _notes(sections, kinds):
-    """Gives the notes of a section, after whose they are if not of all."""
-    by_run = {
-        run: [note for kind in kinds for note in section[kind]]
-        for run, section in sections.items()
-    }
+def _notes(sections, columns):
+    """Gives the notes of a section, after whose they are if not of all.
+
+    Those on references are given where all that they speak of is shown.
+    """
+    by_run = {}
+    for run, section in sections.items():
+        references = _union(
+            measure["references"] for measure in section["measures"].values()
+        )
+        by_run[run] = [*section["notes"]]
+        if references and {*references} <= {*columns}:
+            by_run[run] += section["on_references"]
     told = []
     for note in _union(by_run.values()):
         of = [run for run, notes in by_run.items() if note in notes]

@@ -6,10 +6,14 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import pairwise_distances_chunked
 
+from keras_genmodels import datasets
 from keras_genmodels._arguments import check
 from keras_genmodels._events import event_batches
 from keras_genmodels.evaluation import as_float
+from keras_genmodels.measures import average
 
+# Of the images that a classifier holds, as floats.
+_MOST_VALUES = 2**26
 # MiB of distances in memory at once.
 _WORKING_MEMORY = 64
 
@@ -52,6 +56,23 @@ def fit_label_classifier(images, labels, *, seed=0):
     classifier.fit(_as_rows(images), labels)
     # Threads would add up the trees' votes in the order they come in.
     return classifier.set_params(n_jobs=1)
+
+
+def some(split):
+    """Takes images from all over a split, as many as a classifier can hold.
+
+    Args:
+        split: a `datasets.Split` with labels.
+
+    Returns:
+        `datasets.Split`, all of it if it is not too large.
+    """
+    total = len(split.images)
+    most = max(1, _MOST_VALUES // math.prod(split.images.shape[1:]))
+    if total <= most:
+        return split
+    rows = np.linspace(0, total - 1, most).astype(int)
+    return datasets.Split(split.images[rows], split.labels[rows])
 
 
 def label_consistency(classifier, images, labels):
@@ -189,11 +210,11 @@ def _as_rows(images):
 
 
 def _accuracy(is_right):
-    accuracy, count = float(np.mean(is_right)), len(is_right)
+    accuracy, error = average(is_right)
     return {
         "accuracy": accuracy,
-        "accuracy_standard_error": math.sqrt(accuracy * (1 - accuracy) / count),
-        "num_examples": count,
+        "accuracy_standard_error": error,
+        "num_examples": len(is_right),
     }
 
 

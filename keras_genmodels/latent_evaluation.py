@@ -15,6 +15,7 @@ from keras_genmodels import (
 from keras_genmodels.distribution_layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
+    IndependentNormal,
 )
 from keras_genmodels.measures import Estimate, Measure, Section, average
 
@@ -105,7 +106,8 @@ def entropies(model, images):
     Returns:
         float64 array `[n]`, nats.
     """
-    grey = evaluation.as_float(images).astype(np.float64)
+    # Resized floats may be off [0, 1] by their rounding.
+    grey = np.clip(evaluation.as_float(images).astype(np.float64), 0, 1)
     entropy = (entr(grey) + entr(1 - grey)) * _unseen(model)
     return entropy.reshape(len(entropy), -1).sum(1)
 
@@ -200,7 +202,7 @@ def _terms(model, batches, num_samples, seed):
             *arguments,
             num_samples=num_samples,
             seed=rows,
-            chunk_size=latent_inputs.images_at_once(model.event_shape, 2000),
+            chunk_size=latent_inputs.images_at_once(model, 2000),
         )
         parts.append(
             {
@@ -298,16 +300,20 @@ def _told_floor(terms, floor):
 
 def _title(model, binarization):
     """Names what a likelihood is of: numbers of another kind don't compare."""
+    pixels = {
+        "none": "grey values",
+        "dynamic": "drawn pixels",
+        "threshold": "pixels cut at 0.5",
+    }[binarization]
+    kind = "Likelihood"
     if getattr(model.likelihood, "grey_values", False):
-        return "Cross entropy of grey values"
-    if of_levels(model, binarization):
-        return "Likelihood of 256 levels"
-    kinds = {
-        "none": "Density of grey values",
-        "dynamic": "Likelihood of drawn pixels",
-        "threshold": "Likelihood of pixels cut at 0.5",
-    }
-    return kinds[binarization]
+        kind = "Cross entropy"
+    elif isinstance(model.likelihood, IndependentNormal):
+        kind = "Density"
+    elif of_levels(model, binarization):
+        pixels = "256 levels"
+    where = "" if _known(model) is None else ", of the unseen ones"
+    return f"{kind} of {pixels}{where}"
 
 
 def _known(model):

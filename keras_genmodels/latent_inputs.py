@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -13,8 +14,6 @@ from keras_genmodels.models import ConditionalVAE
 _BATCH_SIZE = 512
 # Of what a layer of a network makes of the images that it takes at once.
 _MOST_VALUES = 2**26
-# Of the widest layer at full size.
-_CHANNELS = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,15 +146,45 @@ def arguments_of(model, batches):
         yield tuple(inputs.values()) if isinstance(inputs, dict) else (inputs,)
 
 
-def images_at_once(shape, most):
-    """Gives how many images of a shape a network should take at once.
+def images_at_once(model, most):
+    """Gives how many images a model's networks should take at once.
 
     Args:
-        shape: (height, width, channels).
+        model: as of `Inputs`.
         most: int >= 1.
 
     Returns:
-        int in [1, most], so that a layer's activations stay within 256 MB.
+        int in [1, most], so that what any layer makes of them stays within
+        256 MB.
     """
-    pixels = math.prod(shape[:2]) * _CHANNELS
-    return max(1, min(most, _MOST_VALUES // pixels))
+    return max(1, min(most, _MOST_VALUES // _widest(model)))
+
+
+def cut(images, binarization):
+    """Gives images as the means of a model's are: cut at 0.5, or grey.
+
+    Args:
+        images: array, floating in [0, 1], or uint8.
+        binarization: by "threshold" they are cut, else left as they are.
+
+    Returns:
+        the array, or uint8 of 0 and 255, of a quarter of the memory of floats.
+    """
+    if binarization != "threshold":
+        return images
+    white = images >= (128 if images.dtype == np.uint8 else 0.5)
+    return white.astype(np.uint8) * np.uint8(255)
+
+
+def _widest(model):
+    """Counts the values that the widest layer makes of one image."""
+    sizes = [math.prod(model.event_shape)]
+    for layer in model._flatten_layers():
+        # Keras tells the output of layers that are part of a network alone.
+        outputs = keras.tree.flatten(getattr(layer, "output", None))
+        sizes += [
+            math.prod(size or 1 for size in output.shape[1:])
+            for output in outputs
+            if output is not None
+        ]
+    return max(sizes)

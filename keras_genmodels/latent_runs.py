@@ -24,8 +24,6 @@ from keras_genmodels.models import VAE, ConditionalVAE
 
 # Of the importance-weighted bound.
 _NUM_SAMPLES = 100
-# Of the images that one classifier is trained on.
-_MOST_VALUES = 2**26
 # Batches of the test split that pictures and the projector are made of.
 _SHOWN_BATCHES = 4
 
@@ -182,7 +180,7 @@ def _importance_weighted(model, batches, seed, num_samples):
         batches,
         seed=seed,
         num_samples=num_samples,
-        chunk_size=latent_inputs.images_at_once(model.event_shape, 2000),
+        chunk_size=latent_inputs.images_at_once(model, 2000),
     )
 
 
@@ -195,9 +193,9 @@ def _event_size(model):
 
 def _label_metrics(model, data, binarization, seed):
     """Reads generated images by a classifier of real ones, and compares."""
-    count = max(1, _MOST_VALUES // math.prod(data.image_shape))
     train, test = (
-        _spread(split, count, binarization) for split in (data.train, data.test)
+        _Labelled(latent_inputs.cut(some.images, binarization), some.labels)
+        for some in map(label_metrics.some, (data.train, data.test))
     )
     drawn = conditional_samples.sample(model, test.labels, seed=seed)
     drawn = np.clip(drawn, 0, 1)
@@ -219,16 +217,6 @@ def _label_metrics(model, data, binarization, seed):
 class _Labelled(typing.NamedTuple):
     images: np.ndarray
     labels: np.ndarray
-
-
-def _spread(split, count, binarization):
-    """Takes images from all over a split, as the means of a model's are."""
-    total = len(split.images)
-    rows = np.linspace(0, total - 1, min(count, total)).astype(int)
-    images = split.images[rows]
-    if binarization == "threshold":
-        images = (evaluation.as_float(images) >= 0.5).astype(np.float32)
-    return _Labelled(images, split.labels[rows])
 
 
 def _told_bounds(metrics):
@@ -289,9 +277,7 @@ def _write_tensorboard(workdir, model, shown, data, metrics):
     writer.close()
     count = len(shown[0])
     labels = data.test.labels
-    parts = range(
-        0, count, latent_inputs.images_at_once(model.event_shape, count)
-    )
+    parts = range(0, count, latent_inputs.images_at_once(model, count))
     latents = [
         model.encode(*(value[i : i + parts.step] for value in shown)).mean()
         for i in parts

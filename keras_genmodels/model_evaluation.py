@@ -1,7 +1,6 @@
 """A finished run in, everything that can be measured of its model out."""
 
 import dataclasses
-import math
 import time
 import zlib
 
@@ -12,6 +11,7 @@ from keras_genmodels import (
     denoiser_evaluation,
     evaluation,
     files,
+    label_metrics,
     latent_evaluation,
     latent_inputs,
     plots,
@@ -24,8 +24,6 @@ from keras_genmodels.measures import Section
 
 # Beside metrics.json, which the run itself writes, and anew when extended.
 FILE = "evaluation.json"
-# Of the images that a classifier of labels learns, in memory as floats.
-_MOST_VALUES = 2**26
 # Below `figures` of the workdir.
 SHEET = "nearest_training_images"
 
@@ -70,8 +68,8 @@ def evaluate(workdir, data, settings, folder=None):
         `written` and `versions`.
 
     Raises:
-        UserError: if there is no finished run, or the data are of another
-            shape.
+        UserError: if there is no finished run, the data are of another shape,
+            or the file of a classifier is damaged.
     """
     start = time.monotonic()
     model = workdir.load_model()
@@ -89,7 +87,7 @@ def evaluate(workdir, data, settings, folder=None):
         "kind": type(model).__name__,
         "dataset": data.name,
         "num_images": _sizes(data),
-        "test_images": _checksum(data.test.images.tobytes()),
+        "test_images": _checksum(np.ascontiguousarray(data.test.images)),
         **_identity(workdir, settings),
         "sections": {k: section.as_dict() for k, section in sections.items()},
         "seconds": round(time.monotonic() - start, 1),
@@ -186,7 +184,7 @@ def _of_samples(model, images, given, features, seed):
             lambda: latent_evaluation.labels(
                 samples,
                 images.test,
-                sample_evaluation.first(images.train, _most_images(samples)),
+                label_metrics.some(images.train),
                 seed=seed,
             ),
         )
@@ -196,11 +194,6 @@ def _of_samples(model, images, given, features, seed):
     if sections["samples"].measures:
         picture = sample_evaluation.extremes(samples, images, features)
     return sections, picture
-
-
-def _most_images(samples):
-    """Gives how many images a classifier of labels is to learn at most."""
-    return max(1, _MOST_VALUES // math.prod(samples.shape[1:]))
 
 
 def _of_denoiser(denoiser, data, test, seed):

@@ -18,8 +18,8 @@ def image_grid(images, columns=None, gap=1, smallest_tile=_SMALLEST_TILE):
 
     Args:
         images: float array `[n, height, width, channels]` in [0, 1]; values
-            outside are clipped. 1 channel (grey) or 3; of other counts the
-            first is shown.
+            outside are clipped, and what is no number is black. 1 channel
+            (grey) or 3; of other counts the first is shown.
         columns: tiles per row; by default about as many as rows.
         gap: white pixels between tiles.
         smallest_tile: images are enlarged until a side has so many pixels.
@@ -28,7 +28,7 @@ def image_grid(images, columns=None, gap=1, smallest_tile=_SMALLEST_TILE):
         uint8 array `[height, width, 3]`; small images are enlarged by a whole
         factor.
     """
-    images = np.asarray(images, np.float32)
+    images = np.nan_to_num(np.asarray(images, np.float32))
     if images.shape[-1] != 3:
         images = np.repeat(images[..., :1], 3, axis=-1)
     images = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)

@@ -14,6 +14,7 @@ from keras_genmodels import (
     conditional_samples,
     datasets,
     evaluation,
+    latent_inputs,
     plots,
     sample_metrics,
     seeds,
@@ -31,7 +32,7 @@ _WALK_STEPS = 50
 # Of the sheet of samples.
 _SHOWN = 8
 _NEIGHBOURS = 2
-# Values of training images that are held as floats at once.
+# Values of training images that are held as floats at once, about.
 _MOST_VALUES = 2**24
 
 _MEANINGS = {
@@ -178,13 +179,17 @@ def feature_function(data, folder, *, num_steps):
 
     Returns:
         `Features`.
+
+    Raises:
+        UserError: if the file of the classifier is damaged.
     """
     everything = datasets.ImageDataset(
         data.name, _in_fixed_order(data), None, data.test, data.label_names
     )
     labels = everything.train.labels
     if labels is None or len(np.unique(labels)) < 2:
-        return Features(_pixels, "the pixels (there are no labels)", False)
+        told = "the pixels (there are no two labels to tell apart)"
+        return Features(_pixels, told, False)
     classifier = classifier_features.cached_classifier(
         everything, folder, num_steps=num_steps
     )
@@ -281,11 +286,7 @@ def first(split, count, binarization="none"):
     Returns:
         `datasets.Split`.
     """
-    images = split.images[:count]
-    if binarization == "threshold":
-        # To 0 and 255, of a quarter of the memory of floats.
-        white = images >= (128 if images.dtype == np.uint8 else 0.5)
-        images = white.astype(np.uint8) * np.uint8(255)
+    images = latent_inputs.cut(split.images[:count], binarization)
     labels = None if split.labels is None else split.labels[:count]
     return datasets.Split(images, labels)
 

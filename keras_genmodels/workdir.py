@@ -67,7 +67,7 @@ class Workdir:
                 "the data back, or say where they are by --data_dir"
             )
 
-    def check(self, program, data, flags, free=()):
+    def check(self, program, data, flags, free=(), assumed=None):
         """Checks that a run is the one that was begun here, if any.
 
         Args:
@@ -76,6 +76,8 @@ class Workdir:
             flags: dict of flag names to their values as text.
             free: names that may differ from one start to the next, beside
                 `epochs`.
+            assumed: dict of flag names to their values as text, as which
+                flags are read that a run of an earlier version does not tell.
 
         Raises:
             UserError: if another run was begun here.
@@ -88,7 +90,8 @@ class Workdir:
                 f"{self} holds a run of another program ({begun}): give "
                 "another --workdir"
             )
-        if told := _differences(flags, kept, {*free, "epochs"}):
+        assumed = {k: v for k, v in (assumed or {}).items() if k in flags}
+        if told := _differences(flags, {**assumed, **kept}, {*free, "epochs"}):
             raise UserError(
                 f"{self} holds a run with other flags: {told}; repeat them as "
                 "they were, or give another --workdir"
@@ -99,13 +102,13 @@ class Workdir:
                 f"{data}; bring the data back, or give another --workdir"
             )
 
-    def claim(self, program, data, flags, free=()):
+    def claim(self, program, data, flags, free=(), assumed=None):
         """Checks as `check` does, and keeps the flags for the next start.
 
         Raises:
             UserError: as `check`, and if fewer epochs are asked than before.
         """
-        self.check(program, data, flags, free)
+        self.check(program, data, flags, free, assumed)
         earlier = int((self._read_kept() or {}).get("epochs", 0))
         if int(flags.get("epochs", 0)) < earlier:
             raise UserError(

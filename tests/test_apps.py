@@ -189,6 +189,26 @@ def test_the_same_command_again_changes_nothing(trained, tiny_run):
     assert contents(trained.workdir) == before
 
 
+def test_a_run_of_an_earlier_version_is_known_again(copied, tiny_run):
+    """Of one that had fewer flags."""
+    later = (
+        "--num_importance_samples=1",
+        "--doubly_reparameterized=false",
+        "--gradient_clip_norm=0.0",
+    )
+    flags = (copied / "flags.txt").read_text().splitlines()
+    assert {*later} < {*flags}
+    before = [flag for flag in flags if flag not in later]
+    (copied / "flags.txt").write_text("\n".join(before) + "\n")
+    again = run("train_vae", f"--workdir={copied}", *tiny_run)
+    assert "This run is finished" in succeed(again)
+    other = run(
+        "train_vae", f"--workdir={copied}", *tiny_run, "--gradient_clip_norm=9"
+    )
+    told = "--gradient_clip_norm=9.0 (was 0.0)"
+    assert_refused(other, "train_vae", told)
+
+
 def test_a_workdir_that_is_in_use_is_refused(copied, tiny_run):
     before = contents(copied)
     with files.locked(copied):

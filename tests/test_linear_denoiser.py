@@ -114,6 +114,7 @@ def test_a_projection_has_no_more_axes_than_there_are():
         (adapted(flat_data), 5, "at most 4, that of the data"),
         (adapted(make_data(), rank=3), 4, "at most 3, that of this denoiser"),
         (adapted(make_data()), 0, "int >= 1"),
+        (adapted(make_data()), None, "int >= 1"),
     ):
         with pytest.raises(UserError, match=told):
             denoiser.with_rank(rank)

@@ -229,7 +229,6 @@ def test_what_differs_between_runs_comes_first():
 @pytest.mark.parametrize(
     ("name", "other", "told"),
     [
-        ("dataset", "mnist", "Not the same data set"),
         ("test_images", "0f3b", "Not the same test images"),
         ("settings", {"seed": 1}, "Not evaluated with the same settings"),
     ],

@@ -99,3 +99,16 @@ def test_no_code_is_run_from_a_file(tmp_path):
     with pytest.raises(UserError, match="can't read") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+def test_flags_that_there_were_not_yet_are_as_they_were_in_effect(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim(**run(**FLAGS))
+    now = {**FLAGS, "filters": "16"}
+    with pytest.raises(UserError, match=r"--filters=16 \(was not given\)"):
+        workdir.check(**run(**now))
+    assumed = {"filters": "16", "other": "1"}
+    workdir.check(**run(**now), assumed=assumed)
+    workdir.claim(**run(**now), assumed=assumed)
+    with pytest.raises(UserError, match=r"--filters=8 \(was 16\)"):
+        workdir.check(**run(**{**FLAGS, "filters": "8"}), assumed=assumed)

@@ -115,7 +115,9 @@ class LinearDenoiser(AdaptedDenoiser):
             UserError: for a bad rank, or before `adapt`.
         """
         eigenvalues = np.asarray(self.eigenvalues)
-        if _is_count(rank) and rank > len(eigenvalues):
+        if not _is_count(rank):
+            raise UserError(f"rank must be an int >= 1, got {rank!r}")
+        if rank > len(eigenvalues):
             raise UserError(
                 f"rank must be at most {len(eigenvalues)}, that of this "
                 f"denoiser, got {rank}"
