@@ -5,9 +5,13 @@ import concurrent.futures
 import functools
 import os
 import shutil
+import signal
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A shell's background jobs ignore Ctrl-C, and so would the apps they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Prepared data sets go here, and not into the user's home.
 os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="keras_genmodels-")
 
