@@ -3,11 +3,12 @@
   python -m apps.evaluate --workdir=DIR
   python -m apps.evaluate --workdir=A --workdir=B --output=compare.html
 
-A run gets evaluation.json, every number with its standard error and what it
-means, the sheet figures/nearest_training_images.png, and report.html: one
-page, without a script or any other file, of flags, curves, numbers and sheets
-of images. Several runs are shown side by side, what differs first. What was
-measured before, of the same model with the same flags, is not measured again.
+A run's metrics.json gets an `evaluation`, every number with its standard error
+and what it means; the run gets the sheet figures/nearest_training_images.png
+and report.html: one page, without a script or any other file, of flags, curves,
+numbers and sheets of images. Several runs are shown side by side, what differs
+first. What was measured before, of the same model with the same flags, is not
+measured again.
 """
 
 import pathlib
@@ -100,8 +101,8 @@ def evaluate(workdir, settings, classifiers):
     found = model_evaluation.read_current(workdir, settings)
     if found is not None:
         print(
-            f"{workdir} was evaluated before; without its "
-            f"{model_evaluation.FILE} it is evaluated anew."
+            f"{workdir} was evaluated before, with the same flags: this is "
+            f"what metrics.json holds, written {found['written']}."
         )
         return found
     data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)

@@ -17,8 +17,6 @@ learned from the server. It needs the extra `serving`.
 
 import os
 import pathlib
-import zipfile
-import zlib
 
 from absl import flags
 
@@ -39,15 +37,6 @@ _GO_WITH = {
     **dict.fromkeys(_SETTINGS, ("restore",)),
 }
 _WITHOUT_PICTURES = ("encode", "log_likelihood", "noise")
-# What NumPy says of a file that is no .npz file, or a spoilt one.
-_UNREADABLE = (
-    EOFError,
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 flags.DEFINE_string("address", "127.0.0.1:8500", "host:port of its gRPC.")
 flags.DEFINE_string("model", "vae", "Name of the model there.")
@@ -287,17 +276,11 @@ def read_images(info):
 
 def read_latents():
     """Reads the array `z`, or else `loc`, of --input."""
-    import numpy as np
-
+    from keras_genmodels import files
     from keras_genmodels.errors import UserError
 
-    try:
-        with np.load(FLAGS.input, allow_pickle=False) as arrays:
-            found = arrays.get("z", arrays.get("loc"))
-    except FileNotFoundError:
-        raise UserError(f"{FLAGS.input}: no such file") from None
-    except _UNREADABLE as error:
-        raise UserError(f"{FLAGS.input} can't be read ({error})") from error
+    arrays, _ = files.read_arrays(FLAGS.input, "z", "loc")
+    found = arrays.get("z", arrays.get("loc"))
     if found is None or not found.ndim:
         raise UserError(f"{FLAGS.input} has neither an array `z` nor `loc`")
     return found[: FLAGS.num_images]

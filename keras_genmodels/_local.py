@@ -2,8 +2,6 @@
 
 import os
 import pathlib
-import zipfile
-import zlib
 
 import keras
 import numpy as np
@@ -11,19 +9,12 @@ import PIL.Image
 import psutil
 import tensorflow as tf
 
+from keras_genmodels import files
 from keras_genmodels.errors import UserError
 
 # The endings that keras.utils.image_dataset_from_directory reads.
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
 _FEWEST_IMAGES = 10
-_UNREADABLE_ARCHIVE = (
-    EOFError,
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _UNREADABLE_PICTURE = (
     OSError,
     SyntaxError,
@@ -229,23 +220,13 @@ def read_arrays(path, size):
 
 def _load_arrays(path):
     """Returns the arrays `image` and `label` of a file, None if missing."""
-    if not path.is_file():
-        raise UserError(f"there is no file {path}: name another .npz file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = archive.files
-            images, labels = archive.get("image"), archive.get("label")
-    except _UNREADABLE_ARCHIVE as error:
-        raise UserError(
-            f"{path} cannot be read ({error}): save plain number arrays with "
-            "np.savez"
-        ) from error
-    if images is None:
+    arrays, found = files.read_arrays(path, "image", "label")
+    if "image" not in arrays:
         raise UserError(
             f"{path} has no array 'image' (found: {', '.join(found) or 'none'}"
             "): save it under that name"
         )
-    return images, labels
+    return arrays["image"], arrays.get("label")
 
 
 def _read_model_inputs(path, image_shape):

@@ -102,10 +102,11 @@ def summary(workdir):
         "images (standard error):"
     ]
     for sigma, values in metrics["test"]["noise_levels"].items():
-        error = values["psnr_standard_error"]
-        beside = "" if error is None else f" ({error:.2f})"
+        psnr, error = values["psnr"], values["psnr_standard_error"]
+        told = "not finite" if psnr is None else f"{psnr:6.2f} dB"
+        told += "" if error is None else f" ({error:.2f})"
         lines.append(
-            f"  sigma {float(sigma):<5g} {values['psnr']:6.2f} dB{beside}, "
+            f"  sigma {float(sigma):<5g} {told}, "
             f"noisy {values['noisy_psnr']:6.2f} dB"
         )
     if "epochs" in metrics:

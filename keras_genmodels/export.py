@@ -1,6 +1,5 @@
 """Models as SavedModels that TensorFlow Serving serves."""
 
-import json
 import os
 import pathlib
 import re
@@ -187,10 +186,9 @@ def _as_json(metrics):
         f"metrics must be a dict, got {metrics!r}",
     )
     try:
-        text = json.dumps(metrics or {})
+        return files.as_json(metrics or {})
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"metrics must be what JSON holds: {error}") from error
-    return json.loads(text, parse_constant=lambda _: None)
 
 
 def _with_batches(settings, batching):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the lock of a folder."""
+"""Files that appear whole or not at all, arrays, and the lock of a folder."""
 
 import contextlib
 import fcntl
@@ -7,6 +7,8 @@ import os
 import pathlib
 import shutil
 import tempfile
+import zipfile
+import zlib
 
 import numpy as np
 import psutil
@@ -15,6 +17,15 @@ from keras_genmodels.errors import UserError
 
 # Of what is being written; the number of the process follows.
 WRITING = ".writing-"
+# What NumPy says of a file that is no .npz file, or a spoilt one.
+_UNREADABLE_ARCHIVE = (
+    EOFError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @contextlib.contextmanager
@@ -54,10 +65,22 @@ def remove_unfinished(folder):
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def as_json(content):
+    """Gives content as a JSON file holds it.
+
+    A number that is not finite becomes None, as JSON knows none.
+
+    Raises:
+        TypeError, ValueError, RecursionError: for what JSON does not hold.
+    """
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
+
+
 def write_json(path, content):
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file of `as_json`, whole or not at all."""
+    text = json.dumps(as_json(content), indent=2)
     with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=2) + "\n")
+        beside.write_text(text + "\n")
 
 
 def read_json(path):
@@ -78,6 +101,37 @@ def write_arrays(path, **arrays):
     """Writes an `.npz` file of arrays, whole or not at all."""
     with replacing(path) as beside:
         np.savez_compressed(beside, **arrays)
+
+
+def read_arrays(path, *names):
+    """Reads arrays of an `.npz` file.
+
+    Args:
+        path: of the file.
+        *names: of the arrays.
+
+    Returns:
+        `(arrays, found)`: a dict of those of `names` that are there, and the
+        list of the names of all arrays there.
+
+    Raises:
+        UserError: if the file is missing or no such archive, or one of the
+            arrays is of Python objects.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: name another .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = archive.files
+            # A member that is no array comes as bytes.
+            there = [name for name in names if name in found]
+            return {n: np.asarray(archive[n]) for n in there}, found
+    except _UNREADABLE_ARCHIVE as error:
+        raise UserError(
+            f"{path} cannot be read ({error}): save plain number arrays with "
+            "np.savez"
+        ) from error
 
 
 @contextlib.contextmanager

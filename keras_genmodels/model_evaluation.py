@@ -22,8 +22,8 @@ from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.errors import UserError
 from keras_genmodels.measures import Section
 
-# Beside metrics.json, which the run itself writes, and anew when extended.
-FILE = "evaluation.json"
+# In metrics.json, which the run itself writes, and anew when it is extended.
+_KEY = "evaluation"
 # Below `figures` of the workdir.
 SHEET = "nearest_training_images"
 
@@ -50,9 +50,8 @@ class Settings:
 def evaluate(workdir, data, settings, folder=None):
     """Measures the model of a finished run, and writes what was found.
 
-    `evaluation.json` is a file of its own: `metrics.json` is the run's, which
-    replaces it when it is extended. It holds no number that is not finite,
-    and is written last.
+    It becomes `evaluation` of the run's `metrics.json`, which is replaced when
+    the run is extended. A number that is not finite is None.
 
     Args:
         workdir: a `Workdir` with a finished run.
@@ -62,17 +61,20 @@ def evaluate(workdir, data, settings, folder=None):
             workdir.
 
     Returns:
-        dict, what `evaluation.json` holds: `kind`, `dataset`, `num_images`
+        dict, what `metrics.json` then holds: `kind`, `dataset`, `num_images`
         by split, `test_images` and `model` (checksums), `settings`,
         `sections` (dict of names to `measures.Section.as_dict`), `seconds`,
         `written` and `versions`.
 
     Raises:
-        UserError: if there is no finished run, the data are of another shape,
-            or the file of a classifier is damaged.
+        UserError: if there is no finished run, or it is extended meanwhile,
+            the data are of another shape, or the file of a classifier is
+            damaged.
     """
     start = time.monotonic()
     model = workdir.load_model()
+    _read_metrics(workdir)
+    identity = _identity(workdir, settings)
     if model.event_shape != data.image_shape:
         raise UserError(
             f"{workdir} has a model of images of {model.event_shape}, and "
@@ -88,12 +90,16 @@ def evaluate(workdir, data, settings, folder=None):
         "dataset": data.name,
         "num_images": _sizes(data),
         "test_images": _checksum(np.ascontiguousarray(data.test.images)),
-        **_identity(workdir, settings),
+        **identity,
         "sections": {k: section.as_dict() for k, section in sections.items()},
         "seconds": round(time.monotonic() - start, 1),
         **runs.written(),
     }
-    files.write_json(workdir.path / FILE, found)
+    if _identity(workdir, settings) != identity:
+        raise UserError(
+            f"{workdir} was trained further meanwhile: evaluate it once more"
+        )
+    files.write_json(workdir.metrics, {**_read_metrics(workdir), _KEY: found})
     return found
 
 
@@ -112,13 +118,23 @@ def read_current(workdir, settings):
     """
     if not workdir.model.exists():
         workdir.load_model()  # Tells what is missing.
-    found = files.read_json(workdir.path / FILE)
+    found = _read_metrics(workdir).get(_KEY)
     if found is None:
         return None
     identity = _identity(workdir, settings)
     same = all(found.get(name) == value for name, value in identity.items())
     version = found.get("versions", {}).get("keras_genmodels")
     return found if same and version == keras_genmodels.__version__ else None
+
+
+def _read_metrics(workdir):
+    metrics = files.read_json(workdir.metrics)
+    if metrics is None:
+        raise UserError(
+            f"{workdir} holds no metrics.json: let the training finish, by its "
+            "command once more"
+        )
+    return metrics
 
 
 def _identity(workdir, settings):

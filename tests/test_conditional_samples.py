@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_cvae import NUM_LABELS, SHAPE, images, labels, of_labels, of_parts
+from small_cvaes import NUM_LABELS, SHAPE, images, labels, of_labels, of_parts
 
 from keras_genmodels import conditional_samples, seeds
 

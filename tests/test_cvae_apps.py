@@ -23,8 +23,8 @@ from app_runs import (
     save_noise,
     succeed,
 )
-from test_cvae import assemble
-from test_vae import make_vae
+from small_cvaes import assemble
+from small_vaes import make_vae
 
 from keras_genmodels import corruptions, seeds
 

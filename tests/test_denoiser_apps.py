@@ -22,7 +22,7 @@ from app_runs import (
     succeed,
     tiles_of,
 )
-from test_vae import make_vae
+from small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels.workdir import load_model

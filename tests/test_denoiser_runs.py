@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 import skimage.metrics
 import tensorflow as tf
+from small_vaes import make_vae
 from tensorboard.backend.event_processing import event_accumulator
 from test_runs import tiny_data
-from test_vae import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import (

@@ -54,7 +54,7 @@ def page(path):
 
 def test_a_run_is_measured_and_shown(trained, evaluated):
     workdir, said = trained["vae"], succeed(evaluated)
-    found = json.loads((workdir.path / "evaluation.json").read_text())
+    found = json.loads(workdir.metrics.read_text())["evaluation"]
     elbo = found["sections"]["likelihood"]["measures"]["elbo"]
     assert found["settings"]["num_images"] == 30
     assert found["settings"]["num_samples"] == 4
@@ -72,11 +72,11 @@ def test_a_run_is_measured_and_shown(trained, evaluated):
 def test_runs_are_shown_side_by_side(trained, evaluated, folder):
     succeed(evaluated)
     output = folder / "compare.html"
-    before = (trained["vae"].path / "evaluation.json").read_bytes()
+    before = trained["vae"].metrics.read_bytes()
     both = [f"--workdir={trained[kind]}" for kind in KINDS]
     said = succeed(run("evaluate", *both, f"--output={output}", *BOUNDED))
     assert f"{trained['vae']} was evaluated before" in said
-    assert (trained["vae"].path / "evaluation.json").read_bytes() == before
+    assert trained["vae"].metrics.read_bytes() == before
     assert not (trained["exact"].path / "report.html").exists()
     shown = page(output)
     assert "2 runs side by side" in shown.text
@@ -111,6 +111,12 @@ def of_an_unfinished_run(place, trained):
     return Refused("evaluate", [f"--workdir={workdir}"], ["no model.keras"])
 
 
+def of_a_training_that_was_cut_short(place, trained):
+    workdir = finish(MAKE["vae"](), Workdir(place / "run"))
+    workdir.metrics.unlink()
+    return Refused("evaluate", [f"--workdir={workdir}"], ["no metrics.json"])
+
+
 def of_other_images(place, trained):
     np.savez(place / "large.npz", image=np.zeros((20, 9, 9), np.uint8))
     flags = {"dataset": f"{place}/large.npz", "validation_split": "0.05"}
@@ -119,7 +125,12 @@ def of_other_images(place, trained):
     return Refused("evaluate", [f"--workdir={workdir}"], told)
 
 
-REFUSED = [of_no_run, of_an_unfinished_run, of_other_images]
+REFUSED = [
+    of_no_run,
+    of_an_unfinished_run,
+    of_a_training_that_was_cut_short,
+    of_other_images,
+]
 
 
 @pytest.mark.parametrize("make", REFUSED)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -34,11 +35,41 @@ def test_json_comes_back(tmp_path):
         files.read_json(tmp_path / "x.json")
 
 
+def test_json_has_no_number_that_is_not_finite(tmp_path):
+    found = {"a": [np.float64("nan"), (1, -np.inf)], "b": {"c": np.inf}}
+    files.write_json(tmp_path / "x.json", found)
+    assert files.read_json(tmp_path / "x.json") == {
+        "a": [None, [1, None]],
+        "b": {"c": None},
+    }
+
+
 def test_arrays_come_back(tmp_path):
     files.write_arrays(tmp_path / "x.npz", a=np.arange(3), b=np.eye(2))
     with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["a"], np.arange(3))
         np.testing.assert_array_equal(arrays["b"], np.eye(2))
+    with zipfile.ZipFile(tmp_path / "x.npz", "a") as archive:
+        archive.writestr("text", "no array")
+    arrays, found = files.read_arrays(tmp_path / "x.npz", "b", "c", "text")
+    assert {*arrays} == {"b", "text"}
+    np.testing.assert_array_equal(arrays["b"], np.eye(2))
+    assert arrays["text"].ndim == 0
+    assert found == ["a", "b", "text"]
+
+
+def test_what_is_no_archive_is_told(tmp_path):
+    for name, content in (("cut", b"PK\3\4"), ("empty", b"")):
+        path = tmp_path / f"{name}.npz"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}\.npz cannot be read"):
+            files.read_arrays(path, "a")
+    np.savez(tmp_path / "objects.npz", a=np.array([{}]), b=np.eye(2))
+    assert {*files.read_arrays(tmp_path / "objects.npz", "b")[0]} == {"b"}
+    with pytest.raises(UserError, match=r"cannot be read .*allow_pickle"):
+        files.read_arrays(tmp_path / "objects.npz", "a")
+    with pytest.raises(UserError, match=r"there is no file .*none\.npz"):
+        files.read_arrays(tmp_path / "none.npz", "a")
 
 
 _HOLD = """

@@ -9,10 +9,10 @@ import pytest
 import scipy.special
 import tensorflow as tf
 import tensorflow_probability as tfp
-from test_cvae import KNOWN, dicts, images, of_labels, of_parts
+from small_cvaes import KNOWN, dicts, images, of_labels, of_parts
+from small_vaes import binary_images, make_vae
 from test_likelihood import set_posterior
 from test_linear_gaussian import data, linear_vae, log_likelihood
-from test_vae import binary_images, make_vae
 
 import keras_genmodels as kgm
 

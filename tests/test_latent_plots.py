@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_cvae import images, labels, of_labels, of_parts
-from test_vae import binary_images, make_vae
+from small_cvaes import images, labels, of_labels, of_parts
+from small_vaes import binary_images, make_vae
 
 from keras_genmodels import conditional_samples, latent_plots, plots
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from test_cvae import (
+from small_cvaes import (
     KNOWN,
     exact_log_likelihood,
     gaussian_params,
@@ -20,8 +20,8 @@ from test_cvae import (
     of_labels,
     of_parts,
 )
+from small_vaes import binary_images, make_vae
 from test_linear_gaussian import A, B, S, W, data, linear_vae, log_likelihood
-from test_vae import binary_images, make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import _counter_normals, likelihood, seeds

@@ -12,7 +12,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import sklearn.datasets
-from test_vae import make_vae
+from small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import (
@@ -126,7 +126,7 @@ def value(found, section, name):
 @pytest.mark.parametrize("kind", MAKE)
 def test_an_evaluation_holds_what_its_kind_has(evaluated, kind):
     workdir, found = evaluated(kind)
-    assert json.loads((workdir.path / "evaluation.json").read_text()) == found
+    assert files.read_json(workdir.metrics)["evaluation"] == found
     names = {
         section: {*content["measures"]}
         for section, content in found["sections"].items()
@@ -160,8 +160,7 @@ def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind):
     def refuse(constant):
         raise AssertionError(constant)
 
-    text = (workdir.path / "evaluation.json").read_text()
-    json.loads(text, parse_constant=refuse)
+    json.loads(workdir.metrics.read_text(), parse_constant=refuse)
     without = {"latent_size", "active_units", "num_fixed_points"}
     if kind == "learned":
         assert value(found, "attractors", "num_fixed_points") == 1
@@ -199,8 +198,21 @@ def test_what_is_measured_is_measured_once(evaluated, tmp_path):
         changed = {**vars(SETTINGS), name: other}
         assert current(model_evaluation.Settings(**changed)) is None
     moved = finish(adapted(kgm.LinearDenoiser(2)), Workdir(tmp_path))
-    files.write_json(moved.path / "evaluation.json", found)
+    files.write_json(moved.metrics, files.read_json(workdir.metrics))
     assert model_evaluation.read_current(moved, SETTINGS) is None
+
+
+def test_a_run_that_is_extended_meanwhile_is_told(tmp_path, monkeypatch):
+    run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
+
+    def extend(*_):
+        finish(adapted(kgm.LinearDenoiser(2)), run)
+        return {}, None
+
+    monkeypatch.setattr(model_evaluation, "_measured", extend)
+    with pytest.raises(kgm.UserError, match="trained further meanwhile"):
+        model_evaluation.evaluate(run, digits(), SETTINGS)
+    assert "evaluation" not in files.read_json(run.metrics)
 
 
 def test_data_of_another_shape_are_refused(evaluated):

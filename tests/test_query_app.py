@@ -218,11 +218,11 @@ REFUSED = {
             f"{name}.npz{told}",
         )
         for name, told in {
-            "cut": " can't be read",
-            "empty": " can't be read",
-            "npy": " can't be read",
+            "cut": " cannot be read",
+            "empty": " cannot be read",
+            "npy": " cannot be read",
             "number": " has neither",
-            "missing": ": no such file",
+            "missing": ": name another .npz file",
         }.items()
     },
     "its own pictures": (

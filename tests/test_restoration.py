@@ -1,87 +1,30 @@
-"""The loop over denoisers whose every step has a closed form."""
+"""The loop of `restore` over denoisers whose every step is known."""
 
 import functools
 import gc
-import itertools
 import weakref
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from known_denoisers import (
+    AXES,
+    EXACT,
+    MEAN,
+    VARIANCES,
+    Blind,
+    Gaussian,
+    Halver,
+    X,
+    closed_form,
+    events,
+    halve,
+)
 
-from keras_genmodels import _compiled, noise_schedules, restoration, seeds
+from keras_genmodels import _compiled, restoration
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.errors import UserError
 from keras_genmodels.restoration import generate, restore
-
-# What float64 leaves of some hundred steps.
-EXACT = {"rtol": 1e-11, "atol": 1e-13}
-
-MEAN = np.array([0.5, -0.25, 0.125, 1.0])
-VARIANCES = np.array([2.0, 0.5, 0.03, 0.0])
-AXES = np.linalg.qr(np.random.default_rng(5).normal(size=(4, 4)))[0]
-
-X = np.ones((2, 3), "float32")
-
-
-class Gaussian(Denoiser):
-    """The best denoiser of N(mean, axes diag(variances) axes')."""
-
-    def __init__(self, mean=MEAN, variances=VARIANCES, axes=AXES):
-        super().__init__()
-        self.mean, self.variances, self.axes = mean, variances, axes
-
-    event_shape = property(lambda self: self.mean.shape)
-    data_mean = property(lambda self: tf.constant(self.mean, self.dtype))
-    sigma_range = property(lambda self: (0.01, 4.0))
-
-    def _denoise(self, x, sigma):
-        kept = self.variances / (self.variances + sigma[:, None] ** 2)
-        if self.axes is None:
-            return self.mean + kept * (x - self.mean)
-        return self.mean + ((x - self.mean) @ self.axes * kept) @ self.axes.T
-
-
-class Blind(Denoiser):
-    """Multiplies coordinates by shares, whatever the noise level."""
-
-    needs_sigma = False
-
-    def __init__(self, shares, sigma_range=(0.01, 2.0)):
-        super().__init__()
-        self.shares, self._range = np.array(shares), sigma_range
-        self.evaluations = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False
-        )
-
-    event_shape = property(lambda self: self.shares.shape)
-    data_mean = property(lambda self: tf.zeros(self.shares.shape, self.dtype))
-    sigma_range = property(lambda self: self._range)
-
-    def _denoise(self, x, sigma):
-        self.evaluations.assign_add(1)
-        return x * tf.constant(self.shares, x.dtype)
-
-
-def halve(x, sigma):
-    """Is a linear denoiser without a noise level."""
-    return x / 2
-
-
-def closed_form(start, shares, eta, num_steps):
-    """Gives all x on the way of a linear D, `[1 + num_steps, batch, M]`."""
-    t = np.arange(num_steps + 1)[:, None, None]
-    along = (start - MEAN) @ AXES
-    way = (1 - np.reshape(eta, (-1, 1)) * (1 - shares)) ** t * along
-    return MEAN + way @ AXES.T
-
-
-def events(count, seed=0, scale=1.0):
-    """Gives events `[count, 4]` that are not at the mean."""
-    draws = np.random.default_rng(seed).normal(size=(count, len(MEAN)))
-    return MEAN + scale * draws
-
 
 # -- restore --------------------------------------------------------------
 
@@ -260,35 +203,7 @@ def test_other_settings_do_not_trace_again(jit_compile):
     assert len(traces) == first
 
 
-def test_generating_with_other_settings_does_not_trace_again():
-    traces = []
-
-    def denoise(x, sigma):
-        traces.append(x)
-        return x / (1 + sigma[:, None])
-
-    def run(num=2, seed=0, sigma_max=2.0, sigma_min=0.1, **settings):
-        initial = np.ones((num, 3), "float32")
-        levels = {"sigma_max": sigma_max, "sigma_min": sigma_min}
-        generate(
-            denoise, (3,), num, seed=seed, initial=initial, **levels, **settings
-        )
-
-    run()
-    first = len(traces)
-    run(num=5, seed=1)
-    run(sigma_max=3, sigma_min=0.2, num_steps=7)
-    assert len(traces) == first
-
-
 # -- kinds of denoisers, and what is kept of them --------------------------
-
-
-class Halver:
-    """Has a method; is no `Denoiser`."""
-
-    def denoise(self, x, sigma):
-        return x / 2
 
 
 class Slotted:
@@ -432,271 +347,6 @@ def test_a_denoiser_of_unknown_static_shape_is_walked():
     np.testing.assert_array_equal(found.x, x / 4)
 
 
-# -- generate --------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("float64")
-def test_each_step_is_the_lectures_update():
-    denoiser, x = Gaussian(), events(3, scale=2.0)
-    found = generate(denoiser, (4,), 3, seed=0, num_steps=6, initial=x)
-    levels = noise_schedules.falling_levels(4.0, 0.01, 6)
-    for sigma, lower in itertools.pairwise(levels):
-        x = restore(
-            denoiser,
-            x,
-            sigma=np.float64(sigma),
-            step_size=1 - lower / sigma,
-            max_steps=1,
-            tolerance=0,
-        ).x
-    np.testing.assert_allclose(found, x, **EXACT)
-
-
-def ode_factors(sigma_max, sigma_min):
-    """Gives what the exact ODE, and D at the end, multiply coordinates by."""
-    fallen = (VARIANCES + sigma_min**2) / (VARIANCES + sigma_max**2)
-    return np.sqrt(fallen) * VARIANCES / (VARIANCES + sigma_min**2)
-
-
-@pytest.mark.usefixtures("float64")
-def test_generating_converges_to_the_ode_with_order_one():
-    x = MEAN + AXES.T
-    exact = MEAN + (ode_factors(4.0, 0.01) * np.eye(4)) @ AXES.T
-    denoiser, counts = Gaussian(), np.array([40, 80, 160, 320])
-    errors = []
-    for count in counts:
-        found = generate(
-            denoiser, (4,), 4, seed=0, num_steps=int(count), initial=x
-        )
-        errors.append(np.abs(found - exact).max())
-    order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    # Terms of order two are still seen: 0.97 to 1.01.
-    assert 0.93 < order < 1.07
-    assert errors[-1] < 0.01
-
-
-@pytest.mark.usefixtures("float64")
-def test_generated_events_end_with_the_datas_covariance():
-    draws = np.random.default_rng(0).normal(size=(64, 4))
-    draws -= draws.mean(0)
-    # Covariance 1 to the last digit, so that no Monte Carlo error is left.
-    draws @= np.linalg.inv(np.linalg.cholesky(draws.T @ draws / 64).T)
-    x = MEAN + (draws * np.sqrt(VARIANCES + 16)) @ AXES.T
-    found = generate(Gaussian(), (4,), 64, seed=0, num_steps=300, initial=x)
-    covariance = np.cov(found.numpy().T, bias=True)
-    # Of order one: 2% with 300 steps, 4% with 150.
-    np.testing.assert_allclose(
-        covariance, (AXES * VARIANCES) @ AXES.T, atol=0.02
-    )
-    np.testing.assert_allclose(found.numpy().mean(0), MEAN, atol=1e-12)
-
-
-def variances_of_the_stochastic_walk(variances, levels, beta):
-    """Gives what is left of N(0, variances + sigma_max^2), step by step."""
-    spread = variances + levels[0] ** 2
-    for sigma, lower in itertools.pairwise(levels):
-        h = min(1, (1 - lower / sigma) / beta)
-        put_back = lower**2 - (1 - h) ** 2 * sigma**2
-        kept = 1 - h * sigma**2 / (variances + sigma**2)
-        spread = kept**2 * spread + put_back
-    return spread
-
-
-@pytest.mark.usefixtures("float64")
-def test_noise_put_back_keeps_the_datas_variance():
-    # Many coordinates of three variances rather than many events.
-    variances, copies = np.array([2.0, 0.5, 0.05]), 20000
-    denoiser = Gaussian(
-        np.zeros(3 * copies), np.repeat(variances, copies), axes=None
-    )
-    predicted = []
-    for num_steps in (8, 40):
-        found = generate(
-            denoiser,
-            (3 * copies,),
-            2,
-            seed=0,
-            num_steps=num_steps,
-            stochasticity=0.5,
-        )
-        levels = noise_schedules.falling_levels(4.0, 0.01, num_steps)
-        expected = variances_of_the_stochastic_walk(variances, levels, 0.5)
-        measured = (found.numpy().reshape(2, 3, copies) ** 2).mean((0, 2))
-        # Four standard errors of a variance from 40000 draws.
-        np.testing.assert_allclose(
-            measured, expected, rtol=4 * np.sqrt(2 / 40000)
-        )
-        predicted.append(expected)
-    coarse, fine = np.abs(np.array(predicted) / variances - 1).max(1)
-    limit = variances_of_the_stochastic_walk(
-        variances, noise_schedules.falling_levels(4.0, 0.01, 4000), 0.5
-    )
-    assert fine < coarse / 3
-    np.testing.assert_allclose(limit, variances, rtol=0.01)
-
-
-@pytest.mark.usefixtures("float64")
-def test_the_start_is_the_mean_plus_noise_of_the_highest_level():
-    denoiser = Gaussian(np.full(40000, 3.0), np.full(40000, 1e12), axes=None)
-    # To so broad a prior all of x is signal: D(x) = x, but for 1e-11.
-    for given, level in ((None, 4.0), (2.5, 2.5)):
-        x = generate(denoiser, (40000,), 1, seed=1, sigma_max=given).numpy()
-        assert abs(x.mean() - 3) < 4 * level / 200
-        assert abs(x.std() / level - 1) < 4 / np.sqrt(2 * 40000)
-
-
-@pytest.mark.usefixtures("float64")
-def test_equal_levels_are_one_denoising():
-    x, denoiser = events(3), Gaussian()
-    found = generate(
-        denoiser, (4,), 3, seed=0, sigma_max=1, sigma_min=1, initial=x
-    )
-    np.testing.assert_allclose(found, denoiser.denoise(x, 1), **EXACT)
-
-
-@pytest.mark.usefixtures("float64")
-def test_blind_generation_reads_the_level_off_the_residual():
-    shares = np.array([0.9, 0.5, 0.0, 0.2])
-    scales = np.array([3.0, 1.0, 0.3, 0.1, 0.01])
-    x = scales[:, None] * np.random.default_rng(2).normal(size=(5, 4))
-    found = generate(
-        Blind(shares), (4,), 5, seed=0, sigma_min=0.05, num_steps=12, initial=x
-    )
-    h = noise_schedules.growing_steps(2.0, 0.05, 12)
-    left = np.cumprod(1 - h[:-1, None] * (1 - shares), axis=0)
-    way = np.concatenate([x[None], left[:, None] * x])
-    levels = np.sqrt((((1 - shares) * way) ** 2).mean(-1))
-    levels[-1] = 0
-    stops = (levels <= 0.05).argmax(0)
-    assert len(set(stops)) >= 3 and stops.max() == 11
-    np.testing.assert_allclose(
-        found, shares * way[stops, np.arange(5)], **EXACT
-    )
-
-
-@pytest.mark.usefixtures("float64")
-def test_blind_generation_stops_by_itself_on_the_manifold():
-    # A point: the level read off is right. It is too high by 4, so that the
-    # steps for sigma_max 2 do not do, or too low, so that fewer do.
-    denoiser = Blind(np.zeros(16))
-    h = noise_schedules.growing_steps(2.0, 0.1, 20)
-    for start, evaluations in ((8.0, 20), (2.0, 20), (0.5, None)):
-        if evaluations is None:
-            left = start * np.cumprod(1 - h)
-            evaluations = 2 + int((left <= 0.1).argmax())
-            assert 2 < evaluations < 20
-        denoiser.evaluations.assign(0)
-        found = generate(
-            denoiser,
-            (16,),
-            1,
-            seed=0,
-            sigma_min=0.1,
-            num_steps=20,
-            initial=np.full((1, 16), start),
-        )
-        assert denoiser.evaluations.value == evaluations
-        np.testing.assert_allclose(found, np.zeros((1, 16)), atol=1e-12)
-
-
-@pytest.mark.usefixtures("float64")
-def test_blind_noise_put_back_explores_the_manifold():
-    # Two coordinates of 400 lie in the subspace. D leaves them alone, and
-    # they gather all noise: gamma^2 of levels that fall as without it.
-    shares = np.zeros(400)
-    shares[:2] = 1
-    denoiser = Blind(shares)
-    found = generate(
-        denoiser, (400,), 1500, seed=3, num_steps=10, stochasticity=0.6
-    ).numpy()
-    beta = 0.4
-    h = noise_schedules.growing_steps(2.0, 0.01, 10, 0.6)[:-1]
-    levels = 2.0 * np.concatenate([[1], np.cumprod(1 - beta * h)[:-1]])
-    expected = 4 + (((1 - beta * h) ** 2 - (1 - h) ** 2) * levels**2).sum()
-    assert expected > 4.5
-    # Four standard errors; 398 of 400 coordinates make the level read off
-    # too low by 0.3%, its variance by 0.5%.
-    np.testing.assert_allclose(
-        found[:, :2].var(), expected, rtol=4 * np.sqrt(2 / 3000) + 0.005
-    )
-    np.testing.assert_allclose(found[:, 2:], 0, atol=1e-12)
-
-
-@pytest.mark.usefixtures("float64")
-def test_a_model_of_one_level_is_walked_by_the_plain_loop():
-    denoiser = Blind([0.9, 0.5, 0.0], sigma_range=(0.5, 0.5))
-    rows = seeds.row_seeds(7, 4)
-    start = 0.5 * seeds.normal(rows, (3,), "float64")
-    found = generate(denoiser, (3,), 4, seed=7, num_steps=25)
-    left = (1 - 0.1 * (1 - denoiser.shares)) ** 25
-    np.testing.assert_allclose(found, start * left, **EXACT)
-
-
-def blind():
-    return Blind([0.95, 0.5, 0.0, 0.3])
-
-
-@pytest.mark.parametrize("make", [Gaussian, blind])
-@pytest.mark.parametrize("stochasticity", [0.0, 0.5])
-def test_an_image_depends_on_its_seed_alone(make, stochasticity):
-    denoiser = make()
-    draw = functools.partial(
-        generate, denoiser, (4,), num_steps=9, stochasticity=stochasticity
-    )
-    whole = draw(5, seed=3).numpy()
-    rows = seeds.row_seeds(3, 5)
-    # float32, in another order of summation.
-    close = {"rtol": 1e-5, "atol": 1e-6}
-    np.testing.assert_allclose(draw(2, seed=3), whole[:2], **close)
-    np.testing.assert_allclose(draw(1, seed=rows[3:4]), whole[3:4], **close)
-    np.testing.assert_allclose(draw(5, seed=rows[::-1]), whole[::-1], **close)
-    np.testing.assert_array_equal(draw(5, seed=3), whole)
-    everything = np.concatenate([whole, draw(5, seed=4)])[:, 0]
-    assert len(np.unique(everything.round(5))) == 10
-
-
-def test_the_noise_put_back_is_new_at_each_step_and_for_each_image():
-    # D(x) = 0 and h = 1: an x is nothing but the noise of its step, gamma
-    # eps with gamma the next level.
-    noise = []
-
-    def denoise(x, sigma):
-        tf.py_function(
-            lambda x, s: noise.append(x / s[:, None]), [x, sigma], []
-        )
-        return tf.zeros_like(x)
-
-    generate(
-        denoise,
-        (3,),
-        2,
-        seed=0,
-        sigma_max=1,
-        sigma_min=1e-4,
-        num_steps=5,
-        stochasticity=0.99,
-        initial=np.zeros((2, 3), "float32"),
-    )
-    draws = np.array(noise)[1:].reshape(-1)
-    assert len(np.unique(draws)) == 4 * 2 * 3
-    assert 0.6 < draws.std() < 1.5
-
-
-def test_xla_generates_what_the_plain_graph_does(monkeypatch):
-    # As on a GPU.
-    denoiser = Gaussian()
-    plain = generate(denoiser, (4,), 3, seed=0, num_steps=9)
-    monkeypatch.setattr(restoration, "_use_xla", lambda jit_compile: True)
-    compiled = generate(denoiser, (4,), 3, seed=0, num_steps=9)
-    np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
-    for make in (Gaussian, blind):
-        draw = functools.partial(
-            generate, make(), (4,), num_steps=9, stochasticity=0.5
-        )
-        whole, one = draw(3, seed=0), draw(1, seed=0)
-        np.testing.assert_allclose(one, whole[:1], rtol=1e-4, atol=1e-5)
-
-
 # -- what is refused --------------------------------------------------------
 
 
@@ -739,66 +389,3 @@ def test_restore_says_what_is_wrong(message, arguments):
     arguments = {"denoiser": halve, "x": X, **arguments}
     with pytest.raises(UserError, match=message):
         restore(arguments.pop("denoiser"), arguments.pop("x"), **arguments)
-
-
-ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
-
-
-@pytest.mark.parametrize(
-    ("message", "arguments"),
-    [
-        (r"num must be an int >= 1, got 0", {"num": 0}),
-        (r"num must be an int >= 1, got 1.5", {"num": 1.5}),
-        (r"num_steps must be an int >= 1, got 0", {"num_steps": 0}),
-        (r"num_steps must be an int >= 1, got 2.5", {"num_steps": 2.5}),
-        (r"stochasticity must be in \[0, 1\), got 1", {"stochasticity": 1}),
-        (r"stochasticity must be .* got -0.5", {"stochasticity": -0.5}),
-        (r"0 < sigma_min <= sigma_max, got sigma_min=0", {"sigma_min": 0}),
-        (r"sigma_min=3, sigma_max=2", {"sigma_max": 2, "sigma_min": 3}),
-        (r"sigma_max=inf", {"sigma_max": np.inf}),
-        (r"sigma_max=nan", {"sigma_max": np.nan}),
-        (r"shape must be \(3,\) as the data's, got \(4,\)", {"shape": (4,)}),
-        (r"initial must have shape \[2, 3\]", {"initial": np.ones((3, 3))}),
-        (
-            r"x must be of floating type",
-            {"initial": np.ones((2, 3), np.uint8)},
-        ),
-        (r"not finite", {"initial": np.full((2, 3), np.nan)}),
-        (r"no sigma_range: give sigma_max and sigma_min", {"denoiser": halve}),
-        (
-            r"no data_mean to start from: give initial",
-            {"denoiser": halve, "sigma_max": 1, "sigma_min": 0.1},
-        ),
-        (
-            r"puts no noise back .* leave out stochasticity",
-            {"denoiser": ONE_LEVEL, "stochasticity": 0.5},
-        ),
-        (
-            r"stays at the level: leave out .* sigma_min",
-            {"denoiser": ONE_LEVEL, "sigma_min": 0.1},
-        ),
-        (r"3 row seeds for 2 rows", {"seed": np.ones((3, 2), np.int32)}),
-        (r"seed must be an int", {"seed": None}),
-        (r"call adapt\(data\) first", {"denoiser": LinearDenoiser()}),
-    ],
-)
-def test_generate_says_what_is_wrong(message, arguments):
-    arguments = {
-        "denoiser": Blind([0.5, 0.5, 0.5]),
-        "shape": (3,),
-        "num": 2,
-        "seed": 0,
-        **arguments,
-    }
-    with pytest.raises(ValueError, match=message):
-        generate(**arguments)
-
-
-def test_a_blind_object_without_a_range_is_told_the_levels():
-    denoiser = Halver()
-    denoiser.needs_sigma = False
-    found = generate(
-        denoiser, (3,), 2, seed=0, sigma_max=1, sigma_min=0.5, initial=X
-    )
-    # Its residual begins at 0.5: it is denoised, and done.
-    np.testing.assert_array_equal(found, X / 2)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from test_cvae import SHAPE, of_labels
-from test_vae import make_vae
+from small_cvaes import SHAPE, of_labels
+from small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, latent_runs, runs, training

@@ -9,37 +9,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_vaes import SHAPE, binary_images, make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import seeds
-
-SHAPE = (8, 8, 1)
-
-
-def make_vae(
-    posterior="diagonal", likelihood="bernoulli", latent_size=3, **kwargs
-):
-    posterior = {
-        "diagonal": kgm.MultivariateNormalDiag,
-        "full": kgm.MultivariateNormalTriL,
-    }[posterior](latent_size)
-    likelihood = {
-        "bernoulli": kgm.IndependentBernoulli,
-        "gaussian": kgm.IndependentNormal,
-        "discretized_logistic": kgm.IndependentDiscretizedLogistic,
-    }[likelihood](SHAPE)
-    return kgm.VAE(
-        kgm.mlp_encoder(SHAPE, posterior.params_size, (16,)),
-        kgm.mlp_decoder(latent_size, likelihood.params_shape, (16,)),
-        posterior,
-        likelihood,
-        **kwargs,
-    )
-
-
-def binary_images(n=12, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 2, (n, *SHAPE)).astype("float32")
 
 
 @pytest.mark.parametrize("posterior", ["diagonal", "full"])
@@ -129,7 +102,7 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 import keras
-from test_vae import binary_images, make_vae
+from small_vaes import binary_images, make_vae
 
 for count in (1, 3):
     after = []

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from test_vae import make_vae
+from small_vaes import make_vae
 
 from keras_genmodels.errors import UserError
 from keras_genmodels.workdir import Workdir, load_model
