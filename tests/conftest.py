@@ -82,6 +82,14 @@ def exports(tmp_path_factory):
     return Exports(tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(scope="session")
+def evaluated(tmp_path_factory):
+    """Gives, for a kind, an evaluated run's workdir and what was found."""
+    from evaluated_runs import evaluator
+
+    return evaluator(tmp_path_factory.mktemp("evaluated"))
+
+
 @pytest.fixture(scope="module")
 def in_process():
     """Undoes what a server in this process does to the others' tests."""

@@ -13,7 +13,7 @@ from app_runs import (
     succeed,
     unfinished,
 )
-from test_model_evaluation import MAKE, digits, finish
+from evaluated_runs import MAKE, digits, finish
 from test_report import Page
 
 from keras_genmodels import datasets

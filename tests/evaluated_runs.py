@@ -1,0 +1,100 @@
+"""Finished runs of small models of every kind, evaluated."""
+
+import functools
+
+import numpy as np
+import sklearn.datasets
+from small_vaes import make_vae
+
+import keras_genmodels as kgm
+from keras_genmodels import (
+    corruptions,
+    datasets,
+    files,
+    model_evaluation,
+    runs,
+)
+from keras_genmodels.workdir import Workdir
+
+SHAPE = (8, 8, 1)
+NUM_TRAIN, NUM_TEST = 200, 60
+SETTINGS = model_evaluation.Settings(
+    num_images=50, num_samples=20, seed=1, classifier_steps=30
+)
+KNOWN = corruptions.known_quadrants(SHAPE, 2)
+
+
+@functools.cache
+def digits():
+    bunch = sklearn.datasets.load_digits()
+    images = np.round(bunch.images * 255 / 16).astype(np.uint8)[..., None]
+    labels = bunch.target.astype(np.int32)
+    train, test = (
+        datasets.Split(images[part], labels[part])
+        for part in (slice(NUM_TRAIN), slice(-NUM_TEST, None))
+    )
+    return datasets.ImageDataset("digits", train, None, test, None)
+
+
+def make_cvae(condition_network, size, **kwargs):
+    posterior = kgm.MultivariateNormalDiag(3)
+    likelihood = kgm.IndependentBernoulli(SHAPE)
+    sizes = {"hidden_sizes": (16,), "condition_size": size}
+    return kgm.ConditionalVAE(
+        kgm.mlp_encoder(SHAPE, posterior.params_size, **sizes),
+        kgm.mlp_decoder(3, likelihood.params_shape, **sizes),
+        posterior,
+        likelihood,
+        condition_network,
+        kgm.mlp_prior(size, posterior.params_size, (8,)),
+        **kwargs,
+    )
+
+
+def adapted(denoiser):
+    denoiser.adapt(digits().train.images)
+    return denoiser
+
+
+MAKE = {
+    "vae": make_vae,
+    "labels": lambda: make_cvae(kgm.label_embedding(10, 5), 5, num_labels=10),
+    "quadrants": lambda: make_cvae(
+        kgm.mlp_encoder(SHAPE, 5, (8,)), 5, known=KNOWN
+    ),
+    "learned": lambda: adapted(
+        kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, True, (8,)))
+    ),
+    "linear": lambda: adapted(kgm.LinearDenoiser()),
+    "exact": lambda: adapted(kgm.EmpiricalDenoiser()),
+}
+LATENT = ("vae", "labels", "quadrants")
+
+
+def finish(model, workdir, binarization="dynamic", data=None, **flags):
+    """Leaves what a training does, as far as an evaluation reads it."""
+    flags = {"seed": "0", "binarization": binarization, **flags}
+    workdir.claim("train", (data or digits()).fingerprint(), flags)
+    with files.replacing(workdir.model) as beside:
+        model.save(beside)
+    metrics = {"kind": type(model).__name__, "planned_epochs": None}
+    files.write_json(workdir.metrics, {**metrics, **runs.written()})
+    return workdir
+
+
+def value(found, section, name):
+    return found["sections"][section]["measures"][name]["value"]
+
+
+def evaluator(folder):
+    """Gives a function of a kind: its evaluated run, and what was found."""
+
+    @functools.cache
+    def evaluate(kind):
+        workdir = finish(MAKE[kind](), Workdir(folder / kind))
+        found = model_evaluation.evaluate(
+            workdir, digits(), SETTINGS, folder / "classifiers"
+        )
+        return workdir, found
+
+    return evaluate

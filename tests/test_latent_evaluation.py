@@ -1,0 +1,199 @@
+"""What is measured of latent-variable models."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import sklearn.datasets
+from evaluated_runs import KNOWN, MAKE, SHAPE, digits, finish
+from small_vaes import make_vae
+
+import keras_genmodels as kgm
+from keras_genmodels import (
+    datasets,
+    latent_evaluation,
+    latent_inputs,
+    sample_evaluation,
+)
+from keras_genmodels.workdir import Workdir
+
+
+def test_the_floor_of_the_digits():
+    """theory.md, section 6: 13.30 nats, the last 360 in their order."""
+    images = sklearn.datasets.load_digits().images[-360:, :, :, None] / 16
+    floor = latent_evaluation.entropies(make_vae(), images)
+    assert floor.shape == (360,)
+    assert floor.mean() == pytest.approx(13.30, abs=0.005)
+
+
+def test_the_floor_is_that_of_the_unseen_pixels():
+    images = np.random.default_rng(0).random((5, *SHAPE))
+    floor = latent_evaluation.entropies(MAKE["quadrants"](), images)
+    every = scipy.special.entr(images) + scipy.special.entr(1 - images)
+    np.testing.assert_allclose(floor, (every * ~KNOWN).sum((1, 2, 3)))
+
+
+def test_who_knows_the_grey_values_is_at_the_floor(tmp_path):
+    """A VAE of one image, whose latent says nothing."""
+    grey = digits().test.images[:1]
+    plain = make_vae(latent_size=2)
+    layer = plain.posterior
+    encoder = kgm.mlp_encoder(SHAPE, layer.params_size, ())
+    # Standard normal, as softplus(x) + 1e-4 is 1.
+    raw_scale = np.log(np.expm1(1 - 1e-4))
+    encoder.set_weights(
+        [np.zeros((64, 4)), np.array([0, 0, raw_scale, raw_scale])]
+    )
+    decoder = kgm.mlp_decoder(2, plain.likelihood.params_shape, ())
+    # Grey of 1 / 255 and more, or a logit would be infinite.
+    grey = np.clip(grey, 20, 235)
+    logits = scipy.special.logit(grey / 255).ravel()
+    decoder.set_weights([np.zeros((2, 64)), logits])
+    model = kgm.VAE(encoder, decoder, layer, plain.likelihood)
+    workdir = finish(model, Workdir(tmp_path))
+    split = datasets.Split(np.repeat(grey, 2000, 0), None)
+    found = latent_evaluation.bounds(
+        model, split, workdir, num_samples=3, seed=0
+    ).measures
+    for name in ("excess", "log_likelihood_excess"):
+        above = found[name].estimate
+        assert abs(above.value) < 4 * above.standard_error
+        assert above.standard_error < 0.01 * found["entropy"].estimate.value
+
+
+def test_a_run_s_own_seed_draws_nothing(tmp_path):
+    model, split = make_vae(), sample_evaluation.first(digits().test, 20)
+    first, other = (
+        latent_evaluation.bounds(
+            model,
+            split,
+            finish(model, Workdir(tmp_path / seed), seed=seed),
+            num_samples=3,
+            seed=5,
+        )
+        for seed in ("0", "1")
+    )
+    assert first == other
+
+
+def test_bits_are_told_of_levels_alone(tmp_path):
+    model = make_vae(likelihood="discretized_logistic")
+    workdir = finish(model, Workdir(tmp_path), "none")
+    split = sample_evaluation.first(digits().test, 20)
+    section = latent_evaluation.bounds(
+        model, split, workdir, num_samples=3, seed=0
+    )
+    assert not {"entropy", "excess"} & {*section.measures}
+    elbo = section.measures["elbo"].estimate
+    bits = section.measures["bits_per_dimension"].estimate
+    assert bits.value == pytest.approx(-elbo.value / (64 * math.log(2)))
+    error = elbo.standard_error / (64 * math.log(2))
+    assert bits.standard_error == pytest.approx(error)
+
+
+def test_a_cross_entropy_is_called_by_its_name(tmp_path):
+    plain = make_vae()
+    likelihood = kgm.IndependentBernoulli(SHAPE, grey_values=True)
+    model = kgm.VAE(plain.encoder, plain.decoder, plain.posterior, likelihood)
+    workdir = finish(model, Workdir(tmp_path), "none")
+    split = sample_evaluation.first(digits().test, 20)
+    section = latent_evaluation.bounds(
+        model, split, workdir, num_samples=3, seed=0
+    )
+    assert "not likelihoods" in " ".join(section.notes)
+    assert "excess" not in section.measures
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "binarization", "title"),
+    [
+        ("bernoulli", "dynamic", "Likelihood of drawn pixels"),
+        ("bernoulli", "threshold", "Likelihood of pixels cut at 0.5"),
+        ("gaussian", "none", "Density of grey values"),
+        ("gaussian", "threshold", "Density of pixels cut at 0.5"),
+        ("discretized_logistic", "none", "Likelihood of 256 levels"),
+    ],
+)
+def test_what_does_not_compare_has_another_title(
+    tmp_path, likelihood, binarization, title
+):
+    model = make_vae(likelihood=likelihood)
+    workdir = finish(model, Workdir(tmp_path), binarization)
+    section = latent_evaluation.bounds(
+        model,
+        sample_evaluation.first(digits().test, 2),
+        workdir,
+        num_samples=1,
+        seed=0,
+    )
+    assert section.title == title
+
+
+def test_a_pixel_that_rounding_put_above_1_has_no_entropy():
+    images = np.full((1, *SHAPE), np.nextafter(np.float32(1), 2))
+    assert latent_evaluation.entropies(make_vae(), images) == 0
+
+
+def test_wide_networks_take_fewer_images_at_a_time():
+    images_at_once = latent_inputs.images_at_once
+    assert images_at_once(make_vae(), 2000) == 2000
+    posterior = kgm.MultivariateNormalDiag(2)
+    likelihood = kgm.IndependentBernoulli((128, 128, 1))
+    for filters, count in ((1, 2000), (16, 256), (64, 64)):
+        model = kgm.VAE(
+            kgm.conv_encoder((128, 128, 1), posterior.params_size, filters),
+            kgm.conv_decoder(2, likelihood.params_shape, filters),
+            posterior,
+            likelihood,
+        )
+        # 4 bytes for each of 128 x 128 values of a channel.
+        assert images_at_once(model, 2000) == count
+
+
+def two_means(scale):
+    """An encoder of two means: the first pixel times a scale, and 5."""
+    model = make_vae(latent_size=2)
+    posterior = model.posterior
+    encoder = kgm.mlp_encoder(SHAPE, posterior.params_size, ())
+    kernel, bias = np.zeros((64, 4)), np.array([0, 5.0, 0, 0])
+    kernel[0, 0] = scale
+    encoder.set_weights([kernel, bias])
+    return kgm.VAE(encoder, model.decoder, posterior, model.likelihood)
+
+
+@pytest.mark.parametrize(("scale", "count"), [(0.21, 1), (0.19, 0)])
+def test_a_unit_is_active_if_its_mean_varies(scale, count):
+    """The pixel is 0 or 1 by halves: the variance is scale^2 / 4."""
+    x = np.zeros((10, *SHAPE), np.float32)
+    x[::2, 0, 0] = 1
+    model = two_means(scale)
+    assert latent_evaluation.active_units(model, [(x[:4],), (x[4:],)]) == count
+
+
+def test_what_the_condition_tells_is_no_activity():
+    """An encoder that looks at the label alone, as the prior does."""
+    model = MAKE["labels"]()
+    shared = kgm.mlp_prior(5, model.posterior.params_size, ())
+    model = kgm.ConditionalVAE(
+        kgm.mlp_encoder(
+            SHAPE,
+            model.posterior.params_size,
+            hidden_sizes=(),
+            condition_size=5,
+        ),
+        model.decoder,
+        model.posterior,
+        model.likelihood,
+        model.condition_network,
+        shared,
+        num_labels=10,
+    )
+    kernel, bias = model.encoder.get_weights()
+    kernel[:64] = 0
+    kernel[64:] = 10 * np.random.default_rng(0).normal(size=kernel[64:].shape)
+    model.encoder.set_weights([kernel, bias])
+    arguments = (digits().test.images / np.float32(255), digits().test.labels)
+    assert latent_evaluation.active_units(model, [arguments]) == 3
+    shared.set_weights([kernel[64:], bias])
+    assert latent_evaluation.active_units(model, [arguments]) == 0
