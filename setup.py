@@ -27,6 +27,7 @@ REQUIRED = [
     "tensorflow-datasets>=4.9.10,<4.10",
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
+    "threadpoolctl>=3.1,<4",
 ]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 TEST = [
@@ -34,7 +35,6 @@ TEST = [
     "pytest-xdist>=3.6,<4",
     "ruff>=0.12,<1",
     *SERVING,
-    "threadpoolctl>=3.1,<4",
 ]
 BENCH = ["psutil>=5.9,<8", *SERVING]
 

@@ -58,14 +58,26 @@ def main():
     output = check_flags()
     guard.load_tensorflow()
     from keras_genmodels import evaluation_tables, report
-    from keras_genmodels.model_evaluation import Settings
+    from keras_genmodels.model_evaluation import (
+        Settings,
+        is_latent,
+        read_current,
+    )
     from keras_genmodels.workdir import Workdir
 
+    workdirs = [Workdir(path) for path in FLAGS.workdir]
     settings = Settings(FLAGS.num_images, FLAGS.num_samples, FLAGS.seed)
-    classifiers = pathlib.Path(FLAGS.workdir[0], "classifiers")
+    # All of them first: a run that is missing is told before minutes pass.
+    earlier = [read_current(workdir, settings) for workdir in workdirs]
+    if FLAGS["num_samples"].present and not any(map(is_latent, workdirs)):
+        raise guard.WrongFlags(
+            "--num_samples is of latent-variable models: leave it out for "
+            "denoisers"
+        )
+    classifiers = workdirs[0].path / "classifiers"
     runs = [
-        report.read(workdir, evaluate(workdir, settings, classifiers))
-        for workdir in map(Workdir, FLAGS.workdir)
+        report.read(workdir, evaluate(workdir, found, settings, classifiers))
+        for workdir, found in zip(workdirs, earlier, strict=True)
     ]
     report.write(output, runs)
     evaluations = {
@@ -94,17 +106,14 @@ def check_flags():
     return pathlib.Path(FLAGS.output)
 
 
-def evaluate(workdir, settings, classifiers):
+def evaluate(workdir, earlier, settings, classifiers):
     """Measures a run, unless it is measured."""
     from keras_genmodels import model_evaluation
 
-    found = model_evaluation.read_current(workdir, settings)
-    if found is not None:
-        print(
-            f"{workdir} was evaluated before, with the same flags: this is "
-            f"what metrics.json holds, written {found['written']}."
-        )
-        return found
+    if earlier is not None:
+        told = earlier["written"].replace("T", " ")
+        print(f"{workdir} was evaluated before, by the same flags ({told}).")
+        return earlier
     data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
     workdir.check_data(data.fingerprint())
     print(f"Evaluating {workdir}...", flush=True)

@@ -141,7 +141,7 @@ def check_flags():
 def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
-    from keras_genmodels import files
+    from keras_genmodels import files, runs
     from keras_genmodels.export import check_name, export
     from keras_genmodels.exporting import table
     from keras_genmodels.workdir import Workdir
@@ -149,12 +149,15 @@ def export_model():
     check_name(FLAGS.name)
     workdir = Workdir(FLAGS.workdir)
     model = workdir.load_model()
+    # Its evaluation is long, and no client reads it.
+    metrics = files.read_json(workdir.metrics) or {}
+    metrics.pop(runs.EVALUATION, None)
     version = export(
         model,
         FLAGS.export_dir,
         FLAGS.name,
         serving_root=FLAGS.serving_root,
-        metrics=files.read_json(workdir.metrics),
+        metrics=metrics,
         warmup=FLAGS.warmup,
         max_rows=FLAGS.max_rows,
         jit_compile=FLAGS.jit_compile,

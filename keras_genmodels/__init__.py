@@ -32,7 +32,7 @@ from keras_genmodels.networks import (
 )
 from keras_genmodels.restoration import Restoration, generate, restore
 
-__version__ = "0.2.1"
+__version__ = "0.2.2"
 
 __all__ = [
     "VAE",

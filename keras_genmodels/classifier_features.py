@@ -7,6 +7,7 @@ import zlib
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_genmodels import datasets, files
 from keras_genmodels._arguments import check, check_count
@@ -14,6 +15,7 @@ from keras_genmodels._events import event_batches
 from keras_genmodels.errors import UserError
 from keras_genmodels.evaluation import as_float
 from keras_genmodels.networks import conv_encoder
+from keras_genmodels.seeds import as_seed, fold_in
 
 NUM_FEATURES = 64
 
@@ -21,6 +23,10 @@ _FILTERS = 16
 _DROPOUT = 0.5
 _LEARNING_RATE = 2e-3
 _BATCH_SIZE = 128
+# Of a batch, and of each of the two kinds.
+_NUM_NON_IMAGES = 8
+# Of the network and its training: to be raised when either is changed.
+_RECIPE = 2
 
 # Images at a time.
 _BLOCK = 512
@@ -30,8 +36,9 @@ def cached_classifier(dataset, folder, *, seed=0, num_steps=2000):
     """Gives the classifier of a data set, trained on first use.
 
     It is kept in `folder` as a `.keras` file, whose name has the data set's
-    fingerprint, a checksum of the labels, the seed and the number of steps:
-    for other data or settings another one is trained.
+    fingerprint, a checksum of the labels, the seed, the number of steps and
+    the version of the recipe: for other data or settings another one is
+    trained, and for another network, too.
 
     Args:
         dataset: datasets.ImageDataset with labels, of which the training
@@ -64,26 +71,36 @@ def cached_classifier(dataset, folder, *, seed=0, num_steps=2000):
 def train_classifier(split, *, seed=0, num_steps=2000):
     """Trains a small convolutional classifier.
 
-    On 57 000 images of Fashion-MNIST 1000 steps took 48 s of processor time,
-    for 88 % of the test split; on the digits 2000 took 17 s, for 94 %.
+    It learns to tell images from non-images, too: from uniform noise, and
+    from images whose pixels are in a random order. What tells labels apart
+    need not do that: by the features of a classifier of digits alone noise
+    had a precision of 0.34, and its Frechet distance of 431 was about that of
+    averages of three digits, 413. Now the precision is 0, and the distances
+    are 8059 and 314.
+
+    On 57 000 images of Fashion-MNIST 1000 steps took 52 s of processor time,
+    for 88 % of the test split; on the digits 2000 took 15 s, for 93 %.
 
     Args:
         split: datasets.Split with labels, of at least two values.
-        seed: int in [0, 2**31), which draws the initial weights and the order
-            of the images: the same seed gives the same weights.
-        num_steps: int >= 1, batches of 128 images to train on.
+        seed: int in [0, 2**31), which draws the initial weights, the order
+            of the images and the non-images: the same seed gives the same
+            weights.
+        num_steps: int >= 1, batches of 112 images and 16 non-images to train
+            on.
 
     Returns:
         `keras.Model` of float32 images `[batch, height, width, channels]` in
-        [0, 1] to logits `[batch, num_labels]`, float32, of the labels in
-        ascending order.
+        [0, 1] to logits `[batch, num_labels + 1]`, float32, of the labels in
+        ascending order and of non-images.
 
     Raises:
         UserError: if there are no labels, or one only.
     """
     check_count("num_steps", num_steps)
     indices = _label_indices(split)
-    classifier = _network(split.images.shape[1:], int(indices.max()) + 1, seed)
+    num_labels = int(indices.max()) + 1
+    classifier = _network(split.images.shape[1:], num_labels + 1, seed)
     classifier.compile(
         keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, num_steps)
@@ -92,11 +109,11 @@ def train_classifier(split, *, seed=0, num_steps=2000):
     )
     batches = datasets.training_batches(
         datasets.Split(split.images, indices),
-        batch_size=_BATCH_SIZE,
+        batch_size=_BATCH_SIZE - 2 * _NUM_NON_IMAGES,
         seed=seed,
     )
     classifier.fit(
-        batches.map(lambda batch: (batch["image"], batch["label"])),
+        batches.enumerate().map(_with_non_images(num_labels, as_seed(seed))),
         steps_per_epoch=num_steps,
         shuffle=False,
         verbose=0,
@@ -152,13 +169,45 @@ def _label_indices(split):
     return indices.astype(np.int32)
 
 
+def _with_non_images(label, seed):
+    """Gives the function from the s-th batch to one of images and non-images.
+
+    Args:
+        label: int, that of non-images.
+        seed: int32 tensor `[2]`; the non-images are drawn from (seed, s).
+    """
+
+    def add(step, batch):
+        noise_seed, order_seed = tf.unstack(
+            tf.random.split(fold_in(seed, step), 2)
+        )
+        some = batch["image"][:_NUM_NON_IMAGES]
+        noise = tf.random.stateless_uniform(tf.shape(some), noise_seed)
+        images = [batch["image"], noise, _shuffled(some, order_seed)]
+        labels = tf.fill([2 * _NUM_NON_IMAGES], tf.cast(label, tf.int32))
+        return tf.concat(images, 0), tf.concat([batch["label"], labels], 0)
+
+    return add
+
+
+def _shuffled(images, seed):
+    """Puts the pixels of each image in an order of its own, at random."""
+    pixels = tf.reshape(images, [len(images), -1, images.shape[-1]])
+    draws = tf.random.stateless_uniform(tf.shape(pixels)[:2], seed)
+    pixels = tf.gather(pixels, tf.argsort(draws, axis=1), batch_dims=1)
+    return tf.reshape(pixels, tf.shape(images))
+
+
 def _file_name(dataset, settings):
     labels = zlib.crc32(np.ascontiguousarray(dataset.train.labels))
-    key = f"{dataset.fingerprint()}, labels {labels:08x}, {settings}"
+    key = (
+        f"{dataset.fingerprint()}, labels {labels:08x}, {settings}, "
+        f"recipe {_RECIPE}"
+    )
     return f"classifier-{re.sub('[^0-9a-z]+', '-', key)}.keras"
 
 
-def _network(image_shape, num_labels, seed):
+def _network(image_shape, num_logits, seed):
     """Builds the classifier, in float32 whatever the policy."""
     seeds = itertools.count(seed)
 
@@ -173,5 +222,5 @@ def _network(image_shape, num_labels, seed):
     network = conv_encoder(image_shape, NUM_FEATURES, _FILTERS)
     network.add(keras.layers.Activation("silu", name="features"))
     network.add(keras.layers.Dropout(_DROPOUT, seed=seed))
-    network.add(keras.layers.Dense(num_labels, name="logits"))
+    network.add(keras.layers.Dense(num_logits, name="logits"))
     return keras.models.clone_model(network, clone_function=seeded)

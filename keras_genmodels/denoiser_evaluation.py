@@ -2,7 +2,13 @@
 
 import numpy as np
 
-from keras_genmodels import attractors, evaluation, seeds
+from keras_genmodels import (
+    attractors,
+    blind_levels,
+    copies,
+    evaluation,
+    seeds,
+)
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.errors import UserError
 from keras_genmodels.measures import Estimate, Measure, Section, average
@@ -10,13 +16,13 @@ from keras_genmodels.restoration import denoise_once
 
 # Images at a time.
 _PART = 128
-# Of one side, below which SSIM's window does not fit.
-_LEAST_SIDE = 7
+# Whose noise level is estimated, each by about a hundred D.
+_BLIND_IMAGES = 32
 _REFERENCES = {
     "noisy": "the noisy input",
-    "V V'": "V V' of the rank that is best at the level on the training images",
+    "V V'": "V V' of the rank that is best at the level",
     "Wiener": "the Wiener filter",
-    "exact": "the exact posterior mean over the training images",
+    "exact": "the exact posterior mean",
 }
 # Of the search for fixed points: starts of each kind, and updates of each.
 _STARTS = 16
@@ -24,32 +30,34 @@ _MOST_STEPS = 200
 _TOLERANCE = 1e-4
 # Fixed points whose Jacobian is looked at.
 _NUM_SPECTRA = 4
-# Share of the held-out images that may be nearer to a training image than
-# what counts as memorised.
-_COPIES = 0.01
 
 
 def denoising(denoiser, train, images, *, seed):
     """Measures how well noise is taken off, beside closed-form denoisers.
 
     These are adapted to `train`: V V' keeps the axes along which the data's
-    variance is above sigma^2, which is the best rank on the training images
-    (an axis kept adds sigma^2 to the squared error, one dropped its
-    variance); the Wiener filter; and the exact posterior mean.
+    variance is above sigma^2, which is the best rank on these images (an axis
+    kept adds sigma^2 to the squared error, one dropped its variance); the
+    Wiener filter; and the exact posterior mean. Of
+    `sample_evaluation.all_training_images` they are the same for runs of
+    other seeds, which held out others for their validation.
 
     The noise is sigma times the draw of `numpy.random.default_rng(seed)`, the
     same for each sigma; nothing is clipped.
 
     Args:
         denoiser: a `Denoiser` of images.
-        train: array `[num_train, height, width, channels]`, floating in
-            [0, 1], or uint8, read as value / 255.
+        train: array `[num_train, height, width, channels]`, the images for
+            training and validation, floating in [0, 1], or uint8, read as
+            value / 255.
         images: the same, `[n, height, width, channels]`, not trained on.
         seed: int.
 
     Returns:
         `Section` with, for each level S of `levels_of(denoiser)`, `psnr/S`,
-        `ssim/S` (where a side has 7 pixels), `noise_level/S` and `harm/S`.
+        `ssim/S` (where a side has 7 pixels), `noise_level/S` (as
+        `blind_levels.estimate_levels` finds it of the first 32 images) and
+        `harm/S`.
 
     Raises:
         UserError: as the denoisers.
@@ -77,6 +85,7 @@ def denoising(denoiser, train, images, *, seed):
         ],
         [
             "Beside it: " + "; ".join(_REFERENCES[k] for k in shown) + ".",
+            "They know the images for training and validation.",
             *notes,
         ],
     )
@@ -92,13 +101,16 @@ def fixed_points(denoiser, train, held_out, *, seed):
     """Measures where restoring leads to at the lowest common noise level.
 
     Args:
-        denoiser, train: as in `denoising`.
+        denoiser: as in `denoising`.
+        train: array `[num_train, height, width, channels]`, the images that
+            it was trained on, floating in [0, 1] or uint8.
         held_out: array `[n, height, width, channels]`, not trained on.
         seed: int.
 
     Returns:
         `Section` of `settled`, `num_fixed_points` and, where there are any,
-        `memorized_fixed_points` (of those that noise comes to rest at) and
+        `memorized_fixed_points` (of those that noise comes to rest at; not
+        where test images are copies of training images) and
         `spectral_radius`.
 
     Raises:
@@ -125,13 +137,10 @@ def fixed_points(denoiser, train, held_out, *, seed):
     reached = np.unique(found.assignments[len(starts) // 2 :])
     reached = reached[reached >= 0]
     if len(reached):
-        measures["memorized_fixed_points"] = Measure(
-            "Fixed points from noise that are training images",
-            average(copies(found.points[reached], train, held_out).memorized),
-            f"Share, of the {len(reached)} that noise comes to rest at, that "
-            "is nearer to a training image than all but 1 % of the test "
-            "images are.",
-        )
+        memorized, why = _memorized(found.points[reached], train, held_out)
+        if memorized is not None:
+            measures["memorized_fixed_points"] = memorized
+        notes += why
     if len(found.points):
         try:
             measures["spectral_radius"] = _spectral_radius(
@@ -141,23 +150,6 @@ def fixed_points(denoiser, train, held_out, *, seed):
             # Arnoldi iteration need not converge; the rest holds all the same.
             notes.append(f"Spectral radius not measured: {error}.")
     return Section("Attractors", measures, notes)
-
-
-def copies(images, train, held_out):
-    """Tells which images repeat a training image; see `memorization`.
-
-    Args:
-        images: array `[n, height, width, channels]`, samples.
-        train, held_out: as in `fixed_points`.
-
-    Returns:
-        `attractors.Memorization`, by a threshold that at most 1 % of the
-        held-out images are within.
-
-    Raises:
-        UserError: as `attractors.memorization`.
-    """
-    return attractors.memorization(images, train, held_out, quantile=_COPIES)
 
 
 def best_rank(eigenvalues, sigma):
@@ -209,11 +201,27 @@ def _at_level(denoiser, others, images, sigma, seed):
     for name, other in others.items():
         outputs[name] = _denoise(other, noisy, sigma)
     own = _denoise(denoiser, noisy, sigma)
-    return _measured(own, noisy, outputs, images, sigma)
+    levels = {
+        name: average(
+            blind_levels.estimate_levels(
+                other, noisy[:_BLIND_IMAGES], seed=seed
+            )
+        )
+        for name, other in {"own": denoiser, **others}.items()
+    }
+    return _measured(own, noisy, outputs, images, sigma, levels)
 
 
-def _measured(own, noisy, others, truth, sigma):
-    """Gives the measures of one level."""
+def _measured(own, noisy, others, truth, sigma, levels):
+    """Gives the measures of one level.
+
+    Args:
+        own, noisy, truth: arrays `[n, ...]`, what the denoiser gave of which
+            noisy images, and what they were.
+        others: dict of arrays `[n, ...]`, of the references.
+        sigma: the level.
+        levels: dict of `Estimate`s of it, by "own" and by references.
+    """
     at = f"at sigma {sigma:g}"
     measures = {
         "psnr": Measure(
@@ -228,7 +236,7 @@ def _measured(own, noisy, others, truth, sigma):
             },
         )
     }
-    if min(truth.shape[1:3]) >= _LEAST_SIDE:
+    if min(truth.shape[1:3]) >= evaluation.SSIM_WINDOW:
         measures["ssim"] = Measure(
             f"SSIM {at}",
             average(evaluation.ssim(own, truth)),
@@ -239,10 +247,10 @@ def _measured(own, noisy, others, truth, sigma):
                 for name, output in others.items()
             },
         )
-    return measures | _on_noise(own, noisy, others, truth, sigma)
+    return measures | _on_noise(own, noisy, others, truth, sigma, levels)
 
 
-def _on_noise(own, noisy, others, truth, sigma):
+def _on_noise(own, noisy, others, truth, sigma, levels):
     """Gives what the noise taken off tells, and whether that did harm."""
     others = {k: v for k, v in others.items() if k != "noisy"}
     before = evaluation.psnr(noisy, truth)
@@ -254,13 +262,11 @@ def _on_noise(own, noisy, others, truth, sigma):
     return {
         "noise_level": Measure(
             f"Noise level at sigma {sigma:g}",
-            average(_level(noisy - own)),
-            "Estimated as |y - D(y)| / sqrt(M): the true level if D takes off "
-            "all of the noise and nothing else.",
-            references={
-                name: average(_level(noisy - output))
-                for name, output in others.items()
-            },
+            levels["own"],
+            f"Estimated of at most {_BLIND_IMAGES} images: the s that solves "
+            "|y - D(y, s)|^2 = s^2 (M - div D(y, s)), at which y is the "
+            "likeliest. Nobody is told sigma, but the rank of V V' goes by it.",
+            references={name: levels[name] for name in others},
         ),
         "harm": Measure(
             f"Harm done at sigma {sigma:g}",
@@ -272,15 +278,11 @@ def _on_noise(own, noisy, others, truth, sigma):
     }
 
 
-def _level(noise):
-    """Gives the root mean square of each image, `[n]`."""
-    flat = noise.reshape(len(noise), -1).astype(np.float64)
-    return np.sqrt(np.mean(flat**2, axis=1))
-
-
 def _starts(denoiser, train, seed):
-    """Gives training images, and as much noise of the highest level."""
-    near = evaluation.as_float(train[:_STARTS])
+    """Gives some training images, and as much noise of the highest level."""
+    # Not the first ones: folders of images are sorted by label.
+    drawn = np.random.default_rng(seed).permutation(len(train))[:_STARTS]
+    near = evaluation.as_float(train[np.sort(drawn)])
     rows = seeds.row_seeds(seed, len(near))
     noise = seeds.normal(rows, near.shape[1:]).numpy()
     far = np.asarray(denoiser.data_mean) + denoiser.sigma_range[1] * noise
@@ -303,6 +305,20 @@ def _on_search(found):
             "attract much, one for each start none.",
         ),
     }
+
+
+def _memorized(points, train, held_out):
+    """Gives a measure and notes, as `copies.measure`."""
+    return copies.measure(
+        points,
+        train,
+        held_out,
+        label="Fixed points from noise that are training images",
+        meaning=f"Share, of the {len(points)} that noise comes to rest at, "
+        "that is nearer to a training image than all but 1 % of the test "
+        "images are.",
+        unknown="how many fixed points are training images",
+    )
 
 
 def _spectral_radius(denoiser, points, sigma, seed):

@@ -99,16 +99,14 @@ def summary(workdir):
     metrics = files.read_json(workdir.metrics)
     lines = [
         f"{metrics['kind']}, PSNR on {metrics['test']['num_examples']} test "
-        "images (standard error):"
+        "images:"
     ]
     for sigma, values in metrics["test"]["noise_levels"].items():
-        psnr, error = values["psnr"], values["psnr_standard_error"]
-        told = "not finite" if psnr is None else f"{psnr:6.2f} dB"
-        told += "" if error is None else f" ({error:.2f})"
-        lines.append(
-            f"  sigma {float(sigma):<5g} {told}, "
-            f"noisy {values['noisy_psnr']:6.2f} dB"
+        psnr, noisy = (
+            evaluation.as_text(values[n], values[f"{n}_standard_error"], "dB")
+            for n in ("psnr", "noisy_psnr")
         )
+        lines.append(f"  sigma {float(sigma):<5g} {psnr}, noisy {noisy}")
     if "epochs" in metrics:
         lines.append(
             f"After {metrics['epochs']} epochs in "
@@ -166,4 +164,4 @@ def _finish(denoiser, data, workdir, seed, **report):
     with files.replacing(workdir.model) as beside:
         denoiser.save(beside)
     files.write_json(workdir.metrics, metrics)
-    return metrics
+    return files.as_json(metrics)

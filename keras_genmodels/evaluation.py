@@ -10,6 +10,9 @@ from keras_genmodels import likelihood, seeds
 from keras_genmodels.measures import average
 from keras_genmodels.restoration import denoise_once
 
+# The least side of an image that SSIM's window fits into.
+SSIM_WINDOW = 7
+
 # The noise levels that denoisers are compared at, in units of pixels.
 NOISE_LEVELS = (0.1, 0.25, 0.5, 1.0)
 
@@ -34,6 +37,22 @@ def evaluate_bound(model, batches, *, seed):
         ValueError: if there is no example, and for batches that the model
             does not take.
     """
+    values = bound_terms(model, batches, seed=seed)
+    return {**averages(values), "num_examples": len(values["elbo"])}
+
+
+def bound_terms(model, batches, *, seed):
+    """Gives the evidence lower bound of each example, and its parts.
+
+    Args:
+        model, batches, seed: as in `evaluate_bound`.
+
+    Returns:
+        dict of float64 arrays `[n]`, nats: `elbo`, `rate` and `distortion`.
+
+    Raises:
+        ValueError: as `evaluate_bound`.
+    """
     terms = tf.function(
         lambda inputs, rows: _without_image(
             model.elbo_terms(*inputs, seed=rows)
@@ -42,8 +61,7 @@ def evaluate_bound(model, batches, *, seed):
         autograph=False,
     )
     values = _per_example(model, batches, seed, terms)
-    values = {"elbo": -(values["rate"] + values["distortion"]), **values}
-    return {**_averages(values), "num_examples": len(values["elbo"])}
+    return {"elbo": -(values["rate"] + values["distortion"]), **values}
 
 
 def evaluate_monte_carlo(model, batches, *, seed):
@@ -68,7 +86,7 @@ def evaluate_monte_carlo(model, batches, *, seed):
     )
     values = _per_example(model, batches, seed, terms)
     return {
-        **_averages(values),
+        **averages(values),
         "num_examples": len(values["log_likelihood"]),
     }
 
@@ -94,18 +112,37 @@ def evaluate_likelihood(model, batches, *, seed, num_samples=5000, **settings):
     Raises:
         ValueError: as `evaluate_bound`, and for a bad `num_samples`.
     """
+    values = likelihood_terms(
+        model, batches, seed=seed, num_samples=num_samples, **settings
+    )
+    return {
+        **averages(values),
+        "num_samples": int(num_samples),
+        "num_examples": len(values["log_likelihood"]),
+    }
+
+
+def likelihood_terms(model, batches, *, seed, num_samples=5000, **settings):
+    """Gives the importance-weighted log-likelihood of each example.
+
+    Args:
+        model, batches, seed, num_samples, **settings: as in
+            `evaluate_likelihood`.
+
+    Returns:
+        dict of float64 arrays `[n]`: `log_likelihood`, nats, and
+        `effective_samples`.
+
+    Raises:
+        ValueError: as `evaluate_likelihood`.
+    """
 
     def terms(inputs, rows):
         return likelihood.importance_weighted(
             model, *inputs, num_samples=num_samples, seed=rows, **settings
         )._asdict()
 
-    values = _per_example(model, batches, seed, terms)
-    return {
-        **_averages(values),
-        "num_samples": int(num_samples),
-        "num_examples": len(values["log_likelihood"]),
-    }
+    return _per_example(model, batches, seed, terms)
 
 
 def noise_levels(denoiser):
@@ -143,7 +180,7 @@ def evaluate_denoiser(denoiser, images, *, sigmas, seed=0, batch_size=128):
     if not len(images):
         raise ValueError("there is nothing to evaluate: no images")
     return {
-        f"{sigma:g}": _averages(
+        f"{sigma:g}": averages(
             _denoising(denoiser, images, sigma, seed, batch_size)
         )
         for sigma in sigmas
@@ -215,6 +252,43 @@ def ssim(images, truth):
     )
 
 
+def averages(values):
+    """Averages the terms of all examples.
+
+    Args:
+        values: dict of arrays `[n]`.
+
+    Returns:
+        dict of floats: of each name the average, and its
+        `..._standard_error`, of one example None.
+    """
+    found = {}
+    for name, value in values.items():
+        found[name], found[f"{name}_standard_error"] = average(value)
+    return found
+
+
+def as_text(value, standard_error=None, unit="", places=2):
+    """Writes an average and its standard error for the summary of a run.
+
+    Args:
+        value: float, or None, which a JSON file holds of one that is not
+            finite.
+        standard_error: float, or None where there is none.
+        unit: str, "" for a pure number.
+        places: int, digits behind the point.
+
+    Returns:
+        str such as "-22.71 nats (standard error 0.43)", or "not finite".
+    """
+    if value is None or not math.isfinite(value):
+        return "not finite"
+    told = f"{value:.{places}f} {unit}".rstrip()
+    if standard_error is None:
+        return told
+    return f"{told} (standard error {standard_error:.{places}f})"
+
+
 def bits_per_dimension(nats, event_size):
     """Turns nats per event into bits per entry of the event."""
     return nats / (event_size * math.log(2))
@@ -257,13 +331,3 @@ def _event_and_condition(batch):
 
 def _without_image(terms):
     return {name: terms[name] for name in ("rate", "distortion")}
-
-
-def _averages(values):
-    """Averages `[n]` arrays, with standard errors; of one example, None."""
-    averages = {}
-    for name, value in values.items():
-        found = average(value)
-        averages[name] = found.value
-        averages[f"{name}_standard_error"] = found.standard_error
-    return averages

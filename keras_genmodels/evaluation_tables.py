@@ -75,15 +75,22 @@ def warnings(evaluations):
     Returns:
         list of str, sentences.
     """
-    told = {
-        "test_images": "Not the same test images",
-        "settings": "Not evaluated with the same settings",
+    found = [
+        {"test_images": evaluation["test_images"], **evaluation["settings"]}
+        for evaluation in evaluations.values()
+    ]
+    # Not all kinds of models have all settings.
+    differ = {
+        name
+        for name in _union(found)
+        if len({values[name] for values in found if name in values}) > 1
     }
-    for name, sentence in told.items():
-        values = [evaluation[name] for evaluation in evaluations.values()]
-        if any(value != values[0] for value in values):
-            return [f"{sentence}: numbers of these runs don't compare."]
-    return []
+    if not differ:
+        return []
+    what = "evaluated with the same settings"
+    if "test_images" in differ:
+        what = "the same test images"
+    return [f"Not {what}: numbers of these runs don't compare."]
 
 
 def as_text(tables):
@@ -169,10 +176,13 @@ def _notes(sections, columns):
 
 
 def _cells(shown):
-    return [
-        "" if cell is None else told(cell["value"], cell["standard_error"])
-        for cell in shown
-    ]
+    return ["" if cell is None else _cell(cell) for cell in shown]
+
+
+def _cell(estimate):
+    if "infinite" in estimate:
+        return "infinite" if estimate["infinite"] > 0 else "-infinite"
+    return told(estimate["value"], estimate["standard_error"])
 
 
 def _union(collections):

@@ -21,6 +21,8 @@ WRITING = ".writing-"
 _UNREADABLE_ARCHIVE = (
     EOFError,
     OSError,
+    # A password, or a compression that Python does not know.
+    RuntimeError,
     TypeError,
     ValueError,
     zipfile.BadZipFile,
@@ -136,7 +138,7 @@ def read_arrays(path, *names):
 
 @contextlib.contextmanager
 def locked(folder):
-    """Keeps other processes from training in `folder` at the same time.
+    """Keeps other processes from working in `folder` at the same time.
 
     The lock ends with the process, however that ends.
 
@@ -150,7 +152,7 @@ def locked(folder):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"another process is training in {folder}: wait for it, or "
+                f"another process is at work in {folder}: wait for it, or "
                 "give another --workdir"
             ) from None
         yield

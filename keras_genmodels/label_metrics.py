@@ -90,8 +90,9 @@ def label_consistency(classifier, images, labels):
 
     Returns:
         dict: the floats `accuracy` in [0, 1] and `accuracy_standard_error`,
-        sqrt(p (1 - p) / n), of the binomial; the int `num_examples`; and
-        `labels`, a dict of each label as text to a dict of these three.
+        which is above 0 even where all are right or all wrong (that of bools,
+        see `measures.average`); the int `num_examples`; and `labels`, a dict
+        of each label as text to a dict of these three.
 
     Raises:
         UserError: if images or labels are missing, not finite, of another

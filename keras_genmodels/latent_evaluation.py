@@ -1,23 +1,16 @@
 """How good a latent-variable model is: bounds, latents and labels."""
 
-import math
-
 import numpy as np
 from scipy.special import entr
 
-from keras_genmodels import (
-    evaluation,
-    label_metrics,
-    latent_inputs,
-    likelihood,
-    seeds,
-)
+from keras_genmodels import evaluation, label_metrics, latent_inputs
 from keras_genmodels.distribution_layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
     IndependentNormal,
 )
 from keras_genmodels.measures import Estimate, Measure, Section, average
+from keras_genmodels.models import ConditionalVAE
 
 # Of Burda et al., of the variance of a latent's posterior mean.
 _ACTIVE = 0.01
@@ -48,34 +41,39 @@ def bounds(model, split, workdir, *, num_samples, seed):
     Raises:
         UserError: if the workdir does not tell how it was trained.
     """
-    drawn = latent_inputs.as_trained(split, workdir, seed)
-    batches = list(latent_inputs.arguments_of(model, drawn))
-    terms = _terms(model, batches, num_samples, seed)
-    measures = _told_terms(terms, num_samples)
+    batch_size = latent_inputs.images_at_once(model, latent_inputs.BATCH_SIZE)
+    drawn = latent_inputs.as_trained(split, workdir, seed, batch_size)
+    terms = _terms(model, drawn, num_samples, seed)
+    measures = _told_terms(model, terms, num_samples)
     binarization = workdir.read_flags()["binarization"]
     if of_levels(model, binarization):
-        size = _unseen(model).sum() * math.log(2)
-        measures |= _told_bits(terms, size)
+        measures |= _told_bits(terms, unseen(model).sum())
     if of_bits(model) and binarization == "dynamic":
-        measures |= _told_floor(terms, entropies(model, split.images))
+        floor = entropies(model, split.images)
+        measures |= _told_floor(model, terms, floor)
     measures["latent_size"] = Measure(
         "Latents", Estimate(model.latent_size), "The width of the latent z."
     )
     measures["active_units"] = Measure(
         "Active units",
-        Estimate(active_units(model, batches)),
+        Estimate(active_units(model, latent_inputs.arguments_of(model, drawn))),
         "How many latents carry something of the image: their posterior mean "
         f"varies over the images by more than {_ACTIVE} (variance, in units "
         "of the prior's).",
     )
-    what = " of the unseen pixels" if _known(model) is not None else ""
+    what = "" if unseen(model).all() else " of the unseen pixels"
     notes = [
         f"Over {len(split.images)} test images, {binarization} binarisation; "
         f"per image, in nats{what}."
     ]
-    if getattr(model.likelihood, "grey_values", False):
+    if not is_likelihood(model):
         notes.append(_CROSS_ENTROPY)
     return Section(_title(model, binarization), measures, notes)
+
+
+def is_likelihood(model):
+    """Tells a likelihood from the cross entropy of a Bernoulli on grey."""
+    return not getattr(model.likelihood, "grey_values", False)
 
 
 def of_levels(model, binarization):
@@ -89,7 +87,18 @@ def of_levels(model, binarization):
 def of_bits(model):
     """Tells whether the likelihood is over binary pixels."""
     layer = model.likelihood
-    return isinstance(layer, IndependentBernoulli) and not layer.grey_values
+    return isinstance(layer, IndependentBernoulli) and is_likelihood(model)
+
+
+def unseen(model):
+    """Gives the entries that the model gives a probability to.
+
+    Returns:
+        bool array `event_shape`: of a model that completes images those that
+        are not known, else all.
+    """
+    known = getattr(model, "known", None)
+    return np.ones(model.event_shape, bool) if known is None else ~known
 
 
 def entropies(model, images):
@@ -108,7 +117,7 @@ def entropies(model, images):
     """
     # Resized floats may be off [0, 1] by their rounding.
     grey = np.clip(evaluation.as_float(images).astype(np.float64), 0, 1)
-    entropy = (entr(grey) + entr(1 - grey)) * _unseen(model)
+    entropy = (entr(grey) + entr(1 - grey)) * unseen(model)
     return entropy.reshape(len(entropy), -1).sum(1)
 
 
@@ -140,7 +149,7 @@ def active_units(model, batches):
     return int(np.sum(np.var(np.concatenate(means), axis=0) > _ACTIVE))
 
 
-def labels(samples, real, train, *, seed):
+def labels(samples, real, train, *, seed, binarization="none"):
     """Measures whether generated images show their label, and how they differ.
 
     Args:
@@ -149,6 +158,8 @@ def labels(samples, real, train, *, seed):
         real: `datasets.Split` of n test images.
         train: `datasets.Split` that the classifier learns from.
         seed: int in [0, 2**31).
+        binarization: the run's. By "threshold" the images are cut at 0.5, and
+            what is measured compares with no run of grey ones.
 
     Returns:
         `Section` of `label_consistency` and `diversity`.
@@ -166,8 +177,9 @@ def labels(samples, real, train, *, seed):
     spread = label_metrics.diversity(
         samples, real.labels, real.images, real.labels, seed=seed
     )
+    what = ", of pixels cut at 0.5" if binarization == "threshold" else ""
     return Section(
-        "Labels",
+        f"Labels{what}",
         {
             "label_consistency": Measure(
                 "Label consistency",
@@ -191,54 +203,21 @@ def labels(samples, real, train, *, seed):
     )
 
 
-def _terms(model, batches, num_samples, seed):
+def _terms(model, drawn, num_samples, seed):
     """Gives the terms of each image, as float64 arrays `[n]`."""
-    parts, start = [], 0
-    for arguments in batches:
-        rows = seeds.row_seeds(seed, len(arguments[0]), start)
-        terms = model.elbo_terms(*arguments, seed=rows)
-        weighted = likelihood.importance_weighted(
-            model,
-            *arguments,
-            num_samples=num_samples,
-            seed=rows,
-            chunk_size=latent_inputs.images_at_once(model, 2000),
-        )
-        parts.append(
-            {
-                "elbo": -(terms["rate"] + terms["distortion"]),
-                "rate": terms["rate"],
-                "distortion": terms["distortion"],
-                **weighted._asdict(),
-            }
-        )
-        start += len(arguments[0])
-    return {
-        name: np.concatenate([part[name] for part in parts]).astype(np.float64)
-        for name in parts[0]
-    }
+    batches = drawn.map(latent_inputs.input_of(model))
+    weighted = evaluation.likelihood_terms(
+        model,
+        batches,
+        seed=seed,
+        num_samples=num_samples,
+        chunk_size=latent_inputs.chunk_size(model),
+    )
+    return {**evaluation.bound_terms(model, batches, seed=seed), **weighted}
 
 
-def _told_terms(terms, num_samples):
-    meanings = {
-        "elbo": (
-            "Evidence lower bound",
-            "In expectation at most log p(x): higher is better.",
-        ),
-        "rate": (
-            "Rate",
-            "KL(q(z|x) || p(z)): how much of the image the latent holds.",
-        ),
-        "distortion": (
-            "Distortion",
-            "-log p(x|z): what the latent leaves open; elbo = -(rate + "
-            "distortion).",
-        ),
-        "log_likelihood": (
-            f"Importance-weighted bound, {num_samples} draws",
-            "A tighter bound of log p(x), from below: higher is better.",
-        ),
-    }
+def _told_terms(model, terms, num_samples):
+    meanings = _meanings(model, num_samples)
     measures = {
         name: Measure(label, average(terms[name]), meaning, "nats")
         for name, (label, meaning) in meanings.items()
@@ -247,17 +226,66 @@ def _told_terms(terms, num_samples):
         f"Effective draws, of {num_samples}",
         average(terms["effective_samples"]),
         "How many draws of equal weight the importance weights amount to: "
-        "near 1 the bound is loose, and more draws would raise it.",
+        "near 1 the figure above is too low, and more draws would raise it.",
     )
     return measures
 
 
+def _meanings(model, num_samples):
+    """Gives the label and the meaning of each term, by the model's kind."""
+    comma, bar = _given(model)
+    meanings = {
+        "elbo": (
+            "Evidence lower bound",
+            f"In expectation at most log p(x{bar}): higher is better.",
+        ),
+        "rate": (
+            "Rate",
+            f"KL(q(z|x{comma}) || p(z{bar})): how much of the image the latent "
+            "holds.",
+        ),
+        "distortion": (
+            "Distortion",
+            f"-log p(x|z{comma}): what the latent leaves open; elbo = -(rate + "
+            "distortion).",
+        ),
+        "log_likelihood": (
+            f"Importance-weighted bound, {num_samples} draws",
+            f"A tighter bound of log p(x{bar}), from below: higher is better.",
+        ),
+    }
+    if is_likelihood(model):
+        return meanings
+    return meanings | {
+        "elbo": (
+            "Minus rate and distortion",
+            "-(rate + distortion), by one draw; of cross entropies it bounds "
+            "nothing.",
+        ),
+        "distortion": (
+            "Distortion",
+            "Cross entropy of the grey values and the mean of "
+            f"p(x|z{comma}): what the latent leaves open.",
+        ),
+        "log_likelihood": (
+            f"Importance-weighted, {num_samples} draws",
+            "The same by the average weight of several draws, at least as "
+            "high on average; it bounds nothing, either.",
+        ),
+    }
+
+
+def _given(model):
+    """Gives what stands for the condition, behind another and alone."""
+    return (", c", "|c") if isinstance(model, ConditionalVAE) else ("", "")
+
+
 def _told_bits(terms, size):
-    """Tells bounds in bits, `size` being the nats of one bit per entry."""
+    """Tells bounds in bits for each of `size` entries."""
     return {
         f"{prefix}bits_per_dimension": Measure(
             f"Bits per dimension, by the {by}",
-            average(-terms[term] / size),
+            average(evaluation.bits_per_dimension(-terms[term], size)),
             "What a pixel's value of 256 levels costs to code; uniform pixels "
             "cost 8: lower is better.",
             "bits",
@@ -269,13 +297,14 @@ def _told_bits(terms, size):
     }
 
 
-def _told_floor(terms, floor):
+def _told_floor(model, terms, floor):
+    _, bar = _given(model)
     return {
         "entropy": Measure(
             "Entropy floor",
             average(floor),
             "The entropy of the drawn pixels, given the grey values: no "
-            "model's -log p(x) is lower on average.",
+            f"model's -log p(x{bar}) is lower on average.",
             "nats",
         ),
         **{
@@ -306,24 +335,14 @@ def _title(model, binarization):
         "threshold": "pixels cut at 0.5",
     }[binarization]
     kind = "Likelihood"
-    if getattr(model.likelihood, "grey_values", False):
+    if not is_likelihood(model):
         kind = "Cross entropy"
     elif isinstance(model.likelihood, IndependentNormal):
         kind = "Density"
     elif of_levels(model, binarization):
         pixels = "256 levels"
-    where = "" if _known(model) is None else ", of the unseen ones"
+    where = "" if unseen(model).all() else ", of the unseen ones"
     return f"{kind} of {pixels}{where}"
-
-
-def _known(model):
-    return getattr(model, "known", None)
-
-
-def _unseen(model):
-    """Gives the entries that the model gives a probability to, bool."""
-    known = _known(model)
-    return np.ones(model.event_shape, bool) if known is None else ~known
 
 
 def _estimate(found, name):

@@ -11,7 +11,10 @@ from keras_genmodels import datasets
 from keras_genmodels.errors import UserError
 from keras_genmodels.models import ConditionalVAE
 
-_BATCH_SIZE = 512
+# At most so many images at once, and so many draws of the importance-weighted
+# bound: fewer of those that make much in a network.
+BATCH_SIZE = 512
+_CHUNK_SIZE = 2000
 # Of what a layer of a network makes of the images that it takes at once.
 _MOST_VALUES = 2**26
 
@@ -45,23 +48,25 @@ class Inputs:
 
     def of(self, split):
         """Gives each image of a split once."""
-        return self._plain(split).map(input_of(self.model))
+        batch_size = images_at_once(self.model, BATCH_SIZE)
+        return self._plain(split, batch_size).map(input_of(self.model))
 
     def first(self, split, count):
         """Joins the first batches to the arguments of the model's methods."""
-        batches = arguments_of(self.model, self._plain(split).take(count))
+        plain = self._plain(split, BATCH_SIZE).take(count)
+        batches = arguments_of(self.model, plain)
         return tuple(map(np.concatenate, zip(*batches, strict=True)))
 
-    def _plain(self, split):
+    def _plain(self, split, batch_size):
         return datasets.evaluation_batches(
             split,
-            batch_size=_BATCH_SIZE,
+            batch_size=batch_size,
             seed=self.seed,
             binarization=self.binarization,
         )
 
 
-def as_trained(split, workdir, seed=None):
+def as_trained(split, workdir, seed=None, batch_size=BATCH_SIZE):
     """Gives the images of a split as those of the run were: binarised or not.
 
     Args:
@@ -69,6 +74,7 @@ def as_trained(split, workdir, seed=None):
         workdir: the run's `Workdir`.
         seed: int in [0, 2**31), which draws the binarisation; by default the
             run's.
+        batch_size: int >= 1, which decides nothing else.
 
     Returns:
         tf.data.Dataset as of `datasets.evaluation_batches`.
@@ -79,7 +85,7 @@ def as_trained(split, workdir, seed=None):
     recorded = workdir.read_flags()
     return datasets.evaluation_batches(
         split,
-        batch_size=_BATCH_SIZE,
+        batch_size=batch_size,
         seed=int(recorded["seed"]) if seed is None else seed,
         binarization=recorded["binarization"],
     )
@@ -158,6 +164,18 @@ def images_at_once(model, most):
         256 MB.
     """
     return max(1, min(most, _MOST_VALUES // _widest(model)))
+
+
+def chunk_size(model):
+    """Gives the `chunk_size` of `likelihood.importance_weighted`.
+
+    Args:
+        model: as of `Inputs`.
+
+    Returns:
+        int >= 1, as of `images_at_once`.
+    """
+    return images_at_once(model, _CHUNK_SIZE)
 
 
 def cut(images, binarization):

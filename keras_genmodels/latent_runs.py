@@ -1,6 +1,5 @@
 """A whole run of a VAE or a conditional VAE: to a workdir with results."""
 
-import math
 import typing
 
 import numpy as np
@@ -11,6 +10,7 @@ from keras_genmodels import (
     evaluation,
     files,
     label_metrics,
+    latent_evaluation,
     latent_inputs,
     latent_plots,
     plots,
@@ -18,7 +18,6 @@ from keras_genmodels import (
     runs,
     training,
 )
-from keras_genmodels.distribution_layers import IndependentDiscretizedLogistic
 from keras_genmodels.errors import UserError
 from keras_genmodels.models import VAE, ConditionalVAE
 
@@ -79,7 +78,7 @@ def train(
     for name, picture in _draw(model, shown, data, seed).items():
         plots.save_png(workdir.figures / f"{name}.png", picture)
     files.write_json(workdir.metrics, metrics)
-    return metrics
+    return files.as_json(metrics)
 
 
 def summary(workdir):
@@ -137,7 +136,7 @@ def _measured(model, inputs):
         "dataset": data.name,
         "label_names": data.label_names,
         "binarization": binarization,
-        "is_likelihood": not getattr(model.likelihood, "grey_values", False),
+        "is_likelihood": latent_evaluation.is_likelihood(model),
         "test": _test_metrics(model, inputs),
     }
     if getattr(model, "num_labels", None) is not None:
@@ -149,46 +148,40 @@ def _measured(model, inputs):
 
 def _test_metrics(model, inputs):
     seed, batches = inputs.seed, inputs.of(inputs.data.test)
-    metrics = evaluation.evaluate_bound(model, batches, seed=seed)
-    metrics["loss"] = _test_loss(model, batches, metrics, seed)
-    of_levels = isinstance(model.likelihood, IndependentDiscretizedLogistic)
-    if of_levels and inputs.binarization == "none":
-        metrics["bits_per_dimension"] = evaluation.bits_per_dimension(
-            -metrics["elbo"], _event_size(model)
+    terms = evaluation.bound_terms(model, batches, seed=seed)
+    terms["loss"] = _test_losses(model, batches, terms, seed)
+    if latent_evaluation.of_levels(model, inputs.binarization):
+        terms["bits_per_dimension"] = evaluation.bits_per_dimension(
+            -terms["elbo"], latent_evaluation.unseen(model).sum()
         )
-    metrics["monte_carlo"] = evaluation.evaluate_monte_carlo(
-        model, batches, seed=seed
-    )
-    metrics["importance_weighted"] = _importance_weighted(
-        model, batches, seed, _NUM_SAMPLES
-    )
-    return metrics
+    return {
+        **evaluation.averages(terms),
+        "num_examples": len(terms["elbo"]),
+        "monte_carlo": evaluation.evaluate_monte_carlo(
+            model, batches, seed=seed
+        ),
+        "importance_weighted": evaluation.evaluate_likelihood(
+            model,
+            batches,
+            seed=seed,
+            num_samples=_NUM_SAMPLES,
+            chunk_size=latent_inputs.chunk_size(model),
+        ),
+    }
 
 
-def _test_loss(model, batches, metrics, seed):
-    """Gives what the model was trained to make small."""
-    count = model.num_importance_samples
-    if count == 1:
-        return metrics["distortion"] + model.beta * metrics["rate"]
-    bound = _importance_weighted(model, batches, seed, count)
-    return -bound["log_likelihood"]
-
-
-def _importance_weighted(model, batches, seed, num_samples):
-    return evaluation.evaluate_likelihood(
+def _test_losses(model, batches, terms, seed):
+    """Gives, of each image, what the model was trained to make small."""
+    if model.num_importance_samples == 1:
+        return terms["distortion"] + model.beta * terms["rate"]
+    found = evaluation.likelihood_terms(
         model,
         batches,
         seed=seed,
-        num_samples=num_samples,
-        chunk_size=latent_inputs.images_at_once(model, 2000),
+        num_samples=model.num_importance_samples,
+        chunk_size=latent_inputs.chunk_size(model),
     )
-
-
-def _event_size(model):
-    """Counts the entries that the model gives a probability to."""
-    known = getattr(model, "known", None)
-    size = math.prod(model.event_shape)
-    return size if known is None else size - int(known.sum())
+    return -found["log_likelihood"]
 
 
 def _label_metrics(model, data, binarization, seed):
@@ -223,8 +216,8 @@ def _told_bounds(metrics):
     """Tells the bounds over the test split."""
     test = metrics["test"]
     lines = [
-        f"Test elbo {_told(test, 'elbo')}; rate {test['rate']:.2f}, "
-        f"distortion {test['distortion']:.2f}; {test['num_examples']} images.",
+        f"Test elbo {_told(test, 'elbo')}, of {test['num_examples']} images.",
+        f"Rate {_told(test, 'rate')}, distortion {_told(test, 'distortion')}.",
     ]
     # Runs of earlier versions have no more.
     if metrics["kind"] == "ConditionalVAE" and "monte_carlo" in test:
@@ -236,14 +229,15 @@ def _told_bounds(metrics):
             f"{_told(weighted, 'log_likelihood')}."
         )
     if "bits_per_dimension" in test:
-        lines.append(f"{test['bits_per_dimension']:.3f} bits per dimension.")
+        told = _told(test, "bits_per_dimension", "bits per dimension", 3)
+        lines.append(f"Code length {told}.")
     return lines
 
 
-def _told(found, name):
-    error = found[f"{name}_standard_error"]
-    beside = "" if error is None else f" (standard error {error:.2f})"
-    return f"{found[name]:.2f} nats{beside}"
+def _told(found, name, unit="nats", places=2):
+    # Not all figures of earlier versions have an error.
+    error = found.get(f"{name}_standard_error")
+    return evaluation.as_text(found[name], error, unit, places)
 
 
 def _told_labels(labels):

@@ -46,10 +46,21 @@ def log_likelihood(
     """Estimates log p(x), or log p(x|c), of each example.
 
     It is the first part of `importance_weighted`, which see for the arguments
-    and errors. The lower it is, the less likely is x under the model.
+    and errors. The lower it is, the less likely is x under the model, so that
+    it can tell anomalies: what is less likely than all but a few of the
+    images that were held out. But simple images of another kind may be as
+    likely as those of the training, or more so (Nalisnick et al. 2018): ones
+    under a model of the other digits are nearly as likely as these, and a
+    black image under one of Fashion-MNIST is more likely than each garment.
+    A high value alone makes no image a usual one.
 
     Returns:
         float tensor `[batch]`, nats.
+
+    #### References
+
+    Nalisnick, Matsukawa, Teh, Gorur and Lakshminarayanan (2018), Do deep
+    generative models know what they don't know?, arXiv:1810.09136.
     """
     return importance_weighted(
         model,

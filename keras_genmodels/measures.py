@@ -43,7 +43,11 @@ class Measure:
     references: dict[str, Estimate] = dataclasses.field(default_factory=dict)
 
     def as_dict(self):
-        """Gives what JSON holds: no number that is not finite."""
+        """Gives what JSON holds: no number that is not finite.
+
+        One that is infinite is None, and has its sign beside it: `infinite`,
+        1 or -1.
+        """
         return {
             "label": self.label,
             **_as_dict(self.estimate),
@@ -115,12 +119,13 @@ def told(value, standard_error=None):
 
     Returns:
         str such as "-22.71 ± 0.43", two digits of the error; without an error
-        four digits.
+        four digits, and of an error of 0 these and the error.
     """
     if value is None:
         return "not finite"
     if not standard_error:
-        return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+        number = f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"
+        return number if standard_error is None else f"{number} ± 0"
     places = max(0, 1 - math.floor(math.log10(standard_error)))
     if places > _MOST_PLACES:
         return f"{value:.4g} ± {standard_error:.1e}"
@@ -128,7 +133,10 @@ def told(value, standard_error=None):
 
 
 def _as_dict(estimate):
-    return {
+    found = {
         name: value if value is not None and math.isfinite(value) else None
         for name, value in estimate._asdict().items()
     }
+    if math.isinf(estimate.value):
+        found["infinite"] = 1 if estimate.value > 0 else -1
+    return found

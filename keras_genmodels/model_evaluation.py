@@ -18,12 +18,13 @@ from keras_genmodels import (
     runs,
     sample_evaluation,
 )
+from keras_genmodels._arguments import check_count
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.errors import UserError
 from keras_genmodels.measures import Section
+from keras_genmodels.models import VAE, ConditionalVAE
 
-# In metrics.json, which the run itself writes, and anew when it is extended.
-_KEY = "evaluation"
+_LATENT = (VAE.__name__, ConditionalVAE.__name__)
 # Below `figures` of the workdir.
 SHEET = "nearest_training_images"
 
@@ -35,7 +36,8 @@ class Settings:
     Args:
         num_images: int >= 1, test images and samples; all where there are
             fewer.
-        num_samples: int >= 1, draws of the importance-weighted bound.
+        num_samples: int >= 1, draws of the importance-weighted bound; of
+            denoisers it is no setting.
         seed: int in [0, 2**31), of all draws, those of binarised pixels too.
         classifier_steps: int >= 1, of the classifier whose features samples
             are compared by.
@@ -45,6 +47,11 @@ class Settings:
     num_samples: int = 500
     seed: int = 0
     classifier_steps: int = 2000
+
+    def __post_init__(self):
+        for name in ("num_images", "num_samples", "classifier_steps"):
+            check_count(name, getattr(self, name))
+        check_count("seed", self.seed, least=0)
 
 
 def evaluate(workdir, data, settings, folder=None):
@@ -61,45 +68,29 @@ def evaluate(workdir, data, settings, folder=None):
             workdir.
 
     Returns:
-        dict, what `metrics.json` then holds: `kind`, `dataset`, `num_images`
-        by split, `test_images` and `model` (checksums), `settings`,
-        `sections` (dict of names to `measures.Section.as_dict`), `seconds`,
-        `written` and `versions`.
+        dict, that `evaluation`: `settings`, `model` and `test_images`
+        (checksums), `kind`, `dataset`, `num_images` by split, `sections`
+        (dict of names to `measures.Section.as_dict`), `seconds`, `written`
+        and `versions`.
 
     Raises:
-        UserError: if there is no finished run, or it is extended meanwhile,
-            the data are of another shape, or the file of a classifier is
-            damaged.
+        UserError: if there is no finished run, or another process is at work
+            there, the data are of another shape, or the file of a classifier
+            is damaged.
     """
-    start = time.monotonic()
-    model = workdir.load_model()
-    _read_metrics(workdir)
-    identity = _identity(workdir, settings)
-    if model.event_shape != data.image_shape:
-        raise UserError(
-            f"{workdir} has a model of images of {model.event_shape}, and "
-            f"{data.name} has images of {data.image_shape}: give the data "
-            "that it was trained on"
-        )
-    folder = folder or workdir.path / "classifiers"
-    sections, picture = _measured(model, data, workdir, settings, folder)
-    if picture is not None:
-        plots.save_png(workdir.figures / f"{SHEET}.png", picture)
-    found = {
-        "kind": type(model).__name__,
-        "dataset": data.name,
-        "num_images": _sizes(data),
-        "test_images": _checksum(np.ascontiguousarray(data.test.images)),
-        **identity,
-        "sections": {k: section.as_dict() for k, section in sections.items()},
-        "seconds": round(time.monotonic() - start, 1),
-        **runs.written(),
-    }
-    if _identity(workdir, settings) != identity:
-        raise UserError(
-            f"{workdir} was trained further meanwhile: evaluate it once more"
-        )
-    files.write_json(workdir.metrics, {**_read_metrics(workdir), _KEY: found})
+    # Before the lock, which would make a folder that is not there.
+    _finished(workdir)
+    with files.locked(workdir):
+        metrics = _finished(workdir)
+        start = time.monotonic()
+        found = {
+            **_identity(workdir, settings, metrics),
+            **_evaluate(workdir, data, settings, folder),
+            "seconds": round(time.monotonic() - start, 1),
+            **runs.written(),
+        }
+        found = files.as_json(found)
+        files.write_json(workdir.metrics, {**metrics, runs.EVALUATION: found})
     return found
 
 
@@ -116,32 +107,75 @@ def read_current(workdir, settings):
     Raises:
         UserError: if there is no finished run.
     """
-    if not workdir.model.exists():
-        workdir.load_model()  # Tells what is missing.
-    found = _read_metrics(workdir).get(_KEY)
-    if found is None:
+    metrics = _finished(workdir)
+    found = metrics.get(runs.EVALUATION)
+    if not isinstance(found, dict):
         return None
-    identity = _identity(workdir, settings)
+    identity = _identity(workdir, settings, metrics)
     same = all(found.get(name) == value for name, value in identity.items())
     version = found.get("versions", {}).get("keras_genmodels")
     return found if same and version == keras_genmodels.__version__ else None
 
 
-def _read_metrics(workdir):
+def is_latent(workdir):
+    """Tells whether a finished run's model has latent variables.
+
+    Raises:
+        UserError: if there is no finished run.
+    """
+    return _finished(workdir).get("kind") in _LATENT
+
+
+def _finished(workdir):
+    """Gives what metrics.json holds, of a run that is finished."""
+    if not workdir.model.exists():
+        workdir.load_model()  # Tells what is missing.
     metrics = files.read_json(workdir.metrics)
-    if metrics is None:
+    if not isinstance(metrics, dict):
         raise UserError(
-            f"{workdir} holds no metrics.json: let the training finish, by its "
-            "command once more"
+            f"{workdir} holds no results in metrics.json: let its training "
+            "finish, or copy the file along with the model"
+        )
+    planned = metrics.get("planned_epochs")
+    asked = workdir.read_flags().get("epochs")
+    if planned is not None and asked is not None and int(asked) != planned:
+        raise UserError(
+            f"{workdir} holds a run of {planned} epochs that is being extended "
+            f"to {asked}: let its command finish first"
         )
     return metrics
 
 
-def _identity(workdir, settings):
+def _identity(workdir, settings, metrics):
     """Gives what an evaluation depends on, beside the data and this package."""
+    used = dataclasses.asdict(settings)
+    if metrics.get("kind") not in _LATENT:
+        del used["num_samples"]
     return {
-        "settings": dataclasses.asdict(settings),
+        "settings": used,
         "model": _checksum(workdir.model.read_bytes()),
+    }
+
+
+def _evaluate(workdir, data, settings, folder):
+    """Measures all, and writes the sheet of samples."""
+    model = workdir.load_model()
+    if model.event_shape != data.image_shape:
+        raise UserError(
+            f"{workdir} has a model of images of {model.event_shape}, and "
+            f"{data.name} has images of {data.image_shape}: give the data "
+            "that it was trained on"
+        )
+    folder = folder or workdir.path / "classifiers"
+    sections, picture = _measured(model, data, workdir, settings, folder)
+    if picture is not None:
+        plots.save_png(workdir.figures / f"{SHEET}.png", picture)
+    return {
+        "kind": type(model).__name__,
+        "dataset": data.name,
+        "num_images": _sizes(data),
+        "test_images": _checksum(np.ascontiguousarray(data.test.images)),
+        "sections": {k: section.as_dict() for k, section in sections.items()},
     }
 
 
@@ -185,43 +219,46 @@ def _measured(model, data, workdir, settings, folder):
     images = sample_evaluation.comparison(
         data, settings.num_images, binarization, seed=settings.seed
     )
-    of_samples, picture = _of_samples(
-        model, images, given[: len(images.real)], features, settings.seed
+    samples = sample_evaluation.draw(
+        model, images.test, given[: len(images.real)], seed=settings.seed
     )
-    return {**sections, **of_samples}, picture
-
-
-def _of_samples(model, images, given, features, seed):
-    samples = sample_evaluation.draw(model, images.test, given, seed=seed)
-    sections, picture = {}, None
     if getattr(model, "num_labels", None) is not None:
         sections["labels"] = _or_note(
             "Labels",
             lambda: latent_evaluation.labels(
                 samples,
                 images.test,
-                label_metrics.some(images.train),
-                seed=seed,
+                _known_labels(data, binarization),
+                seed=settings.seed,
+                binarization=binarization,
             ),
         )
     sections["samples"] = _or_note(
         "Samples", lambda: sample_evaluation.measure(samples, images, features)
     )
-    if sections["samples"].measures:
-        picture = sample_evaluation.extremes(samples, images, features)
-    return sections, picture
+    if not sections["samples"].measures:
+        return sections, None
+    return sections, sample_evaluation.extremes(samples, images, features)
+
+
+def _known_labels(data, binarization):
+    """Gives what a classifier of labels learns from, the same for all seeds."""
+    everything = sample_evaluation.all_training_images(data)
+    return label_metrics.some(
+        sample_evaluation.first(everything, None, binarization)
+    )
 
 
 def _of_denoiser(denoiser, data, test, seed):
-    train = data.train.images
+    everything = sample_evaluation.all_training_images(data)
     return {
         "denoising": denoiser_evaluation.denoising(
-            denoiser, train, test.images, seed=seed
+            denoiser, everything.images, test.images, seed=seed
         ),
         "attractors": _or_note(
             "Attractors",
             lambda: denoiser_evaluation.fixed_points(
-                denoiser, train, test.images, seed=seed
+                denoiser, data.train.images, test.images, seed=seed
             ),
         ),
     }

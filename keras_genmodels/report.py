@@ -39,7 +39,7 @@ def read(workdir, evaluation):
     """Reads a run that was evaluated.
 
     Args:
-        workdir: the run's `Workdir`.
+        workdir: the `Workdir` of a finished run.
         evaluation: dict as of `model_evaluation.evaluate`.
 
     Returns:
@@ -51,7 +51,7 @@ def read(workdir, evaluation):
     return Run(
         str(workdir),
         workdir.read_flags(),
-        files.read_json(workdir.metrics) or {},
+        files.read_json(workdir.metrics),
         evaluation,
         report_curves.read(workdir.tensorboard),
         {
@@ -225,14 +225,16 @@ def _told_images(run):
 
 
 def _told_training(run):
-    if not run.metrics:
-        return "not recorded"
     if "epochs" not in run.metrics:
         return "none needed"
     return (
-        "{epochs} epochs, {steps} steps; {minutes:.1f} minutes; best epoch "
+        "{epochs} epoch{s}, {steps} steps; {minutes:.1f} minutes; best epoch "
         "{best_epoch}"
-    ).format(minutes=run.metrics["training_seconds"] / 60, **run.metrics)
+    ).format(
+        s="s" * (run.metrics["epochs"] > 1),
+        minutes=run.metrics["training_seconds"] / 60,
+        **run.metrics,
+    )
 
 
 def _told_validation(run):

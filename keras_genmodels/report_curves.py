@@ -8,8 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tensorboard.backend.event_processing import plugin_event_accumulator
 
-_SPLITS = ("train", "validation")
-_PREFIX = "epoch_"
+# TensorBoard's folders: the split that each is of, and how its tags begin.
+_FOLDERS = {
+    "train": ("train", "epoch_"),
+    "validation": ("validation", "epoch_"),
+    "pictures": ("validation", "psnr/"),
+}
 # Keras' own, the same in every run that has the same flags.
 _LEFT_OUT = ("learning_rate",)
 _STYLES = {"train": ":", "validation": "-"}
@@ -33,10 +37,9 @@ def read(directory):
         epoch that was made twice, by a run that was resumed, the last counts.
     """
     curves = {}
-    for split in _SPLITS:
-        folder = directory / split
-        if folder.is_dir():
-            for name, points in _read_split(folder).items():
+    for folder, (split, prefix) in _FOLDERS.items():
+        if (directory / folder).is_dir():
+            for name, points in _read(directory / folder, prefix).items():
                 curves.setdefault(name, {})[split] = points
     return curves
 
@@ -86,7 +89,7 @@ def draw(curves, name):
     return buffer.getvalue()
 
 
-def _read_split(folder):
+def _read(folder, prefix):
     accumulator = plugin_event_accumulator.EventAccumulator(
         str(folder),
         # All scalars, and of pictures next to none: they are large.
@@ -94,8 +97,8 @@ def _read_split(folder):
     ).Reload()
     found = {}
     for tag in accumulator.Tags()["tensors"]:
-        name = tag.removeprefix(_PREFIX)
-        if tag == name or name in _LEFT_OUT:
+        name = tag.removeprefix("epoch_").replace("/sigma_", " at sigma ")
+        if not tag.startswith(prefix) or name in _LEFT_OUT:
             continue
         points = {
             event.step + 1: float(tf.make_ndarray(event.tensor_proto))

@@ -1,7 +1,5 @@
 """Images restored for a person: files, pictures, and how well it went."""
 
-import math
-
 import numpy as np
 
 from keras_genmodels import (
@@ -12,14 +10,13 @@ from keras_genmodels import (
     plots,
 )
 from keras_genmodels.attractor_plots import restoration_rows
+from keras_genmodels.measures import average
 from keras_genmodels.restoration import restore
 
 # So many images are restored at once, and so many shown.
 _PART = 256
 _SHOWN = 32
 _SHOWN_WAYS = 6
-# Of one side, below which SSIM's window does not fit.
-_LEAST_SIDE = 7
 
 
 def restore_images(
@@ -117,18 +114,14 @@ def _on_the_loop(arrays, tolerance):
 
 def _quality(noisy, restored, clean):
     """Tells PSNR and SSIM before and after, with standard errors."""
-    measures = {"PSNR (dB)": evaluation.psnr}
-    if min(clean.shape[1:3]) >= _LEAST_SIDE:
-        measures["SSIM"] = evaluation.ssim
+    measures = {"PSNR": (evaluation.psnr, "dB")}
+    if min(clean.shape[1:3]) >= evaluation.SSIM_WINDOW:
+        measures["SSIM"] = (evaluation.ssim, "")
     lines = []
-    for name, measure in measures.items():
-        before, after = (measure(images, clean) for images in (noisy, restored))
-        lines.append(f"{name} before {_mean(before)}, after {_mean(after)}")
+    for name, (measure, unit) in measures.items():
+        before, after = (
+            evaluation.as_text(*average(measure(images, clean)), unit, 3)
+            for images in (noisy, restored)
+        )
+        lines.append(f"{name} before {before}, after {after}")
     return lines
-
-
-def _mean(values):
-    if not np.isfinite(values).all():
-        return "without error"
-    error = np.std(values) / math.sqrt(len(values))
-    return f"{np.mean(values):.3f} (standard error {error:.3f})"

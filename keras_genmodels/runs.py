@@ -7,6 +7,9 @@ import platform
 import keras_genmodels
 from keras_genmodels import files
 
+# In metrics.json: what `model_evaluation` found, until the run is extended.
+EVALUATION = "evaluation"
+
 
 def is_finished(workdir, options=None):
     """Tells whether the workdir holds the results of so many epochs.

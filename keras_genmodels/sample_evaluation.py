@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
-import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from keras_genmodels import (
     classifier_features,
     conditional_samples,
+    copies,
     datasets,
     evaluation,
     latent_inputs,
@@ -19,9 +20,8 @@ from keras_genmodels import (
     sample_metrics,
     seeds,
 )
-from keras_genmodels.denoiser_evaluation import copies
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.measures import Estimate, Measure, Section, average
+from keras_genmodels.measures import Estimate, Measure, Section
 from keras_genmodels.models import ConditionalVAE
 from keras_genmodels.restoration import generate
 
@@ -67,20 +67,23 @@ _MEANINGS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """The images that samples are compared with, all alike binarised or not.
+    """The images that samples are compared with.
 
     Args:
         train: `datasets.Split`, the training images, all of them.
-        real: array `[n, height, width, channels]`, training images drawn at
-            random, the real ones that samples are measured against.
+        real: array `[n, height, width, channels]`, the real ones that samples
+            are measured against, drawn from `all_training_images`.
         test: `datasets.Split` of n test images.
         noise: array `[n, height, width, channels]`, uniform in [0, 1].
+        are_cut: whether the images of `train`, `real` and `test` are cut at
+            0.5; the noise never is.
     """
 
     train: datasets.Split
     real: np.ndarray
     test: datasets.Split
     noise: np.ndarray
+    are_cut: bool = False
 
 
 class Features(NamedTuple):
@@ -101,6 +104,9 @@ class Features(NamedTuple):
 def comparison(data, num_images, binarization, *, seed):
     """Gives the images that samples are compared with, as many of each kind.
 
+    All but `train` are the same whichever images a run held out for its
+    validation, so that runs of other seeds have the same scale.
+
     Args:
         data: a `datasets.ImageDataset`.
         num_images: int >= 1, n; fewer where a split has fewer.
@@ -111,16 +117,39 @@ def comparison(data, num_images, binarization, *, seed):
     Returns:
         `Comparison`.
     """
-    train, test = (
-        first(split, count, binarization)
-        for split, count in ((data.train, None), (data.test, num_images))
-    )
-    count = min(num_images, len(train.images), len(test.images))
+    everything = all_training_images(data).images
+    count = min(num_images, len(everything), len(data.test.images))
     generator = np.random.default_rng(seed)
-    rows = generator.choice(len(train.images), count, replace=False)
+    rows = generator.choice(len(everything), count, replace=False)
     noise = generator.random((count, *data.image_shape), np.float32)
-    test = first(test, count)
-    return Comparison(train, train.images[np.sort(rows)], test, noise)
+    return Comparison(
+        first(data.train, None, binarization),
+        latent_inputs.cut(everything[np.sort(rows)], binarization),
+        first(data.test, count, binarization),
+        noise,
+        binarization == "threshold",
+    )
+
+
+def all_training_images(data):
+    """Joins the images for training and those held out for validation.
+
+    Args:
+        data: a `datasets.ImageDataset`.
+
+    Returns:
+        `datasets.Split`, a copy, in an order of the images' own (that of
+        their hashes): the same whichever were held out.
+    """
+    splits = [s for s in (data.train, data.validation) if s is not None]
+    images = np.concatenate([split.images for split in splits])
+    labels = None
+    if data.train.labels is not None:
+        labels = np.concatenate([split.labels for split in splits])
+    order = np.argsort(_hashes(images, labels), kind="stable")
+    return datasets.Split(
+        images[order], None if labels is None else labels[order]
+    )
 
 
 def draw(model, test, given, *, seed):
@@ -167,10 +196,9 @@ def draw(model, test, given, *, seed):
 def feature_function(data, folder, *, num_steps):
     """Gives the function from images to features that they are compared by.
 
-    It is a classifier that learned all training images of the data set, those
-    for validation included and in an order that does not depend on how these
-    were drawn, so that runs of other seeds have the same; or, where there are
-    no labels to learn, the pixels.
+    It is a classifier that learned `all_training_images`, so that runs of
+    other seeds have the same; or, where there are no labels to learn, the
+    pixels.
 
     Args:
         data: a `datasets.ImageDataset`.
@@ -184,7 +212,7 @@ def feature_function(data, folder, *, num_steps):
         UserError: if the file of the classifier is damaged.
     """
     everything = datasets.ImageDataset(
-        data.name, _in_fixed_order(data), None, data.test, data.label_names
+        data.name, all_training_images(data), None, data.test, data.label_names
     )
     labels = everything.train.labels
     if labels is None or len(np.unique(labels)) < 2:
@@ -209,9 +237,10 @@ def measure(samples, images, features):
         features: as `feature_function` gives it.
 
     Returns:
-        `Section` of `precision`, `recall`, `density`, `coverage`,
-        `memorized` and, for features of a classifier,
-        `frechet_classifier_distance`.
+        `Section` of `precision`, `recall`, `density`, `coverage` and, for
+        features of a classifier, `frechet_classifier_distance`; and, unless
+        test images are copies of training images, of `memorized`. Its title
+        tells whether the real images are cut at 0.5.
 
     Raises:
         UserError: as `sample_metrics` and `attractors.memorization`.
@@ -232,13 +261,16 @@ def measure(samples, images, features):
         for key, (label, meaning) in _MEANINGS.items()
         if key in own
     }
-    measures["memorized"] = _memorized(samples, images)
+    memorized, notes = _memorized(samples, images)
+    if memorized is not None:
+        measures["memorized"] = memorized
     return Section(
-        "Samples",
+        "Samples, cut at 0.5" if images.are_cut else "Samples",
         measures,
         [
-            f"{len(samples)} samples against as many training images, in the "
-            f"features of {features.name}.",
+            f"{len(samples)} samples against as many images, drawn from those "
+            f"for training and validation, in the features of {features.name}.",
+            *notes,
         ],
         ["Beside them as many test images and as much uniform noise."],
     )
@@ -323,15 +355,15 @@ def _in_parts(make, rows):
     )
 
 
-def _in_fixed_order(data):
-    """Joins training and validation images, ordered by their checksums."""
-    splits = [s for s in (data.train, data.validation) if s is not None]
-    images = np.concatenate([split.images for split in splits])
-    order = np.argsort([zlib.crc32(image.tobytes()) for image in images])
-    if data.train.labels is None:
-        return datasets.Split(images[order], None)
-    labels = np.concatenate([split.labels for split in splits])
-    return datasets.Split(images[order], labels[order])
+def _hashes(images, labels):
+    """Hashes each image and its label, where there are any: uint64 `[n]`."""
+    found = []
+    for row, image in enumerate(images):
+        known = hashlib.blake2b(image.tobytes(), digest_size=8)
+        if labels is not None:
+            known.update(labels[row].tobytes())
+        found.append(int.from_bytes(known.digest(), "big"))
+    return np.array(found, np.uint64)
 
 
 def _pixels(images):
@@ -353,11 +385,13 @@ def _metrics(features, real, of_classifier):
 
 
 def _memorized(samples, images):
-    train, test = images.train.images, images.test.images
-    found = copies(samples, train, test)
-    return Measure(
-        "Memorised",
-        average(found.memorized),
-        "Share of the samples that are nearer to a training image, by their "
-        "pixels, than all but 1 % of the test images are.",
+    """Gives a measure and notes, as `copies.measure`."""
+    return copies.measure(
+        samples,
+        images.train.images,
+        images.test.images,
+        label="Memorised",
+        meaning="Share of the samples that are nearer to a training image, by "
+        "their pixels, than all but 1 % of the test images are.",
+        unknown="how many samples are memorised",
     )

@@ -83,6 +83,14 @@ def exports(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """Gives what headless Chromium writes when it opens a page."""
+    from browser import opener
+
+    return opener(tmp_path_factory.mktemp("browser"))
+
+
+@pytest.fixture(scope="session")
 def evaluated(tmp_path_factory):
     """Gives, for a kind, an evaluated run's workdir and what was found."""
     from evaluated_runs import evaluator

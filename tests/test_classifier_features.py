@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import pytest
 import sklearn.datasets
+import tensorflow as tf
 
 from keras_genmodels import classifier_features, datasets
 from keras_genmodels.errors import UserError
+from keras_genmodels.seeds import as_seed
 
 # Enough to tell most digits apart.
 NUM_STEPS = 150
@@ -50,6 +52,45 @@ def test_it_learns(digits, classifier):
     assert logits.dtype == np.float32
     # 0.90 was measured after twice the steps; chance is 0.1.
     assert np.mean(logits.argmax(1) == digits.test.labels) > 0.7
+
+
+def test_it_tells_non_images_from_images(digits, classifier):
+    generator = np.random.default_rng(0)
+    images = digits.test.images / np.float32(255)
+    pixels = images.reshape(len(images), -1)
+    noise = generator.random(images.shape, np.float32)
+    shuffled = generator.permuted(pixels, axis=1).reshape(images.shape)
+    shares = [
+        np.mean(classifier.predict(x, verbose=0).argmax(1) == 10)
+        for x in (images, noise, shuffled)
+    ]
+    assert shares[0] < 0.1
+    assert shares[1] > 0.9
+    assert shares[2] > 0.8
+
+
+def test_non_images_are_those_of_the_seed_and_the_step():
+    images = np.arange(2 * 8 * 6 * 5 * 2, dtype=np.float32).reshape(16, 6, 5, 2)
+    batch = {"image": tf.constant(images), "label": tf.zeros(16, tf.int32)}
+    made = [
+        classifier_features._with_non_images(3, as_seed(seed))(step, batch)
+        for seed, step in ((0, 4), (0, 4), (0, 5), (1, 4))
+    ]
+    (first, labels), (again, _), *others = made
+    np.testing.assert_array_equal(labels, [0] * 16 + [3] * 16)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first[:16], images)
+    noise, shuffled = first[16:24].numpy(), first[24:].numpy()
+    assert 0 <= noise.min() < 0.05 and 0.95 < noise.max() < 1
+    for image, other in zip(images[:8], shuffled, strict=True):
+        pixels, others_pixels = image.reshape(-1, 2), other.reshape(-1, 2)
+        # Of the order of the pixels, whose channels stay together.
+        order = np.argsort(others_pixels[:, 0])
+        assert not np.array_equal(order, np.arange(30))
+        np.testing.assert_array_equal(others_pixels[order], pixels)
+    for other, _ in others:
+        differs = np.any(other[16:] != first[16:], axis=(1, 2, 3))
+        assert differs.all()
 
 
 def test_features_are_what_the_last_layer_reads(digits, classifier):
@@ -186,6 +227,10 @@ def test_other_data_or_settings_get_a_classifier_of_their_own(
         (data.train, seed, num_steps) for data, seed, num_steps in calls
     ]
     assert len(list(folder.iterdir())) == 5
+    # Nor does one of another network or training do.
+    monkeypatch.setattr(classifier_features, "_RECIPE", 0)
+    classifier_features.cached_classifier(tiny(), folder, num_steps=5)
+    assert len(trained) == 6 and len(list(folder.iterdir())) == 6
 
 
 def test_a_training_that_fails_leaves_no_file(tmp_path, monkeypatch):

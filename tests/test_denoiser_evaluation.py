@@ -7,7 +7,10 @@ from evaluated_runs import MAKE, adapted, digits
 
 import keras_genmodels as kgm
 from keras_genmodels import (
+    datasets,
     denoiser_evaluation,
+    evaluation,
+    sample_evaluation,
 )
 
 
@@ -38,6 +41,20 @@ def test_who_knows_the_image_reads_the_noise_and_does_no_harm():
     assert "exact" not in section.measures["psnr/0.1"].references
 
 
+def test_who_is_told_sigma_estimates_it_blindly():
+    """The noise that they take off at the true sigma would be too little."""
+    train = digits().train.images
+    wiener = adapted(kgm.LinearDenoiser())
+    section = denoiser_evaluation.denoising(wiener, train, train[:40], seed=0)
+    for sigma in (0.1, 0.25, 0.5):
+        measure = section.measures[f"noise_level/{sigma:g}"]
+        # 0.067 were taken off at 0.1. The first 32 draws are 1 % off, too.
+        assert measure.estimate.value == pytest.approx(sigma, rel=0.05)
+        assert measure.estimate.value == pytest.approx(
+            measure.references["Wiener"].value, rel=1e-5
+        )
+
+
 def test_the_nearest_training_image_harms_a_clean_one():
     exact = adapted(kgm.EmpiricalDenoiser())
     section = denoiser_evaluation.denoising(
@@ -65,6 +82,60 @@ def test_a_denoiser_that_does_nothing_has_no_memory():
     assert section.measures["settled"].estimate.value == 1
     assert section.measures["num_fixed_points"].estimate.value == 32
     assert section.measures["memorized_fixed_points"].estimate.value == 0
+
+
+def test_copies_among_the_test_images_leave_out_one_row_alone():
+    train = digits().train.images
+    section = denoiser_evaluation.fixed_points(
+        adapted(kgm.EmpiricalDenoiser()), train, train[:20], seed=0
+    )
+    assert {*section.measures} == {
+        *("settled", "num_fixed_points", "spectral_radius")
+    }
+    (note,) = [note for note in section.notes if "copies" in note]
+    assert note.startswith("100 % of the test images are copies")
+
+
+def test_the_search_starts_from_images_of_all_labels():
+    """Though those of a folder are sorted by label."""
+    train = digits().train
+    order = np.argsort(train.labels, kind="stable")
+    exact = adapted(kgm.EmpiricalDenoiser())
+    labels = {
+        image.tobytes(): label
+        for image, label in zip(
+            evaluation.as_float(train.images), train.labels, strict=True
+        )
+    }
+    drawn = []
+    for seed in (0, 0, 1):
+        starts = denoiser_evaluation._starts(exact, train.images[order], seed)
+        drawn.append([image.tobytes() for image in starts[:16]])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len({*drawn[0]}) == 16
+    assert len({labels[image] for image in drawn[0]}) >= 5
+
+
+def test_the_closed_forms_are_the_same_for_runs_of_other_seeds():
+    """Of all images that they may train on, whichever they held out."""
+    data = digits()
+    found = []
+    for seed in (0, 1):
+        order = np.random.default_rng(seed).permutation(len(data.train.images))
+        rest, held = (
+            datasets.Split(data.train.images[rows], data.train.labels[rows])
+            for rows in (order[20:], order[:20])
+        )
+        own = datasets.ImageDataset("digits", rest, held, data.test, None)
+        section = denoiser_evaluation.denoising(
+            MAKE["learned"](),
+            sample_evaluation.all_training_images(own).images,
+            data.test.images,
+            seed=0,
+        )
+        found.append({k: m.references for k, m in section.measures.items()})
+    assert found[0] == found[1]
+    assert {*found[0]["psnr/0.1"]} == {"noisy", "V V'", "Wiener", "exact"}
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,12 @@ def test_the_summary_tells_psnr_and_where_things_lie(trained):
     workdir, metrics = trained
     told = denoiser_runs.summary(workdir)
     level = metrics["test"]["noise_levels"]["0.25"]
-    assert f"sigma 0.25  {level['psnr']:6.2f} dB" in told
-    assert f"noisy {level['noisy_psnr']:6.2f} dB" in told
+    psnr, noisy = (
+        f"{level[name]:.2f} dB (standard error "
+        f"{level[f'{name}_standard_error']:.2f})"
+        for name in ("psnr", "noisy_psnr")
+    )
+    assert f"sigma 0.25  {psnr}, noisy {noisy}" in told
     for words in ("20 test images", "2 epochs", str(workdir), "tensorboard"):
         assert words in told
 
@@ -143,6 +147,22 @@ def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
     assert metrics["validation_loss"] is None
     assert [*metrics["test"]["noise_levels"]] == ["0.07"]
     assert "sigma 0.07" in denoiser_runs.summary(workdir)
+
+
+def test_a_psnr_that_is_none_is_told(tmp_path, monkeypatch):
+    """Of an exact copy, and of noise that nothing was added of."""
+    workdir, data = Workdir(tmp_path), tiny_data(9, 3)
+    monkeypatch.setattr(
+        evaluation, "psnr", lambda images, _: np.full(len(images), np.inf)
+    )
+    metrics = denoiser_runs.adapt_denoiser(
+        kgm.EmpiricalDenoiser(), data, workdir, seed=0
+    )
+    assert json.loads(workdir.metrics.read_text()) == metrics
+    level = metrics["test"]["noise_levels"]["0.25"]
+    assert {*level.values()} == {None}
+    told = denoiser_runs.summary(workdir)
+    assert "sigma 0.25  not finite, noisy not finite" in told
 
 
 @pytest.mark.parametrize(
@@ -270,7 +290,7 @@ def test_files_are_written(tmp_path):
 
 
 def test_quality_is_told_where_the_truth_is_known(tmp_path):
-    images = tiny_data(3, 300).test.images
+    images = tiny_data(3, 9).test.images
     told = restore(
         images, tmp_path, truth_known=True, add_noise=0.4, seed=3
     ).splitlines()
@@ -278,7 +298,7 @@ def test_quality_is_told_where_the_truth_is_known(tmp_path):
     noisy = corruptions.gaussian(clean, 0.4, seed=3).numpy()
     restored = np.load(tmp_path / "restored.npz")["image"]
     measures = {
-        "PSNR (dB)": lambda a, b: -10 * np.log10(np.mean((a - b) ** 2)),
+        "PSNR": lambda a, b: -10 * np.log10(np.mean((a - b) ** 2)),
         "SSIM": lambda a, b: skimage.metrics.structural_similarity(
             a[..., 0], b[..., 0], data_range=1.0
         ),
@@ -288,11 +308,12 @@ def test_quality_is_told_where_the_truth_is_known(tmp_path):
             [measure(a, b) for a, b in zip(x, clean, strict=True)]
             for x in (noisy, restored)
         )
-        error = np.std(after) / 300**0.5
+        error = np.std(after, ddof=1) / 9**0.5
+        unit = " dB" if name == "PSNR" else ""
         line = next(line for line in told if line.startswith(name))
-        assert f"before {np.mean(before):.3f} (" in line
-        assert (
-            f"after {np.mean(after):.3f} (standard error {error:.3f})" in line
+        assert f"before {np.mean(before):.3f}{unit} (" in line
+        assert line.endswith(
+            f"after {np.mean(after):.3f}{unit} (standard error {error:.3f})"
         )
     assert "images/" not in told[-1]
     assert not (tmp_path / "images").exists()
@@ -302,7 +323,7 @@ def test_images_that_were_perfect_have_no_finite_psnr(tmp_path):
     told = restore(
         tiny_data(3, 2).test.images, tmp_path, truth_known=True, step_size=1e-9
     )
-    assert "PSNR (dB) before without error" in told
+    assert "PSNR before not finite" in told
 
 
 def test_images_below_the_window_of_ssim(tmp_path):

@@ -13,6 +13,7 @@ from app_runs import (
     succeed,
     unfinished,
 )
+from browser import look
 from evaluated_runs import MAKE, digits, finish
 from test_report import Page
 
@@ -69,6 +70,13 @@ def test_a_run_is_measured_and_shown(trained, evaluated):
     assert not unfinished(workdir.path)
 
 
+def test_a_browser_shows_the_page(browser, trained, evaluated):
+    succeed(evaluated)
+    found = look(browser, trained["vae"].path / "report.html", 1200)
+    assert len(found["images"]) == 1
+    assert len(found["cells"]) > 40
+
+
 def test_runs_are_shown_side_by_side(trained, evaluated, folder):
     succeed(evaluated)
     output = folder / "compare.html"
@@ -83,6 +91,44 @@ def test_runs_are_shown_side_by_side(trained, evaluated, folder):
     for text in (said, shown.text):
         for words in ("Likelihood", "Denoising", "Attractors", "Samples"):
             assert words in text
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_after_its_evaluation(trained, folder):
+    """Trained, evaluated, started again, extended and evaluated again."""
+    workdir = Workdir(folder / "real")
+    flags = [
+        f"--workdir={workdir}",
+        f"--dataset={folder / 'images.npz'}",
+        "--network=mlp",
+        "--hidden_sizes=8",
+        "--latent_size=2",
+        "--batch_size=64",
+    ]
+    evaluate = ("evaluate", f"--workdir={workdir}", *BOUNDED)
+    succeed(run("train_vae", *flags, "--epochs=1"))
+    before = json.loads(workdir.metrics.read_text())
+    said = succeed(run(*evaluate))
+    after = json.loads(workdir.metrics.read_text())
+    elbo = after.pop("evaluation")["sections"]["likelihood"]["measures"]["elbo"]
+    assert after == before
+    shown = page(workdir.path / "report.html")
+    for text in (said, shown.text):
+        assert told(elbo["value"], elbo["standard_error"]) in text
+    assert "1 epoch, " in shown.text and "hidden_sizes" in shown.text
+    sheets = len([*workdir.figures.glob("*.png")])
+    assert sheets > 3
+    drawn = [tag["alt"] for tag in shown.named("img")]
+    curves = ("loss", "elbo", "rate", "distortion")
+    assert {f"Curves of {name} over the epochs" for name in curves} < {*drawn}
+    assert len(drawn) == sheets + len(curves)
+    again = succeed(run("train_vae", *flags, "--epochs=1"))
+    assert "finished" in again
+    assert "evaluation" in json.loads(workdir.metrics.read_text())
+    succeed(run("train_vae", *flags, "--epochs=2"))
+    assert "evaluation" not in json.loads(workdir.metrics.read_text())
+    assert "was evaluated before" not in succeed(run(*evaluate))
+    assert "2 epochs, " in page(workdir.path / "report.html").text
 
 
 # Refusals, each of one line.
@@ -114,7 +160,9 @@ def of_an_unfinished_run(place, trained):
 def of_a_training_that_was_cut_short(place, trained):
     workdir = finish(MAKE["vae"](), Workdir(place / "run"))
     workdir.metrics.unlink()
-    return Refused("evaluate", [f"--workdir={workdir}"], ["no metrics.json"])
+    return Refused(
+        "evaluate", [f"--workdir={workdir}"], ["no results in metrics.json"]
+    )
 
 
 def of_other_images(place, trained):
@@ -125,7 +173,23 @@ def of_other_images(place, trained):
     return Refused("evaluate", [f"--workdir={workdir}"], told)
 
 
+def of_draws_of_a_denoiser(place, trained):
+    flags = [f"--workdir={trained['exact']}", "--num_samples=9"]
+    told = ["--num_samples is of latent-variable models"]
+    return Refused("evaluate", [*flags, f"--output={place}/a.html"], told)
+
+
+def of_a_missing_second_run(place, trained):
+    """Told before the first is measured."""
+    finish(MAKE["exact"](), Workdir(place / "run"))
+    flags = [f"--workdir={place}/run", f"--workdir={place}/none"]
+    told = ["no directory", f"{place}/none"]
+    return Refused("evaluate", [*flags, f"--output={place}/a.html"], told)
+
+
 REFUSED = [
+    of_draws_of_a_denoiser,
+    of_a_missing_second_run,
     of_no_run,
     of_an_unfinished_run,
     of_a_training_that_was_cut_short,

@@ -1,5 +1,7 @@
 """Figures of a data set: averages with standard errors, of every example."""
 
+import math
+
 import numpy as np
 import pytest
 from small_cvaes import KNOWN, images, labels, of_labels, of_parts
@@ -108,6 +110,20 @@ def test_bits_per_dimension():
     assert evaluation.bits_per_dimension(64 * 8 * np.log(2), 64) == (
         pytest.approx(8)
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((-22.714, 0.4321, "nats"), "-22.71 nats (standard error 0.43)"),
+        ((3.0, None, "dB"), "3.00 dB"),
+        ((0.12345, 0.001, "", 3), "0.123 (standard error 0.001)"),
+        ((None, None, "nats"), "not finite"),
+        ((math.inf, math.nan, "dB"), "not finite"),
+    ],
+)
+def test_averages_as_text(arguments, text):
+    assert evaluation.as_text(*arguments) == text
 
 
 def test_nothing_to_evaluate_is_an_error():

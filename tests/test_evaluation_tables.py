@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 from evaluated_runs import (
     digits,
@@ -12,6 +13,7 @@ from small_vaes import make_vae
 from keras_genmodels import (
     evaluation_tables,
     latent_evaluation,
+    measures,
     sample_evaluation,
 )
 from keras_genmodels.workdir import Workdir
@@ -62,6 +64,19 @@ def test_numbers_that_do_not_compare_stand_in_tables_of_their_own(
     assert likelihood.header == ["a"]
     assert other.title == "Density of grey values"
     assert other.header == ["b"]
+
+
+def test_what_is_infinite_is_told():
+    """As the PSNR of a perfect denoiser."""
+    values = [math.inf, -math.inf, math.nan, 2.5]
+    found = {
+        f"psnr/{row}": measures.Measure("PSNR", measures.Estimate(x), "Why.")
+        for row, x in enumerate(values)
+    }
+    section = measures.Section("Denoising", found).as_dict()
+    (table,) = evaluation_tables.tables({"a": {"sections": {"x": section}}})
+    cells = [row.cells for row in table.rows]
+    assert cells == [["infinite"], ["-infinite"], ["not finite"], ["2.5"]]
 
 
 def test_a_table_is_aligned_in_a_terminal(evaluated):

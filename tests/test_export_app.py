@@ -40,7 +40,9 @@ def trained(folder):
         runs[kind] = Workdir(folder / kind)
         runs[kind].path.mkdir()
         make(kind).save(runs[kind].model)
-        runs[kind].metrics.write_text(json.dumps(METRICS))
+        # Of an evaluation nothing is told to clients.
+        content = {**METRICS, "evaluation": {"seconds": 1}}
+        runs[kind].metrics.write_text(json.dumps(content))
     return runs
 
 

@@ -59,7 +59,17 @@ def test_arrays_come_back(tmp_path):
 
 
 def test_what_is_no_archive_is_told(tmp_path):
-    for name, content in (("cut", b"PK\3\4"), ("empty", b"")):
+    np.savez(tmp_path / "plain.npz", a=np.arange(9))
+    plain = (tmp_path / "plain.npz").read_bytes()
+    # Its two headers tell how it is compressed: not at all, by number 0.
+    at = [plain.index(b"PK\1\2") + 10, plain.index(b"PK\3\4") + 8]
+    unknown = bytearray(plain)
+    unknown[at[0]] = unknown[at[1]] = 99
+    for name, content in (
+        ("cut", plain[:9]),
+        ("empty", b""),
+        ("unknown", unknown),
+    ):
         path = tmp_path / f"{name}.npz"
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{name}\.npz cannot be read"):
@@ -90,7 +100,7 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
     )
     assert holder.stdout.readline() == b"held\n"
     with (
-        pytest.raises(UserError, match="another process is training"),
+        pytest.raises(UserError, match="another process is at work"),
         files.locked(tmp_path),
     ):
         pytest.fail("two processes held the lock")

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.datasets
 
 from keras_genmodels import datasets, label_metrics
@@ -42,9 +43,9 @@ def test_real_images_get_the_classifiers_own_accuracy(judged):
     assert figures["accuracy"] == pytest.approx(accuracy)
     # The last 360 digits are of other writers: 0.94 to 0.95 for 5 seeds.
     assert accuracy > 0.92
-    assert figures["accuracy_standard_error"] == pytest.approx(
-        math.sqrt(accuracy * (1 - accuracy) / 360), rel=0.03
-    )
+    hits = round(accuracy * 360)
+    posterior = scipy.stats.beta(1 + hits, 1 + 360 - hits)
+    assert figures["accuracy_standard_error"] == pytest.approx(posterior.std())
     assert figures["num_examples"] == 360
 
 
@@ -72,6 +73,19 @@ def test_accuracy_of_each_label(judged):
         assert of_label["num_examples"] == len(right)
         assert of_label["accuracy"] == pytest.approx(sum(right) / len(right))
     assert len(figures["labels"]) == 10
+
+
+def test_the_error_is_above_0_where_all_are_right(judged):
+    classifier, images, labels = judged
+    guesses = classifier.predict(images.reshape(len(images), -1))
+    is_right = guesses == labels
+    of_right = label_metrics.label_consistency(
+        classifier, images[is_right], labels[is_right]
+    )
+    assert of_right["accuracy"] == 1
+    # Of no miss in n, about 1 / n.
+    error = of_right["accuracy_standard_error"]
+    assert error == pytest.approx(1 / is_right.sum(), rel=0.02)
 
 
 def test_shuffled_labels_are_as_good_as_chance(judged):

@@ -7,11 +7,14 @@ import pytest
 import scipy.special
 import sklearn.datasets
 from evaluated_runs import KNOWN, MAKE, SHAPE, digits, finish
+from recording import recorded
 from small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import (
+    _xla,
     datasets,
+    evaluation_tables,
     latent_evaluation,
     latent_inputs,
     sample_evaluation,
@@ -103,6 +106,60 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     )
     assert "not likelihoods" in " ".join(section.notes)
     assert "excess" not in section.measures
+    for measure in section.measures.values():
+        told = f"{measure.label}: {measure.meaning}"
+        for wrong in ("log p(x)", "log p(x|z)", "bound,", "lower bound"):
+            assert wrong not in told
+        assert "higher is better" not in told
+    for name in ("elbo", "log_likelihood"):
+        assert "bounds nothing" in section.measures[name].meaning
+
+
+@pytest.mark.parametrize(
+    ("kind", "log_p", "rate", "distortion"),
+    [
+        ("vae", "log p(x)", "KL(q(z|x) || p(z))", "-log p(x|z)"),
+        *(
+            (kind, "log p(x|c)", "KL(q(z|x, c) || p(z|c))", "-log p(x|z, c)")
+            for kind in ("labels", "quadrants")
+        ),
+    ],
+)
+def test_what_is_measured_is_told_with_its_condition(
+    tmp_path, monkeypatch, kind, log_p, rate, distortion
+):
+    # Which takes seconds to compile.
+    monkeypatch.setattr(_xla, "pays_off", lambda _: False)
+    model, split = MAKE[kind](), sample_evaluation.first(digits().test, 5)
+    measures = latent_evaluation.bounds(
+        model, split, finish(model, Workdir(tmp_path)), num_samples=2, seed=0
+    ).measures
+    assert f"at most {log_p}: higher" in measures["elbo"].meaning
+    assert f"bound of {log_p}, from" in measures["log_likelihood"].meaning
+    assert f"model's -{log_p} is" in measures["entropy"].meaning
+    assert measures["rate"].meaning.startswith(f"{rate}: ")
+    assert measures["distortion"].meaning.startswith(f"{distortion}: ")
+
+
+def test_labels_of_cut_images_have_a_table_of_their_own():
+    train, test = digits().train, digits().test
+    grey, cut, drawn = (
+        latent_evaluation.labels(
+            test.images / np.float32(255), test, train, seed=0, **settings
+        )
+        for settings in (
+            {},
+            {"binarization": "threshold"},
+            {"binarization": "dynamic"},
+        )
+    )
+    runs = {
+        name: {"sections": {"labels": section.as_dict()}}
+        for name, section in (("a", grey), ("b", cut), ("c", drawn))
+    }
+    headers = [table.header[:2] for table in evaluation_tables.tables(runs)]
+    assert [header[0] for header in headers] == ["a", "b"]
+    assert headers[0][1] == "c"
 
 
 @pytest.mark.parametrize(
@@ -149,6 +206,47 @@ def test_wide_networks_take_fewer_images_at_a_time():
         )
         # 4 bytes for each of 128 x 128 values of a channel.
         assert images_at_once(model, 2000) == count
+
+
+def test_no_network_takes_more_images_than_it_may_at_once(
+    tmp_path, monkeypatch
+):
+    """And the measures are the same."""
+    plain, split = make_vae(), sample_evaluation.first(digits().test, 20)
+    encoder, encoded = recorded(plain.encoder)
+    decoder, decoded = recorded(plain.decoder)
+    model = kgm.VAE(encoder, decoder, plain.posterior, plain.likelihood)
+    workdir = finish(model, Workdir(tmp_path))
+    monkeypatch.setattr(_xla, "pays_off", lambda _: False)
+
+    def measured():
+        encoded.sizes.clear()
+        decoded.sizes.clear()
+        found = latent_evaluation.bounds(
+            model, split, workdir, num_samples=7, seed=0
+        )
+        return {k: m.estimate for k, m in found.measures.items()}
+
+    whole = measured()
+    assert max(encoded.sizes) >= 20
+    # Of 64 values of the widest layer.
+    monkeypatch.setattr(latent_inputs, "_MOST_VALUES", 3 * 64)
+    parts = measured()
+    assert max(encoded.sizes) == max(decoded.sizes) == 3
+    for name, (value, error) in whole.items():
+        assert parts[name].value == pytest.approx(value, rel=1e-5)
+        if error is not None:
+            assert parts[name].standard_error == pytest.approx(error, rel=1e-4)
+
+
+def test_a_training_measures_no_more_images_at_once(monkeypatch):
+    data = digits()
+    inputs = latent_inputs.Inputs(make_vae(), data, "dynamic", 0)
+    whole = np.concatenate([*inputs.of(data.test)])
+    monkeypatch.setattr(latent_inputs, "_MOST_VALUES", 9 * 64)
+    parts = [*inputs.of(data.test)]
+    assert max(map(len, parts)) == 9
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def two_means(scale):

@@ -9,18 +9,15 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from small_cvaes import (
-    KNOWN,
+from recording import recorded
+from small_cvaes import KNOWN, images, labels, of_labels, of_parts
+from small_vaes import binary_images, make_vae
+from test_cvae_bounds import (
     exact_log_likelihood,
     gaussian_params,
-    images,
-    labels,
     linear_data,
     linear_model,
-    of_labels,
-    of_parts,
 )
-from small_vaes import binary_images, make_vae
 from test_linear_gaussian import A, B, S, W, data, linear_vae, log_likelihood
 
 import keras_genmodels as kgm
@@ -212,6 +209,24 @@ def test_neither_chunks_nor_batches_nor_places_matter():
         np.testing.assert_allclose(again, value[::-1][start:stop], rtol=1e-5)
     other, _ = estimate(model, x, num_samples=130, seed=6)
     assert np.abs(other - value).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "chunk_size"),
+    [(1, 1), (7, 3), (7, 50), (130, 33), (250, 99), (250, 1000), (500, 64)],
+)
+def test_no_more_is_decoded_at_once_than_a_chunk(num_samples, chunk_size):
+    plain, x = make_vae(), binary_images(5)
+    decoder, layer = recorded(plain.decoder)
+    model = kgm.VAE(plain.encoder, decoder, plain.posterior, plain.likelihood)
+    settings = {"num_samples": num_samples, "seed": 5}
+    expected, _ = estimate(plain, x, **settings)
+    layer.sizes.clear()
+    value, _ = estimate(model, x, chunk_size=chunk_size, **settings)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert sum(layer.sizes) >= 5 * num_samples
+    # Nor much less, which would be slow.
+    assert max(layer.sizes) <= chunk_size < 2 * max(layer.sizes)
 
 
 def test_with_xla_and_without_it_is_the_same():

@@ -17,7 +17,9 @@ from keras_genmodels import measures
         ((0.03217, 0.0012), "0.0322 ± 0.0012"),
         ((0.99965522, 0.0000043), "0.9996552 ± 0.0000043"),
         ((1 + 1e-9, 5.8e-9), "1 ± 5.8e-09"),
-        ((1.0, 0.0), "1"),
+        ((1.0, 0.0), "1 ± 0"),
+        ((0.25, 0.0), "0.25 ± 0"),
+        ((1.0, None), "1"),
         ((7, None), "7"),
         ((0.123456, None), "0.1235"),
         ((None, None), "not finite"),
@@ -43,6 +45,8 @@ def test_the_error_of_a_share_is_that_of_its_posterior(hits):
 
 
 def test_an_infinite_average_is_not_a_number_of_json():
-    measure = measures.Measure("x", measures.average([1.0, math.inf]), "y.")
-    told = measure.as_dict()
-    assert told["value"] is told["standard_error"] is None
+    for value, sign in ((math.inf, 1), (-math.inf, -1), (math.nan, None)):
+        measure = measures.Measure("x", measures.average([1.0, value]), "y.")
+        told = measure.as_dict()
+        assert told["value"] is told["standard_error"] is None
+        assert told.get("infinite") == sign

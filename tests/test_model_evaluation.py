@@ -1,5 +1,6 @@
 """What is measured of a finished run, of every kind of model."""
 
+import dataclasses
 import functools
 import json
 import math
@@ -69,8 +70,9 @@ def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind):
 
     json.loads(workdir.metrics.read_text(), parse_constant=refuse)
     without = {"latent_size", "active_units", "num_fixed_points"}
-    if kind == "learned":
-        assert value(found, "attractors", "num_fixed_points") == 1
+    # A single one has no spread.
+    attractors = found["sections"].get("attractors", {"measures": {}})
+    if attractors["measures"].get("num_fixed_points", {}).get("value") == 1:
         without.add("spectral_radius")
     for section in found["sections"].values():
         for name, measure in section["measures"].items():
@@ -82,44 +84,89 @@ def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind):
 @pytest.mark.parametrize("kind", MAKE)
 def test_the_samples_can_be_read_by_their_scale(evaluated, kind):
     _, found = evaluated(kind)
-    for name, best in (("precision", max), ("coverage", max)):
+    bests = {k: max for k in ("precision", "recall", "density", "coverage")}
+    for name, best in {**bests, "frechet_classifier_distance": min}.items():
         scale = found["sections"]["samples"]["measures"][name]["references"]
         values = {k: scale[k]["value"] for k in ("test images", "noise")}
-        assert best(values, key=values.get) == "test images"
+        assert best(values, key=values.get) == "test images", name
     workdir, _ = evaluated(kind)
     assert (workdir.figures / "nearest_training_images.png").exists()
 
 
-def test_the_training_s_own_metrics_are_left_alone(evaluated):
-    workdir, _ = evaluated("exact")
-    assert runs.is_finished(workdir)
-    assert {*files.read_json(workdir.metrics)} >= {"kind", "planned_epochs"}
+def test_the_training_s_own_metrics_are_left_alone(tmp_path, monkeypatch):
+    run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
+    before = files.read_json(run.metrics)
+    monkeypatch.setattr(model_evaluation, "_measured", lambda *_: ({}, None))
+    found = model_evaluation.evaluate(run, digits(), SETTINGS)
+    assert runs.is_finished(run)
+    after = files.read_json(run.metrics)
+    assert after.pop("evaluation") == found
+    assert after == before
 
 
 def test_what_is_measured_is_measured_once(evaluated, tmp_path):
     workdir, found = evaluated("linear")
     current = functools.partial(model_evaluation.read_current, workdir)
     assert current(SETTINGS) == found
-    others = {"num_images": 51, "num_samples": 21, "seed": 2}
-    for name, other in others.items():
-        changed = {**vars(SETTINGS), name: other}
-        assert current(model_evaluation.Settings(**changed)) is None
+    for name, other in {"num_images": 51, "seed": 2}.items():
+        assert current(dataclasses.replace(SETTINGS, **{name: other})) is None
+    # The bound's draws are no setting of a denoiser.
+    more = dataclasses.replace(SETTINGS, num_samples=21)
+    assert current(more) == found and "num_samples" not in found["settings"]
+    latent, _ = evaluated("vae")
+    assert model_evaluation.read_current(latent, more) is None
     moved = finish(adapted(kgm.LinearDenoiser(2)), Workdir(tmp_path))
     files.write_json(moved.metrics, files.read_json(workdir.metrics))
     assert model_evaluation.read_current(moved, SETTINGS) is None
+    files.write_json(moved.metrics, {"evaluation": 3})
+    assert model_evaluation.read_current(moved, SETTINGS) is None
 
 
-def test_a_run_that_is_extended_meanwhile_is_told(tmp_path, monkeypatch):
+def test_a_run_that_is_trained_meanwhile_is_refused(tmp_path):
     run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
-
-    def extend(*_):
-        finish(adapted(kgm.LinearDenoiser(2)), run)
-        return {}, None
-
-    monkeypatch.setattr(model_evaluation, "_measured", extend)
-    with pytest.raises(kgm.UserError, match="trained further meanwhile"):
+    before = run.metrics.read_bytes()
+    with (
+        files.locked(run),
+        pytest.raises(kgm.UserError, match="another process is at work"),
+    ):
         model_evaluation.evaluate(run, digits(), SETTINGS)
-    assert "evaluation" not in files.read_json(run.metrics)
+    assert run.metrics.read_bytes() == before
+
+
+def test_a_run_whose_extension_was_cut_short_is_refused(tmp_path):
+    run = finish(MAKE["vae"](), Workdir(tmp_path), epochs="3")
+    files.write_json(run.metrics, {"kind": "VAE", "planned_epochs": 2})
+    for use in (
+        lambda: model_evaluation.read_current(run, SETTINGS),
+        lambda: model_evaluation.evaluate(run, digits(), SETTINGS),
+    ):
+        with pytest.raises(kgm.UserError, match=r"of 2 epochs .* to 3: let"):
+            use()
+
+
+@pytest.mark.parametrize("content", ["[]", None])
+def test_a_run_without_results_is_told(tmp_path, content):
+    run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
+    run.metrics.unlink()
+    if content:
+        run.metrics.write_text(content)
+    with pytest.raises(kgm.UserError, match=r"no results in metrics\.json"):
+        model_evaluation.read_current(run, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"num_images": 0},
+        {"num_samples": 1.5},
+        {"seed": -1},
+        {"classifier_steps": 0},
+    ],
+)
+def test_bad_settings_are_refused(bad):
+    (name,) = bad
+    with pytest.raises(kgm.UserError, match=f"{name} must be an int >="):
+        model_evaluation.Settings(**bad)
 
 
 def test_data_of_another_shape_are_refused(evaluated):

@@ -3,10 +3,7 @@
 import dataclasses
 import html.parser
 import io
-import json
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ET
 
 import matplotlib.colors
@@ -14,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from browser import look
 
 from keras_genmodels import files, plots, report, report_curves
 from keras_genmodels.measures import Estimate, Measure, Section
@@ -150,7 +148,7 @@ PAGES = {
         ),
     ],
     # Of a model that needs no training, without curves or figures.
-    "bare": lambda: [make_run(metrics={}, curves={}, figures={})],
+    "bare": lambda: [make_run(metrics={"kind": "a"}, curves={}, figures={})],
 }
 
 
@@ -241,12 +239,11 @@ def test_runs_that_do_not_compare_are_told(name, other, told):
     )
 
 
-def test_a_run_whose_training_was_not_recorded_is_no_untrained_one():
+def test_a_run_without_training_is_told():
     trained = make_run()
     for metrics, told in (
         (trained.metrics, "200 epochs"),
         ({"kind": "LinearDenoiser"}, "none needed"),
-        ({}, "not recorded"),
     ):
         run = dataclasses.replace(trained, metrics=metrics)
         assert told in Page(report.page([run])).text
@@ -332,6 +329,19 @@ def test_curves_of_a_run_that_was_resumed(tmp_path):
     }
 
 
+def test_curves_of_the_psnr_at_each_level(tmp_path):
+    """Of held-out images, now and then, beside the pictures."""
+    writer = tf.summary.create_file_writer(str(tmp_path / "pictures"))
+    with writer.as_default():
+        for step in (0, 3):
+            tf.summary.scalar("psnr/sigma_0.25", 20.0 + step, step)
+            tf.summary.image("denoising", np.zeros((1, 8, 8, 3)), step)
+    writer.close()
+    assert report_curves.read(tmp_path) == {
+        "psnr at sigma 0.25": {"validation": [(1, 20.0), (4, 23.0)]}
+    }
+
+
 def test_a_curve_is_an_svg_and_always_the_same():
     runs = {"a": CURVES, "b": {}}
     picture = report_curves.draw(runs, "elbo")
@@ -342,63 +352,6 @@ def test_a_curve_is_an_svg_and_always_the_same():
 
 
 # In a browser.
-
-
-# Gathers what is laid out, as --dump-dom gives it.
-_LOOK = """
-<script>
-const box = e => { const b = e.getBoundingClientRect();
-                   return [b.left, b.right, b.width, b.height]; };
-// On a narrow page the columns' names stand before their numbers instead.
-const cells = [...document.querySelectorAll("tbody td, tbody th")]
-  .filter(e => e.textContent.trim() && !e.closest("details:not([open])"));
-addEventListener("load", () => {
-  document.body.dataset.look = JSON.stringify({
-    width: innerWidth,
-    page: document.documentElement.scrollWidth,
-    images: [...document.images].map(e => [e.naturalWidth, ...box(e)]),
-    cells: cells.map(box),
-    font: getComputedStyle(document.body).fontFamily,
-  });
-});
-</script>
-"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Gives what headless Chromium writes when it opens a page."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no `chromium` on PATH to render the page with")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def open_page(page, width, *flags):
-        return subprocess.run(
-            [
-                chromium,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--hide-scrollbars",
-                f"--user-data-dir={folder / 'profile'}",
-                "--virtual-time-budget=20000",
-                f"--window-size={width},2400",
-                *flags,
-                page.as_uri(),
-            ],
-            check=True,
-            capture_output=True,
-            timeout=120,
-            text=True,
-        ).stdout
-
-    return open_page
 
 
 def is_near(shown, colour):
@@ -432,22 +385,39 @@ def test_a_browser_paints_the_page(browser, tmp_path, name, width):
 @pytest.mark.parametrize("name", ["one", "two"])
 def test_a_browser_lays_out_all_of_the_page(browser, tmp_path, name, width):
     page, runs = tmp_path / "page.html", PAGES[name]()
-    text = report.page(runs)
-    page.write_text(text.replace("</body>", f"{_LOOK}</body>"))
-    told = Page(browser(page, width, "--dump-dom")).named("body")[0]
-    look = json.loads(told["data-look"])
-    assert look["page"] <= look["width"]
+    report.write(page, runs)
+    found = look(browser, page, width)
     curves = 2
-    assert len(look["images"]) == curves + len(SHEETS) * len(runs)
-    for natural, left, right, wide, high in look["images"]:
-        assert natural > 0 and wide > 80 and high > 30
-        assert 0 <= left < right <= look["width"]
+    assert len(found["images"]) == curves + len(SHEETS) * len(runs)
     # A number of each run for each measure, and what it is.
-    assert len(look["cells"]) > 4 * (1 + len(runs))
-    for left, right, wide, high in look["cells"]:
-        assert wide > 10 and high > 10
-        assert 0 <= left < right <= look["width"]
-    assert "sans-serif" in look["font"]
+    assert len(found["cells"]) > 4 * (1 + len(runs))
+    assert "sans-serif" in found["font"]
+
+
+def test_a_page_of_a_run_of_which_little_is_known_is_laid_out(
+    browser, tmp_path
+):
+    page = tmp_path / "page.html"
+    report.write(page, PAGES["bare"]())
+    found = look(browser, page, 1200)
+    assert not found["images"] and len(found["cells"]) > 8
+
+
+def test_a_dark_page_is_painted_dark(browser, tmp_path):
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    report.write(page, PAGES["one"]())
+    browser(
+        page,
+        1200,
+        "--blink-settings=preferredColorScheme=0",
+        f"--screenshot={picture}",
+    )
+    with PIL.Image.open(picture) as opened:
+        shown = np.asarray(opened.convert("RGB"))
+    assert shown[2, 2].max() < 40
+    # Letters, and the ink of the curves, which have one for both schemes.
+    for colour in ("#e4e7e9", report_curves.COLOURS[0]):
+        assert is_near(shown, to_rgb(colour)).sum() > 100
 
 
 def to_rgb(colour):

@@ -1,12 +1,22 @@
 """Whole runs in one process: what the apps' own tests do not reach."""
 
+import json
+import math
+
 import numpy as np
 import pytest
 from small_cvaes import SHAPE, of_labels
 from small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, latent_runs, runs, training
+from keras_genmodels import (
+    datasets,
+    evaluation,
+    latent_inputs,
+    latent_runs,
+    runs,
+    training,
+)
 from keras_genmodels.workdir import Workdir
 
 
@@ -56,6 +66,66 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     workdir = Workdir(tmp_path / "run")
     assert not train(model, tiny_data(9, 4), workdir, "none")["is_likelihood"]
     assert "not a likelihood" in latent_runs.summary(workdir)
+
+
+def test_figures_that_are_not_finite_are_told(tmp_path):
+    """A posterior so wide that its variance overflows, of test images alone."""
+    data = tiny_data(9, 4)
+    data.train.images[:, 0, 0] = 0
+    data.test.images[:, 0, 0] = 255
+    plain = make_vae()
+    encoder = kgm.mlp_encoder((8, 8, 1), plain.posterior.params_size, ())
+    kernel, bias = encoder.get_weights()
+    kernel[0, 3:] = 1e20
+    encoder.set_weights([kernel, bias])
+    likelihood = kgm.IndependentDiscretizedLogistic((8, 8, 1))
+    decoder = kgm.mlp_decoder(3, likelihood.params_shape, ())
+    model = kgm.VAE(encoder, decoder, plain.posterior, likelihood)
+    workdir = Workdir(tmp_path / "run")
+    metrics = train(model, data, workdir, "none")
+    assert json.loads(workdir.metrics.read_text()) == metrics
+    test = metrics["test"]
+    for name in ("elbo", "rate", "loss", "bits_per_dimension"):
+        assert test[name] is test[f"{name}_standard_error"] is None
+    told = latent_runs.summary(workdir)
+    assert "Test elbo not finite, of 4 images" in told
+    assert "Rate not finite, distortion" in told
+    assert "Code length not finite" in told
+
+
+def test_every_average_of_a_run_has_an_error(tmp_path):
+    """The loss and the bits, by the test images one by one."""
+    model = make_vae(likelihood="discretized_logistic", beta=3.0)
+    data, workdir = tiny_data(9, 7), Workdir(tmp_path / "run")
+    test = train(model, data, workdir, "none")["test"]
+    model = workdir.load_model()
+    inputs = latent_inputs.Inputs(model, data, "none", 0)
+    terms = evaluation.bound_terms(model, inputs.of(data.test), seed=0)
+    loss = terms["distortion"] + 3 * terms["rate"]
+    bits = -terms["elbo"] / (64 * math.log(2))
+    for name, values in (("loss", loss), ("bits_per_dimension", bits)):
+        error = np.std(values, ddof=1) / 7**0.5
+        assert test[name] == pytest.approx(values.mean(), rel=1e-5)
+        found = test[f"{name}_standard_error"]
+        assert found == pytest.approx(error, rel=1e-4)
+    assert (
+        f"Code length {bits.mean():.3f} bits per dimension (standard error "
+        f"{found:.3f})." in latent_runs.summary(workdir)
+    )
+
+
+def test_the_loss_of_several_draws_has_an_error(tmp_path):
+    model = make_vae(num_importance_samples=3)
+    data, workdir = tiny_data(9, 7), Workdir(tmp_path / "run")
+    test = train(model, data, workdir, "dynamic")["test"]
+    model = workdir.load_model()
+    inputs = latent_inputs.Inputs(model, data, "dynamic", 0)
+    found = evaluation.evaluate_likelihood(
+        model, inputs.of(data.test), seed=0, num_samples=3
+    )
+    assert test["loss"] == pytest.approx(-found["log_likelihood"], rel=1e-5)
+    error = found["log_likelihood_standard_error"]
+    assert test["loss_standard_error"] == pytest.approx(error, rel=1e-4)
 
 
 @pytest.mark.parametrize(

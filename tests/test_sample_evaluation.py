@@ -8,6 +8,7 @@ from evaluated_runs import NUM_TRAIN, digits
 
 import keras_genmodels as kgm
 from keras_genmodels import (
+    classifier_features,
     datasets,
     evaluation,
     sample_evaluation,
@@ -113,6 +114,52 @@ def test_cut_images_are_compared_with_cut_ones():
     np.testing.assert_array_equal(images.train.images > 0, cut)
 
 
+def test_cut_images_have_a_table_of_their_own():
+    titles = []
+    for binarization in ("none", "dynamic", "threshold"):
+        images = sample_evaluation.comparison(
+            digits(), 50, binarization, seed=0
+        )
+        _, features = compared()
+        section = sample_evaluation.measure(images.noise, images, features)
+        titles.append(section.title)
+    assert titles == ["Samples", "Samples", "Samples, cut at 0.5"]
+
+
+def repeated():
+    """The digits, two of whose 60 test images are training images."""
+    data = digits()
+    images = data.test.images.copy()
+    images[:2] = data.train.images[:2]
+    test = datasets.Split(images, data.test.labels)
+    return datasets.ImageDataset("digits", data.train, None, test, None)
+
+
+def test_copies_among_the_test_images_leave_out_one_row_alone():
+    images = sample_evaluation.comparison(repeated(), 60, "none", seed=0)
+    _, features = compared()
+    section = sample_evaluation.measure(images.noise, images, features)
+    assert {*section.measures} == {
+        *("precision", "recall", "density", "coverage"),
+        "frechet_classifier_distance",
+    }
+    (note,) = [note for note in section.notes if "copies" in note]
+    assert note == (
+        "3.33 % of the test images are copies of training images, than which "
+        "nothing can be nearer: how many samples are memorised is not told."
+    )
+
+
+def test_other_errors_of_samples_are_told():
+    images, features = compared()
+    narrow = images.noise[:, :4]
+    constant = sample_evaluation.Features(
+        lambda x: features.extract(images.noise), "pixels", True
+    )
+    with pytest.raises(kgm.UserError, match="events of shape"):
+        sample_evaluation.measure(narrow, images, constant)
+
+
 def test_without_labels_the_pixels_are_compared(tmp_path):
     plain = datasets.ImageDataset(
         "plain",
@@ -130,14 +177,64 @@ def test_without_labels_the_pixels_are_compared(tmp_path):
     assert section.measures["precision"].estimate.value == 0
 
 
-def test_the_classifier_is_the_same_for_runs_of_other_seeds(tmp_path):
+def split_by(seed):
+    """The digits, 20 of which are held out for validation by the seed."""
     data = digits()
-    order = np.random.default_rng(0).permutation(NUM_TRAIN)
+    order = np.random.default_rng(seed).permutation(NUM_TRAIN)
     rest, held = (
         datasets.Split(data.train.images[rows], data.train.labels[rows])
         for rows in (np.sort(order[20:]), order[:20])
     )
-    other = datasets.ImageDataset("digits", rest, held, data.test, None)
-    for some in (data, other):
-        sample_evaluation.feature_function(some, tmp_path, num_steps=1)
+    return datasets.ImageDataset("digits", rest, held, data.test, None)
+
+
+def test_the_scale_is_the_same_for_runs_of_other_seeds(tmp_path):
+    samples = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
+    found = []
+    for data in (digits(), split_by(0), split_by(1)):
+        features = sample_evaluation.feature_function(
+            data, tmp_path, num_steps=1
+        )
+        images = sample_evaluation.comparison(data, 50, "none", seed=0)
+        section = sample_evaluation.measure(samples, images, features)
+        found.append({k: m.references for k, m in section.measures.items()})
+    assert found[1] == found[2] == found[0]
+    assert {"test images", "noise"} == {*found[0]["precision"]}
     assert len([*tmp_path.glob("*.keras")]) == 1
+
+
+def test_all_training_images_are_in_an_order_of_their_own():
+    one, other = (
+        sample_evaluation.all_training_images(split_by(seed)) for seed in (0, 1)
+    )
+    np.testing.assert_array_equal(one.images, other.images)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    key = [image.tobytes() for image in one.images]
+    own = [image.tobytes() for image in digits().train.images]
+    assert sorted(key) == sorted(own) and key != own
+    labels = dict(zip(own, digits().train.labels, strict=True))
+    assert [labels[image] for image in key] == [*one.labels]
+
+
+def test_noise_is_the_worst():
+    """In the features of a classifier that has learned what no images are."""
+    data = datasets.load("digits", validation_split=0)
+    classifier = classifier_features.train_classifier(data.train, num_steps=600)
+    features = sample_evaluation.Features(
+        functools.partial(classifier_features.classifier_features, classifier),
+        "a classifier",
+        True,
+    )
+    images = sample_evaluation.comparison(data, 300, "none", seed=0)
+    rows = np.random.default_rng(0).integers(0, 1000, (300, 3))
+    blends = evaluation.as_float(data.train.images)[rows].mean(1)
+    section = sample_evaluation.measure(blends, images, features)
+    for name in ("precision", "recall", "density", "coverage"):
+        measure = section.measures[name]
+        noise = measure.references["noise"].value
+        real = measure.references["test images"].value
+        assert noise < 0.05 < measure.estimate.value, name
+        assert noise < 0.05 < 0.7 < real, name
+    measure = section.measures["frechet_classifier_distance"]
+    assert measure.references["test images"].value < measure.estimate.value
+    assert measure.estimate.value < measure.references["noise"].value / 4

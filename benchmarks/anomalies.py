@@ -1,0 +1,75 @@
+"""Measures how well log p(x) tells other images from those of the test split.
+
+  python benchmarks/anomalies.py --workdir=RUN       # some 10 seconds
+
+RUN is a finished run of `apps.train_vae` on binarised images. Each kind of
+other images is made of the test images themselves. Printed are the mean of
+-log p(x) by `kgm.log_likelihood`, in nats, and the area under the ROC curve of
+telling that kind by it: 1 if each of them is less likely than every test
+image, 0.5 for chance, 0 if each is likelier.
+"""
+
+import sys
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("workdir", "runs/vae", "A finished run of train_vae.")
+flags.DEFINE_string("data_dir", None, "Where its data set lies, if it moved.")
+flags.DEFINE_integer("images", 1000, "Of the test split.", lower_bound=1)
+flags.DEFINE_integer("num_samples", 100, "Draws per image.", lower_bound=1)
+
+
+def main(_):
+    """Prints a line for each kind of images."""
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    import keras_genmodels as kgm
+    from keras_genmodels import datasets, latent_inputs
+    from keras_genmodels.workdir import Workdir
+
+    workdir = Workdir(FLAGS.workdir)
+    model, recorded = workdir.load_model(), workdir.read_flags()
+    test = datasets.load(
+        recorded["dataset"], data_dir=FLAGS.data_dir or recorded.get("data_dir")
+    ).test
+    split = datasets.Split(test.images[: FLAGS.images], None)
+    batches = latent_inputs.as_trained(split, workdir)
+    images = np.concatenate([batch["image"] for batch in batches])
+
+    def nats(images):
+        return -kgm.log_likelihood(
+            model, images, num_samples=FLAGS.num_samples
+        ).numpy()
+
+    usual = nats(images)
+    print(f"{'test images':<12} {usual.mean():8.1f} nats")
+    for kind, others in kinds(images).items():
+        found = nats(others)
+        is_other = np.repeat([0, 1], [len(usual), len(found)])
+        area = roc_auc_score(is_other, np.concatenate([usual, found]))
+        print(f"{kind:<12} {found.mean():8.1f} nats, area {area:.3f}")
+    return 0
+
+
+def kinds(images):
+    """Gives images of other kinds, as many of each."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    pixels = rng.permuted(images.reshape(len(images), -1), axis=1)
+    return {
+        "noise": rng.integers(0, 2, images.shape).astype(np.float32),
+        "shuffled": pixels.reshape(images.shape),
+        "inverted": 1 - images,
+        "turned": np.rot90(images, axes=(1, 2)).copy(),
+        "mirrored": images[:, :, ::-1].copy(),
+        "white": np.ones_like(images),
+        "black": np.zeros_like(images),
+    }
+
+
+if __name__ == "__main__":
+    app.run(main, argv=sys.argv)
