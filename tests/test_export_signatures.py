@@ -159,11 +159,11 @@ def test_signatures_give_what_the_model_gives(kind, exports, loaded):
                 assert_close(default, outputs, 0)
 
 
-# Quick: a `VAE` is checked in test_export_app.py, a `LinearDenoiser` in
+# The others quickly: a `VAE` in test_export_app.py, a `LinearDenoiser` in
 # test_export_check.py.
 CHECKED = [
     kind
-    if kind in ("labels", "range")
+    if kind == "range"
     else pytest.param(kind, marks=pytest.mark.slow)
     for kind in KINDS
 ]

@@ -61,7 +61,7 @@ def expected_elbo(model, x):
 
 
 def train(model, x):
-    steps = 3000
+    steps = 1500
     schedule = keras.optimizers.schedules.CosineDecay(0.02, steps)
     model.compile(keras.optimizers.Adam(schedule), steps_per_execution=50)
     model.fit(x, batch_size=256, epochs=steps * 256 // len(x), verbose=0)
