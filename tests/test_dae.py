@@ -590,6 +590,8 @@ np.savez(sys.argv[3], estimate=model.denoise(y, 0.3), **model(y),
 """
 
 
+# Quick: the same of a `VAE`, in test_vae.py.
+@pytest.mark.slow
 def test_a_fresh_process_loads_what_was_saved(tmp_path):
     model, y = make_dae(copies=2, seed=7), events(5)
     model.compile()

@@ -139,7 +139,11 @@ def test_the_closed_forms_are_the_same_for_runs_of_other_seeds():
 
 
 @pytest.mark.parametrize(
-    ("policy", "decibels"), [("float64", 1e-4), ("mixed_bfloat16", 0.2)]
+    ("policy", "decibels"),
+    [
+        ("float64", 1e-4),
+        pytest.param("mixed_bfloat16", 0.2, marks=pytest.mark.slow),
+    ],
 )
 def test_denoising_depends_on_precision_by_rounding_alone(
     monkeypatch, policy, decibels

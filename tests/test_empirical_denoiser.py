@@ -567,6 +567,8 @@ np.savez(
 """
 
 
+# Quick: the same of a `VAE`, in test_vae.py.
+@pytest.mark.slow
 def test_a_fresh_process_loads_what_was_saved(tmp_path, digits):
     exact, linear = adapted(digits[:300]), LinearDenoiser()
     linear.adapt(digits[:300])
