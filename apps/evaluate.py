@@ -8,7 +8,7 @@ and what it means; the run gets the sheet figures/nearest_training_images.png
 and report.html: one page, without a script or any other file, of flags, curves,
 numbers and sheets of images. Several runs are shown side by side, what differs
 first. What was measured before, of the same model with the same flags, is not
-measured again.
+measured again. A VAE of the digits takes 26 seconds on two cores.
 """
 
 import pathlib
