@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 VERSION = re.search(
     r'__version__ = "(.+)"',
@@ -51,11 +51,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=[
-        "keras_genmodels",
-        "keras_genmodels.denoisers",
-        "keras_genmodels.exporting",
-        "keras_genmodels.models",
-        "keras_genmodels.serving",
+        *find_packages(include=["keras_genmodels", "keras_genmodels.*"]),
         "keras_genmodels_apps",
     ],
     # Nothing named `apps` at the top level of site-packages, and no import of

@@ -392,7 +392,7 @@ def training_options(num_examples, default_steps=DEFAULT_STEPS):
 
 def _start_from_weights(model, workdir):
     """Gives a fresh run the weights of --init_from, if that is given."""
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
     from keras_genmodels.workdir import load_model
 
     if FLAGS.init_from is None or workdir.has_checkpoint():
@@ -419,7 +419,8 @@ def run_once(module, data, *, run, summary, model=None, options=None):
             trained.
         options: the `training.Options`; None where nothing is trained.
     """
-    from keras_genmodels import files, runs
+    from keras_genmodels import runs
+    from keras_genmodels.core import files
     from keras_genmodels.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)

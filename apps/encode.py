@@ -29,7 +29,8 @@ def main():
     workdir, output = common_flags.workdir_and_output("encoded.npz", (".npz",))
     import numpy as np
 
-    from keras_genmodels import files, latent_inputs, latent_runs
+    from keras_genmodels import latent_inputs, latent_runs
+    from keras_genmodels.core import files
 
     model = latent_runs.load_model(workdir)
     split = labelled(input_flags.read_split(workdir, model.event_shape), model)
@@ -54,7 +55,7 @@ def labelled(split, model):
     import numpy as np
 
     from keras_genmodels import datasets
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
 
     num_labels = getattr(model, "num_labels", None)
     if num_labels is None or split.labels is not None:

@@ -141,7 +141,8 @@ def check_flags():
 def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
-    from keras_genmodels import files, runs
+    from keras_genmodels import runs
+    from keras_genmodels.core import files
     from keras_genmodels.export import check_name, export
     from keras_genmodels.exporting import table
     from keras_genmodels.workdir import Workdir
@@ -184,7 +185,7 @@ def check_version():
         UserError: if something is not as it should be.
     """
     guard.load_tensorflow()
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
     from keras_genmodels.exporting.check import check_version as check
     from keras_genmodels.workdir import Workdir
 

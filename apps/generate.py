@@ -100,7 +100,8 @@ def main():
     )
     import numpy as np
 
-    from keras_genmodels import files, plots
+    from keras_genmodels import plots
+    from keras_genmodels.core import files
 
     model = workdir.load_model()
     what, arrays, picture = drawer_of(model)(model, workdir)
@@ -166,7 +167,8 @@ def images_of_each_label(model, workdir):
     """Draws from a model of labels, the same latents for each."""
     import numpy as np
 
-    from keras_genmodels import conditional_samples, files, latent_plots
+    from keras_genmodels import conditional_samples, latent_plots
+    from keras_genmodels.core import files
 
     count = FLAGS.num_images or _OF_EACH_LABEL
     images = conditional_samples.sample_each_label(
@@ -189,7 +191,7 @@ def completions(model, workdir):
     import numpy as np
 
     from keras_genmodels import conditional_samples, latent_inputs, latent_plots
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
 
     count = FLAGS.num_images
     if input_flags.of_split():
@@ -219,7 +221,8 @@ def _sheet(draw, **same_for_all):
     """Draws --num_images by a function of a number and seeds."""
     import numpy as np
 
-    from keras_genmodels import plots, seeds
+    from keras_genmodels import plots
+    from keras_genmodels.core import seeds
 
     count = FLAGS.num_images or _NUM_IMAGES
     rows = seeds.row_seeds(FLAGS.seed, count)

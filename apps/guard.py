@@ -159,7 +159,7 @@ def _of_the_user(error):
         return str(error)
     import tensorflow as tf
 
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
 
     if isinstance(error, UserError):
         return str(error)

@@ -50,7 +50,7 @@ def read_split(workdir, image_shape):
             what they were.
     """
     from keras_genmodels import datasets
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
 
     if not of_split():
         images = datasets.read_pictures(_path(), image_shape=image_shape)

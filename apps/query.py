@@ -219,7 +219,7 @@ def read_inputs(takes):
     Returns:
         dict of arrays, or one number for all rows.
     """
-    from keras_genmodels import seeds
+    from keras_genmodels.core import seeds
 
     given = {}
     if "image" in takes:
@@ -276,8 +276,8 @@ def read_images(info):
 
 def read_latents():
     """Reads the array `z`, or else `loc`, of --input."""
-    from keras_genmodels import files
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core import files
+    from keras_genmodels.core.errors import UserError
 
     arrays, _ = files.read_arrays(FLAGS.input, "z", "loc")
     found = arrays.get("z", arrays.get("loc"))
@@ -288,7 +288,7 @@ def read_latents():
 
 def read_condition(info, given):
     """Gives labels, or the pictures of which a model takes the known part."""
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
 
     if info.shape == (None,):
         return read_label()
@@ -327,7 +327,7 @@ def read_label():
 
 def ask(client, signature, inputs):
     """Asks; says what helps if a likelihood refuses the pixels."""
-    from keras_genmodels.errors import UserError
+    from keras_genmodels.core.errors import UserError
 
     try:
         return client.predict(signature, **inputs)
@@ -365,7 +365,8 @@ def write(outputs, names):
     """Writes the answer to --output."""
     import numpy as np
 
-    from keras_genmodels import files, plots
+    from keras_genmodels import plots
+    from keras_genmodels.core import files
 
     output = pathlib.Path(FLAGS.output)
     if output.suffix == ".npz":

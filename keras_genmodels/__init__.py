@@ -1,6 +1,7 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
 from keras_genmodels import attractors, corruptions
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoiser_networks import (
     bias_free_unet,
     mlp_denoiser,
@@ -18,7 +19,6 @@ from keras_genmodels.distribution_layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
-from keras_genmodels.errors import UserError
 from keras_genmodels.likelihood import log_likelihood
 from keras_genmodels.models import VAE, ConditionalVAE, DenoisingAutoencoder
 from keras_genmodels.networks import (

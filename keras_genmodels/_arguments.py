@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import seeds
-from keras_genmodels._events import as_floating, as_sigma
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import as_floating, as_sigma
 from keras_genmodels.denoisers.base import Denoiser
-from keras_genmodels.errors import UserError
 
 
 def read_events(denoiser, x, sigma):

@@ -8,7 +8,7 @@ seen.
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.seeds import as_seed, fold_in
+from keras_genmodels.core.seeds import as_seed, fold_in
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
 

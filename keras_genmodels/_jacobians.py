@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 from scipy.sparse import linalg
 
-from keras_genmodels import _compiled as compiled
-from keras_genmodels import seeds
 from keras_genmodels._arguments import check, check_count, read_events
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import loop_cache as compiled
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
 
 
 class JacobianSpectrum(NamedTuple):

@@ -9,8 +9,8 @@ import PIL.Image
 import psutil
 import tensorflow as tf
 
-from keras_genmodels import files
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 
 # The endings that keras.utils.image_dataset_from_directory reads.
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")

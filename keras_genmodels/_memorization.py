@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from keras_genmodels._arguments import check
-from keras_genmodels._events import event_batches
+from keras_genmodels.core.events import event_batches
 
 # Images at a time: in float64 25 MB of 784 values each.
 _BLOCK = 4096

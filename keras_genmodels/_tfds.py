@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_genmodels import _local
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 _PROBE_SECONDS = 4.0
 _DIGITS_FOR_TRAINING = 1437

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from keras_genmodels import seeds
 from keras_genmodels.attractors import local_dimension
+from keras_genmodels.core import seeds
 from keras_genmodels.restoration import denoise_once
 
 # Directions that are not kept, at least: of the identity there would be none.

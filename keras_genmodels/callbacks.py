@@ -11,7 +11,7 @@ import time
 import keras
 import tensorflow as tf
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 
 class RunState:

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import seeds
+from keras_genmodels.core import seeds
 
 _BATCH_SIZE = 256
 

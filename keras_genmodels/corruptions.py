@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import seeds
-from keras_genmodels._events import as_floating, as_sigma, per_event
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import as_floating, as_sigma, per_event
 
 
 def gaussian(x, sigma, *, seed):

@@ -18,7 +18,7 @@ from keras_genmodels._local import (
     read_labels,
     read_pictures,
 )
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 __all__ = [
     "BINARIZATIONS",

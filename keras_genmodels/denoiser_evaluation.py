@@ -2,15 +2,10 @@
 
 import numpy as np
 
-from keras_genmodels import (
-    attractors,
-    blind_levels,
-    copies,
-    evaluation,
-    seeds,
-)
+from keras_genmodels import attractors, blind_levels, copies, evaluation
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
-from keras_genmodels.errors import UserError
 from keras_genmodels.measures import Estimate, Measure, Section, average
 from keras_genmodels.restoration import denoise_once
 

@@ -4,13 +4,13 @@ from keras_genmodels import (
     datasets,
     denoiser_plots,
     evaluation,
-    files,
     plots,
     runs,
     training,
 )
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.errors import UserError
 
 # As in the comparison of denoisers: the first of the test split.
 _TEST_IMAGES = 1000

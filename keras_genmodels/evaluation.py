@@ -6,7 +6,8 @@ import numpy as np
 import skimage.metrics
 import tensorflow as tf
 
-from keras_genmodels import likelihood, seeds
+from keras_genmodels import likelihood
+from keras_genmodels.core import seeds
 from keras_genmodels.measures import average
 from keras_genmodels.restoration import denoise_once
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import datasets
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.models import ConditionalVAE
 
 # At most so many images at once, and so many draws of the importance-weighted

@@ -8,7 +8,6 @@ import tensorflow as tf
 from keras_genmodels import (
     conditional_samples,
     evaluation,
-    files,
     label_metrics,
     latent_evaluation,
     latent_inputs,
@@ -18,7 +17,8 @@ from keras_genmodels import (
     runs,
     training,
 )
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.models import VAE, ConditionalVAE
 
 # Of the importance-weighted bound.

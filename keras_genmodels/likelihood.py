@@ -7,9 +7,9 @@ import weakref
 
 import tensorflow as tf
 
-from keras_genmodels import _xla, seeds
 from keras_genmodels._arguments import check_count
-from keras_genmodels._counter_normals import normals
+from keras_genmodels.core import seeds, xla
+from keras_genmodels.core.counter_rng import normals
 
 # At most so many draws of a row are weighed for one pass of its encoder.
 _MOST_DRAWS = 100
@@ -130,7 +130,7 @@ def importance_weighted(
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
     inputs = [x] if condition is None else [x, condition]
     if jit_compile is None:
-        jit_compile = _xla.pays_off(model)
+        jit_compile = xla.pays_off(model)
     num_blocks = -(-num_samples // min(_MOST_DRAWS, chunk_size))
     draws = -(-num_samples // num_blocks)
     run = _loop_of(model, inputs, draws, chunk_size // draws, jit_compile)

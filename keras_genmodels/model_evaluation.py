@@ -10,7 +10,6 @@ import keras_genmodels
 from keras_genmodels import (
     denoiser_evaluation,
     evaluation,
-    files,
     label_metrics,
     latent_evaluation,
     latent_inputs,
@@ -19,8 +18,9 @@ from keras_genmodels import (
     sample_evaluation,
 )
 from keras_genmodels._arguments import check_count
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.errors import UserError
 from keras_genmodels.measures import Section
 from keras_genmodels.models import VAE, ConditionalVAE
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from keras_genmodels import files
+from keras_genmodels.core import files
 
 _DPI = 120
 _SMALLEST_TILE = 28

@@ -5,7 +5,8 @@ import pathlib
 import numpy as np
 from tensorboard.plugins import projector
 
-from keras_genmodels import files, plots
+from keras_genmodels import plots
+from keras_genmodels.core import files
 
 _LARGEST_SPRITE = 8192
 

@@ -5,7 +5,8 @@ import dataclasses
 import re
 import xml.etree.ElementTree as ET
 
-from keras_genmodels import evaluation_tables, files, report_curves
+from keras_genmodels import evaluation_tables, report_curves
+from keras_genmodels.core import files
 from keras_genmodels.report_style import STYLE
 
 # Columns of numbers that leave room for the meanings beside them.

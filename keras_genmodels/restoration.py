@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import _compiled as compiled
-from keras_genmodels import noise_schedules, seeds
+from keras_genmodels import noise_schedules
 from keras_genmodels._arguments import (
     check,
     check_count,
@@ -23,7 +22,9 @@ from keras_genmodels._arguments import (
     read_setting,
     read_start,
 )
-from keras_genmodels._events import per_event
+from keras_genmodels.core import loop_cache as compiled
+from keras_genmodels.core import seeds
+from keras_genmodels.core.events import per_event
 
 # Of the lecture's loop, for a model that knows a single level.
 _STEP_SIZE = 0.1

@@ -2,14 +2,9 @@
 
 import numpy as np
 
-from keras_genmodels import (
-    corruptions,
-    denoiser_plots,
-    evaluation,
-    files,
-    plots,
-)
+from keras_genmodels import corruptions, denoiser_plots, evaluation, plots
 from keras_genmodels.attractor_plots import restoration_rows
+from keras_genmodels.core import files
 from keras_genmodels.measures import average
 from keras_genmodels.restoration import restore
 

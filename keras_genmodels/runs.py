@@ -5,7 +5,7 @@ import importlib.metadata
 import platform
 
 import keras_genmodels
-from keras_genmodels import files
+from keras_genmodels.core import files
 
 # In metrics.json: what `model_evaluation` found, until the run is extended.
 EVALUATION = "evaluation"

@@ -18,8 +18,8 @@ from keras_genmodels import (
     latent_inputs,
     plots,
     sample_metrics,
-    seeds,
 )
+from keras_genmodels.core import seeds
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.measures import Estimate, Measure, Section
 from keras_genmodels.models import ConditionalVAE

@@ -10,7 +10,6 @@ import math
 
 import keras
 
-from keras_genmodels import _xla
 from keras_genmodels.callbacks import (
     BestWeights,
     Checkpoints,
@@ -19,7 +18,8 @@ from keras_genmodels.callbacks import (
     Pictures,
     RunState,
 )
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import xla
+from keras_genmodels.core.errors import UserError
 
 _STEPS_PER_EXECUTION = 16
 
@@ -252,7 +252,7 @@ def _steps_per_execution(options):
 def _use_xla(model, jit_compile):
     """Resolves "auto"."""
     if jit_compile == "auto":
-        return _xla.pays_off(model)
+        return xla.pays_off(model)
     return jit_compile == "true"
 
 

@@ -7,8 +7,8 @@ import zipfile
 import keras
 import tensorflow as tf
 
-from keras_genmodels import files
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 
 
 class Workdir:

@@ -7,13 +7,8 @@ import sklearn.datasets
 from small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import (
-    corruptions,
-    datasets,
-    files,
-    model_evaluation,
-    runs,
-)
+from keras_genmodels import corruptions, datasets, model_evaluation, runs
+from keras_genmodels.core import files
 from keras_genmodels.workdir import Workdir
 
 SHAPE = (8, 8, 1)

@@ -38,7 +38,7 @@ from app_runs import (
 )
 from tensorboard.backend.event_processing import event_accumulator
 
-from keras_genmodels import files
+from keras_genmodels.core import files
 
 APPS = (
     "train_vae",

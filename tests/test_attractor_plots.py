@@ -5,8 +5,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from keras_genmodels import attractor_plots
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.errors import UserError
 
 
 def halve(x, sigma):

@@ -7,9 +7,9 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 
 from keras_genmodels import attractors
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoiser_layers import ChannelNormalization
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
-from keras_genmodels.errors import UserError
 
 A = np.array([0.9, 1.2])
 SIGMA = 1.0

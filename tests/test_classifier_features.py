@@ -10,8 +10,8 @@ import sklearn.datasets
 import tensorflow as tf
 
 from keras_genmodels import classifier_features, datasets
-from keras_genmodels.errors import UserError
-from keras_genmodels.seeds import as_seed
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.seeds import as_seed
 
 # Enough to tell most digits apart.
 NUM_STEPS = 150

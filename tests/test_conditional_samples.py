@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from small_cvaes import NUM_LABELS, SHAPE, images, labels, of_labels, of_parts
 
-from keras_genmodels import conditional_samples, seeds
+from keras_genmodels import conditional_samples
+from keras_genmodels.core import seeds
 
 
 def test_parts_do_not_matter(monkeypatch):

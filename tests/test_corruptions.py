@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_genmodels import corruptions, seeds
-from keras_genmodels.errors import UserError
+from keras_genmodels import corruptions
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
 
 
 def test_noise_has_the_level_of_its_row():

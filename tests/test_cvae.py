@@ -24,7 +24,7 @@ from small_cvaes import (
 )
 
 import keras_genmodels as kgm
-from keras_genmodels import seeds
+from keras_genmodels.core import seeds
 
 # --- Completion. -----------------------------------------------------------
 

@@ -26,7 +26,8 @@ from app_runs import (
 from small_cvaes import assemble
 from small_vaes import make_vae
 
-from keras_genmodels import corruptions, seeds
+from keras_genmodels import corruptions
+from keras_genmodels.core import seeds
 
 LABELS = sklearn.datasets.load_digits().target[-NUM_TEST:]
 TINY = (

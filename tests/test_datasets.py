@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_genmodels import _batches, _local, _tfds, datasets
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 
 class GenmodelsShapes(tfds.core.GeneratorBasedBuilder):

@@ -7,7 +7,8 @@ import pytest
 from small_cvaes import KNOWN, images, labels, of_labels, of_parts
 from small_vaes import binary_images, make_vae
 
-from keras_genmodels import evaluation, likelihood, seeds
+from keras_genmodels import evaluation, likelihood
+from keras_genmodels.core import seeds
 
 
 def test_figures_are_averages_over_all_examples():

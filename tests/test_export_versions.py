@@ -13,7 +13,7 @@ from exported_models import make
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from keras_genmodels import files
+from keras_genmodels.core import files
 from keras_genmodels.export import export
 from keras_genmodels.exporting import serving_config, signatures, versions
 

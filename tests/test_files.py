@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_genmodels import files
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):

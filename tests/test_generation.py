@@ -19,7 +19,8 @@ from known_denoisers import (
     halve,
 )
 
-from keras_genmodels import noise_schedules, restoration, seeds
+from keras_genmodels import noise_schedules, restoration
+from keras_genmodels.core import seeds
 from keras_genmodels.denoisers import LinearDenoiser
 from keras_genmodels.restoration import generate, restore
 

@@ -9,7 +9,7 @@ import scipy.stats
 import sklearn.datasets
 
 from keras_genmodels import datasets, label_metrics
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 NUM_TRAIN = 1437
 

@@ -12,13 +12,13 @@ from small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import (
-    _xla,
     datasets,
     evaluation_tables,
     latent_evaluation,
     latent_inputs,
     sample_evaluation,
 )
+from keras_genmodels.core import xla
 from keras_genmodels.workdir import Workdir
 
 
@@ -129,7 +129,7 @@ def test_what_is_measured_is_told_with_its_condition(
     tmp_path, monkeypatch, kind, log_p, rate, distortion
 ):
     # Which takes seconds to compile.
-    monkeypatch.setattr(_xla, "pays_off", lambda _: False)
+    monkeypatch.setattr(xla, "pays_off", lambda _: False)
     model, split = MAKE[kind](), sample_evaluation.first(digits().test, 5)
     measures = latent_evaluation.bounds(
         model, split, finish(model, Workdir(tmp_path)), num_samples=2, seed=0
@@ -217,7 +217,7 @@ def test_no_network_takes_more_images_than_it_may_at_once(
     decoder, decoded = recorded(plain.decoder)
     model = kgm.VAE(encoder, decoder, plain.posterior, plain.likelihood)
     workdir = finish(model, Workdir(tmp_path))
-    monkeypatch.setattr(_xla, "pays_off", lambda _: False)
+    monkeypatch.setattr(xla, "pays_off", lambda _: False)
 
     def measured():
         encoded.sizes.clear()

@@ -22,12 +22,12 @@ import keras_genmodels as kgm
 from keras_genmodels import (
     datasets,
     evaluation,
-    files,
     latent_inputs,
     model_evaluation,
     runs,
     sample_evaluation,
 )
+from keras_genmodels.core import files
 from keras_genmodels.workdir import Workdir
 
 

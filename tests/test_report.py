@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 from browser import look
 
-from keras_genmodels import files, plots, report, report_curves
+from keras_genmodels import plots, report, report_curves
+from keras_genmodels.core import files
 from keras_genmodels.measures import Estimate, Measure, Section
 from keras_genmodels.workdir import Workdir
 

@@ -21,9 +21,10 @@ from known_denoisers import (
     halve,
 )
 
-from keras_genmodels import _compiled, restoration
+from keras_genmodels import restoration
+from keras_genmodels.core import loop_cache
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.errors import UserError
 from keras_genmodels.restoration import generate, restore
 
 # -- restore --------------------------------------------------------------
@@ -302,7 +303,7 @@ def test_two_denoisers_of_a_class_are_told_apart():
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "slots"])
 def test_loops_are_freed_with_their_denoiser(kind, trajectory):
     gc.collect()
-    before = len(_compiled._loops)
+    before = len(loop_cache._loops)
     denoiser = KINDS[kind]()
     x = np.ones((1, 2), "float32")
     for jit_compile in (False, True):
@@ -311,7 +312,7 @@ def test_loops_are_freed_with_their_denoiser(kind, trajectory):
     del denoiser
     gc.collect()
     assert gone() is None
-    assert len(_compiled._loops) == before
+    assert len(loop_cache._loops) == before
 
 
 @pytest.mark.usefixtures("float64")

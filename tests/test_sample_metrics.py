@@ -9,7 +9,7 @@ import scipy.stats
 import threadpoolctl
 
 from keras_genmodels import sample_metrics
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 METRICS = (
     sample_metrics.precision_recall,

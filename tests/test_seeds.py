@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_genmodels import seeds
+from keras_genmodels.core import seeds
 
 
 def test_row_seeds_do_not_depend_on_the_number_of_rows():

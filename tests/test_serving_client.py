@@ -9,8 +9,9 @@ import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 from toy_server import RNG, SHAPE, Toy, free_port, images
 
-from keras_genmodels import seeds, serving
-from keras_genmodels.errors import UserError
+from keras_genmodels import serving
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
 
 
 @pytest.fixture(scope="module")

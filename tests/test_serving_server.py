@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
 from toy_server import SHAPE, Toy, images, predict_request, save_toys, started
 
 from keras_genmodels import serving
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from exported_models import vae
 from toy_server import free_port, save_toys, started
 
 from keras_genmodels import serving
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.export import export
 from keras_genmodels.exporting import serving_config, table
 

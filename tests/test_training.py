@@ -9,7 +9,7 @@ import tensorflow as tf
 from small_vaes import make_vae
 
 from keras_genmodels import callbacks, datasets, training
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.workdir import Workdir
 
 STEPS = 7

@@ -12,7 +12,7 @@ import tensorflow as tf
 from small_vaes import SHAPE, binary_images, make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import seeds
+from keras_genmodels.core import seeds
 
 
 @pytest.mark.parametrize("posterior", ["diagonal", "full"])

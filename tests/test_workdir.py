@@ -4,7 +4,7 @@ import keras
 import pytest
 from small_vaes import make_vae
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.workdir import Workdir, load_model
 
 FLAGS = {"beta": "1.0", "epochs": "3"}

@@ -5,8 +5,8 @@ import math
 import keras
 import numpy as np
 
+from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.denoisers.base import Denoiser
-from keras_genmodels.formats import FORMAT, check_format
 
 _LOWEST_SIGMA = 0.01
 

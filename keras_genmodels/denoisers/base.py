@@ -3,8 +3,8 @@
 import keras
 import tensorflow as tf
 
-from keras_genmodels._events import as_floating, as_sigma, per_event
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import as_floating, as_sigma, per_event
 
 
 class Denoiser(keras.Model):

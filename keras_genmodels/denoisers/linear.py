@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels._events import event_batches
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import event_batches
 from keras_genmodels.denoisers.adapted import AdaptedDenoiser, as_values
-from keras_genmodels.errors import UserError
 
 # The covariance takes 8 M^2 bytes and its decomposition about three times
 # that, 2 GB here, and minutes.

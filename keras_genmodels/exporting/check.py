@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.export import EXTRA, read_description
 from keras_genmodels.exporting import (
     example_requests,

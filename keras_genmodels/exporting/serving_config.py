@@ -5,8 +5,8 @@ import re
 import shlex
 from typing import NamedTuple
 
-from keras_genmodels import files
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.exporting.versions import locked, versions_in
 
 MODELS = "models.config"

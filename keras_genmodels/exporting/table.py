@@ -4,8 +4,8 @@ import itertools
 import os
 import shlex
 
-from keras_genmodels import files
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.export import DESCRIPTION, EXTRA, read_description
 from keras_genmodels.exporting import serving_config
 from keras_genmodels.exporting.versions import versions_in

@@ -10,7 +10,7 @@ import tempfile
 
 import tensorflow as tf
 
-from keras_genmodels import files
+from keras_genmodels.core import files
 
 # Not `.lock`, which a training in the same folder holds.
 _LOCK = ".exporting"

@@ -5,7 +5,7 @@ They need the extra `serving`, which is imported where it is used.
 
 import tensorflow as tf
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.exporting import example_requests
 
 FILE = "tf_serving_warmup_requests"

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_genmodels import seeds
+from keras_genmodels.core import seeds
 from keras_genmodels.models.variational import VariationalModel, build_network
 
 

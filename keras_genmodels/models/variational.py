@@ -6,19 +6,19 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_genmodels import seeds
 from keras_genmodels._arguments import check_count
+from keras_genmodels.core import seeds
+from keras_genmodels.core.file_format import FORMAT, check_format
+from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.distribution_layers import (
     DistributionLayer,
     MultivariateNormalLayer,
 )
-from keras_genmodels.formats import FORMAT, check_format
 from keras_genmodels.models.draws import (
     Draws,
     differentiate_doubly,
     for_each_draw,
 )
-from keras_genmodels.models.self_supervised import SelfSupervised
 
 tfd = tfp.distributions
 

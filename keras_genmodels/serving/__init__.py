@@ -5,7 +5,7 @@
 
 import importlib
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 _HOMES = {"Client": "client", "Server": "server"}
 _EXTRA = ("grpc", "tensorflow_serving")

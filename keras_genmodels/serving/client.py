@@ -17,8 +17,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from keras_genmodels import seeds
-from keras_genmodels.errors import UserError
+from keras_genmodels.core import seeds
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.serving.loader import Signature, TensorInfo
 
 _MEGABYTE = 2**20

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.export import EXTRA
 from keras_genmodels.exporting import warmup_records
 from keras_genmodels.exporting.versions import versions_in

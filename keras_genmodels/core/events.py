@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 
 def as_floating(x):

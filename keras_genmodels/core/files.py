@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 import psutil
 
-from keras_genmodels.errors import UserError
+from keras_genmodels.core.errors import UserError
 
 # Of what is being written; the number of the process follows.
 WRITING = ".writing-"

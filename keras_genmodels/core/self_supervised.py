@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_genmodels import seeds
+from keras_genmodels.core import seeds
 
 # Tag that keeps the training stream of one seed apart from others.
 _TRAINING_STREAM = 1

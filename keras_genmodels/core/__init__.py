@@ -1,0 +1,1 @@
+"""What all models and denoisers share: seeds, files, errors, compiled loops."""
