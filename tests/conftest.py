@@ -19,9 +19,9 @@ import keras
 import pytest
 
 # So that its asserts tell what they compared.
-pytest.register_assert_rewrite("app_runs")
+pytest.register_assert_rewrite("support.app_runs")
 
-from app_runs import run, start_refusals  # noqa: E402
+from support.app_runs import run, start_refusals  # noqa: E402
 
 atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"])
 
@@ -77,7 +77,7 @@ def data_dir(folder):
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     """A file's exported models by kind, each made when first asked for."""
-    from exported_models import Exports
+    from support.exported_models import Exports
 
     return Exports(tmp_path_factory.mktemp("models"))
 
@@ -85,7 +85,7 @@ def exports(tmp_path_factory):
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """Gives what headless Chromium writes when it opens a page."""
-    from browser import opener
+    from support.browser import opener
 
     return opener(tmp_path_factory.mktemp("browser"))
 
@@ -93,7 +93,7 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory):
     """Gives, for a kind, an evaluated run's workdir and what was found."""
-    from evaluated_runs import evaluator
+    from support.evaluated_runs import evaluator
 
     return evaluator(tmp_path_factory.mktemp("evaluated"))
 

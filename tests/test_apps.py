@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import tensorflow as tf
-from app_runs import (
+from support.app_runs import (
     NUM_TEST,
     ROOT,
     SIDE,

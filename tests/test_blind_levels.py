@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
-from evaluated_runs import adapted, digits
-from known_denoisers import Blind, Gaussian
+from support.evaluated_runs import adapted, digits
+from support.known_denoisers import Blind, Gaussian
 
 import keras_genmodels as kgm
 from keras_genmodels import blind_levels, evaluation

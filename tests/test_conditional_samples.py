@@ -2,7 +2,14 @@
 
 import numpy as np
 import pytest
-from small_cvaes import NUM_LABELS, SHAPE, images, labels, of_labels, of_parts
+from support.small_cvaes import (
+    NUM_LABELS,
+    SHAPE,
+    images,
+    labels,
+    of_labels,
+    of_parts,
+)
 
 from keras_genmodels import conditional_samples
 from keras_genmodels.core import seeds

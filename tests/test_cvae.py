@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from small_cvaes import (
+from support.small_cvaes import (
     KNOWN,
     LIKELIHOODS,
     NUM_LABELS,

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import sklearn.datasets
-from app_runs import (
+from support.app_runs import (
     NUM_TEST,
     SIDE,
     Refused,
@@ -23,8 +23,8 @@ from app_runs import (
     save_noise,
     succeed,
 )
-from small_cvaes import assemble
-from small_vaes import make_vae
+from support.small_cvaes import assemble
+from support.small_vaes import make_vae
 
 from keras_genmodels import corruptions
 from keras_genmodels.core import seeds

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from small_cvaes import (
+from support.small_cvaes import (
     LIKELIHOODS,
     NUM_LABELS,
     POSTERIORS,

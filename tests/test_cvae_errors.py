@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_cvaes import (
+from support.small_cvaes import (
     KNOWN,
     NUM_LABELS,
     SHAPE,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn.datasets
-from app_runs import (
+from support.app_runs import (
     NUM_TEST,
     SIDE,
     Refused,
@@ -22,7 +22,7 @@ from app_runs import (
     succeed,
     tiles_of,
 )
-from small_vaes import make_vae
+from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels.workdir import load_model

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from evaluated_runs import MAKE, adapted, digits
+from support.evaluated_runs import MAKE, adapted, digits
 
 import keras_genmodels as kgm
 from keras_genmodels import (

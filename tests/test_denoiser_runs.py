@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import skimage.metrics
 import tensorflow as tf
-from small_vaes import make_vae
+from support.small_vaes import make_vae
 from tensorboard.backend.event_processing import event_accumulator
 from test_runs import tiny_data
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from app_runs import (
+from support.app_runs import (
     Refused,
     assert_refused,
     check_refusal,
@@ -13,8 +13,8 @@ from app_runs import (
     succeed,
     unfinished,
 )
-from browser import look
-from evaluated_runs import MAKE, digits, finish
+from support.browser import look
+from support.evaluated_runs import MAKE, digits, finish
 from test_report import Page
 
 from keras_genmodels import datasets

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from small_cvaes import KNOWN, images, labels, of_labels, of_parts
-from small_vaes import binary_images, make_vae
+from support.small_cvaes import KNOWN, images, labels, of_labels, of_parts
+from support.small_vaes import binary_images, make_vae
 
 from keras_genmodels import evaluation, likelihood
 from keras_genmodels.core import seeds

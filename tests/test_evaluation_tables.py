@@ -4,11 +4,11 @@ import copy
 import dataclasses
 import math
 
-from evaluated_runs import (
+from support.evaluated_runs import (
     digits,
     finish,
 )
-from small_vaes import make_vae
+from support.small_vaes import make_vae
 
 from keras_genmodels import (
     evaluation_tables,

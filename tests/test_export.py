@@ -5,8 +5,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-from app_runs import unfinished
-from exported_models import learned, make
+from support.app_runs import unfinished
+from support.exported_models import learned, make
 
 import keras_genmodels as kgm
 from keras_genmodels.export import export, read_description

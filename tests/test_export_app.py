@@ -9,7 +9,8 @@ import sys
 import time
 
 import pytest
-from app_runs import (
+from google.protobuf import text_format
+from support.app_runs import (
     ROOT,
     Refused,
     assert_refused,
@@ -20,8 +21,7 @@ from app_runs import (
     succeed,
     unfinished,
 )
-from exported_models import DATA, make
-from google.protobuf import text_format
+from support.exported_models import DATA, make
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_genmodels as kgm

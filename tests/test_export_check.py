@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from exported_models import DATA, WALK, make
+from support.exported_models import DATA, WALK, make
 
 import keras_genmodels as kgm
 from keras_genmodels.export import export, read_description

@@ -6,9 +6,9 @@ import shlex
 
 import numpy as np
 import pytest
-from app_runs import unfinished
-from exported_models import WALK, make
 from google.protobuf import text_format
+from support.app_runs import unfinished
+from support.exported_models import WALK, make
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_genmodels as kgm

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from exported_models import (
+from support.exported_models import (
     KINDS,
     KNOWN,
     LATENT,

@@ -8,9 +8,9 @@ import threading
 import psutil
 import pytest
 import tensorflow as tf
-from app_runs import ROOT, unfinished
-from exported_models import make
 from google.protobuf import text_format
+from support.app_runs import ROOT, unfinished
+from support.exported_models import make
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_genmodels.core import files

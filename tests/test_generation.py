@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
-from known_denoisers import (
+from support.known_denoisers import (
     AXES,
     EXACT,
     MEAN,

@@ -9,8 +9,8 @@ import pytest
 import scipy.special
 import tensorflow as tf
 import tensorflow_probability as tfp
-from small_cvaes import KNOWN, dicts, images, of_labels, of_parts
-from small_vaes import binary_images, make_vae
+from support.small_cvaes import KNOWN, dicts, images, of_labels, of_parts
+from support.small_vaes import binary_images, make_vae
 from test_likelihood import set_posterior
 from test_linear_gaussian import data, linear_vae, log_likelihood
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.special
 import sklearn.datasets
-from evaluated_runs import KNOWN, MAKE, SHAPE, digits, finish
-from recording import recorded
-from small_vaes import make_vae
+from support.evaluated_runs import KNOWN, MAKE, SHAPE, digits, finish
+from support.recording import recorded
+from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import (

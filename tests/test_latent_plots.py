@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from small_cvaes import images, labels, of_labels, of_parts
-from small_vaes import binary_images, make_vae
+from support.small_cvaes import images, labels, of_labels, of_parts
+from support.small_vaes import binary_images, make_vae
 
 from keras_genmodels import conditional_samples, latent_plots, plots
 

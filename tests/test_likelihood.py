@@ -9,9 +9,9 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from recording import recorded
-from small_cvaes import KNOWN, images, labels, of_labels, of_parts
-from small_vaes import binary_images, make_vae
+from support.recording import recorded
+from support.small_cvaes import KNOWN, images, labels, of_labels, of_parts
+from support.small_vaes import binary_images, make_vae
 from test_cvae_bounds import (
     exact_log_likelihood,
     gaussian_params,

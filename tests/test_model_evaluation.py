@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from evaluated_runs import (
+from support.evaluated_runs import (
     KNOWN,
     LATENT,
     MAKE,

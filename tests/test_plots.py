@@ -2,7 +2,7 @@
 
 import numpy as np
 from PIL import Image
-from small_vaes import binary_images
+from support.small_vaes import binary_images
 
 from keras_genmodels import plots, projector
 

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from app_runs import (
+from support.app_runs import (
     ROOT,
     TIMEOUT,
     assert_refused,

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from exported_models import vae
+from support.exported_models import vae
 
 from keras_genmodels import serving
 from keras_genmodels.export import export

@@ -11,7 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from browser import look
+from support.browser import look
 
 from keras_genmodels import plots, report, report_curves
 from keras_genmodels.core import files

@@ -7,7 +7,7 @@ import weakref
 import numpy as np
 import pytest
 import tensorflow as tf
-from known_denoisers import (
+from support.known_denoisers import (
     AXES,
     EXACT,
     MEAN,

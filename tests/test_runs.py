@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from small_cvaes import SHAPE, of_labels
-from small_vaes import make_vae
+from support.small_cvaes import SHAPE, of_labels
+from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import (

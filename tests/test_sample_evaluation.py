@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from evaluated_runs import NUM_TRAIN, digits
+from support.evaluated_runs import NUM_TRAIN, digits
 
 import keras_genmodels as kgm
 from keras_genmodels import (

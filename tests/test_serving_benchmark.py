@@ -1,7 +1,7 @@
 """The benchmark of serving."""
 
 import pytest
-from app_runs import run_python
+from support.app_runs import run_python
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import sys
 import grpc
 import numpy as np
 import pytest
+from support.toy_server import RNG, SHAPE, Toy, free_port, images
 from tensorflow_serving.apis import prediction_service_pb2_grpc
-from toy_server import RNG, SHAPE, Toy, free_port, images
 
 from keras_genmodels import serving
 from keras_genmodels.core import seeds

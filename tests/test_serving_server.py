@@ -9,13 +9,25 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from app_runs import TIMEOUT, assert_refused, run, run_without_tensorflow
+from support.app_runs import (
+    TIMEOUT,
+    assert_refused,
+    run,
+    run_without_tensorflow,
+)
+from support.toy_server import (
+    SHAPE,
+    Toy,
+    images,
+    predict_request,
+    save_toys,
+    started,
+)
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     prediction_service_pb2_grpc,
 )
-from toy_server import SHAPE, Toy, images, predict_request, save_toys, started
 
 from keras_genmodels import serving
 from keras_genmodels.core.errors import UserError

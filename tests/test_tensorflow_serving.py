@@ -13,9 +13,9 @@ import grpc
 import numpy as np
 import pytest
 import test_serving_client as client_tests
-from app_runs import ROOT, TIMEOUT
-from exported_models import vae
-from toy_server import free_port, save_toys, started
+from support.app_runs import ROOT, TIMEOUT
+from support.exported_models import vae
+from support.toy_server import free_port, save_toys, started
 
 from keras_genmodels import serving
 from keras_genmodels.core.errors import UserError

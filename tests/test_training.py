@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_vaes import make_vae
+from support.small_vaes import make_vae
 
 from keras_genmodels import callbacks, datasets, training
 from keras_genmodels.core.errors import UserError

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_vaes import SHAPE, binary_images, make_vae
+from support.small_vaes import SHAPE, binary_images, make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels.core import seeds
@@ -107,7 +107,7 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 import keras
-from small_vaes import binary_images, make_vae
+from support.small_vaes import binary_images, make_vae
 
 for count in (1, 3):
     after = []

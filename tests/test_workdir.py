@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from small_vaes import make_vae
+from support.small_vaes import make_vae
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.workdir import Workdir, load_model

@@ -4,12 +4,12 @@ import functools
 
 import numpy as np
 import sklearn.datasets
-from small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import corruptions, datasets, model_evaluation, runs
 from keras_genmodels.core import files
 from keras_genmodels.workdir import Workdir
+from support.small_vaes import make_vae
 
 SHAPE = (8, 8, 1)
 NUM_TRAIN, NUM_TEST = 200, 60

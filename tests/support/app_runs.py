@@ -12,12 +12,13 @@ import tempfile
 import time
 import zipfile
 
-import app_fork
 import h5py
 import numpy as np
 import PIL.Image
 
-ROOT = pathlib.Path(__file__).parents[1]
+from support import app_fork
+
+ROOT = pathlib.Path(__file__).parents[2]
 SIDE = 8
 NUM_TEST = 360
 # Seconds that only a process that hangs takes.

@@ -8,8 +8,9 @@ import subprocess
 
 import numpy as np
 import tensorflow as tf
-from app_runs import ROOT
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from support.app_runs import ROOT
 
 SHAPE = (2, 3, 1)
 RNG = np.random.default_rng(0)
