@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_genmodels.core import seeds
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import as_floating, as_sigma
+from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers.base import Denoiser
 
 
@@ -117,17 +118,3 @@ def read_start(denoiser, shape, rows, sigma_max, initial):
         f"shape must be {tuple(mean.shape)} as the data's, got {shape}",
     )
     return mean + sigma_max * seeds.normal(rows, shape, mean.dtype)
-
-
-def check_count(name, value, least=1):
-    check(
-        isinstance(value, int | np.integer)
-        and not isinstance(value, bool)
-        and value >= least,
-        f"{name} must be an int >= {least}, got {value!r}",
-    )
-
-
-def check(is_right, message):
-    if not is_right:
-        raise UserError(message)

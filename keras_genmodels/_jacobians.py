@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 from scipy.sparse import linalg
 
-from keras_genmodels._arguments import check, check_count, read_events
+from keras_genmodels._arguments import read_events
 from keras_genmodels.core import loop_cache as compiled
 from keras_genmodels.core import seeds
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.validation import check, check_count
 
 
 class JacobianSpectrum(NamedTuple):

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
-from keras_genmodels._arguments import check
 from keras_genmodels.core.events import event_batches
+from keras_genmodels.core.validation import check
 
 # Images at a time: in float64 25 MB of 784 values each.
 _BLOCK = 4096

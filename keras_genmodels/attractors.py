@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_genmodels._arguments import check, check_count
 from keras_genmodels._jacobians import (
     JacobianSpectrum,
     LocalDimension,
@@ -15,6 +14,7 @@ from keras_genmodels._jacobians import (
 )
 from keras_genmodels._memorization import Memorization, memorization
 from keras_genmodels.core import seeds
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.restoration import restore
 
 __all__ = [

@@ -5,9 +5,9 @@ import pathlib
 import re
 
 import keras_genmodels
-from keras_genmodels._arguments import check
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.validation import check
 from keras_genmodels.exporting import (
     latent_signatures,
     serving_config,

@@ -7,8 +7,8 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import pairwise_distances_chunked
 
 from keras_genmodels import datasets
-from keras_genmodels._arguments import check
 from keras_genmodels.core.events import event_batches
+from keras_genmodels.core.validation import check
 from keras_genmodels.evaluation import as_float
 from keras_genmodels.measures import average
 

@@ -7,9 +7,9 @@ import weakref
 
 import tensorflow as tf
 
-from keras_genmodels._arguments import check_count
 from keras_genmodels.core import seeds, xla
 from keras_genmodels.core.counter_rng import normals
+from keras_genmodels.core.validation import check_count
 
 # At most so many draws of a row are weighed for one pass of its encoder.
 _MOST_DRAWS = 100

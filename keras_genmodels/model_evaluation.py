@@ -17,9 +17,9 @@ from keras_genmodels import (
     runs,
     sample_evaluation,
 )
-from keras_genmodels._arguments import check_count
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.measures import Section
 from keras_genmodels.models import VAE, ConditionalVAE

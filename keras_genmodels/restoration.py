@@ -14,8 +14,6 @@ import tensorflow as tf
 
 from keras_genmodels import noise_schedules
 from keras_genmodels._arguments import (
-    check,
-    check_count,
     knows_one_level,
     read_events,
     read_levels,
@@ -25,6 +23,7 @@ from keras_genmodels._arguments import (
 from keras_genmodels.core import loop_cache as compiled
 from keras_genmodels.core import seeds
 from keras_genmodels.core.events import per_event
+from keras_genmodels.core.validation import check, check_count
 
 # Of the lecture's loop, for a model that knows a single level.
 _STEP_SIZE = 0.1

@@ -7,7 +7,7 @@ import threadpoolctl
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
-from keras_genmodels._arguments import check, check_count
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.measures import average
 
 # MiB of distances in memory at once.

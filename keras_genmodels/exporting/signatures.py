@@ -10,12 +10,8 @@ import numbers
 
 import tensorflow as tf
 
-from keras_genmodels._arguments import (
-    check,
-    check_count,
-    knows_one_level,
-    read_setting,
-)
+from keras_genmodels._arguments import knows_one_level, read_setting
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.exporting.denoiser_signatures import denoiser_signatures
 from keras_genmodels.exporting.latent_signatures import latent_signatures

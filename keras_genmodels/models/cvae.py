@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels._arguments import check_count
 from keras_genmodels.core import seeds
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.models.variational import VariationalModel, build_network
 
 # Tag that keeps the draws of label dropout apart from the latents'.

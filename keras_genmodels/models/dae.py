@@ -6,12 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels._arguments import check_count
 from keras_genmodels.core import seeds
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches, per_event
 from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.core.self_supervised import SelfSupervised
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.denoisers.base import Denoiser
 
 

@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_genmodels._arguments import check_count
 from keras_genmodels.core import seeds
 from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.core.self_supervised import SelfSupervised
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.distribution_layers import (
     DistributionLayer,
     MultivariateNormalLayer,
