@@ -107,7 +107,8 @@ def build_pieces(data, condition_size=0):
     Returns:
         dict, the arguments of the model's constructor.
     """
-    from keras_genmodels import distribution_layers, networks
+    from keras_genmodels.distributions import layers as distribution_layers
+    from keras_genmodels.networks import encoders
 
     posterior = distribution_layers.POSTERIORS[FLAGS.posterior](
         FLAGS.latent_size
@@ -117,15 +118,15 @@ def build_pieces(data, condition_size=0):
     of_decoder = FLAGS.latent_size, likelihood.params_shape
     if FLAGS.network == "conv":
         build_encoder, build_decoder = (
-            networks.conv_encoder,
-            networks.conv_decoder,
+            encoders.conv_encoder,
+            encoders.conv_decoder,
         )
         of_encoder += (FLAGS.filters,)
         of_decoder += (FLAGS.filters,)
     else:
         build_encoder, build_decoder = (
-            networks.mlp_encoder,
-            networks.mlp_decoder,
+            encoders.mlp_encoder,
+            encoders.mlp_decoder,
         )
         of_encoder += (FLAGS.hidden_sizes,)
         of_decoder += (FLAGS.hidden_sizes[::-1],)
@@ -143,7 +144,7 @@ def build_pieces(data, condition_size=0):
 
 
 def _build_likelihood(data):
-    from keras_genmodels import distribution_layers as layers
+    from keras_genmodels.distributions import layers
 
     shape = data.image_shape
     if FLAGS.likelihood == "bernoulli":

@@ -75,14 +75,15 @@ def check_flags():
 
 def build_model(data):
     """Assembles the conditional VAE that the flags describe."""
-    from keras_genmodels import corruptions, networks
+    from keras_genmodels import corruptions
     from keras_genmodels.models import ConditionalVAE
+    from keras_genmodels.networks import encoders
 
     shape = data.image_shape
     if FLAGS.condition == "label":
         num_labels, size = data.num_labels(), _LABEL_SIZE
         condition = {
-            "condition_network": networks.label_embedding(num_labels, size),
+            "condition_network": encoders.label_embedding(num_labels, size),
             "num_labels": num_labels,
             "label_dropout": FLAGS.label_dropout,
         }
@@ -94,7 +95,7 @@ def build_model(data):
         }
     pieces = latent_flags.build_pieces(data, condition_size=size)
     if FLAGS.prior == "learned":
-        condition["prior_network"] = networks.mlp_prior(
+        condition["prior_network"] = encoders.mlp_prior(
             size,
             pieces["posterior"].params_size,
             FLAGS.hidden_sizes or _PRIOR_SIZES,
@@ -104,11 +105,11 @@ def build_model(data):
 
 def build_image_condition(image_shape, size):
     """Assembles the network that sums up a part of an image."""
-    from keras_genmodels import networks
+    from keras_genmodels.networks import encoders
 
     if FLAGS.network == "conv":
-        return networks.image_condition(image_shape, size, FLAGS.filters)
-    return networks.mlp_encoder(
+        return encoders.image_condition(image_shape, size, FLAGS.filters)
+    return encoders.mlp_encoder(
         image_shape, size, FLAGS.hidden_sizes, name="condition"
     )
 

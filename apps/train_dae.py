@@ -179,7 +179,7 @@ def build_denoiser(data):
 
 def build_network(image_shape):
     """Assembles the network that the flags describe."""
-    from keras_genmodels import denoiser_networks as networks
+    from keras_genmodels.networks import denoisers as networks
 
     conditional = not FLAGS.blind and len(set(FLAGS.sigma)) > 1
     if FLAGS.network == "mlp":

@@ -52,12 +52,13 @@ def build_denoiser_and_images():
     """Gives a new denoiser and the noisy images to walk from."""
     import numpy as np
 
-    from keras_genmodels import corruptions, denoiser_networks
+    from keras_genmodels import corruptions
     from keras_genmodels.models.dae import DenoisingAutoencoder
+    from keras_genmodels.networks import denoisers
 
     images = np.random.default_rng(0).random((FLAGS.batch_size, *SHAPE))
     images = images.astype(np.float32)
-    denoiser = DenoisingAutoencoder(denoiser_networks.unet(SHAPE))
+    denoiser = DenoisingAutoencoder(denoisers.unet(SHAPE))
     denoiser.adapt(images)
     return denoiser, corruptions.gaussian(images, SIGMA, seed=0)
 

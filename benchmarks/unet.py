@@ -120,13 +120,13 @@ def build_model(policy):
     """Gives the network under a dtype policy."""
     import keras
 
-    from keras_genmodels import denoiser_networks
+    from keras_genmodels.networks import denoisers
 
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
     if FLAGS.network == "unet":
-        return denoiser_networks.unet(SHAPE, blocks=FLAGS.blocks)
-    return denoiser_networks.bias_free_unet(SHAPE, blocks=FLAGS.blocks)
+        return denoisers.unet(SHAPE, blocks=FLAGS.blocks)
+    return denoisers.bias_free_unet(SHAPE, blocks=FLAGS.blocks)
 
 
 def operations(model):

@@ -2,17 +2,12 @@
 
 from keras_genmodels import attractors, corruptions
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.denoiser_networks import (
-    bias_free_unet,
-    mlp_denoiser,
-    unet,
-)
 from keras_genmodels.denoisers import (
     Denoiser,
     EmpiricalDenoiser,
     LinearDenoiser,
 )
-from keras_genmodels.distribution_layers import (
+from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
     IndependentNormal,
@@ -21,7 +16,12 @@ from keras_genmodels.distribution_layers import (
 )
 from keras_genmodels.likelihood import log_likelihood
 from keras_genmodels.models import VAE, ConditionalVAE, DenoisingAutoencoder
-from keras_genmodels.networks import (
+from keras_genmodels.networks.denoisers import (
+    bias_free_unet,
+    mlp_denoiser,
+    unet,
+)
+from keras_genmodels.networks.encoders import (
     conv_decoder,
     conv_encoder,
     image_condition,

@@ -16,7 +16,7 @@ from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.seeds import as_seed, fold_in
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.evaluation import as_float
-from keras_genmodels.networks import conv_encoder
+from keras_genmodels.networks.encoders import conv_encoder
 
 NUM_FEATURES = 64
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import entr
 
 from keras_genmodels import evaluation, label_metrics, latent_inputs
-from keras_genmodels.distribution_layers import (
+from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
     IndependentNormal,

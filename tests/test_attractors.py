@@ -8,8 +8,8 @@ from scipy.spatial.distance import cdist
 
 from keras_genmodels import attractors
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.denoiser_layers import ChannelNormalization
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
+from keras_genmodels.networks.layers import ChannelNormalization
 
 A = np.array([0.9, 1.2])
 SIGMA = 1.0

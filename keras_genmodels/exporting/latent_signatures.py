@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_genmodels import likelihood
-from keras_genmodels.distribution_layers import (
+from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
     MultivariateNormalTriL,

@@ -10,7 +10,7 @@ from keras_genmodels.core import seeds
 from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.core.validation import check_count
-from keras_genmodels.distribution_layers import (
+from keras_genmodels.distributions.layers import (
     DistributionLayer,
     MultivariateNormalLayer,
 )

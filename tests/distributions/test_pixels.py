@@ -5,7 +5,10 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from keras_genmodels.distributions import DiscretizedLogistic, GreyBernoulli
+from keras_genmodels.distributions.pixels import (
+    DiscretizedLogistic,
+    GreyBernoulli,
+)
 
 LEVELS = np.arange(256) / 255.0
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from keras_genmodels import distributions
+from keras_genmodels.distributions import pixels
 
 tfd = tfp.distributions
 
@@ -218,8 +218,8 @@ class IndependentBernoulli(DistributionLayer):
 
     def call(self, params):
         (logits,) = self.split_params(params)
-        return distributions.IndependentGreyBernoulli(
-            distributions.GreyBernoulli(logits, self.grey_values),
+        return pixels.IndependentGreyBernoulli(
+            pixels.GreyBernoulli(logits, self.grey_values),
             len(self.event_shape),
         )
 
@@ -307,9 +307,7 @@ class IndependentDiscretizedLogistic(DistributionLayer):
         loc, raw_scale = self.split_params(params)
         # About a tenth of the range at the start, at least a 50th of a level.
         scale = 0.02 / 255 + 0.1 * tf.nn.softplus(raw_scale)
-        return self.independent(
-            distributions.DiscretizedLogistic(0.5 + loc, scale)
-        )
+        return self.independent(pixels.DiscretizedLogistic(0.5 + loc, scale))
 
 
 POSTERIORS = {

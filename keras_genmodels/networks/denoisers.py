@@ -9,14 +9,14 @@ import math
 
 import keras
 
-from keras_genmodels.denoiser_layers import (
+from keras_genmodels.networks.encoders import input_layer
+from keras_genmodels.networks.layers import (
     ChannelNormalization,
     DepthToSpace,
     LevelFeatures,
     Modulation,
     is_count,
 )
-from keras_genmodels.networks import input_layer
 
 _SMALLEST_SIDE = 2
 _LEVEL_SIZE = 128

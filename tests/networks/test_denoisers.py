@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_genmodels import denoiser_layers as layers
-from keras_genmodels import denoiser_networks as networks
+from keras_genmodels.networks import denoisers as networks
+from keras_genmodels.networks import layers
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (9, 13, 3), (64, 64, 3)]
 SMALL = {"filters": (4, 8, 16), "blocks": 1}
