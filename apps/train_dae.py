@@ -162,7 +162,7 @@ def check_flags():
 def build_denoiser(data):
     """Assembles the denoiser that the flags describe."""
     from keras_genmodels import denoisers
-    from keras_genmodels.models import DenoisingAutoencoder
+    from keras_genmodels.denoisers import DenoisingAutoencoder
 
     if FLAGS.denoiser == "exact":
         return denoisers.EmpiricalDenoiser()

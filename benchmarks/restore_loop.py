@@ -53,7 +53,7 @@ def build_denoiser_and_images():
     import numpy as np
 
     from keras_genmodels import corruptions
-    from keras_genmodels.models.dae import DenoisingAutoencoder
+    from keras_genmodels.denoisers.autoencoder import DenoisingAutoencoder
     from keras_genmodels.networks import denoisers
 
     images = np.random.default_rng(0).random((FLAGS.batch_size, *SHAPE))

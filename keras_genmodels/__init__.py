@@ -4,6 +4,7 @@ from keras_genmodels import attractors, corruptions
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import (
     Denoiser,
+    DenoisingAutoencoder,
     EmpiricalDenoiser,
     LinearDenoiser,
 )
@@ -15,7 +16,7 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalTriL,
 )
 from keras_genmodels.likelihood import log_likelihood
-from keras_genmodels.models import VAE, ConditionalVAE, DenoisingAutoencoder
+from keras_genmodels.models import VAE, ConditionalVAE
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
     mlp_denoiser,

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches, per_event
-from keras_genmodels.denoisers._event_sets import EventSet, Weights
-from keras_genmodels.denoisers.adapted import AdaptedDenoiser, as_values
+from keras_genmodels.denoisers._weighted_sums import EventSet, Weights
+from keras_genmodels.denoisers.fitted import AdaptedDenoiser, as_values
 
 # So many of the likeliest events are weighed in float64.
 _CANDIDATES = 4

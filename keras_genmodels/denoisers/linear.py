@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
-from keras_genmodels.denoisers.adapted import AdaptedDenoiser, as_values
+from keras_genmodels.denoisers.fitted import AdaptedDenoiser, as_values
 
 # The covariance takes 8 M^2 bytes and its decomposition about three times
 # that, 2 GB here, and minutes.

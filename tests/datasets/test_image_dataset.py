@@ -10,8 +10,10 @@ import sklearn.datasets
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_genmodels import _batches, _local, _tfds, datasets
+from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets import batches as _batches
+from keras_genmodels.datasets import image_files, tfds_images
 
 
 class GenmodelsShapes(tfds.core.GeneratorBasedBuilder):
@@ -347,7 +349,7 @@ def test_bad_image_size(image_size):
 
 
 def test_two_processes_may_prepare_at_once(tmp_path, monkeypatch):
-    prepare_splits = _tfds.Digits._split_generators
+    prepare_splits = tfds_images.Digits._split_generators
     folders = []
 
     def overtaken(self, dl_manager):
@@ -357,7 +359,7 @@ def test_two_processes_may_prepare_at_once(tmp_path, monkeypatch):
             datasets.load("digits", data_dir=tmp_path)
         return prepare_splits(self, dl_manager)
 
-    monkeypatch.setattr(_tfds.Digits, "_split_generators", overtaken)
+    monkeypatch.setattr(tfds_images.Digits, "_split_generators", overtaken)
     random.seed(0)
     dataset = datasets.load("digits", data_dir=tmp_path, validation_split=0)
     assert len(dataset.train.images) == 1437
@@ -386,7 +388,7 @@ def test_an_incomplete_folder_is_named(tmp_path):
 
 
 def test_without_network_the_way_out_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(_tfds, "_any_answers", lambda addresses: False)
+    monkeypatch.setattr(tfds_images, "_any_answers", lambda addresses: False)
     with pytest.raises(UserError) as info:
         datasets.load("mnist", data_dir=tmp_path)
     for part in (f"{tmp_path}/mnist/", "tfds build mnist", "--data_dir"):
@@ -398,11 +400,11 @@ def test_the_probe_keeps_its_time_limit(monkeypatch):
     def hang(request, timeout):
         time.sleep(20)
 
-    assert _tfds._PROBE_SECONDS < 5
-    monkeypatch.setattr(_tfds.urllib.request, "urlopen", hang)
-    monkeypatch.setattr(_tfds, "_PROBE_SECONDS", 0.5)
+    assert tfds_images._PROBE_SECONDS < 5
+    monkeypatch.setattr(tfds_images.urllib.request, "urlopen", hang)
+    monkeypatch.setattr(tfds_images, "_PROBE_SECONDS", 0.5)
     start = time.monotonic()
-    assert not _tfds._any_answers([f"https://host{i}/" for i in range(4)])
+    assert not tfds_images._any_answers([f"https://host{i}/" for i in range(4)])
     # One wait for all, not one for each.
     assert time.monotonic() - start < 1.5
 
@@ -413,9 +415,11 @@ def test_the_probe_takes_one_answer_for_a_network(monkeypatch):
             raise urllib.error.URLError("unknown host")
         raise urllib.error.HTTPError(request.full_url, 403, "no", {}, None)
 
-    monkeypatch.setattr(_tfds.urllib.request, "urlopen", one_refuses_to_serve)
-    assert _tfds._any_answers(["https://dead/", "https://alive/"])
-    assert not _tfds._any_answers(["https://dead/", "https://dead2/"])
+    monkeypatch.setattr(
+        tfds_images.urllib.request, "urlopen", one_refuses_to_serve
+    )
+    assert tfds_images._any_answers(["https://dead/", "https://alive/"])
+    assert not tfds_images._any_answers(["https://dead/", "https://dead2/"])
 
 
 @pytest.mark.parametrize("name", ["fashon_mnist", "no such", "", "../x"])
@@ -463,7 +467,9 @@ def test_a_data_set_without_images_is_refused(tmp_path):
 
 
 def test_images_that_do_not_fit_in_memory(digits_dir, monkeypatch):
-    monkeypatch.setattr(_local, "available_memory", lambda: 2 * 1797 * 64 - 1)
+    monkeypatch.setattr(
+        image_files, "available_memory", lambda: 2 * 1797 * 64 - 1
+    )
     with pytest.raises(UserError, match=r"1797 images of 8x8x1 .*--image_size"):
         datasets.load("digits", data_dir=digits_dir)
     datasets.load("digits", data_dir=digits_dir, image_size=7)

@@ -14,7 +14,7 @@ from keras_genmodels import UserError
 from keras_genmodels.denoisers import (
     EmpiricalDenoiser,
     LinearDenoiser,
-    _event_sets,
+    _weighted_sums,
     empirical,
 )
 
@@ -32,7 +32,7 @@ def traced_anew():
 @pytest.fixture
 def small_blocks(monkeypatch, traced_anew):
     """Blocks of many groups, and a last one of groups that are not full."""
-    monkeypatch.setattr(_event_sets, "_BLOCK", 512)
+    monkeypatch.setattr(_weighted_sums, "_BLOCK", 512)
 
 
 @pytest.fixture(scope="module")
@@ -168,19 +168,19 @@ def test_all_is_done_in_float64_only_for_crowds(
 
 def test_only_the_rows_that_need_float64_get_it(monkeypatch, traced_anew):
     """So that no row depends on what else is in the batch."""
-    query = _event_sets.EventSet.query
+    query = _weighted_sums.EventSet.query
 
     def spoilt(self, x, sigma, dtype):
         events, precision = query(self, x, sigma, dtype)
         if dtype == tf.float64:
             precision *= np.nan
-        return _event_sets.Query(events, precision)
+        return _weighted_sums.Query(events, precision)
 
     data = crowd(1)
     denoiser = adapted(data)
     sigma = np.float32([1.0, 0.001, 1.0])
     expected = denoiser.posterior(data[:3], sigma, 2).probabilities.numpy()
-    monkeypatch.setattr(_event_sets.EventSet, "query", spoilt)
+    monkeypatch.setattr(_weighted_sums.EventSet, "query", spoilt)
     found = denoiser.posterior(data[:3], sigma, 2).probabilities.numpy()
     assert np.isnan(found[1]).all()
     np.testing.assert_array_equal(found[::2], expected[::2])
@@ -201,7 +201,9 @@ def test_the_best_of_groups_are_the_best_of_all(rows):
     values = np.random.default_rng(0).integers(0, 9, (rows, 5))
     order = np.argsort(-values, axis=0, kind="stable")
     for k in (1, 3, 15):
-        best, indices = _event_sets._top_k(tf.constant(values, tf.float32), k)
+        best, indices = _weighted_sums._top_k(
+            tf.constant(values, tf.float32), k
+        )
         np.testing.assert_array_equal(indices, order[:k].T)
         np.testing.assert_array_equal(
             best, np.take_along_axis(values, order[:k], 0).T
@@ -679,4 +681,4 @@ def test_short_products_of_a_gpu_are_known_as_such(monkeypatch):
             "tensor_float_32_execution_enabled",
             lambda short=short: short,
         )
-        assert _event_sets._roundoff() == expected
+        assert _weighted_sums._roundoff() == expected

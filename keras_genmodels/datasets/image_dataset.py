@@ -7,18 +7,18 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import _batches, _local
-from keras_genmodels._batches import (
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets import batches, image_files
+from keras_genmodels.datasets.batches import (
     BINARIZATIONS,
     evaluation_batches,
     training_batches,
 )
-from keras_genmodels._local import (
+from keras_genmodels.datasets.image_files import (
     list_pictures,
     read_labels,
     read_pictures,
 )
-from keras_genmodels.core.errors import UserError
 
 __all__ = [
     "BINARIZATIONS",
@@ -175,11 +175,11 @@ def load(
     train, test, label_names = _read(name, data_dir, size)
     _spread_binary(train, test)
     if test is None:
-        train, test = _hold_out(train, _TEST_FRACTION, seed, _batches.TEST)
+        train, test = _hold_out(train, _TEST_FRACTION, seed, batches.TEST)
     validation = None
     if validation_split:
         train, validation = _hold_out(
-            train, validation_split, seed, _batches.VALIDATION
+            train, validation_split, seed, batches.VALIDATION
         )
     return ImageDataset(name, train, validation, test, label_names)
 
@@ -210,21 +210,21 @@ def _read(name, data_dir, size):
             )
     if name.endswith(".npz"):
         path = pathlib.Path(data_dir or "", name).expanduser()
-        return Split(*_local.read_arrays(path, size)), None, None
+        return Split(*image_files.read_arrays(path, size)), None, None
     if name == "image_folder":
         if data_dir is None:
             raise UserError(
                 "image_folder needs the folder of the pictures: name it with "
                 "--data_dir"
             )
-        images, labels, label_names = _local.read_labelled_folder(
+        images, labels, label_names = image_files.read_labelled_folder(
             data_dir, size or _FOLDER_IMAGE_SIZE
         )
         return Split(images, labels), None, label_names
     # Here, because it takes a while and registers `digits` with TFDS.
-    from keras_genmodels import _tfds
+    from keras_genmodels.datasets import tfds_images
 
-    train, test, label_names = _tfds.read(name, data_dir, size)
+    train, test, label_names = tfds_images.read(name, data_dir, size)
     return Split(*train), test and Split(*test), label_names
 
 
@@ -244,16 +244,16 @@ def _hold_out(split, fraction, seed, stream):
     count = len(split.images)
     held = round(count * fraction)
     if not 0 < held < count:
-        what = "test images" if stream == _batches.TEST else "validation_split"
+        what = "test images" if stream == batches.TEST else "validation_split"
         raise UserError(
             f"{what}: {fraction:g} of {count} images would be {held}, which "
             "leaves one side empty: use more images or another "
             "--validation_split, 0 for none"
         )
-    order = _batches.shuffled(
+    order = batches.shuffled(
         tf.range(count, dtype=tf.int64),
         count,
-        _batches.stream_seed(seed, stream),
+        batches.stream_seed(seed, stream),
     ).numpy()
     return (
         _take(split, np.sort(order[: count - held])),
