@@ -167,11 +167,12 @@ def images_of_each_label(model, workdir):
     """Draws from a model of labels, the same latents for each."""
     import numpy as np
 
-    from keras_genmodels import conditional_samples, latent_plots
+    from keras_genmodels import latent_plots
     from keras_genmodels.core import files
+    from keras_genmodels.models import conditional_sampling
 
     count = FLAGS.num_images or _OF_EACH_LABEL
-    images = conditional_samples.sample_each_label(
+    images = conditional_sampling.sample_each_label(
         model, count, seed=FLAGS.seed, guidance=FLAGS.guidance
     )
     names = (files.read_json(workdir.metrics) or {}).get("label_names")
@@ -190,8 +191,9 @@ def completions(model, workdir):
     """Completes the images of --input."""
     import numpy as np
 
-    from keras_genmodels import conditional_samples, latent_inputs, latent_plots
+    from keras_genmodels import latent_inputs, latent_plots
     from keras_genmodels.core.errors import UserError
+    from keras_genmodels.models import conditional_sampling
 
     count = FLAGS.num_images
     if input_flags.of_split():
@@ -207,7 +209,7 @@ def completions(model, workdir):
         )
     batches = latent_inputs.as_trained(split, workdir)
     truth = np.concatenate([batch["image"] for batch in batches])
-    images = conditional_samples.complete(
+    images = conditional_sampling.complete(
         model, truth, FLAGS.num_completions, seed=FLAGS.seed
     )
     return (
@@ -243,7 +245,7 @@ def _sheet(draw, **same_for_all):
 def sampler(model):
     """Gives the function of a number and seeds that draws images."""
     from keras_genmodels.denoisers import Denoiser
-    from keras_genmodels.restoration import generate
+    from keras_genmodels.sampling.restoration import generate
 
     if not isinstance(model, Denoiser):
         return model.sample

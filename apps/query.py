@@ -262,7 +262,8 @@ def num_rows(given):
 
 def read_images(info):
     """Reads the pictures of --input, as float32 if they are binarised."""
-    from keras_genmodels import datasets, evaluation
+    from keras_genmodels import datasets
+    from keras_genmodels.core import arrays as arrays_lib
 
     if len(info.shape) != 4 and picture_files():
         raise guard.WrongFlags(
@@ -270,7 +271,7 @@ def read_images(info):
             f"{list(info.shape[1:])}, which are no pictures: give an .npz file"
         )
     images = datasets.read_pictures(FLAGS.input, image_shape=info.shape[1:])
-    images = evaluation.as_float(images[: FLAGS.num_images])
+    images = arrays_lib.as_float(images[: FLAGS.num_images])
     return (images >= 0.5).astype("float32") if FLAGS.binarize else images
 
 

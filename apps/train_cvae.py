@@ -75,7 +75,7 @@ def check_flags():
 
 def build_model(data):
     """Assembles the conditional VAE that the flags describe."""
-    from keras_genmodels import corruptions
+    from keras_genmodels import operators
     from keras_genmodels.models import ConditionalVAE
     from keras_genmodels.networks import encoders
 
@@ -91,7 +91,7 @@ def build_model(data):
         size = _PART_SIZE
         condition = {
             "condition_network": build_image_condition(shape, size),
-            "known": corruptions.known_quadrants(shape, FLAGS.num_quadrants),
+            "known": operators.known_quadrants(shape, FLAGS.num_quadrants),
         }
     pieces = latent_flags.build_pieces(data, condition_size=size)
     if FLAGS.prior == "learned":

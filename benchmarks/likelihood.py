@@ -110,7 +110,7 @@ def load_images(dataset, data_dir, count):
 
 def estimate(model, x, settings):
     """Makes the estimate, and waits for it."""
-    from keras_genmodels import likelihood
+    from keras_genmodels.models import likelihood
 
     likelihood.importance_weighted(model, x, **settings)[0].numpy()
 

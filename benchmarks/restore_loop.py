@@ -52,22 +52,22 @@ def build_denoiser_and_images():
     """Gives a new denoiser and the noisy images to walk from."""
     import numpy as np
 
-    from keras_genmodels import corruptions
     from keras_genmodels.denoisers.autoencoder import DenoisingAutoencoder
     from keras_genmodels.networks import denoisers
+    from keras_genmodels.operators import noise
 
     images = np.random.default_rng(0).random((FLAGS.batch_size, *SHAPE))
     images = images.astype(np.float32)
     denoiser = DenoisingAutoencoder(denoisers.unet(SHAPE))
     denoiser.adapt(images)
-    return denoiser, corruptions.gaussian(images, SIGMA, seed=0)
+    return denoiser, noise.gaussian(images, SIGMA, seed=0)
 
 
 def loop_part(denoiser, noisy, use_xla):
     """Gives the loop, which ends with an error if it stopped early."""
     import numpy as np
 
-    from keras_genmodels.restoration import restore
+    from keras_genmodels.sampling.restoration import restore
 
     def loop():
         found = restore(

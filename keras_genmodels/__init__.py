@@ -1,6 +1,6 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
-from keras_genmodels import attractors, corruptions
+from keras_genmodels import attractors, operators
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import (
     Denoiser,
@@ -15,8 +15,8 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
-from keras_genmodels.likelihood import log_likelihood
 from keras_genmodels.models import VAE, ConditionalVAE
+from keras_genmodels.models.likelihood import log_likelihood
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
     mlp_denoiser,
@@ -31,9 +31,11 @@ from keras_genmodels.networks.encoders import (
     mlp_encoder,
     mlp_prior,
 )
-from keras_genmodels.restoration import Restoration, generate, restore
+from keras_genmodels.sampling.restoration import Restoration, generate, restore
 
 __version__ = "0.2.2"
+
+corruptions = operators
 
 __all__ = [
     "VAE",
@@ -62,6 +64,7 @@ __all__ = [
     "mlp_denoiser",
     "mlp_encoder",
     "mlp_prior",
+    "operators",
     "restore",
     "unet",
 ]

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 from scipy.sparse import linalg
 
-from keras_genmodels._arguments import read_events
 from keras_genmodels.core import loop_cache as compiled
 from keras_genmodels.core import seeds
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.sampling._inputs import read_events
 
 
 class JacobianSpectrum(NamedTuple):

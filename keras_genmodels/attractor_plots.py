@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.restoration import restore
+from keras_genmodels.sampling.restoration import restore
 
 _DPI = 120
 # Inches.

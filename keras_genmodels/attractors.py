@@ -12,10 +12,10 @@ from keras_genmodels._jacobians import (
     local_dimension,
     read_arrays,
 )
-from keras_genmodels._memorization import Memorization, memorization
 from keras_genmodels.core import seeds
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.restoration import restore
+from keras_genmodels.metrics.memorization import Memorization, memorization
+from keras_genmodels.sampling.restoration import restore
 
 __all__ = [
     "BasinRadius",

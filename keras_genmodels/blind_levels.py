@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_genmodels.attractors import local_dimension
 from keras_genmodels.core import seeds
-from keras_genmodels.restoration import denoise_once
+from keras_genmodels.sampling.restoration import denoise_once
 
 # Directions that are not kept, at least: of the identity there would be none.
 _LEAST_FREE = 1.0

@@ -2,12 +2,19 @@
 
 import numpy as np
 
-from keras_genmodels import attractors, blind_levels, copies, evaluation
-from keras_genmodels.core import seeds
+from keras_genmodels import attractors, blind_levels, copies
+from keras_genmodels.core import arrays, seeds
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
-from keras_genmodels.measures import Estimate, Measure, Section, average
-from keras_genmodels.restoration import denoise_once
+from keras_genmodels.metrics import image_quality
+from keras_genmodels.metrics.denoising import noise_levels
+from keras_genmodels.metrics.estimates import (
+    Estimate,
+    Measure,
+    Section,
+    average,
+)
+from keras_genmodels.sampling.restoration import denoise_once
 
 # Images at a time.
 _PART = 128
@@ -57,7 +64,7 @@ def denoising(denoiser, train, images, *, seed):
     Raises:
         UserError: as the denoisers.
     """
-    images = evaluation.as_float(images)
+    images = arrays.as_float(images)
     levels = levels_of(denoiser)
     others, notes = _closed_forms(denoiser, train, levels)
     found = {
@@ -89,7 +96,7 @@ def denoising(denoiser, train, images, *, seed):
 def levels_of(denoiser):
     """Gives the levels to measure at: those of all, and the lowest it knows."""
     lowest, _ = denoiser.sigma_range
-    return sorted({lowest, *evaluation.noise_levels(denoiser)})
+    return sorted({lowest, *noise_levels(denoiser)})
 
 
 def fixed_points(denoiser, train, held_out, *, seed):
@@ -111,7 +118,7 @@ def fixed_points(denoiser, train, held_out, *, seed):
     Raises:
         UserError: as `attractors.fixed_points` and `attractors.memorization`.
     """
-    sigma = evaluation.noise_levels(denoiser)[0]
+    sigma = noise_levels(denoiser)[0]
     told = sigma if denoiser.needs_sigma else None
     starts = _starts(denoiser, train, seed)
     found = attractors.fixed_points(
@@ -221,24 +228,24 @@ def _measured(own, noisy, others, truth, sigma, levels):
     measures = {
         "psnr": Measure(
             f"PSNR {at}",
-            average(evaluation.psnr(own, truth)),
+            average(image_quality.psnr(own, truth)),
             "10 log10(1 / mean squared error) of each image, averaged: higher "
             "is better.",
             "dB",
             {
-                name: average(evaluation.psnr(output, truth))
+                name: average(image_quality.psnr(output, truth))
                 for name, output in others.items()
             },
         )
     }
-    if min(truth.shape[1:3]) >= evaluation.SSIM_WINDOW:
+    if min(truth.shape[1:3]) >= image_quality.SSIM_WINDOW:
         measures["ssim"] = Measure(
             f"SSIM {at}",
-            average(evaluation.ssim(own, truth)),
+            average(image_quality.ssim(own, truth)),
             "Structural similarity to the clean image, 1 for the same: higher "
             "is better.",
             references={
-                name: average(evaluation.ssim(output, truth))
+                name: average(image_quality.ssim(output, truth))
                 for name, output in others.items()
             },
         )
@@ -248,11 +255,11 @@ def _measured(own, noisy, others, truth, sigma, levels):
 def _on_noise(own, noisy, others, truth, sigma, levels):
     """Gives what the noise taken off tells, and whether that did harm."""
     others = {k: v for k, v in others.items() if k != "noisy"}
-    before = evaluation.psnr(noisy, truth)
+    before = image_quality.psnr(noisy, truth)
 
     def harms(output):
         # What is not even a number does harm, too.
-        return average(~(evaluation.psnr(output, truth) >= before))
+        return average(~(image_quality.psnr(output, truth) >= before))
 
     return {
         "noise_level": Measure(
@@ -277,7 +284,7 @@ def _starts(denoiser, train, seed):
     """Gives some training images, and as much noise of the highest level."""
     # Not the first ones: folders of images are sorted by label.
     drawn = np.random.default_rng(seed).permutation(len(train))[:_STARTS]
-    near = evaluation.as_float(train[np.sort(drawn)])
+    near = arrays.as_float(train[np.sort(drawn)])
     rows = seeds.row_seeds(seed, len(near))
     noise = seeds.normal(rows, near.shape[1:]).numpy()
     far = np.asarray(denoiser.data_mean) + denoiser.sigma_range[1] * noise

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from keras_genmodels import evaluation, plots
+from keras_genmodels import plots
 from keras_genmodels.attractor_plots import singular_images
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.restoration import denoise_once, generate
+from keras_genmodels.metrics import denoising
+from keras_genmodels.sampling.restoration import denoise_once, generate
 
 _COLUMNS = 8
 # White pixels below each block of rows that belong together.
@@ -38,11 +39,11 @@ def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
 def _denoising(denoiser, clean, seed):
     """Rows of images: clean, then noisy and denoised at each level."""
     rows = [clean]
-    for sigma in evaluation.noise_levels(denoiser):
+    for sigma in denoising.noise_levels(denoiser):
         noise = np.random.default_rng(seed).standard_normal(clean.shape)
         noisy = (clean + sigma * noise).astype(clean.dtype)
         rows += [noisy, denoise_once(denoiser, noisy, sigma)]
-    levels = ", ".join(f"{s:g}" for s in evaluation.noise_levels(denoiser))
+    levels = ", ".join(f"{s:g}" for s in denoising.noise_levels(denoiser))
     return plots.titled(
         plots.image_grid(np.concatenate(rows), len(clean)),
         f"Images, then each noisy above denoised: sigma {levels}",

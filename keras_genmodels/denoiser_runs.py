@@ -1,16 +1,10 @@
 """A whole run of a denoiser: from its data to a workdir with results."""
 
-from keras_genmodels import (
-    datasets,
-    denoiser_plots,
-    evaluation,
-    plots,
-    runs,
-    training,
-)
-from keras_genmodels.core import files
+from keras_genmodels import datasets, denoiser_plots, plots, runs, training
+from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.metrics import denoising, estimates
 
 # As in the comparison of denoisers: the first of the test split.
 _TEST_IMAGES = 1000
@@ -43,7 +37,7 @@ def train_dae(model, data, workdir, options, *, batch_size, seed, verbose=1):
     """
     model.adapt(data.train.images)
     held_out = data.validation or data.train
-    watched = evaluation.as_float(held_out.images[:_WATCHED_IMAGES])
+    watched = arrays.as_float(held_out.images[:_WATCHED_IMAGES])
     report = training.fit(
         model,
         workdir,
@@ -103,7 +97,7 @@ def summary(workdir):
     ]
     for sigma, values in metrics["test"]["noise_levels"].items():
         psnr, noisy = (
-            evaluation.as_text(values[n], values[f"{n}_standard_error"], "dB")
+            estimates.as_text(values[n], values[f"{n}_standard_error"], "dB")
             for n in ("psnr", "noisy_psnr")
         )
         lines.append(f"  sigma {float(sigma):<5g} {psnr}, noisy {noisy}")
@@ -132,8 +126,8 @@ def _validation(split, seed):
 
 def _watch(model, images, seed):
     """Gives what TensorBoard shows: pictures, and PSNR at each level."""
-    levels = evaluation.evaluate_denoiser(
-        model, images, sigmas=evaluation.noise_levels(model)
+    levels = denoising.evaluate_denoiser(
+        model, images, sigmas=denoising.noise_levels(model)
     )
     return {
         **denoiser_plots.denoiser_pictures(
@@ -146,8 +140,8 @@ def _watch(model, images, seed):
 def _finish(denoiser, data, workdir, seed, **report):
     """Reads the test split, and writes figures, model and metrics."""
     images = data.test.images[:_TEST_IMAGES]
-    test = evaluation.evaluate_denoiser(
-        denoiser, images, sigmas=evaluation.noise_levels(denoiser)
+    test = denoising.evaluate_denoiser(
+        denoiser, images, sigmas=denoising.noise_levels(denoiser)
     )
     metrics = {
         "kind": type(denoiser).__name__,
@@ -157,7 +151,7 @@ def _finish(denoiser, data, workdir, seed, **report):
         **runs.written(),
     }
     pictures = denoiser_plots.denoiser_pictures(
-        denoiser, evaluation.as_float(images), seed=seed
+        denoiser, arrays.as_float(images), seed=seed
     )
     for name, picture in pictures.items():
         plots.save_png(workdir.figures / f"{name}.png", picture)

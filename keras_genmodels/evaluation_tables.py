@@ -3,7 +3,7 @@
 import dataclasses
 import textwrap
 
-from keras_genmodels.measures import told
+from keras_genmodels.metrics.estimates import told
 
 # Of a terminal.
 _WIDTH = 80

@@ -3,13 +3,21 @@
 import numpy as np
 from scipy.special import entr
 
-from keras_genmodels import evaluation, label_metrics, latent_inputs
+from keras_genmodels import latent_inputs
+from keras_genmodels.core import arrays
 from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
     IndependentNormal,
 )
-from keras_genmodels.measures import Estimate, Measure, Section, average
+from keras_genmodels.metrics import labels as label_metrics
+from keras_genmodels.metrics import likelihood
+from keras_genmodels.metrics.estimates import (
+    Estimate,
+    Measure,
+    Section,
+    average,
+)
 from keras_genmodels.models import ConditionalVAE
 
 # Of Burda et al., of the variance of a latent's posterior mean.
@@ -116,7 +124,7 @@ def entropies(model, images):
         float64 array `[n]`, nats.
     """
     # Resized floats may be off [0, 1] by their rounding.
-    grey = np.clip(evaluation.as_float(images).astype(np.float64), 0, 1)
+    grey = np.clip(arrays.as_float(images).astype(np.float64), 0, 1)
     entropy = (entr(grey) + entr(1 - grey)) * unseen(model)
     return entropy.reshape(len(entropy), -1).sum(1)
 
@@ -206,14 +214,14 @@ def labels(samples, real, train, *, seed, binarization="none"):
 def _terms(model, drawn, num_samples, seed):
     """Gives the terms of each image, as float64 arrays `[n]`."""
     batches = drawn.map(latent_inputs.input_of(model))
-    weighted = evaluation.likelihood_terms(
+    weighted = likelihood.likelihood_terms(
         model,
         batches,
         seed=seed,
         num_samples=num_samples,
         chunk_size=latent_inputs.chunk_size(model),
     )
-    return {**evaluation.bound_terms(model, batches, seed=seed), **weighted}
+    return {**likelihood.bound_terms(model, batches, seed=seed), **weighted}
 
 
 def _told_terms(model, terms, num_samples):
@@ -285,7 +293,7 @@ def _told_bits(terms, size):
     return {
         f"{prefix}bits_per_dimension": Measure(
             f"Bits per dimension, by the {by}",
-            average(evaluation.bits_per_dimension(-terms[term], size)),
+            average(likelihood.bits_per_dimension(-terms[term], size)),
             "What a pixel's value of 256 levels costs to code; uniform pixels "
             "cost 8: lower is better.",
             "bits",

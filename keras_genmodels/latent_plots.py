@@ -4,8 +4,7 @@ import statistics
 
 import numpy as np
 
-from keras_genmodels import conditional_samples
-from keras_genmodels.models import ConditionalVAE
+from keras_genmodels.models import ConditionalVAE, conditional_sampling
 from keras_genmodels.plots import image_grid, titled
 
 _PAIRED_COLUMNS = 8
@@ -41,7 +40,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         if model.latent_size == 2:
             shown["latent_plane"] = _latent_plane(model)
     elif model.known is None:
-        images = conditional_samples.sample_each_label(
+        images = conditional_sampling.sample_each_label(
             model,
             _OF_EACH_LABEL,
             seed=seed,
@@ -52,7 +51,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         given = x[:_COMPLETED]
         shown["completions"] = completion_sheet(
             given,
-            conditional_samples.complete(model, given, _DRAWS, seed=seed),
+            conditional_sampling.complete(model, given, _DRAWS, seed=seed),
             model.known,
         )
     return shown

@@ -6,9 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import (
-    conditional_samples,
-    evaluation,
-    label_metrics,
     latent_evaluation,
     latent_inputs,
     latent_plots,
@@ -17,9 +14,11 @@ from keras_genmodels import (
     runs,
     training,
 )
-from keras_genmodels.core import files
+from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.models import VAE, ConditionalVAE
+from keras_genmodels.metrics import estimates, likelihood
+from keras_genmodels.metrics import labels as label_metrics
+from keras_genmodels.models import VAE, ConditionalVAE, conditional_sampling
 
 # Of the importance-weighted bound.
 _NUM_SAMPLES = 100
@@ -148,19 +147,19 @@ def _measured(model, inputs):
 
 def _test_metrics(model, inputs):
     seed, batches = inputs.seed, inputs.of(inputs.data.test)
-    terms = evaluation.bound_terms(model, batches, seed=seed)
+    terms = likelihood.bound_terms(model, batches, seed=seed)
     terms["loss"] = _test_losses(model, batches, terms, seed)
     if latent_evaluation.of_levels(model, inputs.binarization):
-        terms["bits_per_dimension"] = evaluation.bits_per_dimension(
+        terms["bits_per_dimension"] = likelihood.bits_per_dimension(
             -terms["elbo"], latent_evaluation.unseen(model).sum()
         )
     return {
-        **evaluation.averages(terms),
+        **estimates.averages(terms),
         "num_examples": len(terms["elbo"]),
-        "monte_carlo": evaluation.evaluate_monte_carlo(
+        "monte_carlo": likelihood.evaluate_monte_carlo(
             model, batches, seed=seed
         ),
-        "importance_weighted": evaluation.evaluate_likelihood(
+        "importance_weighted": likelihood.evaluate_likelihood(
             model,
             batches,
             seed=seed,
@@ -174,7 +173,7 @@ def _test_losses(model, batches, terms, seed):
     """Gives, of each image, what the model was trained to make small."""
     if model.num_importance_samples == 1:
         return terms["distortion"] + model.beta * terms["rate"]
-    found = evaluation.likelihood_terms(
+    found = likelihood.likelihood_terms(
         model,
         batches,
         seed=seed,
@@ -190,7 +189,7 @@ def _label_metrics(model, data, binarization, seed):
         _Labelled(latent_inputs.cut(some.images, binarization), some.labels)
         for some in map(label_metrics.some, (data.train, data.test))
     )
-    drawn = conditional_samples.sample(model, test.labels, seed=seed)
+    drawn = conditional_sampling.sample(model, test.labels, seed=seed)
     drawn = np.clip(drawn, 0, 1)
     found = {}
     try:
@@ -237,7 +236,7 @@ def _told_bounds(metrics):
 def _told(found, name, unit="nats", places=2):
     # Not all figures of earlier versions have an error.
     error = found.get(f"{name}_standard_error")
-    return evaluation.as_text(found[name], error, unit, places)
+    return estimates.as_text(found[name], error, unit, places)
 
 
 def _told_labels(labels):
@@ -279,7 +278,7 @@ def _write_tensorboard(workdir, model, shown, data, metrics):
     projector.write(
         directory,
         np.concatenate(latents),
-        evaluation.as_float(data.test.images[:count]),
+        arrays.as_float(data.test.images[:count]),
         None if labels is None else labels[:count],
         data.label_names,
     )

@@ -9,19 +9,18 @@ import numpy as np
 import keras_genmodels
 from keras_genmodels import (
     denoiser_evaluation,
-    evaluation,
-    label_metrics,
     latent_evaluation,
     latent_inputs,
     plots,
     runs,
     sample_evaluation,
 )
-from keras_genmodels.core import files
+from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.measures import Section
+from keras_genmodels.metrics import labels
+from keras_genmodels.metrics.estimates import Section
 from keras_genmodels.models import VAE, ConditionalVAE
 
 _LATENT = (VAE.__name__, ConditionalVAE.__name__)
@@ -200,7 +199,7 @@ def _measured(model, data, workdir, settings, folder):
     test = sample_evaluation.first(data.test, settings.num_images)
     if isinstance(model, Denoiser):
         sections = _of_denoiser(model, data, test, settings.seed)
-        binarization, given = "none", evaluation.as_float(test.images)
+        binarization, given = "none", arrays.as_float(test.images)
     else:
         bounds = latent_evaluation.bounds(
             model,
@@ -244,9 +243,7 @@ def _measured(model, data, workdir, settings, folder):
 def _known_labels(data, binarization):
     """Gives what a classifier of labels learns from, the same for all seeds."""
     everything = sample_evaluation.all_training_images(data)
-    return label_metrics.some(
-        sample_evaluation.first(everything, None, binarization)
-    )
+    return labels.some(sample_evaluation.first(everything, None, binarization))
 
 
 def _of_denoiser(denoiser, data, test, seed):

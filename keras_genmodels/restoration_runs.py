@@ -2,11 +2,14 @@
 
 import numpy as np
 
-from keras_genmodels import corruptions, denoiser_plots, evaluation, plots
+from keras_genmodels import denoiser_plots, plots
 from keras_genmodels.attractor_plots import restoration_rows
+from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.core import files
-from keras_genmodels.measures import average
-from keras_genmodels.restoration import restore
+from keras_genmodels.metrics import estimates, image_quality
+from keras_genmodels.metrics.estimates import average
+from keras_genmodels.operators import noise
+from keras_genmodels.sampling.restoration import restore
 
 # So many images are restored at once, and so many shown.
 _PART = 256
@@ -47,10 +50,10 @@ def restore_images(
     Raises:
         UserError: as `restore`.
     """
-    clean = evaluation.as_float(images)
+    clean = arrays_lib.as_float(images)
     noisy = clean
     if add_noise:
-        noisy = corruptions.gaussian(clean, add_noise, seed=seed).numpy()
+        noisy = noise.gaussian(clean, add_noise, seed=seed).numpy()
     settings["tolerance"] = tolerance
     arrays = _restore_all(denoiser, noisy, settings)
     restored = arrays["image"]
@@ -109,13 +112,13 @@ def _on_the_loop(arrays, tolerance):
 
 def _quality(noisy, restored, clean):
     """Tells PSNR and SSIM before and after, with standard errors."""
-    measures = {"PSNR": (evaluation.psnr, "dB")}
-    if min(clean.shape[1:3]) >= evaluation.SSIM_WINDOW:
-        measures["SSIM"] = (evaluation.ssim, "")
+    measures = {"PSNR": (image_quality.psnr, "dB")}
+    if min(clean.shape[1:3]) >= image_quality.SSIM_WINDOW:
+        measures["SSIM"] = (image_quality.ssim, "")
     lines = []
     for name, (measure, unit) in measures.items():
         before, after = (
-            evaluation.as_text(*average(measure(images, clean)), unit, 3)
+            estimates.as_text(*average(measure(images, clean)), unit, 3)
             for images in (noisy, restored)
         )
         lines.append(f"{name} before {before}, after {after}")

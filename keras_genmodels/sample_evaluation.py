@@ -9,21 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_genmodels import (
-    classifier_features,
-    conditional_samples,
-    copies,
-    datasets,
-    evaluation,
-    latent_inputs,
-    plots,
-    sample_metrics,
-)
-from keras_genmodels.core import seeds
+from keras_genmodels import copies, datasets, latent_inputs, plots
+from keras_genmodels.core import arrays, seeds
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.measures import Estimate, Measure, Section
-from keras_genmodels.models import ConditionalVAE
-from keras_genmodels.restoration import generate
+from keras_genmodels.metrics import classifier as classifier_features
+from keras_genmodels.metrics import sample_quality
+from keras_genmodels.metrics.estimates import Estimate, Measure, Section
+from keras_genmodels.models import ConditionalVAE, conditional_sampling
+from keras_genmodels.sampling.restoration import generate
 
 # Images at a time.
 _PART = 250
@@ -185,10 +178,10 @@ def draw(model, test, given, *, seed):
             lambda part: model.sample(len(part), seed=part), rows
         )
     elif model.known is None:
-        images = conditional_samples.sample(model, test.labels, seed=rows)
+        images = conditional_sampling.sample(model, test.labels, seed=rows)
     else:
-        images = conditional_samples.sample(model, given, seed=rows)
-        grey = evaluation.as_float(test.images)
+        images = conditional_sampling.sample(model, given, seed=rows)
+        grey = arrays.as_float(test.images)
         images = np.where(model.known, grey, images)
     return np.clip(images, 0, 1).astype(np.float32)
 
@@ -298,7 +291,7 @@ def extremes(samples, images, features):
     for rows in (order[:count], order[-count:]):
         blocks += [
             samples[rows],
-            *(evaluation.as_float(train[i]) for i in indices[rows].T),
+            *(arrays.as_float(train[i]) for i in indices[rows].T),
         ]
     return plots.titled(
         plots.image_grid(np.concatenate(blocks), count),
@@ -335,7 +328,7 @@ def _nearest(samples, train, extract):
     # The last block may be larger, as it must not have too few for k.
     starts = range(0, max(1, len(train) - len(train) % size), size)
     for start, end in zip(starts, [*starts[1:], len(train)], strict=True):
-        indices, distances = sample_metrics.nearest_training_images(
+        indices, distances = sample_quality.nearest_training_images(
             of_samples, extract(train[start:end]), _NEIGHBOURS
         )
         found.append((indices + start, distances))
@@ -367,16 +360,16 @@ def _hashes(images, labels):
 
 
 def _pixels(images):
-    return evaluation.as_float(images).reshape(len(images), -1)
+    return arrays.as_float(images).reshape(len(images), -1)
 
 
 def _metrics(features, real, of_classifier):
     found = {
-        **sample_metrics.precision_recall(features, real),
-        **sample_metrics.density_coverage(features, real),
+        **sample_quality.precision_recall(features, real),
+        **sample_quality.density_coverage(features, real),
     }
     if of_classifier:
-        found |= sample_metrics.frechet_classifier_distance(features, real)
+        found |= sample_quality.frechet_classifier_distance(features, real)
     return {
         name: Estimate(value, found[f"{name}_standard_error"])
         for name, value in found.items()

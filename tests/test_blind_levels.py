@@ -8,7 +8,8 @@ from support.evaluated_runs import adapted, digits
 from support.known_denoisers import Blind, Gaussian
 
 import keras_genmodels as kgm
-from keras_genmodels import blind_levels, evaluation
+from keras_genmodels import blind_levels
+from keras_genmodels.core import arrays
 
 VARIANCES = np.concatenate([np.geomspace(1e-3, 2, 40), np.zeros(10)])
 
@@ -61,7 +62,7 @@ def test_few_steps_are_enough_and_the_truth_is_met():
 
 @pytest.mark.parametrize("sigma", [0.1, 0.25, 1.0])
 def test_the_wiener_filter_reads_the_level_off_digits(sigma):
-    images = evaluation.as_float(digits().train.images)
+    images = arrays.as_float(digits().train.images)
     noise = np.random.default_rng(0).standard_normal(images.shape)
     noisy = (images + sigma * noise).astype(np.float32)
     wiener = adapted(kgm.LinearDenoiser())

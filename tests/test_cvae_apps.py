@@ -26,7 +26,7 @@ from support.app_runs import (
 from support.small_cvaes import assemble
 from support.small_vaes import make_vae
 
-from keras_genmodels import corruptions
+from keras_genmodels import operators
 from keras_genmodels.core import seeds
 
 LABELS = sklearn.datasets.load_digits().target[-NUM_TEST:]
@@ -53,7 +53,7 @@ KINDS = {
         "--epochs=2",
     ),
 }
-KNOWN = corruptions.known_quadrants((SIDE, SIDE, 1), 2)
+KNOWN = operators.known_quadrants((SIDE, SIDE, 1), 2)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,8 @@ import pytest
 from support.evaluated_runs import MAKE, adapted, digits
 
 import keras_genmodels as kgm
-from keras_genmodels import (
-    datasets,
-    denoiser_evaluation,
-    evaluation,
-    sample_evaluation,
-)
+from keras_genmodels import datasets, denoiser_evaluation, sample_evaluation
+from keras_genmodels.core import arrays
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.25, 1.0])
@@ -104,7 +100,7 @@ def test_the_search_starts_from_images_of_all_labels():
     labels = {
         image.tobytes(): label
         for image, label in zip(
-            evaluation.as_float(train.images), train.labels, strict=True
+            arrays.as_float(train.images), train.labels, strict=True
         )
     }
     drawn = []

@@ -15,14 +15,15 @@ from test_runs import tiny_data
 
 import keras_genmodels as kgm
 from keras_genmodels import (
-    corruptions,
     datasets,
     denoiser_plots,
     denoiser_runs,
-    evaluation,
+    operators,
     restoration_runs,
     training,
 )
+from keras_genmodels.core import arrays as arrays_lib
+from keras_genmodels.metrics import denoising, image_quality, likelihood
 from keras_genmodels.workdir import Workdir
 
 SHAPE = (8, 8, 1)
@@ -81,7 +82,7 @@ def test_the_model_on_disk_is_the_one_that_was_measured(trained):
     assert type(model) is kgm.DenoisingAutoencoder
     assert not model.compiled
     data = tiny_data(40, 20)
-    again = evaluation.evaluate_denoiser(
+    again = denoising.evaluate_denoiser(
         model, data.test.images, sigmas=(0.1, 0.25, 0.5, 1.0)
     )
     for sigma, values in metrics["test"]["noise_levels"].items():
@@ -153,7 +154,7 @@ def test_a_psnr_that_is_none_is_told(tmp_path, monkeypatch):
     """Of an exact copy, and of noise that nothing was added of."""
     workdir, data = Workdir(tmp_path), tiny_data(9, 3)
     monkeypatch.setattr(
-        evaluation, "psnr", lambda images, _: np.full(len(images), np.inf)
+        likelihood, "psnr", lambda images, _: np.full(len(images), np.inf)
     )
     metrics = denoiser_runs.adapt_denoiser(
         kgm.EmpiricalDenoiser(), data, workdir, seed=0
@@ -184,7 +185,7 @@ def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
         names.add("singular_images.png")
     assert {path.name for path in workdir.figures.iterdir()} == names
     loaded = denoiser_runs.load_denoiser(workdir)
-    noisy = evaluation.as_float(data.test.images)
+    noisy = arrays_lib.as_float(data.test.images)
     np.testing.assert_allclose(
         loaded.denoise(noisy, 0.3), denoiser.denoise(noisy, 0.3)
     )
@@ -202,7 +203,7 @@ def test_a_vae_is_no_denoiser(tmp_path):
 def test_denoisers_are_measured_by_the_protocol():
     images = tiny_data(3, 20).test.images
     clean = images / 255
-    found = evaluation.evaluate_denoiser(
+    found = denoising.evaluate_denoiser(
         blend, images, sigmas=(0.25, 1.0), seed=4
     )
     assert [*found] == ["0.25", "1"]
@@ -220,7 +221,7 @@ def test_denoisers_are_measured_by_the_protocol():
 def test_the_batch_size_decides_nothing():
     images = tiny_data(3, 20).test.images
     whole, parts = (
-        evaluation.evaluate_denoiser(
+        denoising.evaluate_denoiser(
             blend, images, sigmas=(0.5,), batch_size=batch_size
         )["0.5"]
         for batch_size in (128, 7)
@@ -230,7 +231,7 @@ def test_the_batch_size_decides_nothing():
 
 def test_no_images_are_nothing_to_evaluate():
     with pytest.raises(ValueError, match="no images"):
-        evaluation.evaluate_denoiser(
+        denoising.evaluate_denoiser(
             blend, np.zeros((0, *SHAPE), np.float32), sigmas=(0.5,)
         )
 
@@ -240,13 +241,13 @@ def test_no_images_are_nothing_to_evaluate():
     [((0.05, 1.5), [0.1, 0.25, 0.5, 1.0]), (0.1, [0.1]), (0.07, [0.07])],
 )
 def test_a_model_is_measured_at_levels_that_it_was_made_for(sigma, levels):
-    assert evaluation.noise_levels(make_dae(sigma)) == levels
+    assert denoising.noise_levels(make_dae(sigma)) == levels
 
 
 def test_psnr_is_infinite_without_error():
     x = np.zeros((2, *SHAPE))
     x[1] += 0.1
-    np.testing.assert_allclose(evaluation.psnr(x, 0 * x), [np.inf, 20])
+    np.testing.assert_allclose(image_quality.psnr(x, 0 * x), [np.inf, 20])
 
 
 # Restored images.
@@ -268,7 +269,7 @@ def test_files_are_written(tmp_path):
     told = restore(images, tmp_path, names=names)
     arrays = np.load(tmp_path / "restored.npz")
     expected = kgm.restore(
-        blend, evaluation.as_float(images), step_size=0.2, max_steps=5
+        blend, arrays_lib.as_float(images), step_size=0.2, max_steps=5
     )
     np.testing.assert_allclose(arrays["image"], expected.x, atol=1e-6)
     np.testing.assert_array_equal(arrays["num_steps"], [5, 5, 5])
@@ -294,8 +295,8 @@ def test_quality_is_told_where_the_truth_is_known(tmp_path):
     told = restore(
         images, tmp_path, truth_known=True, add_noise=0.4, seed=3
     ).splitlines()
-    clean = evaluation.as_float(images)
-    noisy = corruptions.gaussian(clean, 0.4, seed=3).numpy()
+    clean = arrays_lib.as_float(images)
+    noisy = operators.gaussian(clean, 0.4, seed=3).numpy()
     restored = np.load(tmp_path / "restored.npz")["image"]
     measures = {
         "PSNR": lambda a, b: -10 * np.log10(np.mean((a - b) ** 2)),

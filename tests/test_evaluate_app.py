@@ -18,7 +18,7 @@ from support.evaluated_runs import MAKE, digits, finish
 from test_report import Page
 
 from keras_genmodels import datasets
-from keras_genmodels.measures import told
+from keras_genmodels.metrics.estimates import told
 from keras_genmodels.workdir import Workdir
 
 BOUNDED = ("--num_images=30", "--num_samples=4")

@@ -13,9 +13,9 @@ from support.small_vaes import make_vae
 from keras_genmodels import (
     evaluation_tables,
     latent_evaluation,
-    measures,
     sample_evaluation,
 )
+from keras_genmodels.metrics import estimates
 from keras_genmodels.workdir import Workdir
 
 
@@ -70,10 +70,10 @@ def test_what_is_infinite_is_told():
     """As the PSNR of a perfect denoiser."""
     values = [math.inf, -math.inf, math.nan, 2.5]
     found = {
-        f"psnr/{row}": measures.Measure("PSNR", measures.Estimate(x), "Why.")
+        f"psnr/{row}": estimates.Measure("PSNR", estimates.Estimate(x), "Why.")
         for row, x in enumerate(values)
     }
-    section = measures.Section("Denoising", found).as_dict()
+    section = estimates.Section("Denoising", found).as_dict()
     (table,) = evaluation_tables.tables({"a": {"sections": {"x": section}}})
     cells = [row.cells for row in table.rows]
     assert cells == [["infinite"], ["-infinite"], ["not finite"], ["2.5"]]

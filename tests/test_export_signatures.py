@@ -26,7 +26,7 @@ from keras_genmodels.exporting.check import check_version
 from keras_genmodels.exporting.latent_signatures import latent_signatures
 from keras_genmodels.exporting.signature import checked
 from keras_genmodels.exporting.signatures import settings_of
-from keras_genmodels.likelihood import importance_weighted
+from keras_genmodels.models.likelihood import importance_weighted
 from keras_genmodels.serving.replay import replay
 
 SIZES = (1, 257)

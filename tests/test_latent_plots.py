@@ -5,7 +5,8 @@ import pytest
 from support.small_cvaes import images, labels, of_labels, of_parts
 from support.small_vaes import binary_images, make_vae
 
-from keras_genmodels import conditional_samples, latent_plots, plots
+from keras_genmodels import latent_plots, plots
+from keras_genmodels.models import conditional_sampling
 
 
 def test_one_image_is_enough_to_draw():
@@ -77,7 +78,7 @@ def test_completions_stand_between_what_was_given_and_the_truth(monkeypatch):
         latent_plots, "titled", lambda picture, *_, **__: picture
     )
     model, x = of_parts(), images(3)
-    drawn = conditional_samples.complete(model, x, 2, seed=0)
+    drawn = conditional_sampling.complete(model, x, 2, seed=0)
     sheet = latent_plots.completion_sheet(x, drawn, model.known)
     given = np.where(model.known, x, 0.5)
     for row in range(3):

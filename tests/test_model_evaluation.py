@@ -21,13 +21,13 @@ from support.evaluated_runs import (
 import keras_genmodels as kgm
 from keras_genmodels import (
     datasets,
-    evaluation,
     latent_inputs,
     model_evaluation,
     runs,
     sample_evaluation,
 )
-from keras_genmodels.core import files
+from keras_genmodels.core import arrays, files
+from keras_genmodels.metrics import denoising, likelihood
 from keras_genmodels.workdir import Workdir
 
 
@@ -51,7 +51,7 @@ def test_an_evaluation_holds_what_its_kind_has(evaluated, kind):
         }
     else:
         lowest = 0.05 if kind == "learned" else 0.01
-        levels = [f"{s:g}" for s in (lowest, *evaluation.NOISE_LEVELS)]
+        levels = [f"{s:g}" for s in (lowest, *denoising.NOISE_LEVELS)]
         assert names["denoising"] == {
             f"{name}/{level}"
             for name in ("psnr", "ssim", "noise_level", "harm")
@@ -191,8 +191,8 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
     batches = latent_inputs.as_trained(split, workdir, SETTINGS.seed).map(
         latent_inputs.input_of(model)
     )
-    bound = evaluation.evaluate_bound(model, batches, seed=1)
-    weighted = evaluation.evaluate_likelihood(
+    bound = likelihood.evaluate_bound(model, batches, seed=1)
+    weighted = likelihood.evaluate_likelihood(
         model, batches, seed=1, num_samples=20
     )
     for name in ("elbo", "rate", "distortion"):
@@ -224,7 +224,7 @@ def test_the_wiener_filter_is_what_it_is_compared_with(evaluated):
     for name, measure in found["sections"]["denoising"]["measures"].items():
         same = measure["references"]["Wiener"]
         assert measure["value"] == pytest.approx(same["value"]), name
-    levels = evaluation.evaluate_denoiser(
+    levels = denoising.evaluate_denoiser(
         adapted(kgm.LinearDenoiser()),
         digits().test.images[:50],
         sigmas=(0.25,),
@@ -250,6 +250,6 @@ def test_completions_keep_what_was_given(evaluated):
     model = workdir.load_model()
     given = (digits().test.images > 127).astype(np.float32)
     samples = sample_evaluation.draw(model, digits().test, given, seed=0)
-    grey = evaluation.as_float(digits().test.images)
+    grey = arrays.as_float(digits().test.images)
     np.testing.assert_array_equal(samples[:, KNOWN], grey[:, KNOWN])
     assert not np.array_equal(samples, grey)

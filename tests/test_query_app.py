@@ -22,8 +22,8 @@ from support.app_runs import (
 )
 
 import keras_genmodels as kgm
-from keras_genmodels.corruptions import known_quadrants
 from keras_genmodels.export import export
+from keras_genmodels.operators.masks import known_quadrants
 from keras_genmodels.serving.replay import replay
 
 SHAPE = (8, 8, 1)

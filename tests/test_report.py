@@ -15,7 +15,7 @@ from support.browser import look
 
 from keras_genmodels import plots, report, report_curves
 from keras_genmodels.core import files
-from keras_genmodels.measures import Estimate, Measure, Section
+from keras_genmodels.metrics.estimates import Estimate, Measure, Section
 from keras_genmodels.workdir import Workdir
 
 VOID = {"meta", "img"}

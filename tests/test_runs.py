@@ -9,14 +9,8 @@ from support.small_cvaes import SHAPE, of_labels
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import (
-    datasets,
-    evaluation,
-    latent_inputs,
-    latent_runs,
-    runs,
-    training,
-)
+from keras_genmodels import datasets, latent_inputs, latent_runs, runs, training
+from keras_genmodels.metrics import likelihood as evaluation
 from keras_genmodels.workdir import Workdir
 
 

@@ -7,12 +7,9 @@ import pytest
 from support.evaluated_runs import NUM_TRAIN, digits
 
 import keras_genmodels as kgm
-from keras_genmodels import (
-    classifier_features,
-    datasets,
-    evaluation,
-    sample_evaluation,
-)
+from keras_genmodels import datasets, sample_evaluation
+from keras_genmodels.core import arrays
+from keras_genmodels.metrics import classifier as classifier_features
 
 
 @functools.cache
@@ -20,7 +17,7 @@ def compared():
     """Some training images, what they are compared with, and features."""
     images = sample_evaluation.comparison(digits(), 50, "dynamic", seed=0)
     features = sample_evaluation.Features(
-        lambda x: evaluation.as_float(x).reshape(len(x), -1)[:, :20],
+        lambda x: arrays.as_float(x).reshape(len(x), -1)[:, :20],
         "some pixels",
         True,
     )
@@ -29,7 +26,7 @@ def compared():
 
 def test_real_images_are_ideal_samples():
     images, features = compared()
-    samples = evaluation.as_float(images.real)
+    samples = arrays.as_float(images.real)
     section = sample_evaluation.measure(samples, images, features)
     found = {k: m.estimate.value for k, m in section.measures.items()}
     assert found["precision"] == found["recall"] == found["coverage"] == 1
@@ -39,7 +36,7 @@ def test_real_images_are_ideal_samples():
 
 def test_held_out_images_are_not_memorised():
     images, features = compared()
-    samples = evaluation.as_float(images.test.images)
+    samples = arrays.as_float(images.test.images)
     section = sample_evaluation.measure(samples, images, features)
     assert section.measures["memorized"].estimate.value <= 0.02
     for measure in section.measures.values():
@@ -62,7 +59,7 @@ def test_the_sheet_shows_the_nearest_and_the_furthest(monkeypatch, held):
     monkeypatch.setattr(
         sample_evaluation.plots, "titled", lambda grid, *_, **__: grid
     )
-    copies = evaluation.as_float(digits().train.images[-8:])
+    copies = arrays.as_float(digits().train.images[-8:])
     samples = np.concatenate([images.noise[:8], copies])
     sample_evaluation.extremes(samples, images, features)
     ((grid, columns),) = shown
@@ -90,7 +87,7 @@ def test_the_sheet_shows_the_nearest_and_the_furthest(monkeypatch, held):
 def test_all_training_images_are_looked_for_in_samples():
     images, features = compared()
     assert len(images.train.images) == NUM_TRAIN
-    copies = evaluation.as_float(digits().train.images[-50:])
+    copies = arrays.as_float(digits().train.images[-50:])
     section = sample_evaluation.measure(copies, images, features)
     assert section.measures["memorized"].estimate.value == 1
 
@@ -110,7 +107,7 @@ def test_cut_images_are_compared_with_cut_ones():
     images = sample_evaluation.comparison(digits(), 50, "threshold", seed=0)
     for values in (images.train.images, images.real, images.test.images):
         assert {*np.unique(values)} == {0, 255} and values.dtype == np.uint8
-    cut = evaluation.as_float(digits().train.images) >= 0.5
+    cut = arrays.as_float(digits().train.images) >= 0.5
     np.testing.assert_array_equal(images.train.images > 0, cut)
 
 
@@ -227,7 +224,7 @@ def test_noise_is_the_worst():
     )
     images = sample_evaluation.comparison(data, 300, "none", seed=0)
     rows = np.random.default_rng(0).integers(0, 1000, (300, 3))
-    blends = evaluation.as_float(data.train.images)[rows].mean(1)
+    blends = arrays.as_float(data.train.images)[rows].mean(1)
     section = sample_evaluation.measure(blends, images, features)
     for name in ("precision", "recall", "density", "coverage"):
         measure = section.measures[name]

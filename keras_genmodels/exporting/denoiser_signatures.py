@@ -4,7 +4,6 @@ import functools
 
 import tensorflow as tf
 
-from keras_genmodels import restoration
 from keras_genmodels.exporting.signature import (
     Field,
     Signature,
@@ -14,6 +13,7 @@ from keras_genmodels.exporting.signature import (
     positive,
     seeds,
 )
+from keras_genmodels.sampling import restoration
 
 
 def denoiser_signatures(denoiser, settings):

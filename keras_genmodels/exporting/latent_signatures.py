@@ -5,7 +5,6 @@ import functools
 import keras
 import tensorflow as tf
 
-from keras_genmodels import likelihood
 from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
     IndependentDiscretizedLogistic,
@@ -19,6 +18,7 @@ from keras_genmodels.exporting.signature import (
     integers,
     seeds,
 )
+from keras_genmodels.models import likelihood
 
 # So many draws of z are decoded at once: two rows of 100. More would make a
 # single row wait for draws of none; with 800 it took four times as long, and

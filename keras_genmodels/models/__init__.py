@@ -1,7 +1,9 @@
-"""The models that are trained."""
+"""Latent-variable models: the VAE and the conditional VAE."""
 
-from keras_genmodels.denoisers.autoencoder import DenoisingAutoencoder
-from keras_genmodels.models.cvae import ConditionalVAE
+from keras_genmodels.models.conditional_vae import ConditionalVAE
 from keras_genmodels.models.vae import VAE
 
-__all__ = ["VAE", "ConditionalVAE", "DenoisingAutoencoder"]
+__all__ = [
+    "VAE",
+    "ConditionalVAE",
+]

@@ -4,7 +4,10 @@ import keras
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
-from keras_genmodels.models.variational import VariationalModel, build_network
+from keras_genmodels.models.latent_variable import (
+    VariationalModel,
+    build_network,
+)
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")

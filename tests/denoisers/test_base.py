@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_genmodels as kgm
-from keras_genmodels.restoration import denoise_once
+from keras_genmodels.sampling.restoration import denoise_once
 
 DATA = np.random.default_rng(0).random((40, 4, 4, 1), np.float32)
 

@@ -6,7 +6,7 @@ import numpy as np
 import sklearn.datasets
 
 import keras_genmodels as kgm
-from keras_genmodels import corruptions, datasets, model_evaluation, runs
+from keras_genmodels import datasets, model_evaluation, operators, runs
 from keras_genmodels.core import files
 from keras_genmodels.workdir import Workdir
 from support.small_vaes import make_vae
@@ -16,7 +16,7 @@ NUM_TRAIN, NUM_TEST = 200, 60
 SETTINGS = model_evaluation.Settings(
     num_images=50, num_samples=20, seed=1, classifier_steps=30
 )
-KNOWN = corruptions.known_quadrants(SHAPE, 2)
+KNOWN = operators.known_quadrants(SHAPE, 2)
 
 
 @functools.cache

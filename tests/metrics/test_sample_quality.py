@@ -8,13 +8,13 @@ import scipy.linalg
 import scipy.stats
 import threadpoolctl
 
-from keras_genmodels import sample_metrics
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.metrics import sample_quality
 
 METRICS = (
-    sample_metrics.precision_recall,
-    sample_metrics.density_coverage,
-    sample_metrics.frechet_classifier_distance,
+    sample_quality.precision_recall,
+    sample_quality.density_coverage,
+    sample_quality.frechet_classifier_distance,
 )
 
 
@@ -55,7 +55,7 @@ def balls_of_each(points, centres, k):
 @pytest.mark.parametrize("k", [1, 3])
 def test_precision_and_recall_against_loops_over_pairs(k):
     features, real = normal(25, 3, shift=0.5), normal(31, 3, seed=1)
-    figures = sample_metrics.precision_recall(features, real, k=k)
+    figures = sample_quality.precision_recall(features, real, k=k)
     precise = balls_of_each(features, real, k).any(1)
     recalled = balls_of_each(real, features, k).any(1)
     assert 0 < precise.mean() < 1
@@ -67,7 +67,7 @@ def test_precision_and_recall_against_loops_over_pairs(k):
 @pytest.mark.parametrize("k", [1, 3])
 def test_density_and_coverage_against_loops_over_pairs(k):
     features, real = normal(25, 3, shift=0.5), normal(31, 3, seed=1)
-    figures = sample_metrics.density_coverage(features, real, k=k)
+    figures = sample_quality.density_coverage(features, real, k=k)
     is_within = balls_of_each(features, real, k)
     density = is_within.sum() / (k * 25)
     coverage = is_within.any(0).mean()
@@ -90,18 +90,18 @@ def test_a_set_against_itself_is_ideal(shift, k):
     real = normal(300, 8, shift=shift)
     # The same values in another memory layout are rounded otherwise.
     features = np.asfortranarray(real[::-1])
-    figures = sample_metrics.precision_recall(features, real, k=k)
+    figures = sample_quality.precision_recall(features, real, k=k)
     assert (figures["precision"], figures["recall"]) == (1, 1)
-    figures = sample_metrics.density_coverage(features, real, k=k)
+    figures = sample_quality.density_coverage(features, real, k=k)
     assert figures["coverage"] == 1
     assert figures["density"] == pytest.approx(1 + 1 / k)
-    figures = sample_metrics.frechet_classifier_distance(features, real)
+    figures = sample_quality.frechet_classifier_distance(features, real)
     # float64 of the sum of squares, 8 (1 + shift^2) at most.
     assert figures["frechet_classifier_distance"] < 1e-9
 
 
 def test_new_draws_get_what_theory_says():
-    figures = sample_metrics.density_coverage(
+    figures = sample_quality.density_coverage(
         normal(500, 6), normal(500, 6, seed=1), k=3
     )
     # Naeem et al. (2020). Of 100 such draws the standard deviations were 0.04
@@ -112,11 +112,11 @@ def test_new_draws_get_what_theory_says():
 
 def test_noise_far_away_is_the_worst():
     features, real = normal(100, shift=50.0), normal(100, seed=1)
-    figures = sample_metrics.precision_recall(features, real)
-    figures |= sample_metrics.density_coverage(features, real)
+    figures = sample_quality.precision_recall(features, real)
+    figures |= sample_quality.density_coverage(features, real)
     names = {"precision", "recall", "density", "coverage"}
     assert [figures[name] for name in names] == [0] * 4
-    figures = sample_metrics.frechet_classifier_distance(features, real)
+    figures = sample_quality.frechet_classifier_distance(features, real)
     assert figures["frechet_classifier_distance"] == pytest.approx(
         4 * 50**2, rel=0.05
     )
@@ -125,16 +125,16 @@ def test_noise_far_away_is_the_worst():
 def test_one_real_event_repeated_is_precise_and_recalls_nothing_else():
     real = normal(50)
     features = np.repeat(real[:1], 20, axis=0)
-    figures = sample_metrics.precision_recall(features, real)
+    figures = sample_quality.precision_recall(features, real)
     assert (figures["precision"], figures["recall"]) == (1, 1 / 50)
-    assert sample_metrics.density_coverage(features, real)["coverage"] < 0.5
+    assert sample_quality.density_coverage(features, real)["coverage"] < 0.5
 
 
 def test_the_size_of_blocks_does_not_matter(monkeypatch):
     features, real = normal(200, shift=0.5), normal(300, seed=1)
     whole = [metric(features, real) for metric in METRICS[:2]]
     # MiB: about nine rows of 300 distances.
-    monkeypatch.setattr(sample_metrics, "_WORKING_MEMORY", 2e-2)
+    monkeypatch.setattr(sample_quality, "_WORKING_MEMORY", 2e-2)
     assert [metric(features, real) for metric in METRICS[:2]] == whole
 
 
@@ -154,7 +154,7 @@ def test_frechet_distance_of_known_gaussians(width):
     truth = np.sum((m1 - m2) ** 2) + np.trace(
         c1 + c2 - 2 * scipy.linalg.sqrtm(c1 @ c2).real
     )
-    figures = sample_metrics.frechet_classifier_distance(*sets)
+    figures = sample_quality.frechet_classifier_distance(*sets)
     assert figures["frechet_classifier_distance"] == pytest.approx(truth)
 
 
@@ -163,8 +163,8 @@ def test_frechet_distance_of_fewer_events_than_features():
     features = np.zeros((20, 40))
     real = np.zeros((20, 40))
     features[:, :3], real[:, 1:4] = normal(20, 3), normal(20, 3, seed=1)
-    figures = sample_metrics.frechet_classifier_distance(features, real)
-    narrow = sample_metrics.frechet_classifier_distance(
+    figures = sample_quality.frechet_classifier_distance(features, real)
+    narrow = sample_quality.frechet_classifier_distance(
         features[:, :4], real[:, :4]
     )
     assert figures == pytest.approx(narrow)
@@ -193,7 +193,7 @@ def test_standard_errors_of_shares_are_possible():
     for seed in range(8):
         real = np.random.default_rng(seed).standard_t(3, (100, 4))
         features = normal(100, seed=seed, shift=2.0, scale=0.05)
-        figures = sample_metrics.precision_recall(features, real)
+        figures = sample_quality.precision_recall(features, real)
         errors.append(figures["precision_standard_error"])
     # Leaving out tenths gave 0.9.
     assert 0.2 < max(errors) <= 0.5
@@ -202,8 +202,8 @@ def test_standard_errors_of_shares_are_possible():
 def test_standard_errors_do_not_vanish_where_all_agree():
     """They are those of Beta(1 + hits, 1 + misses), which has no end."""
     features, real = normal(100, shift=50.0), normal(200, seed=1)
-    figures = sample_metrics.precision_recall(features, real)
-    figures |= sample_metrics.density_coverage(features, real)
+    figures = sample_quality.precision_recall(features, real)
+    figures |= sample_quality.density_coverage(features, real)
     expected = {
         "precision": scipy.stats.beta(1, 101).std(),
         "recall": scipy.stats.beta(1, 201).std(),
@@ -213,7 +213,7 @@ def test_standard_errors_do_not_vanish_where_all_agree():
     for name, error in expected.items():
         assert figures[f"{name}_standard_error"] == pytest.approx(error)
     near = normal(100, seed=2, scale=0.1)
-    figures = sample_metrics.precision_recall(near, real)
+    figures = sample_quality.precision_recall(near, real)
     assert figures["precision"] == 1
     error = figures["precision_standard_error"]
     assert error == pytest.approx(expected["precision"])
@@ -221,7 +221,7 @@ def test_standard_errors_do_not_vanish_where_all_agree():
 
 def test_nearest_training_images_against_all_distances():
     features, training = normal(7), normal(40, seed=1)
-    indices, distances = sample_metrics.nearest_training_images(
+    indices, distances = sample_quality.nearest_training_images(
         features, training, 3
     )
     assert indices.shape == distances.shape == (7, 3)
@@ -233,7 +233,7 @@ def test_nearest_training_images_against_all_distances():
 
 def test_a_training_image_is_its_own_nearest_at_no_distance():
     training = normal(60, shift=1e3).astype(np.float32)
-    indices, distances = sample_metrics.nearest_training_images(
+    indices, distances = sample_quality.nearest_training_images(
         training[5:8], training
     )
     np.testing.assert_array_equal(indices[:, 0], [5, 6, 7])
@@ -255,7 +255,7 @@ def test_a_training_image_is_its_own_nearest_at_no_distance():
 )
 def test_bad_features_are_one_clear_error(change, message):
     x = normal(30)
-    for metric in (*METRICS, sample_metrics.nearest_training_images):
+    for metric in (*METRICS, sample_quality.nearest_training_images):
         with pytest.raises(UserError, match=f"^features {message}"):
             metric(change(x), x)
         with pytest.raises(UserError, match=f"_features {message}"):
@@ -279,4 +279,4 @@ def test_too_few_events_are_one_clear_error():
         with pytest.raises(UserError, match="k must be an int >= 1, got 0"):
             metric(x, x, k=0)
     with pytest.raises(UserError, match="training_features must be at least 9"):
-        sample_metrics.nearest_training_images(x, x[:8], 9)
+        sample_quality.nearest_training_images(x, x[:8], 9)

@@ -7,8 +7,10 @@ import pytest
 from support.small_cvaes import KNOWN, images, labels, of_labels, of_parts
 from support.small_vaes import binary_images, make_vae
 
-from keras_genmodels import evaluation, likelihood
 from keras_genmodels.core import seeds
+from keras_genmodels.metrics import estimates
+from keras_genmodels.metrics import likelihood as evaluation
+from keras_genmodels.models import likelihood
 
 
 def test_figures_are_averages_over_all_examples():
@@ -124,7 +126,7 @@ def test_bits_per_dimension():
     ],
 )
 def test_averages_as_text(arguments, text):
-    assert evaluation.as_text(*arguments) == text
+    assert estimates.as_text(*arguments) == text
 
 
 def test_nothing_to_evaluate_is_an_error():

@@ -9,9 +9,10 @@ import pytest
 import sklearn.datasets
 import tensorflow as tf
 
-from keras_genmodels import classifier_features, datasets
+from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.seeds import as_seed
+from keras_genmodels.metrics import classifier as classifier_features
 
 # Enough to tell most digits apart.
 NUM_STEPS = 150

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_genmodels import corruptions
+from keras_genmodels import operators
 from keras_genmodels.core import seeds
 from keras_genmodels.core.errors import UserError
 
@@ -12,7 +12,7 @@ from keras_genmodels.core.errors import UserError
 def test_noise_has_the_level_of_its_row():
     x = np.full((3, 100, 100, 1), 0.5)
     levels = np.array([0.1, 1.0, 5.0])
-    noise = (corruptions.gaussian(x, levels, seed=0) - x).numpy()
+    noise = (operators.gaussian(x, levels, seed=0) - x).numpy()
     # Four standard errors from 10000 draws.
     np.testing.assert_allclose(
         noise.std((1, 2, 3)), levels, rtol=4 / np.sqrt(2 * 10000)
@@ -26,7 +26,7 @@ def test_noise_has_the_level_of_its_row():
 def test_noise_is_added_at_a_common_level_as_drawn():
     x = np.random.default_rng(0).random((4, 3)).astype("float32")
     eps = seeds.normal(seeds.row_seeds(9, 4), (3,))
-    noisy = corruptions.gaussian(x, 0.25, seed=9)
+    noisy = operators.gaussian(x, 0.25, seed=9)
     assert noisy.dtype == tf.float32
     np.testing.assert_allclose(noisy, x + 0.25 * eps, rtol=1e-6)
 
@@ -34,47 +34,47 @@ def test_noise_is_added_at_a_common_level_as_drawn():
 def test_a_row_depends_on_its_seed_alone():
     x = np.random.default_rng(0).random((5, 4, 4)).astype("float32")
     rows = seeds.row_seeds(3, 5)
-    whole = corruptions.gaussian(x, 0.5, seed=3).numpy()
-    alone = corruptions.gaussian(x[2:3], 0.5, seed=rows[2:3])
+    whole = operators.gaussian(x, 0.5, seed=3).numpy()
+    alone = operators.gaussian(x[2:3], 0.5, seed=rows[2:3])
     np.testing.assert_array_equal(alone, whole[2:3])
-    turned = corruptions.gaussian(x[::-1], 0.5, seed=rows[::-1])
+    turned = operators.gaussian(x[::-1], 0.5, seed=rows[::-1])
     np.testing.assert_array_equal(turned, whole[::-1])
-    assert not np.any(corruptions.gaussian(x, 0.5, seed=4) == whole)
+    assert not np.any(operators.gaussian(x, 0.5, seed=4) == whole)
 
 
 def test_a_graph_of_unknown_batch_size_draws_the_same():
     x = np.random.default_rng(0).random((5, 4)).astype("float32")
     spec = [tf.TensorSpec([None, 4]), tf.TensorSpec([None])]
     compiled = tf.function(
-        lambda x, sigma: corruptions.gaussian(x, sigma, seed=3),
+        lambda x, sigma: operators.gaussian(x, sigma, seed=3),
         input_signature=spec,
     )
     sigma = np.linspace(0.1, 1, 5, dtype="float32")
     np.testing.assert_allclose(
-        compiled(x, sigma), corruptions.gaussian(x, sigma, seed=3), rtol=1e-6
+        compiled(x, sigma), operators.gaussian(x, sigma, seed=3), rtol=1e-6
     )
 
 
 @pytest.mark.parametrize("sigma", [0, -1.0, np.nan, np.inf])
 def test_levels_that_are_none_are_refused(sigma):
     with pytest.raises(UserError, match="sigma must be > 0 and finite, got"):
-        corruptions.gaussian(np.ones((2, 3), "float32"), sigma, seed=0)
+        operators.gaussian(np.ones((2, 3), "float32"), sigma, seed=0)
 
 
 def test_other_mistakes_are_refused():
     x = np.ones((2, 3), "float32")
     with pytest.raises(UserError, match=r"sigma must be a scalar or \[batch"):
-        corruptions.gaussian(x, [0.1] * 3, seed=0)
+        operators.gaussian(x, [0.1] * 3, seed=0)
     with pytest.raises(UserError, match=r"floating type .* got uint8"):
-        corruptions.gaussian(x.astype(np.uint8), 0.1, seed=0)
+        operators.gaussian(x.astype(np.uint8), 0.1, seed=0)
     with pytest.raises(ValueError, match="3 row seeds for 2 rows"):
-        corruptions.gaussian(x, 0.1, seed=np.ones((3, 2), np.int32))
+        operators.gaussian(x, 0.1, seed=np.ones((3, 2), np.int32))
 
 
 @pytest.mark.parametrize("num_quadrants", [1, 2, 3])
 def test_quadrants_are_added_one_by_one(num_quadrants):
     """From the lower left by way of the upper left to the lower right."""
-    known = corruptions.known_quadrants((5, 7, 2), num_quadrants)
+    known = operators.known_quadrants((5, 7, 2), num_quadrants)
     expected = np.zeros((5, 7, 2), bool)
     for part in range(num_quadrants):
         rows = slice(0, 2) if part == 1 else slice(2, 5)
@@ -93,4 +93,4 @@ def test_quadrants_are_added_one_by_one(num_quadrants):
 )
 def test_what_has_no_such_quadrants_is_refused(shape, num_quadrants, told):
     with pytest.raises(UserError, match=told):
-        corruptions.known_quadrants(shape, num_quadrants)
+        operators.known_quadrants(shape, num_quadrants)

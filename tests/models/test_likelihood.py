@@ -21,8 +21,8 @@ from test_cvae_bounds import (
 from test_linear_gaussian import A, B, S, W, data, linear_vae, log_likelihood
 
 import keras_genmodels as kgm
-from keras_genmodels import likelihood
 from keras_genmodels.core import counter_rng, seeds
+from keras_genmodels.models import likelihood
 
 PARTS = np.array([True, False, False, True, False])
 

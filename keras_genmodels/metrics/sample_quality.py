@@ -8,7 +8,7 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.measures import average
+from keras_genmodels.metrics.estimates import average
 
 # MiB of distances in memory at once.
 _WORKING_MEMORY = 64

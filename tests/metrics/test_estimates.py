@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from keras_genmodels import measures
+from keras_genmodels.metrics import estimates
 
 
 @pytest.mark.parametrize(
@@ -26,27 +26,27 @@ from keras_genmodels import measures
     ],
 )
 def test_a_number_has_the_digits_that_its_error_leaves(numbers, text):
-    assert measures.told(*numbers) == text
+    assert estimates.told(*numbers) == text
 
 
 def test_the_error_of_an_average():
-    assert measures.average([2.0, 4.0, 9.0]) == pytest.approx(
+    assert estimates.average([2.0, 4.0, 9.0]) == pytest.approx(
         (5, (13 / 3) ** 0.5)
     )
-    assert measures.average([3.0]) == (3, None)
+    assert estimates.average([3.0]) == (3, None)
 
 
 @pytest.mark.parametrize("hits", [0, 1, 5])
 def test_the_error_of_a_share_is_that_of_its_posterior(hits):
     """Beta(1 + hits, 1 + misses): above 0 though all of them agree."""
-    found = measures.average(np.arange(5) < hits)
+    found = estimates.average(np.arange(5) < hits)
     posterior = scipy.stats.beta(1 + hits, 1 + 5 - hits)
     assert found == pytest.approx((hits / 5, posterior.std()))
 
 
 def test_an_infinite_average_is_not_a_number_of_json():
     for value, sign in ((math.inf, 1), (-math.inf, -1), (math.nan, None)):
-        measure = measures.Measure("x", measures.average([1.0, value]), "y.")
+        measure = estimates.Measure("x", estimates.average([1.0, value]), "y.")
         told = measure.as_dict()
         assert told["value"] is told["standard_error"] is None
         assert told.get("infinite") == sign

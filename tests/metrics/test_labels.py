@@ -8,8 +8,9 @@ import pytest
 import scipy.stats
 import sklearn.datasets
 
-from keras_genmodels import datasets, label_metrics
+from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.metrics import labels as label_metrics
 
 NUM_TRAIN = 1437
 

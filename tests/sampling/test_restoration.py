@@ -21,11 +21,11 @@ from support.known_denoisers import (
     halve,
 )
 
-from keras_genmodels import restoration
 from keras_genmodels.core import loop_cache
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.restoration import generate, restore
+from keras_genmodels.sampling import restoration
+from keras_genmodels.sampling.restoration import generate, restore
 
 # -- restore --------------------------------------------------------------
 

@@ -8,7 +8,10 @@ import tensorflow as tf
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.validation import check_count
-from keras_genmodels.models.variational import VariationalModel, build_network
+from keras_genmodels.models.latent_variable import (
+    VariationalModel,
+    build_network,
+)
 
 # Tag that keeps the draws of label dropout apart from the latents'.
 _DROPOUT_STREAM = 2

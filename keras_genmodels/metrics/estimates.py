@@ -140,3 +140,40 @@ def _as_dict(estimate):
     if math.isinf(estimate.value):
         found["infinite"] = 1 if estimate.value > 0 else -1
     return found
+
+
+def averages(values):
+    """Averages the terms of all examples.
+
+    Args:
+        values: dict of arrays `[n]`.
+
+    Returns:
+        dict of floats: of each name the average, and its
+        `..._standard_error`, of one example None.
+    """
+    found = {}
+    for name, value in values.items():
+        found[name], found[f"{name}_standard_error"] = average(value)
+    return found
+
+
+def as_text(value, standard_error=None, unit="", places=2):
+    """Writes an average and its standard error for the summary of a run.
+
+    Args:
+        value: float, or None, which a JSON file holds of one that is not
+            finite.
+        standard_error: float, or None where there is none.
+        unit: str, "" for a pure number.
+        places: int, digits behind the point.
+
+    Returns:
+        str such as "-22.71 nats (standard error 0.43)", or "not finite".
+    """
+    if value is None or not math.isfinite(value):
+        return "not finite"
+    told = f"{value:.{places}f} {unit}".rstrip()
+    if standard_error is None:
+        return told
+    return f"{told} (standard error {standard_error:.{places}f})"

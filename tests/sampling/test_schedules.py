@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_genmodels.noise_schedules import falling_levels, growing_steps
+from keras_genmodels.sampling.schedules import falling_levels, growing_steps
 
 
 def test_levels_fall_by_a_constant_factor_and_end_at_zero():

@@ -19,17 +19,17 @@ from support.known_denoisers import (
     halve,
 )
 
-from keras_genmodels import noise_schedules, restoration
 from keras_genmodels.core import seeds
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.restoration import generate, restore
+from keras_genmodels.sampling import restoration, schedules
+from keras_genmodels.sampling.restoration import generate, restore
 
 
 @pytest.mark.usefixtures("float64")
 def test_each_step_is_the_lectures_update():
     denoiser, x = Gaussian(), events(3, scale=2.0)
     found = generate(denoiser, (4,), 3, seed=0, num_steps=6, initial=x)
-    levels = noise_schedules.falling_levels(4.0, 0.01, 6)
+    levels = schedules.falling_levels(4.0, 0.01, 6)
     for sigma, lower in itertools.pairwise(levels):
         x = restore(
             denoiser,
@@ -109,7 +109,7 @@ def test_noise_put_back_keeps_the_datas_variance():
             num_steps=num_steps,
             stochasticity=0.5,
         )
-        levels = noise_schedules.falling_levels(4.0, 0.01, num_steps)
+        levels = schedules.falling_levels(4.0, 0.01, num_steps)
         expected = variances_of_the_stochastic_walk(variances, levels, 0.5)
         measured = (found.numpy().reshape(2, 3, copies) ** 2).mean((0, 2))
         # Four standard errors of a variance from 40000 draws.
@@ -119,7 +119,7 @@ def test_noise_put_back_keeps_the_datas_variance():
         predicted.append(expected)
     coarse, fine = np.abs(np.array(predicted) / variances - 1).max(1)
     limit = variances_of_the_stochastic_walk(
-        variances, noise_schedules.falling_levels(4.0, 0.01, 4000), 0.5
+        variances, schedules.falling_levels(4.0, 0.01, 4000), 0.5
     )
     assert fine < coarse / 3
     np.testing.assert_allclose(limit, variances, rtol=0.01)
@@ -152,7 +152,7 @@ def test_blind_generation_reads_the_level_off_the_residual():
     found = generate(
         Blind(shares), (4,), 5, seed=0, sigma_min=0.05, num_steps=12, initial=x
     )
-    h = noise_schedules.growing_steps(2.0, 0.05, 12)
+    h = schedules.growing_steps(2.0, 0.05, 12)
     left = np.cumprod(1 - h[:-1, None] * (1 - shares), axis=0)
     way = np.concatenate([x[None], left[:, None] * x])
     levels = np.sqrt((((1 - shares) * way) ** 2).mean(-1))
@@ -169,7 +169,7 @@ def test_blind_generation_stops_by_itself_on_the_manifold():
     # A point: the level read off is right. It is too high by 4, so that the
     # steps for sigma_max 2 do not do, or too low, so that fewer do.
     denoiser = Blind(np.zeros(16))
-    h = noise_schedules.growing_steps(2.0, 0.1, 20)
+    h = schedules.growing_steps(2.0, 0.1, 20)
     for start, evaluations in ((8.0, 20), (2.0, 20), (0.5, None)):
         if evaluations is None:
             left = start * np.cumprod(1 - h)
@@ -200,7 +200,7 @@ def test_blind_noise_put_back_explores_the_manifold():
         denoiser, (400,), 1500, seed=3, num_steps=10, stochasticity=0.6
     ).numpy()
     beta = 0.4
-    h = noise_schedules.growing_steps(2.0, 0.01, 10, 0.6)[:-1]
+    h = schedules.growing_steps(2.0, 0.01, 10, 0.6)[:-1]
     levels = 2.0 * np.concatenate([[1], np.cumprod(1 - beta * h)[:-1]])
     expected = 4 + (((1 - beta * h) ** 2 - (1 - h) ** 2) * levels**2).sum()
     assert expected > 4.5

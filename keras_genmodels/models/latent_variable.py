@@ -14,7 +14,7 @@ from keras_genmodels.distributions.layers import (
     DistributionLayer,
     MultivariateNormalLayer,
 )
-from keras_genmodels.models.draws import (
+from keras_genmodels.models.importance_sampling import (
     Draws,
     differentiate_doubly,
     for_each_draw,

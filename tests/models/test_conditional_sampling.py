@@ -11,15 +11,15 @@ from support.small_cvaes import (
     of_parts,
 )
 
-from keras_genmodels import conditional_samples
 from keras_genmodels.core import seeds
+from keras_genmodels.models import conditional_sampling
 
 
 def test_parts_do_not_matter(monkeypatch):
     model = of_labels()
-    whole = conditional_samples.sample(model, labels(7), seed=3)
-    monkeypatch.setattr(conditional_samples, "_BATCH_SIZE", 2)
-    parts = conditional_samples.sample(model, labels(7), seed=3)
+    whole = conditional_sampling.sample(model, labels(7), seed=3)
+    monkeypatch.setattr(conditional_sampling, "_BATCH_SIZE", 2)
+    parts = conditional_sampling.sample(model, labels(7), seed=3)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         whole, model.sample(labels(7), seed=3), rtol=1e-5, atol=1e-6
@@ -29,7 +29,7 @@ def test_parts_do_not_matter(monkeypatch):
 @pytest.mark.parametrize("wanted", [None, [2, 0]])
 def test_each_label_has_the_same_latents(wanted):
     model = of_labels(label_dropout=0.2)
-    drawn = conditional_samples.sample_each_label(
+    drawn = conditional_sampling.sample_each_label(
         model, 4, seed=1, labels=wanted, guidance=0.5
     )
     numbers = range(NUM_LABELS) if wanted is None else wanted
@@ -44,12 +44,12 @@ def test_each_label_has_the_same_latents(wanted):
 
 def test_completions_keep_what_is_known_and_differ_in_the_rest():
     model, x = of_parts(), images(5)
-    drawn = conditional_samples.complete(model, x, 3, seed=1)
+    drawn = conditional_sampling.complete(model, x, 3, seed=1)
     assert drawn.shape == (5, 3, *SHAPE)
     known = np.broadcast_to(x[:, np.newaxis], drawn.shape)[..., model.known]
     np.testing.assert_array_equal(drawn[..., model.known], known)
     assert np.abs(drawn[:, 0] - drawn[:, 1]).max() > 1e-4
     # Those of an image do not depend on the others.
     rows = seeds.row_seeds(1, 5)[3:4]
-    alone = conditional_samples.complete(model, x[3:4], 3, seed=rows)
+    alone = conditional_sampling.complete(model, x[3:4], 3, seed=rows)
     np.testing.assert_allclose(alone[0], drawn[3], rtol=1e-5, atol=1e-6)

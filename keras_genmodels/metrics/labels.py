@@ -7,10 +7,10 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import pairwise_distances_chunked
 
 from keras_genmodels import datasets
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.validation import check
-from keras_genmodels.evaluation import as_float
-from keras_genmodels.measures import average
+from keras_genmodels.metrics.estimates import average
 
 # Of the images that a classifier holds, as floats.
 _MOST_VALUES = 2**26

@@ -3,19 +3,11 @@
 import math
 
 import numpy as np
-import skimage.metrics
 import tensorflow as tf
 
-from keras_genmodels import likelihood
 from keras_genmodels.core import seeds
-from keras_genmodels.measures import average
-from keras_genmodels.restoration import denoise_once
-
-# The least side of an image that SSIM's window fits into.
-SSIM_WINDOW = 7
-
-# The noise levels that denoisers are compared at, in units of pixels.
-NOISE_LEVELS = (0.1, 0.25, 0.5, 1.0)
+from keras_genmodels.metrics.estimates import averages
+from keras_genmodels.models import likelihood
 
 
 def evaluate_bound(model, batches, *, seed):
@@ -144,150 +136,6 @@ def likelihood_terms(model, batches, *, seed, num_samples=5000, **settings):
         )._asdict()
 
     return _per_example(model, batches, seed, terms)
-
-
-def noise_levels(denoiser):
-    """Gives the levels of `NOISE_LEVELS` that a denoiser is made for.
-
-    Where there are none, as for a model of a single level, the ends of its
-    range.
-    """
-    lowest, highest = denoiser.sigma_range
-    levels = [s for s in NOISE_LEVELS if lowest <= s <= highest]
-    return levels or sorted({lowest, highest})
-
-
-def evaluate_denoiser(denoiser, images, *, sigmas, seed=0, batch_size=128):
-    """Measures how well noise is taken off, as PSNR.
-
-    The noise is sigma times the draw of `numpy.random.default_rng(seed)`, the
-    same for each sigma, so that anyone can repeat it; nothing is clipped.
-
-    Args:
-        denoiser: as in `restoration.restore`.
-        images: array `[n, ...]` in [0, 1], or uint8, read as value / 255.
-        sigmas: the noise levels, each > 0.
-        seed: int.
-        batch_size: images at a time.
-
-    Returns:
-        dict of the levels as text to dicts of floats: `psnr` and
-        `noisy_psnr`, 10 log10(1 / mean squared error) of each image, averaged,
-        in dB; each with its `..._standard_error`.
-
-    Raises:
-        ValueError: if there are no images.
-    """
-    if not len(images):
-        raise ValueError("there is nothing to evaluate: no images")
-    return {
-        f"{sigma:g}": averages(
-            _denoising(denoiser, images, sigma, seed, batch_size)
-        )
-        for sigma in sigmas
-    }
-
-
-def _denoising(denoiser, images, sigma, seed, batch_size):
-    """Gives the PSNR of each image, denoised and noisy, as arrays `[n]`."""
-    generator = np.random.default_rng(seed)
-    parts = []
-    for start in range(0, len(images), batch_size):
-        clean = as_float(images[start : start + batch_size])
-        noise = generator.standard_normal(clean.shape)
-        noisy = (clean + sigma * noise).astype(clean.dtype)
-        denoised = denoise_once(denoiser, noisy, sigma)
-        parts.append(
-            {"psnr": psnr(denoised, clean), "noisy_psnr": psnr(noisy, clean)}
-        )
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-
-
-def as_float(images):
-    """Reads uint8 images as value / 255, float32."""
-    if images.dtype == np.uint8:
-        return images / np.float32(255)
-    return images
-
-
-def psnr(images, truth):
-    """Gives 10 log10(1 / mean squared error) of each image, in dB.
-
-    Args:
-        images: array or tensor `[n, ...]`.
-        truth: the same, in [0, 1].
-
-    Returns:
-        float64 array `[n]`; infinite where there is no error.
-    """
-    difference = np.asarray(images, np.float64) - np.asarray(truth, np.float64)
-    errors = (difference.reshape(len(difference), -1) ** 2).mean(1)
-    with np.errstate(divide="ignore"):
-        return -10 * np.log10(errors)
-
-
-def ssim(images, truth):
-    """Gives the structural similarity of each image to the truth.
-
-    With scikit-image's defaults: windows of 7 x 7 pixels.
-
-    Args:
-        images: float array `[n, height, width, channels]`, sides >= 7.
-        truth: the same, in [0, 1].
-
-    Returns:
-        float64 array `[n]`, at most 1.
-
-    #### References
-
-    Wang, Bovik, Sheikh and Simoncelli (2004), Image quality assessment, IEEE
-    Transactions on Image Processing 13.
-    """
-    return np.array(
-        [
-            skimage.metrics.structural_similarity(
-                image, true, data_range=1.0, channel_axis=-1
-            )
-            for image, true in zip(images, truth, strict=True)
-        ]
-    )
-
-
-def averages(values):
-    """Averages the terms of all examples.
-
-    Args:
-        values: dict of arrays `[n]`.
-
-    Returns:
-        dict of floats: of each name the average, and its
-        `..._standard_error`, of one example None.
-    """
-    found = {}
-    for name, value in values.items():
-        found[name], found[f"{name}_standard_error"] = average(value)
-    return found
-
-
-def as_text(value, standard_error=None, unit="", places=2):
-    """Writes an average and its standard error for the summary of a run.
-
-    Args:
-        value: float, or None, which a JSON file holds of one that is not
-            finite.
-        standard_error: float, or None where there is none.
-        unit: str, "" for a pure number.
-        places: int, digits behind the point.
-
-    Returns:
-        str such as "-22.71 nats (standard error 0.43)", or "not finite".
-    """
-    if value is None or not math.isfinite(value):
-        return "not finite"
-    told = f"{value:.{places}f} {unit}".rstrip()
-    if standard_error is None:
-        return told
-    return f"{told} (standard error {standard_error:.{places}f})"
 
 
 def bits_per_dimension(nats, event_size):

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import noise_schedules
-from keras_genmodels._arguments import (
+from keras_genmodels.core import loop_cache as compiled
+from keras_genmodels.core import seeds
+from keras_genmodels.core.events import per_event
+from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.sampling import schedules
+from keras_genmodels.sampling._inputs import (
     knows_one_level,
     read_events,
     read_levels,
     read_setting,
     read_start,
 )
-from keras_genmodels.core import loop_cache as compiled
-from keras_genmodels.core import seeds
-from keras_genmodels.core.events import per_event
-from keras_genmodels.core.validation import check, check_count
 
 # Of the lecture's loop, for a model that knows a single level.
 _STEP_SIZE = 0.1
@@ -235,9 +235,9 @@ def generate(
         ).x
     x, _ = read_events(denoiser, x, sigma_max if needs_sigma else None)
     if needs_sigma:
-        plan = noise_schedules.falling_levels(sigma_max, sigma_min, num_steps)
+        plan = schedules.falling_levels(sigma_max, sigma_min, num_steps)
     else:
-        plan = noise_schedules.growing_steps(
+        plan = schedules.growing_steps(
             sigma_max, sigma_min, num_steps, stochasticity
         )
     run = compiled.loop_of(

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.seeds import as_seed, fold_in
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.evaluation import as_float
 from keras_genmodels.networks.encoders import conv_encoder
 
 NUM_FEATURES = 64

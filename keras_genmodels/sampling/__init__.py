@@ -1,0 +1,1 @@
+"""Loops over any denoiser: restoring, and generating from noise."""
