@@ -371,12 +371,12 @@ def training_options(num_examples, default_steps=DEFAULT_STEPS):
         raise WrongFlags(
             "--early_stopping_patience needs a --validation_split above 0"
         )
-    from keras_genmodels import training
+    from keras_genmodels.training import fit
 
-    steps = training.steps_per_epoch(num_examples, FLAGS.batch_size)
+    steps = fit.steps_per_epoch(num_examples, FLAGS.batch_size)
     if FLAGS.epochs is None:
         FLAGS.epochs = max(_LEAST_EPOCHS, math.ceil(default_steps / steps))
-    return training.Options(
+    return fit.Options(
         epochs=FLAGS.epochs,
         steps_per_epoch=steps,
         learning_rate=FLAGS.learning_rate,

@@ -122,11 +122,11 @@ def drawer_of(model):
         give what was drawn in words, the arrays of an .npz file, and a
         function that makes the picture.
     """
-    from keras_genmodels import latent_inputs
     from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.models import ConditionalVAE
+    from keras_genmodels.training import inputs
 
-    latent_inputs.check_condition(model)
+    inputs.check_condition(model)
     if not isinstance(model, Denoiser):
         guard.refuse(_OF_DENOISER, "a denoiser")
     conditional = isinstance(model, ConditionalVAE)
@@ -191,9 +191,10 @@ def completions(model, workdir):
     """Completes the images of --input."""
     import numpy as np
 
-    from keras_genmodels import latent_inputs, latent_plots
+    from keras_genmodels import latent_plots
     from keras_genmodels.core.errors import UserError
     from keras_genmodels.models import conditional_sampling
+    from keras_genmodels.training import inputs
 
     count = FLAGS.num_images
     if input_flags.of_split():
@@ -207,7 +208,7 @@ def completions(model, workdir):
             f"{FLAGS.input} has pixels outside of [0, 1], and what is given "
             "is kept as it is: clip them"
         )
-    batches = latent_inputs.as_trained(split, workdir)
+    batches = inputs.as_trained(split, workdir)
     truth = np.concatenate([batch["image"] for batch in batches])
     images = conditional_sampling.complete(
         model, truth, FLAGS.num_completions, seed=FLAGS.seed

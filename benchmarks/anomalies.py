@@ -27,7 +27,8 @@ def main(_):
     from sklearn.metrics import roc_auc_score
 
     import keras_genmodels as kgm
-    from keras_genmodels import datasets, latent_inputs
+    from keras_genmodels import datasets
+    from keras_genmodels.training import inputs
     from keras_genmodels.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
@@ -36,7 +37,7 @@ def main(_):
         recorded["dataset"], data_dir=FLAGS.data_dir or recorded.get("data_dir")
     ).test
     split = datasets.Split(test.images[: FLAGS.images], None)
-    batches = latent_inputs.as_trained(split, workdir)
+    batches = inputs.as_trained(split, workdir)
     images = np.concatenate([batch["image"] for batch in batches])
 
     def nats(images):

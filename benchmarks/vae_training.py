@@ -36,7 +36,8 @@ def main(_):
     import keras
     import numpy as np
 
-    from keras_genmodels import datasets, training
+    from keras_genmodels import datasets
+    from keras_genmodels.training import fit as training
 
     pixels = np.random.default_rng(0).random((20000, *SHAPE)) < 0.3
     split = datasets.Split(pixels.astype(np.uint8) * 255, None)

@@ -1,10 +1,11 @@
 """A whole run of a denoiser: from its data to a workdir with results."""
 
-from keras_genmodels import datasets, denoiser_plots, plots, runs, training
+from keras_genmodels import datasets, denoiser_plots, plots, runs
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.metrics import denoising, estimates
+from keras_genmodels.training import fit
 
 # As in the comparison of denoisers: the first of the test split.
 _TEST_IMAGES = 1000
@@ -38,7 +39,7 @@ def train_dae(model, data, workdir, options, *, batch_size, seed, verbose=1):
     model.adapt(data.train.images)
     held_out = data.validation or data.train
     watched = arrays.as_float(held_out.images[:_WATCHED_IMAGES])
-    report = training.fit(
+    report = fit.fit(
         model,
         workdir,
         options,

@@ -3,7 +3,6 @@
 import numpy as np
 from scipy.special import entr
 
-from keras_genmodels import latent_inputs
 from keras_genmodels.core import arrays
 from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
@@ -19,6 +18,7 @@ from keras_genmodels.metrics.estimates import (
     average,
 )
 from keras_genmodels.models import ConditionalVAE
+from keras_genmodels.training import inputs
 
 # Of Burda et al., of the variance of a latent's posterior mean.
 _ACTIVE = 0.01
@@ -49,8 +49,8 @@ def bounds(model, split, workdir, *, num_samples, seed):
     Raises:
         UserError: if the workdir does not tell how it was trained.
     """
-    batch_size = latent_inputs.images_at_once(model, latent_inputs.BATCH_SIZE)
-    drawn = latent_inputs.as_trained(split, workdir, seed, batch_size)
+    batch_size = inputs.images_at_once(model, inputs.BATCH_SIZE)
+    drawn = inputs.as_trained(split, workdir, seed, batch_size)
     terms = _terms(model, drawn, num_samples, seed)
     measures = _told_terms(model, terms, num_samples)
     binarization = workdir.read_flags()["binarization"]
@@ -64,7 +64,7 @@ def bounds(model, split, workdir, *, num_samples, seed):
     )
     measures["active_units"] = Measure(
         "Active units",
-        Estimate(active_units(model, latent_inputs.arguments_of(model, drawn))),
+        Estimate(active_units(model, inputs.arguments_of(model, drawn))),
         "How many latents carry something of the image: their posterior mean "
         f"varies over the images by more than {_ACTIVE} (variance, in units "
         "of the prior's).",
@@ -213,13 +213,13 @@ def labels(samples, real, train, *, seed, binarization="none"):
 
 def _terms(model, drawn, num_samples, seed):
     """Gives the terms of each image, as float64 arrays `[n]`."""
-    batches = drawn.map(latent_inputs.input_of(model))
+    batches = drawn.map(inputs.input_of(model))
     weighted = likelihood.likelihood_terms(
         model,
         batches,
         seed=seed,
         num_samples=num_samples,
-        chunk_size=latent_inputs.chunk_size(model),
+        chunk_size=inputs.chunk_size(model),
     )
     return {**likelihood.bound_terms(model, batches, seed=seed), **weighted}
 

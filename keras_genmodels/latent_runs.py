@@ -7,18 +7,18 @@ import tensorflow as tf
 
 from keras_genmodels import (
     latent_evaluation,
-    latent_inputs,
     latent_plots,
     plots,
     projector,
     runs,
-    training,
 )
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.metrics import estimates, likelihood
 from keras_genmodels.metrics import labels as label_metrics
 from keras_genmodels.models import VAE, ConditionalVAE, conditional_sampling
+from keras_genmodels.training import fit
+from keras_genmodels.training import inputs as latent_inputs
 
 # Of the importance-weighted bound.
 _NUM_SAMPLES = 100
@@ -53,7 +53,7 @@ def train(
     """
     inputs = latent_inputs.Inputs(model, data, binarization, seed)
     watched = inputs.first(data.validation or data.train, 1)
-    report = training.fit(
+    report = fit.fit(
         model,
         workdir,
         options,

@@ -10,7 +10,6 @@ import keras_genmodels
 from keras_genmodels import (
     denoiser_evaluation,
     latent_evaluation,
-    latent_inputs,
     plots,
     runs,
     sample_evaluation,
@@ -22,6 +21,7 @@ from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.metrics import labels
 from keras_genmodels.metrics.estimates import Section
 from keras_genmodels.models import VAE, ConditionalVAE
+from keras_genmodels.training import inputs
 
 _LATENT = (VAE.__name__, ConditionalVAE.__name__)
 # Below `figures` of the workdir.
@@ -210,7 +210,7 @@ def _measured(model, data, workdir, settings, folder):
         )
         sections = {"likelihood": bounds}
         binarization = workdir.read_flags()["binarization"]
-        batches = latent_inputs.as_trained(test, workdir, settings.seed)
+        batches = inputs.as_trained(test, workdir, settings.seed)
         given = np.concatenate([batch["image"] for batch in batches])
     features = sample_evaluation.feature_function(
         data, folder, num_steps=settings.classifier_steps

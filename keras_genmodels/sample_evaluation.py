@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_genmodels import copies, datasets, latent_inputs, plots
+from keras_genmodels import copies, datasets, plots
 from keras_genmodels.core import arrays, seeds
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.metrics import classifier as classifier_features
@@ -17,6 +17,7 @@ from keras_genmodels.metrics import sample_quality
 from keras_genmodels.metrics.estimates import Estimate, Measure, Section
 from keras_genmodels.models import ConditionalVAE, conditional_sampling
 from keras_genmodels.sampling.restoration import generate
+from keras_genmodels.training import inputs
 
 # Images at a time.
 _PART = 250
@@ -117,7 +118,7 @@ def comparison(data, num_images, binarization, *, seed):
     noise = generator.random((count, *data.image_shape), np.float32)
     return Comparison(
         first(data.train, None, binarization),
-        latent_inputs.cut(everything[np.sort(rows)], binarization),
+        inputs.cut(everything[np.sort(rows)], binarization),
         first(data.test, count, binarization),
         noise,
         binarization == "threshold",
@@ -311,7 +312,7 @@ def first(split, count, binarization="none"):
     Returns:
         `datasets.Split`.
     """
-    images = latent_inputs.cut(split.images[:count], binarization)
+    images = inputs.cut(split.images[:count], binarization)
     labels = None if split.labels is None else split.labels[:count]
     return datasets.Split(images, labels)
 

@@ -20,10 +20,10 @@ from keras_genmodels import (
     denoiser_runs,
     operators,
     restoration_runs,
-    training,
 )
 from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.metrics import denoising, image_quality, likelihood
+from keras_genmodels.training import fit
 from keras_genmodels.workdir import Workdir
 
 SHAPE = (8, 8, 1)
@@ -57,7 +57,7 @@ def trained(tmp_path_factory):
         make_dae(),
         with_validation(tiny_data(40, 20)),
         workdir,
-        training.Options(epochs=2, steps_per_epoch=5, jit_compile="false"),
+        fit.Options(epochs=2, steps_per_epoch=5, jit_compile="false"),
         batch_size=8,
         seed=0,
         verbose=0,
@@ -140,7 +140,7 @@ def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
         make_dae(0.07),
         tiny_data(9, 1),
         workdir,
-        training.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
+        fit.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
         batch_size=4,
         seed=0,
         verbose=0,

@@ -15,10 +15,10 @@ from keras_genmodels import (
     datasets,
     evaluation_tables,
     latent_evaluation,
-    latent_inputs,
     sample_evaluation,
 )
 from keras_genmodels.core import xla
+from keras_genmodels.training import inputs as latent_inputs
 from keras_genmodels.workdir import Workdir
 
 

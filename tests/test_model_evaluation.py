@@ -19,15 +19,10 @@ from support.evaluated_runs import (
 )
 
 import keras_genmodels as kgm
-from keras_genmodels import (
-    datasets,
-    latent_inputs,
-    model_evaluation,
-    runs,
-    sample_evaluation,
-)
+from keras_genmodels import datasets, model_evaluation, runs, sample_evaluation
 from keras_genmodels.core import arrays, files
 from keras_genmodels.metrics import denoising, likelihood
+from keras_genmodels.training import inputs
 from keras_genmodels.workdir import Workdir
 
 
@@ -188,8 +183,8 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
     workdir, found = evaluated(kind)
     model = workdir.load_model()
     split = sample_evaluation.first(digits().test, SETTINGS.num_images)
-    batches = latent_inputs.as_trained(split, workdir, SETTINGS.seed).map(
-        latent_inputs.input_of(model)
+    batches = inputs.as_trained(split, workdir, SETTINGS.seed).map(
+        inputs.input_of(model)
     )
     bound = likelihood.evaluate_bound(model, batches, seed=1)
     weighted = likelihood.evaluate_likelihood(

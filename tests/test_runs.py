@@ -9,8 +9,10 @@ from support.small_cvaes import SHAPE, of_labels
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, latent_inputs, latent_runs, runs, training
+from keras_genmodels import datasets, latent_runs, runs
 from keras_genmodels.metrics import likelihood as evaluation
+from keras_genmodels.training import fit
+from keras_genmodels.training import inputs as latent_inputs
 from keras_genmodels.workdir import Workdir
 
 
@@ -33,7 +35,7 @@ def train(model, data, workdir, binarization):
         model,
         data,
         workdir,
-        training.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
+        fit.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
         binarization=binarization,
         batch_size=4,
         seed=0,
@@ -48,7 +50,7 @@ def test_one_test_image_and_no_validation_are_enough(tmp_path):
     assert metrics["test"]["num_examples"] == 1
     assert metrics["validation_loss"] is None
     assert "cross entropy" not in latent_runs.summary(workdir)
-    options = training.Options(epochs=1, steps_per_epoch=2)
+    options = fit.Options(epochs=1, steps_per_epoch=2)
     assert runs.is_finished(workdir, options)
     assert type(workdir.load_model()) is kgm.VAE
 
@@ -146,7 +148,7 @@ def test_what_a_run_is_about_to_do_is_told():
     told = runs.describe(
         tiny_data(9, 4),
         Workdir("/a/b"),
-        training.Options(epochs=3, steps_per_epoch=2),
+        fit.Options(epochs=3, steps_per_epoch=2),
     )
     for part in ("9 training, 4 test", "8x8x1", "3 epochs of 2", "/a/b"):
         assert part in told

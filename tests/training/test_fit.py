@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 from support.small_vaes import make_vae
 
-from keras_genmodels import callbacks, datasets, training
+from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.training import callbacks
+from keras_genmodels.training import fit as training
 from keras_genmodels.workdir import Workdir
 
 STEPS = 7

@@ -10,7 +10,9 @@ import math
 
 import keras
 
-from keras_genmodels.callbacks import (
+from keras_genmodels.core import xla
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.training.callbacks import (
     BestWeights,
     Checkpoints,
     Interrupts,
@@ -18,8 +20,6 @@ from keras_genmodels.callbacks import (
     Pictures,
     RunState,
 )
-from keras_genmodels.core import xla
-from keras_genmodels.core.errors import UserError
 
 _STEPS_PER_EXECUTION = 16
 

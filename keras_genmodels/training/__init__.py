@@ -1,0 +1,1 @@
+"""Trains a model: `fit` with checkpoints that resume exactly."""
