@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_genmodels._jacobians import (
+from keras_genmodels.attractors.jacobian import (
     JacobianSpectrum,
     LocalDimension,
     jacobian_eigenvalues,

@@ -1,0 +1,1 @@
+"""Fixed points of a denoiser: where they are, what they attract."""
