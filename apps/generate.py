@@ -167,9 +167,9 @@ def images_of_each_label(model, workdir):
     """Draws from a model of labels, the same latents for each."""
     import numpy as np
 
-    from keras_genmodels import latent_plots
     from keras_genmodels.core import files
     from keras_genmodels.models import conditional_sampling
+    from keras_genmodels.plots import latent
 
     count = FLAGS.num_images or _OF_EACH_LABEL
     images = conditional_sampling.sample_each_label(
@@ -183,7 +183,7 @@ def images_of_each_label(model, workdir):
     return (
         f"{count} images of each of {model.num_labels} labels",
         arrays,
-        lambda: latent_plots.label_sheet(images, names),
+        lambda: latent.label_sheet(images, names),
     )
 
 
@@ -191,9 +191,9 @@ def completions(model, workdir):
     """Completes the images of --input."""
     import numpy as np
 
-    from keras_genmodels import latent_plots
     from keras_genmodels.core.errors import UserError
     from keras_genmodels.models import conditional_sampling
+    from keras_genmodels.plots import latent
     from keras_genmodels.training import inputs
 
     count = FLAGS.num_images
@@ -216,7 +216,7 @@ def completions(model, workdir):
     return (
         f"{FLAGS.num_completions} completions of each of {len(truth)} images",
         {"image": images, "truth": truth},
-        lambda: latent_plots.completion_sheet(truth, images, model.known),
+        lambda: latent.completion_sheet(truth, images, model.known),
     )
 
 

@@ -1,10 +1,11 @@
 """A whole run of a denoiser: from its data to a workdir with results."""
 
-from keras_genmodels import datasets, denoiser_plots, plots, runs
+from keras_genmodels import datasets, plots, runs
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.metrics import denoising, estimates
+from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.training import fit
 
 # As in the comparison of denoisers: the first of the test split.

@@ -5,18 +5,13 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import (
-    latent_evaluation,
-    latent_plots,
-    plots,
-    projector,
-    runs,
-)
+from keras_genmodels import latent_evaluation, plots, runs
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.metrics import estimates, likelihood
 from keras_genmodels.metrics import labels as label_metrics
 from keras_genmodels.models import VAE, ConditionalVAE, conditional_sampling
+from keras_genmodels.plots import latent, projector
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
 
@@ -122,7 +117,7 @@ def load_model(workdir):
 
 
 def _draw(model, arguments, data, seed):
-    return latent_plots.pictures(
+    return latent.pictures(
         model, *arguments, seed=seed, label_names=data.label_names
     )
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from keras_genmodels import denoiser_plots, plots
-from keras_genmodels.attractor_plots import restoration_rows
+from keras_genmodels import plots
 from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.core import files
 from keras_genmodels.metrics import estimates, image_quality
 from keras_genmodels.metrics.estimates import average
 from keras_genmodels.operators import noise
+from keras_genmodels.plots import denoiser as denoiser_plots
+from keras_genmodels.plots.attractors import restoration_rows
 from keras_genmodels.sampling.restoration import restore
 
 # So many images are restored at once, and so many shown.

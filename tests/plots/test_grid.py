@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 from support.small_vaes import binary_images
 
-from keras_genmodels import plots, projector
+from keras_genmodels import plots
+from keras_genmodels.plots import projector
 
 
 def test_tiles_stand_row_by_row():

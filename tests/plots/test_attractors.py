@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from keras_genmodels import attractor_plots
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import LinearDenoiser
+from keras_genmodels.plots import attractors
 
 
 def halve(x, sigma):
@@ -42,7 +42,7 @@ def spy(method, calls):
 
 def test_arrows_are_the_predicted_noise(drawn):
     data = np.array([[-1.0, -1.0], [1.0, 1.0]])
-    picture = attractor_plots.vector_field(
+    picture = attractors.vector_field(
         halve, data, [0.1, 2.0], arrows=5, margin=0.5
     )
     assert_picture(picture)
@@ -59,14 +59,14 @@ def test_arrows_are_the_predicted_noise(drawn):
 
 def test_one_level_and_chosen_starts_are_enough():
     lone = np.array([[0.5, 0.5]])
-    picture = attractor_plots.vector_field(halve, lone, 0.1, starts=lone)
+    picture = attractors.vector_field(halve, lone, 0.1, starts=lone)
     assert_picture(picture)
 
 
 def test_rows_show_chosen_steps(drawn):
     trajectory = np.linspace(0, 1, 101).reshape(-1, 1, 1, 1, 1)
     trajectory = trajectory * np.ones((2, 6, 4, 1))
-    picture = attractor_plots.restoration_rows(
+    picture = attractors.restoration_rows(
         trajectory, columns=5, clean=np.full((2, 6, 4, 1), 2.0)
     )
     assert_picture(picture)
@@ -83,7 +83,7 @@ def test_rows_show_chosen_steps(drawn):
 @pytest.mark.parametrize(("count", "columns"), [(2, 8), (9, 8), (20, 19)])
 def test_steps_are_distinct_and_include_both_ends(drawn, count, columns):
     trajectory = np.zeros((count, 1, 3, 3, 3))
-    attractor_plots.restoration_rows(trajectory, columns=columns)
+    attractors.restoration_rows(trajectory, columns=columns)
     titles = [title for title, *_ in drawn["set_title"]]
     assert len(set(titles)) == len(titles) == min(count, columns)
     assert titles[-1] == f"step {count - 1}"
@@ -96,7 +96,7 @@ def test_singular_images_carry_sign_and_share(drawn):
     data[2, 1, 0, 0], data[3, 1, 0, 0] = np.sqrt(2), -np.sqrt(2)
     denoiser = LinearDenoiser(rank=2)
     denoiser.adapt(data)
-    assert_picture(attractor_plots.singular_images(denoiser, 5))
+    assert_picture(attractors.singular_images(denoiser, 5))
     titles = [title for title, *_ in drawn["set_title"]]
     assert titles == ["1: 80 %", "2: 20 %"]
     first = drawn["imshow"][0][0]
@@ -114,7 +114,7 @@ def test_singular_images_of_colour():
     rng = np.random.default_rng(0)
     denoiser = LinearDenoiser()
     denoiser.adapt(rng.random((20, 3, 4, 3)))
-    picture = attractor_plots.singular_images(denoiser, 9, columns=4)
+    picture = attractors.singular_images(denoiser, 9, columns=4)
     assert_picture(picture)
 
 
@@ -131,53 +131,53 @@ PLANE = np.ones((2, 2))
     ("draw", "message"),
     [
         (
-            lambda: attractor_plots.vector_field(halve, np.ones((2, 3)), 1.0),
+            lambda: attractors.vector_field(halve, np.ones((2, 3)), 1.0),
             r"data must have shape \[n, 2\], got \(2, 3\)",
         ),
         (
-            lambda: attractor_plots.vector_field(
+            lambda: attractors.vector_field(
                 halve, PLANE, 1.0, starts=np.ones(2)
             ),
             "starts must have shape",
         ),
         (
-            lambda: attractor_plots.vector_field(halve, PLANE, []),
+            lambda: attractors.vector_field(halve, PLANE, []),
             "sigmas must be",
         ),
         (
-            lambda: attractor_plots.vector_field(halve, PLANE, [1.0, -1.0]),
+            lambda: attractors.vector_field(halve, PLANE, [1.0, -1.0]),
             "sigma must be > 0",
         ),
         (
-            lambda: attractor_plots.vector_field(halve, PLANE, 1.0, arrows=1),
+            lambda: attractors.vector_field(halve, PLANE, 1.0, arrows=1),
             "arrows must be >= 2",
         ),
         (
-            lambda: attractor_plots.vector_field(halve, PLANE, 1.0, margin=-1),
+            lambda: attractors.vector_field(halve, PLANE, 1.0, margin=-1),
             "margin must be >= 0",
         ),
         (
-            lambda: attractor_plots.restoration_rows(np.ones((3, 2, 4, 4))),
+            lambda: attractors.restoration_rows(np.ones((3, 2, 4, 4))),
             "trajectory must have shape",
         ),
         (
-            lambda: attractor_plots.restoration_rows(
+            lambda: attractors.restoration_rows(
                 np.ones((3, 2, 4, 4, 1)), columns=1
             ),
             "columns must be >= 2",
         ),
         (
-            lambda: attractor_plots.restoration_rows(
+            lambda: attractors.restoration_rows(
                 np.ones((3, 2, 4, 4, 1)), clean=np.ones((1, 4, 4, 1))
             ),
             "clean must have shape",
         ),
         (
-            lambda: attractor_plots.singular_images(flat_denoiser()),
+            lambda: attractors.singular_images(flat_denoiser()),
             "singular images need events",
         ),
         (
-            lambda: attractor_plots.singular_images(flat_denoiser(), 0),
+            lambda: attractors.singular_images(flat_denoiser(), 0),
             "num must be >= 1",
         ),
     ],

@@ -5,18 +5,19 @@ import pytest
 from support.small_cvaes import images, labels, of_labels, of_parts
 from support.small_vaes import binary_images, make_vae
 
-from keras_genmodels import latent_plots, plots
+from keras_genmodels import plots
 from keras_genmodels.models import conditional_sampling
+from keras_genmodels.plots import latent
 
 
 def test_one_image_is_enough_to_draw():
-    pictures = latent_plots.pictures(make_vae(), binary_images(1), seed=0)
+    pictures = latent.pictures(make_vae(), binary_images(1), seed=0)
     assert set(pictures) == {"reconstructions", "samples", "interpolation"}
 
 
 @pytest.mark.parametrize("latent_size", [2, 3])
 def test_a_vae_is_drawn_from_every_side(latent_size):
-    pictures = latent_plots.pictures(
+    pictures = latent.pictures(
         make_vae(latent_size=latent_size), binary_images(6), seed=0
     )
     plane = {"latent_plane"} if latent_size == 2 else set()
@@ -31,7 +32,7 @@ def test_a_vae_is_drawn_from_every_side(latent_size):
 
 def test_reconstructions_stand_below_their_images():
     model, x = make_vae(), binary_images(11)
-    tiles = latent_plots.reconstruction_rows(model, x)
+    tiles = latent.reconstruction_rows(model, x)
     decoded = model.decode(model.encode(x).mean()).mean().numpy()
     assert len(tiles) == 4 * 8
     np.testing.assert_array_equal(tiles[:8], x[:8])
@@ -42,7 +43,7 @@ def test_reconstructions_stand_below_their_images():
 
 
 def test_a_model_of_labels_is_drawn():
-    pictures = latent_plots.pictures(
+    pictures = latent.pictures(
         of_labels(), images(6), labels(6), seed=0, label_names=("a", "b", "c")
     )
     assert set(pictures) == {"reconstructions", "samples"}
@@ -54,9 +55,9 @@ def test_a_model_of_labels_is_drawn():
 def test_a_model_that_completes_is_drawn():
     x = images(11)
     model = of_parts()
-    pictures = latent_plots.pictures(model, x, x, seed=0)
+    pictures = latent.pictures(model, x, x, seed=0)
     assert set(pictures) == {"reconstructions", "completions"}
-    tiles = latent_plots.reconstruction_rows(model, x, x)
+    tiles = latent.reconstruction_rows(model, x, x)
     reconstructed = tiles[8:16]
     np.testing.assert_array_equal(
         reconstructed[:, model.known], x[:8][:, model.known]
@@ -66,7 +67,7 @@ def test_a_model_that_completes_is_drawn():
 
 def test_reconstructions_are_of_their_conditions():
     model, x, c = of_labels(), images(8), labels(8)
-    tiles = latent_plots.reconstruction_rows(model, x, c)
+    tiles = latent.reconstruction_rows(model, x, c)
     z = model.encode(x, c).mean()
     np.testing.assert_allclose(
         tiles[8:], model.decode(z, c).mean(), rtol=1e-5, atol=1e-6
@@ -74,12 +75,10 @@ def test_reconstructions_are_of_their_conditions():
 
 
 def test_completions_stand_between_what_was_given_and_the_truth(monkeypatch):
-    monkeypatch.setattr(
-        latent_plots, "titled", lambda picture, *_, **__: picture
-    )
+    monkeypatch.setattr(latent, "titled", lambda picture, *_, **__: picture)
     model, x = of_parts(), images(3)
     drawn = conditional_sampling.complete(model, x, 2, seed=0)
-    sheet = latent_plots.completion_sheet(x, drawn, model.known)
+    sheet = latent.completion_sheet(x, drawn, model.known)
     given = np.where(model.known, x, 0.5)
     for row in range(3):
         rows = np.stack([given[row], *drawn[row], x[row]])
@@ -97,9 +96,9 @@ def test_each_row_of_a_label_sheet_is_a_label(monkeypatch):
         names.extend(rows)
         return picture
 
-    monkeypatch.setattr(latent_plots, "titled", kept)
+    monkeypatch.setattr(latent, "titled", kept)
     drawn = images(6).reshape(3, 2, *images().shape[1:])
-    sheet = latent_plots.label_sheet(drawn, ("a", "b", "c", "d"))
+    sheet = latent.label_sheet(drawn, ("a", "b", "c", "d"))
     assert names == ["a", "b", "c"]
     expected = plots.image_grid(drawn[1], 2)
     height = len(expected) + 1

@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_genmodels import plots
-from keras_genmodels.attractor_plots import singular_images
 from keras_genmodels.denoisers import LinearDenoiser
 from keras_genmodels.metrics import denoising
+from keras_genmodels.plots.attractors import singular_images
 from keras_genmodels.sampling.restoration import denoise_once, generate
 
 _COLUMNS = 8

@@ -1,0 +1,9 @@
+"""Arrays to pictures, uint8 `[height, width, 3]`."""
+
+from keras_genmodels.plots.grid import image_grid, save_png, titled
+
+__all__ = [
+    "image_grid",
+    "save_png",
+    "titled",
+]
