@@ -57,12 +57,13 @@ def main():
     """Evaluates each run, prints a table and writes the page."""
     output = check_flags()
     guard.load_tensorflow()
-    from keras_genmodels import evaluation_tables, report
     from keras_genmodels.model_evaluation import (
         Settings,
         is_latent,
         read_current,
     )
+    from keras_genmodels.reports import page
+    from keras_genmodels.reports import tables as evaluation_tables
     from keras_genmodels.workdir import Workdir
 
     workdirs = [Workdir(path) for path in FLAGS.workdir]
@@ -76,12 +77,12 @@ def main():
         )
     classifiers = workdirs[0].path / "classifiers"
     runs = [
-        report.read(workdir, evaluate(workdir, found, settings, classifiers))
+        page.read(workdir, evaluate(workdir, found, settings, classifiers))
         for workdir, found in zip(workdirs, earlier, strict=True)
     ]
-    report.write(output, runs)
+    page.write(output, runs)
     evaluations = {
-        name: run.evaluation for name, run in report.named(runs).items()
+        name: run.evaluation for name, run in page.named(runs).items()
     }
     tables = evaluation_tables.tables(evaluations)
     for warning in evaluation_tables.warnings(evaluations):

@@ -11,13 +11,9 @@ from support.recording import recorded
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import (
-    datasets,
-    evaluation_tables,
-    latent_evaluation,
-    sample_evaluation,
-)
+from keras_genmodels import datasets, latent_evaluation, sample_evaluation
 from keras_genmodels.core import xla
+from keras_genmodels.reports import tables
 from keras_genmodels.training import inputs as latent_inputs
 from keras_genmodels.workdir import Workdir
 
@@ -157,7 +153,7 @@ def test_labels_of_cut_images_have_a_table_of_their_own():
         name: {"sections": {"labels": section.as_dict()}}
         for name, section in (("a", grey), ("b", cut), ("c", drawn))
     }
-    headers = [table.header[:2] for table in evaluation_tables.tables(runs)]
+    headers = [table.header[:2] for table in tables.tables(runs)]
     assert [header[0] for header in headers] == ["a", "b"]
     assert headers[0][1] == "c"
 

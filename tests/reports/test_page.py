@@ -13,9 +13,11 @@ import pytest
 import tensorflow as tf
 from support.browser import look
 
-from keras_genmodels import plots, report, report_curves
+from keras_genmodels import plots
 from keras_genmodels.core import files
 from keras_genmodels.metrics.estimates import Estimate, Measure, Section
+from keras_genmodels.reports import curves as report_curves
+from keras_genmodels.reports import page as report
 from keras_genmodels.workdir import Workdir
 
 VOID = {"meta", "img"}

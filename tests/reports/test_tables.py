@@ -10,12 +10,9 @@ from support.evaluated_runs import (
 )
 from support.small_vaes import make_vae
 
-from keras_genmodels import (
-    evaluation_tables,
-    latent_evaluation,
-    sample_evaluation,
-)
+from keras_genmodels import latent_evaluation, sample_evaluation
 from keras_genmodels.metrics import estimates
+from keras_genmodels.reports import tables as evaluation_tables
 from keras_genmodels.workdir import Workdir
 
 

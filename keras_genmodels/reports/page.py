@@ -5,9 +5,10 @@ import dataclasses
 import re
 import xml.etree.ElementTree as ET
 
-from keras_genmodels import evaluation_tables, report_curves
 from keras_genmodels.core import files
-from keras_genmodels.report_style import STYLE
+from keras_genmodels.reports import curves as report_curves
+from keras_genmodels.reports import tables
+from keras_genmodels.reports.style import STYLE
 
 # Columns of numbers that leave room for the meanings beside them.
 _FEW = 3
@@ -295,9 +296,9 @@ def _numbers(runs):
     ]
     parts += [
         _tag("p", _tag("strong", warning))
-        for warning in evaluation_tables.warnings(evaluations)
+        for warning in tables.warnings(evaluations)
     ]
-    for table in evaluation_tables.tables(evaluations):
+    for table in tables.tables(evaluations):
         parts.append(_tag("h3", table.title))
         parts += [_tag("p", note, class_="note") for note in table.notes]
         rows = [

@@ -1,0 +1,1 @@
+"""Evaluations of runs to one HTML page, and to tables of text."""
