@@ -354,7 +354,7 @@ def workdir_and_output(default, suffixes):
             f"--output={FLAGS.output} must end in {' or '.join(suffixes)}"
         )
     load_tensorflow()
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels.runs.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     return workdir, pathlib.Path(FLAGS.output or workdir.path / default)
@@ -393,7 +393,7 @@ def training_options(num_examples, default_steps=DEFAULT_STEPS):
 def _start_from_weights(model, workdir):
     """Gives a fresh run the weights of --init_from, if that is given."""
     from keras_genmodels.core.errors import UserError
-    from keras_genmodels.workdir import load_model
+    from keras_genmodels.runs.workdir import load_model
 
     if FLAGS.init_from is None or workdir.has_checkpoint():
         return
@@ -419,15 +419,15 @@ def run_once(module, data, *, run, summary, model=None, options=None):
             trained.
         options: the `training.Options`; None where nothing is trained.
     """
-    from keras_genmodels import runs
     from keras_genmodels.core import files
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels.runs import results
+    from keras_genmodels.runs.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     identity = _run_identity(data, module)
     with files.locked(workdir):
         workdir.check(**identity)
-        if runs.is_finished(workdir, options):
+        if results.is_finished(workdir, options):
             more = "; a larger --epochs extends it" if options else ""
             print(f"This run is finished{more}.")
         else:
@@ -435,7 +435,7 @@ def run_once(module, data, *, run, summary, model=None, options=None):
             if model is not None:
                 _start_from_weights(model, workdir)
             workdir.claim(**identity)
-            print(runs.describe(data, workdir, options), flush=True)
+            print(results.describe(data, workdir, options), flush=True)
             run(workdir)
         print(summary(workdir))
 

@@ -29,11 +29,11 @@ def main():
     workdir, output = common_flags.workdir_and_output("encoded.npz", (".npz",))
     import numpy as np
 
-    from keras_genmodels import latent_runs
     from keras_genmodels.core import files
+    from keras_genmodels.runs import latent
     from keras_genmodels.training import inputs as latent_inputs
 
-    model = latent_runs.load_model(workdir)
+    model = latent.load_model(workdir)
     split = labelled(input_flags.read_split(workdir, model.event_shape), model)
     batches = latent_inputs.as_trained(split, workdir)
     parts = [

@@ -57,14 +57,10 @@ def main():
     """Evaluates each run, prints a table and writes the page."""
     output = check_flags()
     guard.load_tensorflow()
-    from keras_genmodels.model_evaluation import (
-        Settings,
-        is_latent,
-        read_current,
-    )
     from keras_genmodels.reports import page
     from keras_genmodels.reports import tables as evaluation_tables
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels.runs.evaluate import Settings, is_latent, read_current
+    from keras_genmodels.runs.workdir import Workdir
 
     workdirs = [Workdir(path) for path in FLAGS.workdir]
     settings = Settings(FLAGS.num_images, FLAGS.num_samples, FLAGS.seed)
@@ -109,7 +105,7 @@ def check_flags():
 
 def evaluate(workdir, earlier, settings, classifiers):
     """Measures a run, unless it is measured."""
-    from keras_genmodels import model_evaluation
+    from keras_genmodels.runs import evaluate as model_evaluation
 
     if earlier is not None:
         told = earlier["written"].replace("T", " ")

@@ -141,18 +141,18 @@ def check_flags():
 def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
-    from keras_genmodels import runs
     from keras_genmodels.core import files
     from keras_genmodels.export import check_name, export
     from keras_genmodels.exporting import table
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels.runs import results
+    from keras_genmodels.runs.workdir import Workdir
 
     check_name(FLAGS.name)
     workdir = Workdir(FLAGS.workdir)
     model = workdir.load_model()
     # Its evaluation is long, and no client reads it.
     metrics = files.read_json(workdir.metrics) or {}
-    metrics.pop(runs.EVALUATION, None)
+    metrics.pop(results.EVALUATION, None)
     version = export(
         model,
         FLAGS.export_dir,
@@ -187,7 +187,7 @@ def check_version():
     guard.load_tensorflow()
     from keras_genmodels.core.errors import UserError
     from keras_genmodels.exporting.check import check_version as check
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels.runs.workdir import Workdir
 
     model = Workdir(FLAGS.workdir).load_model() if FLAGS.workdir else None
     report = check(FLAGS.check, model)

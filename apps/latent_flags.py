@@ -164,7 +164,7 @@ def train(module, data, model):
         data: the `ImageDataset`.
         model: the untrained model.
     """
-    from keras_genmodels import latent_runs
+    from keras_genmodels.runs import latent
 
     options = common_flags.training_options(len(data.train.images))
     common_flags.run_once(
@@ -172,7 +172,7 @@ def train(module, data, model):
         data,
         model=model,
         options=options,
-        run=lambda workdir: latent_runs.train(
+        run=lambda workdir: latent.train(
             model,
             data,
             workdir,
@@ -182,5 +182,5 @@ def train(module, data, model):
             seed=FLAGS.seed,
             verbose=common_flags.verbosity(),
         ),
-        summary=latent_runs.summary,
+        summary=latent.summary,
     )

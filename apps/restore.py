@@ -66,8 +66,9 @@ def main():
     """Restores, writes the images and prints how well it went."""
     check_flags()
     guard.load_tensorflow()
-    from keras_genmodels import denoiser_runs, restoration_runs
-    from keras_genmodels.workdir import Workdir
+    from keras_genmodels.runs import denoiser as denoiser_runs
+    from keras_genmodels.runs import restore
+    from keras_genmodels.runs.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     denoiser = denoiser_runs.load_denoiser(workdir)
@@ -79,7 +80,7 @@ def main():
         print("This denoiser does the same at every --sigma.")
     images, names = read_input(workdir, denoiser.event_shape)
     print(
-        restoration_runs.restore_images(
+        restore.restore_images(
             denoiser,
             images,
             pathlib.Path(FLAGS.output or workdir.path / "restored"),

@@ -98,7 +98,7 @@ def main():
     """Trains or adapts, reads the test split once, and writes the results."""
     check_flags()
     common_flags.set_precision_and_seed()
-    from keras_genmodels import denoiser_runs
+    from keras_genmodels.runs import denoiser as denoiser_runs
 
     data = common_flags.load_data()
     denoiser = build_denoiser(data)

@@ -28,8 +28,8 @@ def main(_):
 
     import keras_genmodels as kgm
     from keras_genmodels import datasets
+    from keras_genmodels.runs.workdir import Workdir
     from keras_genmodels.training import inputs
-    from keras_genmodels.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     model, recorded = workdir.load_model(), workdir.read_flags()

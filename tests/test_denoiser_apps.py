@@ -25,7 +25,7 @@ from support.app_runs import (
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels.workdir import load_model
+from keras_genmodels.runs.workdir import load_model
 
 STEPS_PER_EPOCH = 11
 TINY = (

@@ -19,7 +19,7 @@ from test_report import Page
 
 from keras_genmodels import datasets
 from keras_genmodels.metrics.estimates import told
-from keras_genmodels.workdir import Workdir
+from keras_genmodels.runs.workdir import Workdir
 
 BOUNDED = ("--num_images=30", "--num_samples=4")
 KINDS = ("vae", "exact")

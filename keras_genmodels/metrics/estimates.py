@@ -1,6 +1,5 @@
 """Numbers that an evaluation found, with their errors and what they mean."""
 
-import dataclasses
 import math
 from typing import NamedTuple
 
@@ -22,71 +21,18 @@ class Estimate(NamedTuple):
     value: float
     standard_error: float | None = None
 
-
-@dataclasses.dataclass(frozen=True)
-class Measure:
-    """One row of a table of results.
-
-    Args:
-        label: str, what is measured, for a person.
-        estimate: `Estimate`, of the model at hand.
-        meaning: str, one sentence.
-        unit: str, "" for a pure number.
-        references: dict of names to `Estimate`s of the same, that the scale
-            can be read by.
-    """
-
-    label: str
-    estimate: Estimate
-    meaning: str
-    unit: str = ""
-    references: dict[str, Estimate] = dataclasses.field(default_factory=dict)
-
     def as_dict(self):
-        """Gives what JSON holds: no number that is not finite.
+        """Returns what JSON holds: None for a number that is not finite.
 
-        One that is infinite is None, and has its sign beside it: `infinite`,
-        1 or -1.
+        An infinite value has its sign under `infinite`, 1 or -1.
         """
-        return {
-            "label": self.label,
-            **_as_dict(self.estimate),
-            "unit": self.unit,
-            "meaning": self.meaning,
-            "references": {
-                name: _as_dict(estimate)
-                for name, estimate in self.references.items()
-            },
+        found = {
+            name: value if value is not None and math.isfinite(value) else None
+            for name, value in self._asdict().items()
         }
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """One table of results.
-
-    Args:
-        title: str.
-        measures: dict of names to `Measure`s.
-        notes: list of str, what holds for the table as a whole.
-        on_references: list of str, what the references are.
-    """
-
-    title: str
-    measures: dict[str, Measure]
-    notes: list[str] = dataclasses.field(default_factory=list)
-    on_references: list[str] = dataclasses.field(default_factory=list)
-
-    def as_dict(self):
-        """Gives what JSON holds."""
-        return {
-            "title": self.title,
-            "notes": self.notes,
-            "on_references": self.on_references,
-            "measures": {
-                name: measure.as_dict()
-                for name, measure in self.measures.items()
-            },
-        }
+        if math.isinf(self.value):
+            found["infinite"] = 1 if self.value > 0 else -1
+        return found
 
 
 def average(values):
@@ -130,16 +76,6 @@ def told(value, standard_error=None):
     if places > _MOST_PLACES:
         return f"{value:.4g} ± {standard_error:.1e}"
     return f"{value:.{places}f} ± {standard_error:.{places}f}"
-
-
-def _as_dict(estimate):
-    found = {
-        name: value if value is not None and math.isfinite(value) else None
-        for name, value in estimate._asdict().items()
-    }
-    if math.isinf(estimate.value):
-        found["infinite"] = 1 if estimate.value > 0 else -1
-    return found
 
 
 def averages(values):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from keras_genmodels.evaluation import sections
 from keras_genmodels.metrics import estimates
 
 
@@ -46,7 +47,7 @@ def test_the_error_of_a_share_is_that_of_its_posterior(hits):
 
 def test_an_infinite_average_is_not_a_number_of_json():
     for value, sign in ((math.inf, 1), (-math.inf, -1), (math.nan, None)):
-        measure = estimates.Measure("x", estimates.average([1.0, value]), "y.")
+        measure = sections.Measure("x", estimates.average([1.0, value]), "y.")
         told = measure.as_dict()
         assert told["value"] is told["standard_error"] is None
         assert told.get("infinite") == sign

@@ -15,10 +15,11 @@ from support.browser import look
 
 from keras_genmodels import plots
 from keras_genmodels.core import files
-from keras_genmodels.metrics.estimates import Estimate, Measure, Section
+from keras_genmodels.evaluation.sections import Measure, Section
+from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.reports import curves as report_curves
 from keras_genmodels.reports import page as report
-from keras_genmodels.workdir import Workdir
+from keras_genmodels.runs.workdir import Workdir
 
 VOID = {"meta", "img"}
 CURVES = {

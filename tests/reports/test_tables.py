@@ -10,10 +10,10 @@ from support.evaluated_runs import (
 )
 from support.small_vaes import make_vae
 
-from keras_genmodels import latent_evaluation, sample_evaluation
+from keras_genmodels.evaluation import latent, samples, sections
 from keras_genmodels.metrics import estimates
 from keras_genmodels.reports import tables as evaluation_tables
-from keras_genmodels.workdir import Workdir
+from keras_genmodels.runs.workdir import Workdir
 
 
 def tables_of(**evaluations):
@@ -51,10 +51,8 @@ def test_numbers_that_do_not_compare_stand_in_tables_of_their_own(
     drawn = evaluated("vae")[1]
     model = make_vae(likelihood="gaussian")
     workdir = finish(model, Workdir(tmp_path), "none")
-    split = sample_evaluation.first(digits().test, 20)
-    section = latent_evaluation.bounds(
-        model, split, workdir, num_samples=3, seed=0
-    )
+    split = samples.first(digits().test, 20)
+    section = latent.bounds(model, split, workdir, num_samples=3, seed=0)
     density = {"sections": {"likelihood": section.as_dict()}}
     likelihood, other, *_ = evaluation_tables.tables({"a": drawn, "b": density})
     assert likelihood.title == "Likelihood of drawn pixels"
@@ -67,10 +65,10 @@ def test_what_is_infinite_is_told():
     """As the PSNR of a perfect denoiser."""
     values = [math.inf, -math.inf, math.nan, 2.5]
     found = {
-        f"psnr/{row}": estimates.Measure("PSNR", estimates.Estimate(x), "Why.")
+        f"psnr/{row}": sections.Measure("PSNR", estimates.Estimate(x), "Why.")
         for row, x in enumerate(values)
     }
-    section = estimates.Section("Denoising", found).as_dict()
+    section = sections.Section("Denoising", found).as_dict()
     (table,) = evaluation_tables.tables({"a": {"sections": {"x": section}}})
     cells = [row.cells for row in table.rows]
     assert cells == [["infinite"], ["-infinite"], ["not finite"], ["2.5"]]

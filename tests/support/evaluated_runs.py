@@ -6,9 +6,11 @@ import numpy as np
 import sklearn.datasets
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, model_evaluation, operators, runs
+from keras_genmodels import datasets, operators
 from keras_genmodels.core import files
-from keras_genmodels.workdir import Workdir
+from keras_genmodels.runs import evaluate as model_evaluation
+from keras_genmodels.runs import results
+from keras_genmodels.runs.workdir import Workdir
 from support.small_vaes import make_vae
 
 SHAPE = (8, 8, 1)
@@ -73,7 +75,7 @@ def finish(model, workdir, binarization="dynamic", data=None, **flags):
     with files.replacing(workdir.model) as beside:
         model.save(beside)
     metrics = {"kind": type(model).__name__, "planned_epochs": None}
-    files.write_json(workdir.metrics, {**metrics, **runs.written()})
+    files.write_json(workdir.metrics, {**metrics, **results.written()})
     return workdir
 
 

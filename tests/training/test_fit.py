@@ -10,9 +10,9 @@ from support.small_vaes import make_vae
 
 from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import callbacks
 from keras_genmodels.training import fit as training
-from keras_genmodels.workdir import Workdir
 
 STEPS = 7
 BATCH = 16

@@ -8,8 +8,8 @@ from support.evaluated_runs import adapted, digits
 from support.known_denoisers import Blind, Gaussian
 
 import keras_genmodels as kgm
-from keras_genmodels import blind_levels
 from keras_genmodels.core import arrays
+from keras_genmodels.evaluation import noise_level
 
 VARIANCES = np.concatenate([np.geomspace(1e-3, 2, 40), np.zeros(10)])
 
@@ -30,7 +30,7 @@ def test_it_is_the_likeliest_level_of_gaussian_data(sigma):
     """
     noisy = noisy_gaussians(sigma)
     denoiser = Gaussian(np.full(len(VARIANCES), 0.5), VARIANCES, None)
-    found = blind_levels.estimate_levels(denoiser, noisy, seed=0, num_steps=60)
+    found = noise_level.estimate_levels(denoiser, noisy, seed=0, num_steps=60)
 
     def surprise(log_level, y):
         scales = np.sqrt(VARIANCES + np.exp(2 * log_level))
@@ -51,7 +51,7 @@ def test_it_is_the_likeliest_level_of_gaussian_data(sigma):
 def test_few_steps_are_enough_and_the_truth_is_met():
     noisy = noisy_gaussians(0.3, count=200)
     denoiser = Gaussian(np.full(len(VARIANCES), 0.5), VARIANCES, None)
-    found = blind_levels.estimate_levels(denoiser, noisy, seed=0)
+    found = noise_level.estimate_levels(denoiser, noisy, seed=0)
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert found.mean() == pytest.approx(0.3, abs=4 * error)
     # What the best denoiser takes off is less than all of the noise.
@@ -66,7 +66,7 @@ def test_the_wiener_filter_reads_the_level_off_digits(sigma):
     noise = np.random.default_rng(0).standard_normal(images.shape)
     noisy = (images + sigma * noise).astype(np.float32)
     wiener = adapted(kgm.LinearDenoiser())
-    found = blind_levels.estimate_levels(wiener, noisy, seed=0)
+    found = noise_level.estimate_levels(wiener, noisy, seed=0)
     # Digits are no Gaussians: 2 % off was measured.
     assert found.mean() == pytest.approx(sigma, rel=0.04)
 
@@ -75,14 +75,14 @@ def test_who_is_not_told_tells_at_once():
     """Of a projection, from the directions that it takes the noise off."""
     noisy = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
     denoiser = Blind([1, 1, 1, 0, 0, 0, 0, 0])
-    found = blind_levels.estimate_levels(denoiser, noisy, seed=0)
+    found = noise_level.estimate_levels(denoiser, noisy, seed=0)
     expected = np.sqrt(np.square(noisy[:, 3:]).sum(1) / 5)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_who_takes_nothing_off_finds_no_noise():
     noisy = np.ones((2, 4), np.float32)
-    found = blind_levels.estimate_levels(Blind([1, 1, 1, 1]), noisy, seed=0)
+    found = noise_level.estimate_levels(Blind([1, 1, 1, 1]), noisy, seed=0)
     np.testing.assert_array_equal(found, 0)
 
 
@@ -91,5 +91,5 @@ def test_what_is_no_number_gives_none():
     variances[0] = np.nan
     denoiser = Gaussian(np.full(len(VARIANCES), 0.5), variances, None)
     noisy = noisy_gaussians(0.3, count=2)
-    found = blind_levels.estimate_levels(denoiser, noisy, seed=0)
+    found = noise_level.estimate_levels(denoiser, noisy, seed=0)
     assert np.isnan(found).all()

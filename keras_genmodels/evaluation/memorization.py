@@ -4,7 +4,8 @@ import numpy as np
 
 from keras_genmodels import attractors
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.metrics.estimates import Measure, average
+from keras_genmodels.evaluation.sections import Measure
+from keras_genmodels.metrics.estimates import average
 
 # Share of the held-out images that may be nearer to a training image than
 # what counts as memorised.

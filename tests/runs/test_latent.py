@@ -9,11 +9,12 @@ from support.small_cvaes import SHAPE, of_labels
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, latent_runs, runs
+from keras_genmodels import datasets
 from keras_genmodels.metrics import likelihood as evaluation
+from keras_genmodels.runs import latent, results
+from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
-from keras_genmodels.workdir import Workdir
 
 
 def tiny_data(num_train, num_test, labels=None, shape=(8, 8, 1)):
@@ -31,7 +32,7 @@ def tiny_data(num_train, num_test, labels=None, shape=(8, 8, 1)):
 
 
 def train(model, data, workdir, binarization):
-    return latent_runs.train(
+    return latent.train(
         model,
         data,
         workdir,
@@ -49,9 +50,9 @@ def test_one_test_image_and_no_validation_are_enough(tmp_path):
     assert metrics["is_likelihood"]
     assert metrics["test"]["num_examples"] == 1
     assert metrics["validation_loss"] is None
-    assert "cross entropy" not in latent_runs.summary(workdir)
+    assert "cross entropy" not in latent.summary(workdir)
     options = fit.Options(epochs=1, steps_per_epoch=2)
-    assert runs.is_finished(workdir, options)
+    assert results.is_finished(workdir, options)
     assert type(workdir.load_model()) is kgm.VAE
 
 
@@ -61,7 +62,7 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     model = kgm.VAE(plain.encoder, plain.decoder, plain.posterior, likelihood)
     workdir = Workdir(tmp_path / "run")
     assert not train(model, tiny_data(9, 4), workdir, "none")["is_likelihood"]
-    assert "not a likelihood" in latent_runs.summary(workdir)
+    assert "not a likelihood" in latent.summary(workdir)
 
 
 def test_figures_that_are_not_finite_are_told(tmp_path):
@@ -83,7 +84,7 @@ def test_figures_that_are_not_finite_are_told(tmp_path):
     test = metrics["test"]
     for name in ("elbo", "rate", "loss", "bits_per_dimension"):
         assert test[name] is test[f"{name}_standard_error"] is None
-    told = latent_runs.summary(workdir)
+    told = latent.summary(workdir)
     assert "Test elbo not finite, of 4 images" in told
     assert "Rate not finite, distortion" in told
     assert "Code length not finite" in told
@@ -106,7 +107,7 @@ def test_every_average_of_a_run_has_an_error(tmp_path):
         assert found == pytest.approx(error, rel=1e-4)
     assert (
         f"Code length {bits.mean():.3f} bits per dimension (standard error "
-        f"{found:.3f})." in latent_runs.summary(workdir)
+        f"{found:.3f})." in latent.summary(workdir)
     )
 
 
@@ -132,7 +133,7 @@ def test_labels_are_judged_where_they_can_be(tmp_path, labels, told):
     data = tiny_data(12, 12, labels, SHAPE)
     workdir = Workdir(tmp_path / "run")
     metrics = train(of_labels(), data, workdir, "dynamic")
-    assert told in latent_runs.summary(workdir)
+    assert told in latent.summary(workdir)
     if len(set(labels)) > 1:
         found = metrics["labels"]
         for name in ("generated", "real"):
@@ -145,7 +146,7 @@ def test_labels_are_judged_where_they_can_be(tmp_path, labels, told):
 
 
 def test_what_a_run_is_about_to_do_is_told():
-    told = runs.describe(
+    told = results.describe(
         tiny_data(9, 4),
         Workdir("/a/b"),
         fit.Options(epochs=3, steps_per_epoch=2),

@@ -11,24 +11,25 @@ from support.recording import recorded
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, latent_evaluation, sample_evaluation
+from keras_genmodels import datasets
 from keras_genmodels.core import xla
+from keras_genmodels.evaluation import latent, samples
 from keras_genmodels.reports import tables
+from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import inputs as latent_inputs
-from keras_genmodels.workdir import Workdir
 
 
 def test_the_floor_of_the_digits():
     """theory.md, section 6: 13.30 nats, the last 360 in their order."""
     images = sklearn.datasets.load_digits().images[-360:, :, :, None] / 16
-    floor = latent_evaluation.entropies(make_vae(), images)
+    floor = latent.entropies(make_vae(), images)
     assert floor.shape == (360,)
     assert floor.mean() == pytest.approx(13.30, abs=0.005)
 
 
 def test_the_floor_is_that_of_the_unseen_pixels():
     images = np.random.default_rng(0).random((5, *SHAPE))
-    floor = latent_evaluation.entropies(MAKE["quadrants"](), images)
+    floor = latent.entropies(MAKE["quadrants"](), images)
     every = scipy.special.entr(images) + scipy.special.entr(1 - images)
     np.testing.assert_allclose(floor, (every * ~KNOWN).sum((1, 2, 3)))
 
@@ -52,9 +53,7 @@ def test_who_knows_the_grey_values_is_at_the_floor(tmp_path):
     model = kgm.VAE(encoder, decoder, layer, plain.likelihood)
     workdir = finish(model, Workdir(tmp_path))
     split = datasets.Split(np.repeat(grey, 2000, 0), None)
-    found = latent_evaluation.bounds(
-        model, split, workdir, num_samples=3, seed=0
-    ).measures
+    found = latent.bounds(model, split, workdir, num_samples=3, seed=0).measures
     for name in ("excess", "log_likelihood_excess"):
         above = found[name].estimate
         assert abs(above.value) < 4 * above.standard_error
@@ -62,9 +61,9 @@ def test_who_knows_the_grey_values_is_at_the_floor(tmp_path):
 
 
 def test_a_run_s_own_seed_draws_nothing(tmp_path):
-    model, split = make_vae(), sample_evaluation.first(digits().test, 20)
+    model, split = make_vae(), samples.first(digits().test, 20)
     first, other = (
-        latent_evaluation.bounds(
+        latent.bounds(
             model,
             split,
             finish(model, Workdir(tmp_path / seed), seed=seed),
@@ -79,10 +78,8 @@ def test_a_run_s_own_seed_draws_nothing(tmp_path):
 def test_bits_are_told_of_levels_alone(tmp_path):
     model = make_vae(likelihood="discretized_logistic")
     workdir = finish(model, Workdir(tmp_path), "none")
-    split = sample_evaluation.first(digits().test, 20)
-    section = latent_evaluation.bounds(
-        model, split, workdir, num_samples=3, seed=0
-    )
+    split = samples.first(digits().test, 20)
+    section = latent.bounds(model, split, workdir, num_samples=3, seed=0)
     assert not {"entropy", "excess"} & {*section.measures}
     elbo = section.measures["elbo"].estimate
     bits = section.measures["bits_per_dimension"].estimate
@@ -96,10 +93,8 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     likelihood = kgm.IndependentBernoulli(SHAPE, grey_values=True)
     model = kgm.VAE(plain.encoder, plain.decoder, plain.posterior, likelihood)
     workdir = finish(model, Workdir(tmp_path), "none")
-    split = sample_evaluation.first(digits().test, 20)
-    section = latent_evaluation.bounds(
-        model, split, workdir, num_samples=3, seed=0
-    )
+    split = samples.first(digits().test, 20)
+    section = latent.bounds(model, split, workdir, num_samples=3, seed=0)
     assert "not likelihoods" in " ".join(section.notes)
     assert "excess" not in section.measures
     for measure in section.measures.values():
@@ -126,8 +121,8 @@ def test_what_is_measured_is_told_with_its_condition(
 ):
     # Which takes seconds to compile.
     monkeypatch.setattr(xla, "pays_off", lambda _: False)
-    model, split = MAKE[kind](), sample_evaluation.first(digits().test, 5)
-    measures = latent_evaluation.bounds(
+    model, split = MAKE[kind](), samples.first(digits().test, 5)
+    measures = latent.bounds(
         model, split, finish(model, Workdir(tmp_path)), num_samples=2, seed=0
     ).measures
     assert f"at most {log_p}: higher" in measures["elbo"].meaning
@@ -140,7 +135,7 @@ def test_what_is_measured_is_told_with_its_condition(
 def test_labels_of_cut_images_have_a_table_of_their_own():
     train, test = digits().train, digits().test
     grey, cut, drawn = (
-        latent_evaluation.labels(
+        latent.labels(
             test.images / np.float32(255), test, train, seed=0, **settings
         )
         for settings in (
@@ -173,9 +168,9 @@ def test_what_does_not_compare_has_another_title(
 ):
     model = make_vae(likelihood=likelihood)
     workdir = finish(model, Workdir(tmp_path), binarization)
-    section = latent_evaluation.bounds(
+    section = latent.bounds(
         model,
-        sample_evaluation.first(digits().test, 2),
+        samples.first(digits().test, 2),
         workdir,
         num_samples=1,
         seed=0,
@@ -185,7 +180,7 @@ def test_what_does_not_compare_has_another_title(
 
 def test_a_pixel_that_rounding_put_above_1_has_no_entropy():
     images = np.full((1, *SHAPE), np.nextafter(np.float32(1), 2))
-    assert latent_evaluation.entropies(make_vae(), images) == 0
+    assert latent.entropies(make_vae(), images) == 0
 
 
 def test_wide_networks_take_fewer_images_at_a_time():
@@ -208,7 +203,7 @@ def test_no_network_takes_more_images_than_it_may_at_once(
     tmp_path, monkeypatch
 ):
     """And the measures are the same."""
-    plain, split = make_vae(), sample_evaluation.first(digits().test, 20)
+    plain, split = make_vae(), samples.first(digits().test, 20)
     encoder, encoded = recorded(plain.encoder)
     decoder, decoded = recorded(plain.decoder)
     model = kgm.VAE(encoder, decoder, plain.posterior, plain.likelihood)
@@ -218,9 +213,7 @@ def test_no_network_takes_more_images_than_it_may_at_once(
     def measured():
         encoded.sizes.clear()
         decoded.sizes.clear()
-        found = latent_evaluation.bounds(
-            model, split, workdir, num_samples=7, seed=0
-        )
+        found = latent.bounds(model, split, workdir, num_samples=7, seed=0)
         return {k: m.estimate for k, m in found.measures.items()}
 
     whole = measured()
@@ -262,7 +255,7 @@ def test_a_unit_is_active_if_its_mean_varies(scale, count):
     x = np.zeros((10, *SHAPE), np.float32)
     x[::2, 0, 0] = 1
     model = two_means(scale)
-    assert latent_evaluation.active_units(model, [(x[:4],), (x[4:],)]) == count
+    assert latent.active_units(model, [(x[:4],), (x[4:],)]) == count
 
 
 def test_what_the_condition_tells_is_no_activity():
@@ -288,6 +281,6 @@ def test_what_the_condition_tells_is_no_activity():
     kernel[64:] = 10 * np.random.default_rng(0).normal(size=kernel[64:].shape)
     model.encoder.set_weights([kernel, bias])
     arguments = (digits().test.images / np.float32(255), digits().test.labels)
-    assert latent_evaluation.active_units(model, [arguments]) == 3
+    assert latent.active_units(model, [arguments]) == 3
     shared.set_weights([kernel[64:], bias])
-    assert latent_evaluation.active_units(model, [arguments]) == 0
+    assert latent.active_units(model, [arguments]) == 0

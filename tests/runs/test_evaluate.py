@@ -19,11 +19,13 @@ from support.evaluated_runs import (
 )
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, model_evaluation, runs, sample_evaluation
+from keras_genmodels import datasets
 from keras_genmodels.core import arrays, files
+from keras_genmodels.evaluation import samples as sample_evaluation
 from keras_genmodels.metrics import denoising, likelihood
+from keras_genmodels.runs import evaluate, results
+from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import inputs
-from keras_genmodels.workdir import Workdir
 
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -91,9 +93,9 @@ def test_the_samples_can_be_read_by_their_scale(evaluated, kind):
 def test_the_training_s_own_metrics_are_left_alone(tmp_path, monkeypatch):
     run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
     before = files.read_json(run.metrics)
-    monkeypatch.setattr(model_evaluation, "_measured", lambda *_: ({}, None))
-    found = model_evaluation.evaluate(run, digits(), SETTINGS)
-    assert runs.is_finished(run)
+    monkeypatch.setattr(evaluate, "_measured", lambda *_: ({}, None))
+    found = evaluate.evaluate(run, digits(), SETTINGS)
+    assert results.is_finished(run)
     after = files.read_json(run.metrics)
     assert after.pop("evaluation") == found
     assert after == before
@@ -101,7 +103,7 @@ def test_the_training_s_own_metrics_are_left_alone(tmp_path, monkeypatch):
 
 def test_what_is_measured_is_measured_once(evaluated, tmp_path):
     workdir, found = evaluated("linear")
-    current = functools.partial(model_evaluation.read_current, workdir)
+    current = functools.partial(evaluate.read_current, workdir)
     assert current(SETTINGS) == found
     for name, other in {"num_images": 51, "seed": 2}.items():
         assert current(dataclasses.replace(SETTINGS, **{name: other})) is None
@@ -109,12 +111,12 @@ def test_what_is_measured_is_measured_once(evaluated, tmp_path):
     more = dataclasses.replace(SETTINGS, num_samples=21)
     assert current(more) == found and "num_samples" not in found["settings"]
     latent, _ = evaluated("vae")
-    assert model_evaluation.read_current(latent, more) is None
+    assert evaluate.read_current(latent, more) is None
     moved = finish(adapted(kgm.LinearDenoiser(2)), Workdir(tmp_path))
     files.write_json(moved.metrics, files.read_json(workdir.metrics))
-    assert model_evaluation.read_current(moved, SETTINGS) is None
+    assert evaluate.read_current(moved, SETTINGS) is None
     files.write_json(moved.metrics, {"evaluation": 3})
-    assert model_evaluation.read_current(moved, SETTINGS) is None
+    assert evaluate.read_current(moved, SETTINGS) is None
 
 
 def test_a_run_that_is_trained_meanwhile_is_refused(tmp_path):
@@ -124,7 +126,7 @@ def test_a_run_that_is_trained_meanwhile_is_refused(tmp_path):
         files.locked(run),
         pytest.raises(kgm.UserError, match="another process is at work"),
     ):
-        model_evaluation.evaluate(run, digits(), SETTINGS)
+        evaluate.evaluate(run, digits(), SETTINGS)
     assert run.metrics.read_bytes() == before
 
 
@@ -132,8 +134,8 @@ def test_a_run_whose_extension_was_cut_short_is_refused(tmp_path):
     run = finish(MAKE["vae"](), Workdir(tmp_path), epochs="3")
     files.write_json(run.metrics, {"kind": "VAE", "planned_epochs": 2})
     for use in (
-        lambda: model_evaluation.read_current(run, SETTINGS),
-        lambda: model_evaluation.evaluate(run, digits(), SETTINGS),
+        lambda: evaluate.read_current(run, SETTINGS),
+        lambda: evaluate.evaluate(run, digits(), SETTINGS),
     ):
         with pytest.raises(kgm.UserError, match=r"of 2 epochs .* to 3: let"):
             use()
@@ -146,7 +148,7 @@ def test_a_run_without_results_is_told(tmp_path, content):
     if content:
         run.metrics.write_text(content)
     with pytest.raises(kgm.UserError, match=r"no results in metrics\.json"):
-        model_evaluation.read_current(run, SETTINGS)
+        evaluate.read_current(run, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_a_run_without_results_is_told(tmp_path, content):
 def test_bad_settings_are_refused(bad):
     (name,) = bad
     with pytest.raises(kgm.UserError, match=f"{name} must be an int >="):
-        model_evaluation.Settings(**bad)
+        evaluate.Settings(**bad)
 
 
 def test_data_of_another_shape_are_refused(evaluated):
@@ -170,12 +172,12 @@ def test_data_of_another_shape_are_refused(evaluated):
     split = datasets.Split(images, None)
     other = datasets.ImageDataset("other", split, None, split, None)
     with pytest.raises(kgm.UserError, match=r"\(8, 8, 1\).*\(4, 4, 1\)"):
-        model_evaluation.evaluate(workdir, other, SETTINGS)
+        evaluate.evaluate(workdir, other, SETTINGS)
 
 
 def test_a_run_that_is_not_there_is_told(tmp_path):
     with pytest.raises(kgm.UserError, match="no directory"):
-        model_evaluation.read_current(Workdir(tmp_path / "none"), SETTINGS)
+        evaluate.read_current(Workdir(tmp_path / "none"), SETTINGS)
 
 
 @pytest.mark.parametrize("kind", LATENT)

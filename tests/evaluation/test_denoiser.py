@@ -6,8 +6,10 @@ import pytest
 from support.evaluated_runs import MAKE, adapted, digits
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, denoiser_evaluation, sample_evaluation
+from keras_genmodels import datasets
 from keras_genmodels.core import arrays
+from keras_genmodels.evaluation import denoiser as denoiser_evaluation
+from keras_genmodels.evaluation import samples
 
 
 @pytest.mark.parametrize("sigma", [0.05, 0.25, 1.0])
@@ -125,7 +127,7 @@ def test_the_closed_forms_are_the_same_for_runs_of_other_seeds():
         own = datasets.ImageDataset("digits", rest, held, data.test, None)
         section = denoiser_evaluation.denoising(
             MAKE["learned"](),
-            sample_evaluation.all_training_images(own).images,
+            samples.all_training_images(own).images,
             data.test.images,
             seed=0,
         )

@@ -9,14 +9,10 @@ from keras_genmodels.distributions.layers import (
     IndependentDiscretizedLogistic,
     IndependentNormal,
 )
+from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics import labels as label_metrics
 from keras_genmodels.metrics import likelihood
-from keras_genmodels.metrics.estimates import (
-    Estimate,
-    Measure,
-    Section,
-    average,
-)
+from keras_genmodels.metrics.estimates import Estimate, average
 from keras_genmodels.models import ConditionalVAE
 from keras_genmodels.training import inputs
 

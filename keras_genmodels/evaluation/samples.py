@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_genmodels import copies, datasets, plots
+from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, seeds
 from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.evaluation import memorization
+from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics import classifier as classifier_features
 from keras_genmodels.metrics import sample_quality
-from keras_genmodels.metrics.estimates import Estimate, Measure, Section
+from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.models import ConditionalVAE, conditional_sampling
 from keras_genmodels.sampling.restoration import generate
 from keras_genmodels.training import inputs
@@ -380,7 +382,7 @@ def _metrics(features, real, of_classifier):
 
 def _memorized(samples, images):
     """Gives a measure and notes, as `copies.measure`."""
-    return copies.measure(
+    return memorization.measure(
         samples,
         images.train.images,
         images.test.images,

@@ -2,18 +2,15 @@
 
 import numpy as np
 
-from keras_genmodels import attractors, blind_levels, copies
+from keras_genmodels import attractors
 from keras_genmodels.core import arrays, seeds
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
+from keras_genmodels.evaluation import memorization, noise_level
+from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics import image_quality
 from keras_genmodels.metrics.denoising import noise_levels
-from keras_genmodels.metrics.estimates import (
-    Estimate,
-    Measure,
-    Section,
-    average,
-)
+from keras_genmodels.metrics.estimates import Estimate, average
 from keras_genmodels.sampling.restoration import denoise_once
 
 # Images at a time.
@@ -205,9 +202,7 @@ def _at_level(denoiser, others, images, sigma, seed):
     own = _denoise(denoiser, noisy, sigma)
     levels = {
         name: average(
-            blind_levels.estimate_levels(
-                other, noisy[:_BLIND_IMAGES], seed=seed
-            )
+            noise_level.estimate_levels(other, noisy[:_BLIND_IMAGES], seed=seed)
         )
         for name, other in {"own": denoiser, **others}.items()
     }
@@ -311,7 +306,7 @@ def _on_search(found):
 
 def _memorized(points, train, held_out):
     """Gives a measure and notes, as `copies.measure`."""
-    return copies.measure(
+    return memorization.measure(
         points,
         train,
         held_out,

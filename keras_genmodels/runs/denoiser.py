@@ -1,11 +1,12 @@
 """A whole run of a denoiser: from its data to a workdir with results."""
 
-from keras_genmodels import datasets, plots, runs
+from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.metrics import denoising, estimates
 from keras_genmodels.plots import denoiser as denoiser_plots
+from keras_genmodels.runs import results
 from keras_genmodels.training import fit
 
 # As in the comparison of denoisers: the first of the test split.
@@ -52,7 +53,7 @@ def train_dae(model, data, workdir, options, *, batch_size, seed, verbose=1):
         verbose=verbose,
     )
     # A copy without optimizer is what a user loads.
-    model = runs.without_training(model)
+    model = results.without_training(model)
     return _finish(
         model, data, workdir, seed, planned_epochs=options.epochs, **report
     )
@@ -150,7 +151,7 @@ def _finish(denoiser, data, workdir, seed, **report):
         "dataset": data.name,
         "test": {"noise_levels": test, "num_examples": len(images)},
         **report,
-        **runs.written(),
+        **results.written(),
     }
     pictures = denoiser_plots.denoiser_pictures(
         denoiser, arrays.as_float(images), seed=seed

@@ -14,12 +14,14 @@ from tensorboard.backend.event_processing import event_accumulator
 from test_runs import tiny_data
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, denoiser_runs, operators, restoration_runs
+from keras_genmodels import datasets, operators
 from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.metrics import denoising, image_quality, likelihood
 from keras_genmodels.plots import denoiser as denoiser_plots
+from keras_genmodels.runs import denoiser as denoiser_runs
+from keras_genmodels.runs import restore as restoration_runs
+from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit
-from keras_genmodels.workdir import Workdir
 
 SHAPE = (8, 8, 1)
 

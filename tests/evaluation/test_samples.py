@@ -7,8 +7,9 @@ import pytest
 from support.evaluated_runs import NUM_TRAIN, digits
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, sample_evaluation
+from keras_genmodels import datasets
 from keras_genmodels.core import arrays
+from keras_genmodels.evaluation import samples as sample_evaluation
 from keras_genmodels.metrics import classifier as classifier_features
 
 

@@ -5,13 +5,15 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels import latent_evaluation, plots, runs
+from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.evaluation import latent as latent_evaluation
 from keras_genmodels.metrics import estimates, likelihood
 from keras_genmodels.metrics import labels as label_metrics
 from keras_genmodels.models import VAE, ConditionalVAE, conditional_sampling
 from keras_genmodels.plots import latent, projector
+from keras_genmodels.runs import results
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
 
@@ -57,7 +59,7 @@ def train(
         draw=lambda model: _draw(model, watched, data, seed),
         verbose=verbose,
     )
-    model = runs.without_training(model)
+    model = results.without_training(model)
     # First, as what follows may fail for want of memory.
     with files.replacing(workdir.model) as beside:
         model.save(beside)
@@ -65,7 +67,7 @@ def train(
         **_measured(model, inputs),
         "planned_epochs": options.epochs,
         **report,
-        **runs.written(),
+        **results.written(),
     }
     shown = inputs.first(data.test, _SHOWN_BATCHES)
     _write_tensorboard(workdir, model, shown, data, metrics)

@@ -7,20 +7,18 @@ import zlib
 import numpy as np
 
 import keras_genmodels
-from keras_genmodels import (
-    denoiser_evaluation,
-    latent_evaluation,
-    plots,
-    runs,
-    sample_evaluation,
-)
+from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.evaluation import denoiser as denoiser_evaluation
+from keras_genmodels.evaluation import latent
+from keras_genmodels.evaluation import samples as sample_evaluation
+from keras_genmodels.evaluation.sections import Section
 from keras_genmodels.metrics import labels
-from keras_genmodels.metrics.estimates import Section
 from keras_genmodels.models import VAE, ConditionalVAE
+from keras_genmodels.runs import results
 from keras_genmodels.training import inputs
 
 _LATENT = (VAE.__name__, ConditionalVAE.__name__)
@@ -86,10 +84,12 @@ def evaluate(workdir, data, settings, folder=None):
             **_identity(workdir, settings, metrics),
             **_evaluate(workdir, data, settings, folder),
             "seconds": round(time.monotonic() - start, 1),
-            **runs.written(),
+            **results.written(),
         }
         found = files.as_json(found)
-        files.write_json(workdir.metrics, {**metrics, runs.EVALUATION: found})
+        files.write_json(
+            workdir.metrics, {**metrics, results.EVALUATION: found}
+        )
     return found
 
 
@@ -107,7 +107,7 @@ def read_current(workdir, settings):
         UserError: if there is no finished run.
     """
     metrics = _finished(workdir)
-    found = metrics.get(runs.EVALUATION)
+    found = metrics.get(results.EVALUATION)
     if not isinstance(found, dict):
         return None
     identity = _identity(workdir, settings, metrics)
@@ -201,7 +201,7 @@ def _measured(model, data, workdir, settings, folder):
         sections = _of_denoiser(model, data, test, settings.seed)
         binarization, given = "none", arrays.as_float(test.images)
     else:
-        bounds = latent_evaluation.bounds(
+        bounds = latent.bounds(
             model,
             test,
             workdir,
@@ -224,7 +224,7 @@ def _measured(model, data, workdir, settings, folder):
     if getattr(model, "num_labels", None) is not None:
         sections["labels"] = _or_note(
             "Labels",
-            lambda: latent_evaluation.labels(
+            lambda: latent.labels(
                 samples,
                 images.test,
                 _known_labels(data, binarization),

@@ -5,7 +5,7 @@ import pytest
 from support.small_vaes import make_vae
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.workdir import Workdir, load_model
+from keras_genmodels.runs.workdir import Workdir, load_model
 
 FLAGS = {"beta": "1.0", "epochs": "3"}
 

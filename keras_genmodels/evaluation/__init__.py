@@ -1,0 +1,1 @@
+"""Evaluates a model on data: sections of measures."""

@@ -1,0 +1,1 @@
+"""Runs: a workdir, what is written to it, what is read from it."""
