@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 VERSION = re.search(
     r'__version__ = "(.+)"',
-    pathlib.Path("keras_genmodels/__init__.py").read_text("utf-8"),
+    pathlib.Path("keras_genmodels/_version.py").read_text("utf-8"),
 )[1]
 
 # Each pair of bounds holds the versions that the tests were run with.
@@ -31,6 +31,7 @@ REQUIRED = [
 ]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 TEST = [
+    "import-linter>=2.17,<3",
     "pytest>=8,<10",
     "pytest-xdist>=3.6,<4",
     "ruff>=0.12,<1",
@@ -53,6 +54,7 @@ setup(
     packages=[
         *find_packages(include=["keras_genmodels", "keras_genmodels.*"]),
         "keras_genmodels_apps",
+        *(f"keras_genmodels_apps.{name}" for name in find_packages("apps")),
     ],
     # Nothing named `apps` at the top level of site-packages, and no import of
     # TensorFlow on the way to an app's --help.

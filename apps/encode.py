@@ -10,7 +10,7 @@ where there are labels. A conditional model gives q(z|x, c).
 
 from absl import flags
 
-from . import common_flags, guard, input_flags
+from .cli import common_flags, guard, input_flags
 
 FLAGS = flags.FLAGS
 

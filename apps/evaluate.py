@@ -15,7 +15,7 @@ import pathlib
 
 from absl import flags
 
-from . import common_flags, guard
+from .cli import common_flags, guard
 
 FLAGS = flags.FLAGS
 

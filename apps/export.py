@@ -18,7 +18,7 @@ is not the tensorflow_model_server binary.
 
 from absl import flags
 
-from . import common_flags, guard
+from .cli import common_flags, guard
 
 FLAGS = flags.FLAGS
 
@@ -142,8 +142,7 @@ def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
     from keras_genmodels.core import files
-    from keras_genmodels.export import check_name, export
-    from keras_genmodels.exporting import table
+    from keras_genmodels.export import check_name, export, summary
     from keras_genmodels.runs import results
     from keras_genmodels.runs.workdir import Workdir
 
@@ -164,7 +163,7 @@ def export_model():
         jit_compile=FLAGS.jit_compile,
         **settings_for(model),
     )
-    print(table.summary(version, FLAGS.serving_root))
+    print(summary.summary(version, FLAGS.serving_root))
 
 
 def settings_for(model):
@@ -186,7 +185,7 @@ def check_version():
     """
     guard.load_tensorflow()
     from keras_genmodels.core.errors import UserError
-    from keras_genmodels.exporting.check import check_version as check
+    from keras_genmodels.export.check import check_version as check
     from keras_genmodels.runs.workdir import Workdir
 
     model = Workdir(FLAGS.workdir).load_model() if FLAGS.workdir else None

@@ -19,7 +19,7 @@ import functools
 
 from absl import flags
 
-from . import common_flags, guard, input_flags
+from .cli import common_flags, guard, input_flags
 
 FLAGS = flags.FLAGS
 

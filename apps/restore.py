@@ -16,7 +16,7 @@ import pathlib
 
 from absl import flags
 
-from . import common_flags, guard, input_flags
+from .cli import common_flags, guard, input_flags
 
 FLAGS = flags.FLAGS
 

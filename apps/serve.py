@@ -21,7 +21,7 @@ import time
 
 from absl import flags
 
-from . import common_flags, guard
+from .cli import common_flags, guard
 
 FLAGS = flags.FLAGS
 

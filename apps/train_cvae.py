@@ -11,7 +11,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from . import common_flags, guard, latent_flags
+from .cli import common_flags, guard, latent_flags
 
 FLAGS = flags.FLAGS
 

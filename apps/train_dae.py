@@ -13,7 +13,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from . import common_flags, guard
+from .cli import common_flags, guard
 
 FLAGS = flags.FLAGS
 

@@ -7,7 +7,7 @@ The same command goes on after an interruption. Results lie in --workdir:
 model.keras, metrics.json, figures/ and tensorboard/.
 """
 
-from . import common_flags, guard, latent_flags
+from .cli import common_flags, guard, latent_flags
 
 common_flags.define_training_flags(default_workdir="runs/vae")
 common_flags.define_data_flags()

@@ -51,7 +51,7 @@ def main(_):
     """Exports, serves, asks, and prints the figures."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.ERROR)
-    from keras_genmodels.serving.loader import Loader
+    from keras_genmodels.export.loader import Loader
 
     requests = [request_of(i) for i in range(FLAGS.requests)]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,7 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
 from keras_genmodels import attractors, operators
+from keras_genmodels._version import __version__
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import (
     Denoiser,
@@ -33,8 +34,6 @@ from keras_genmodels.networks.encoders import (
 )
 from keras_genmodels.sampling.restoration import Restoration, generate, restore
 
-__version__ = "0.2.2"
-
 corruptions = operators
 
 __all__ = [
@@ -51,6 +50,7 @@ __all__ = [
     "MultivariateNormalTriL",
     "Restoration",
     "UserError",
+    "__version__",
     "attractors",
     "bias_free_unet",
     "conv_decoder",

@@ -101,7 +101,7 @@ def evaluated(tmp_path_factory):
 @pytest.fixture(scope="module")
 def in_process():
     """Undoes what a server in this process does to the others' tests."""
-    from keras_genmodels.serving import loader
+    from keras_genmodels.export import loader
 
     yield
     loader._open_library()._ZN10tensorflow20EnableXlaCompilationEv()

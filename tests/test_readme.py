@@ -10,7 +10,7 @@ from support.exported_models import vae
 
 from keras_genmodels import serving
 from keras_genmodels.export import export
-from keras_genmodels.serving.replay import replay
+from keras_genmodels.export.replay import replay
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 TEXT = README.read_text()

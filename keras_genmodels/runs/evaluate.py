@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
-import keras_genmodels
 from keras_genmodels import plots
+from keras_genmodels._version import __version__
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.validation import check_count
@@ -113,7 +113,7 @@ def read_current(workdir, settings):
     identity = _identity(workdir, settings, metrics)
     same = all(found.get(name) == value for name, value in identity.items())
     version = found.get("versions", {}).get("keras_genmodels")
-    return found if same and version == keras_genmodels.__version__ else None
+    return found if same and version == __version__ else None
 
 
 def is_latent(workdir):

@@ -4,7 +4,7 @@ import datetime
 import importlib.metadata
 import platform
 
-import keras_genmodels
+from keras_genmodels._version import __version__
 from keras_genmodels.core import files
 
 # In metrics.json: what `model_evaluation` found, until the run is extended.
@@ -61,7 +61,7 @@ def written():
     return {
         "written": now.isoformat("T", "seconds"),
         "versions": {
-            "keras_genmodels": keras_genmodels.__version__,
+            "keras_genmodels": __version__,
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in names},
         },

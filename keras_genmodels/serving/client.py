@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.serving.loader import Signature, TensorInfo
+from keras_genmodels.export.loader import Signature, TensorInfo
 
 _MEGABYTE = 2**20
 # What may be given as 8-bit pictures.

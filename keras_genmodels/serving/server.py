@@ -23,10 +23,10 @@ from tensorflow_serving.apis import (
 )
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.export import EXTRA
-from keras_genmodels.exporting import warmup_records
-from keras_genmodels.exporting.versions import versions_in
-from keras_genmodels.serving.loader import Loader, LoadError, RunError
+from keras_genmodels.export import warmup
+from keras_genmodels.export.description import EXTRA
+from keras_genmodels.export.loader import Loader, LoadError, RunError
+from keras_genmodels.export.versions import versions_in
 
 _MEGABYTE = 2**20
 # In bytes, of which a header writes some as three: of the 8 KiB that an
@@ -176,7 +176,7 @@ class _Model:
         self.metadata = _metadata(self._loader.signatures)
         with contextlib.ExitStack() as undo:
             undo.callback(self._loader.close)
-            self._warm(path / EXTRA / warmup_records.FILE)
+            self._warm(path / EXTRA / warmup.FILE)
             undo.pop_all()
 
     def __enter__(self):
@@ -220,7 +220,7 @@ class _Model:
     def _warm(self, path):
         """Answers the warm-up records, if there are any."""
         try:
-            requests = warmup_records.read(path)
+            requests = warmup.read(path)
             for signature, inputs in requests:
                 self._loader.run(signature, inputs)
         except (

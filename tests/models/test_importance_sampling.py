@@ -17,7 +17,7 @@ from test_linear_gaussian import data, linear_vae, log_likelihood
 import keras_genmodels as kgm
 
 tfd = tfp.distributions
-DATA = pathlib.Path(__file__).parent / "data"
+DATA = pathlib.Path(__file__).parents[1] / "data"
 
 
 def gradients(model, inputs, sample_weight=None):

@@ -139,7 +139,7 @@ for count in (1, 3):
 def test_replicas_average_the_loss():
     subprocess.run(
         [sys.executable, "-c", _ON_REPLICAS],
-        cwd=pathlib.Path(__file__).parent,
+        cwd=pathlib.Path(__file__).parents[1],
         check=True,
     )
 

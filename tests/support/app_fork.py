@@ -21,11 +21,11 @@ import tensorflow
 # What the apps import between them; importing it starts no thread.
 _LIBRARIES = (
     "tensorflow_datasets",
-    "keras_genmodels.denoiser_runs",
-    "keras_genmodels.latent_runs",
-    "keras_genmodels.model_evaluation",
-    "keras_genmodels.report",
-    "keras_genmodels.restoration_runs",
+    "keras_genmodels.runs.denoiser",
+    "keras_genmodels.runs.latent",
+    "keras_genmodels.runs.evaluate",
+    "keras_genmodels.reports.page",
+    "keras_genmodels.runs.restore",
 )
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tensorflow", *_LIBRARIES])

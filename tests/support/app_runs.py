@@ -172,7 +172,7 @@ def run_without_tensorflow(app, *args):
     lines = process.stderr.splitlines(keepends=True)
     times = [line for line in lines if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in times}
-    assert "apps.common_flags" in imported
+    assert "apps.cli.common_flags" in imported
     packages = {name.partition(".")[0] for name in imported}
     assert not packages & {"tensorflow", "keras", "keras_genmodels", "numpy"}
     process.stderr = "".join(line for line in lines if line not in times)

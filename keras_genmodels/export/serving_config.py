@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.exporting.versions import locked, versions_in
+from keras_genmodels.export.versions import locked, versions_in
 
 MODELS = "models.config"
 BATCHING = "batching.config"

@@ -23,14 +23,15 @@ from support.app_runs import (
 
 import keras_genmodels as kgm
 from keras_genmodels.export import export
+from keras_genmodels.export.replay import replay
 from keras_genmodels.operators.masks import known_quadrants
-from keras_genmodels.serving.replay import replay
 
 SHAPE = (8, 8, 1)
 COMMANDS = """
 import contextlib, io, json, sys
 from absl.testing import flagsaver
-from apps import guard, query
+from apps import query
+from apps.cli import guard
 guard.FLAGS(["query"])
 guard.load_tensorflow()
 from keras_genmodels import serving

@@ -20,14 +20,13 @@ from support.exported_models import (
 )
 
 import keras_genmodels as kgm
-from keras_genmodels.export import export, read_description
-from keras_genmodels.exporting import example_requests
-from keras_genmodels.exporting.check import check_version
-from keras_genmodels.exporting.latent_signatures import latent_signatures
-from keras_genmodels.exporting.signature import checked
-from keras_genmodels.exporting.signatures import settings_of
+from keras_genmodels.export import example_requests, export, read_description
+from keras_genmodels.export.check import check_version
+from keras_genmodels.export.fields import checked
+from keras_genmodels.export.latent_signatures import latent_signatures
+from keras_genmodels.export.replay import replay
+from keras_genmodels.export.signatures import settings_of
 from keras_genmodels.models.likelihood import importance_weighted
-from keras_genmodels.serving.replay import replay
 
 SIZES = (1, 257)
 

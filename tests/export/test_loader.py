@@ -11,9 +11,9 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from keras_genmodels.serving import loader as loader_lib
-from keras_genmodels.serving.loader import Loader, LoadError, RunError
-from keras_genmodels.serving.replay import replay
+from keras_genmodels.export import loader as loader_lib
+from keras_genmodels.export.loader import Loader, LoadError, RunError
+from keras_genmodels.export.replay import replay
 
 RNG = np.random.default_rng(0)
 

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.exporting.denoiser_signatures import denoiser_signatures
-from keras_genmodels.exporting.latent_signatures import latent_signatures
-from keras_genmodels.exporting.signature import checked
+from keras_genmodels.export.denoiser_signatures import denoiser_signatures
+from keras_genmodels.export.fields import checked
+from keras_genmodels.export.latent_signatures import latent_signatures
 from keras_genmodels.models.latent_variable import VariationalModel
 from keras_genmodels.sampling._inputs import knows_one_level, read_setting
 

@@ -6,7 +6,7 @@ They need the extra `serving`, which is imported where it is used.
 import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.exporting import example_requests
+from keras_genmodels.export import example_requests
 
 FILE = "tf_serving_warmup_requests"
 # What TensorFlow Serving reads of a file at most.

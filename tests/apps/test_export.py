@@ -26,7 +26,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 import keras_genmodels as kgm
 from keras_genmodels.export import export
-from keras_genmodels.exporting.serving_config import read_batching
+from keras_genmodels.export.serving_config import read_batching
 from keras_genmodels.runs.workdir import Workdir
 
 METRICS = {"dataset": "digits", "label_names": ["a"], "test": {"elbo": -1.0}}

@@ -7,7 +7,7 @@ import tempfile
 
 import numpy as np
 
-from keras_genmodels.serving.loader import LoadError, RunError
+from keras_genmodels.export.loader import LoadError, RunError
 
 
 def replay(version_dir, requests, timeout=3600.0):

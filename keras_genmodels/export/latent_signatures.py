@@ -10,7 +10,7 @@ from keras_genmodels.distributions.layers import (
     IndependentDiscretizedLogistic,
     MultivariateNormalTriL,
 )
-from keras_genmodels.exporting.signature import (
+from keras_genmodels.export.fields import (
     Field,
     Signature,
     compiler,

@@ -4,20 +4,15 @@ import os
 import pathlib
 import re
 
-import keras_genmodels
+from keras_genmodels._version import __version__
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.validation import check
-from keras_genmodels.exporting import (
-    latent_signatures,
-    serving_config,
-    signatures,
-    warmup_records,
-)
-from keras_genmodels.exporting.versions import writing_version
+from keras_genmodels.export import latent_signatures, serving_config, signatures
+from keras_genmodels.export import warmup as warmup_records
+from keras_genmodels.export.description import DESCRIPTION, EXTRA
+from keras_genmodels.export.versions import writing_version
 
-EXTRA = "assets.extra"
-DESCRIPTION = "model.json"
 _NAME = re.compile(r"(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
@@ -149,26 +144,6 @@ def check_name(name):
         raise UserError(f"name must be none of the server's files, got {name}")
 
 
-def read_description(version):
-    """Reads the model.json of a version.
-
-    Args:
-        version: folder.
-
-    Raises:
-        UserError: if it is not of an export of this package.
-    """
-    path = pathlib.Path(version, EXTRA, DESCRIPTION)
-    description = files.read_json(path)
-    if not isinstance(description, dict) or "signatures" not in description:
-        raise UserError(
-            f"{version} is no version that `export` wrote: it has no "
-            f"{EXTRA}/{DESCRIPTION} that tells of signatures; give a folder "
-            "<export_dir>/<name>/<integer>"
-        )
-    return description
-
-
 def _serving_root(given, export_dir):
     root = os.fspath(given or export_dir).rstrip("/")
     if not root.startswith("/"):
@@ -209,7 +184,7 @@ def _write_model(model, path, name, settings, metrics):
     return {
         "name": name,
         "kind": type(model).__name__,
-        "package_version": keras_genmodels.__version__,
+        "package_version": __version__,
         "image_shape": list(model.event_shape),
         "dataset": metrics.get("dataset"),
         "label_names": metrics.get("label_names"),

@@ -19,8 +19,7 @@ from support.toy_server import free_port, save_toys, started
 
 from keras_genmodels import serving
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.export import export
-from keras_genmodels.exporting import serving_config, table
+from keras_genmodels.export import export, serving_config, summary
 
 BINARY = "tensorflow_model_server"
 IMAGE_OF_SERVER = "tensorflow/serving"
@@ -107,7 +106,7 @@ def as_printed(program, tmp_path_factory):
     model = vae(latent_size=16)
     root = root_of(program, path)
     version = export(model, path, "vae", serving_root=root)
-    with started_by(program, table.summary(version, root)) as addresses:
+    with started_by(program, summary.summary(version, root)) as addresses:
         yield model, *addresses
 
 

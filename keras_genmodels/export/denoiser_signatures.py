@@ -4,7 +4,7 @@ import functools
 
 import tensorflow as tf
 
-from keras_genmodels.exporting.signature import (
+from keras_genmodels.export.fields import (
     Field,
     Signature,
     compiler,

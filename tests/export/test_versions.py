@@ -14,8 +14,7 @@ from support.exported_models import make
 from tensorflow_serving.config import model_server_config_pb2
 
 from keras_genmodels.core import files
-from keras_genmodels.export import export
-from keras_genmodels.exporting import serving_config, signatures, versions
+from keras_genmodels.export import export, serving_config, signatures, versions
 
 
 def test_two_exports_at_once_get_two_versions(tmp_path):

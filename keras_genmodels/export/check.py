@@ -8,19 +8,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.export import EXTRA, read_description
-from keras_genmodels.exporting import (
-    example_requests,
-    signatures,
-    warmup_records,
-)
-from keras_genmodels.exporting.table import columns
-from keras_genmodels.serving.loader import (
-    INVALID_ARGUMENT,
-    LoadError,
-    RunError,
-)
-from keras_genmodels.serving.replay import replay
+from keras_genmodels.export import example_requests, signatures, warmup
+from keras_genmodels.export.description import EXTRA, read_description
+from keras_genmodels.export.loader import INVALID_ARGUMENT, LoadError, RunError
+from keras_genmodels.export.replay import replay
+from keras_genmodels.export.summary import columns
 
 _SIZES = (1, 3, 257)
 # Relative to the value, or absolute below 1: of float32, after many steps.
@@ -77,7 +69,7 @@ def check_version(version, model=None):
     if model is not None:
         verbs = _verbs(description, model)
         references["to eager"] = lambda *request: _run_eagerly(verbs, *request)
-    warmups = warmup_records.read(version / EXTRA / warmup_records.FILE)
+    warmups = warmup.read(version / EXTRA / warmup.FILE)
     asked = [*warmups, *_sized_requests(description)]
     tolerances = dict.fromkeys(references, _TOLERANCE)
     tolerances["rows alone"] = _TOLERANCE_OF_ROWS

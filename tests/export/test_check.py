@@ -6,11 +6,15 @@ import pytest
 from support.exported_models import DATA, WALK, make
 
 import keras_genmodels as kgm
-from keras_genmodels.export import export, read_description
-from keras_genmodels.exporting import check, example_requests
-from keras_genmodels.exporting.check import check_version
-from keras_genmodels.serving.loader import RunError
-from keras_genmodels.serving.replay import replay
+from keras_genmodels.export import (
+    check,
+    example_requests,
+    export,
+    read_description,
+)
+from keras_genmodels.export.check import check_version
+from keras_genmodels.export.loader import RunError
+from keras_genmodels.export.replay import replay
 
 
 def test_the_check_tries_what_it_can(exports):

@@ -6,9 +6,13 @@ import shlex
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.export import DESCRIPTION, EXTRA, read_description
-from keras_genmodels.exporting import serving_config
-from keras_genmodels.exporting.versions import versions_in
+from keras_genmodels.export import serving_config
+from keras_genmodels.export.description import (
+    DESCRIPTION,
+    EXTRA,
+    read_description,
+)
+from keras_genmodels.export.versions import versions_in
 
 
 def summary(version, serving_root=None):

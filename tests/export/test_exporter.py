@@ -9,8 +9,13 @@ from support.app_runs import unfinished
 from support.exported_models import learned, make
 
 import keras_genmodels as kgm
-from keras_genmodels.export import export, read_description
-from keras_genmodels.exporting import signatures, versions, warmup_records
+from keras_genmodels.export import (
+    export,
+    read_description,
+    signatures,
+    versions,
+    warmup,
+)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +90,7 @@ def test_without_the_extra_it_tells_what_to_install(tmp_path, monkeypatch):
     assert export(make("rank"), tmp_path, "name", warmup=False)
     (tmp_path / "records").write_text("")
     with pytest.raises(kgm.UserError, match=r"install [^,]*$"):
-        warmup_records.read(tmp_path / "records")
+        warmup.read(tmp_path / "records")
 
 
 def test_a_version_that_no_config_lists_is_told(tmp_path, monkeypatch):

@@ -12,13 +12,14 @@ from support.exported_models import WALK, make
 from tensorflow_serving.config import model_server_config_pb2
 
 import keras_genmodels as kgm
-from keras_genmodels.export import export, read_description
-from keras_genmodels.exporting import (
+from keras_genmodels.export import (
+    export,
+    read_description,
     serving_config,
     signatures,
-    table,
+    summary,
     versions,
-    warmup_records,
+    warmup,
 )
 
 
@@ -38,7 +39,7 @@ def test_a_server_finds_all_models(exports):
         model, export_dir, "rank", warmup=False, serving_root="/models/", **WALK
     )
     assert again == export_dir / "rank" / "2"
-    assert not (again / "assets.extra" / warmup_records.FILE).exists()
+    assert not (again / "assets.extra" / warmup.FILE).exists()
     text = (export_dir / "models.config").read_text()
     assert text.startswith("# Each export writes this anew")
     config = model_server_config_pb2.ModelServerConfig()
@@ -110,7 +111,7 @@ def test_the_users_batching_file_is_kept(tuned):
         "batch_timeout_micros": 7,
         "allowed_batch_sizes": [2, 5],
     }
-    records = warmup_records.read(tuned / "assets.extra" / warmup_records.FILE)
+    records = warmup.read(tuned / "assets.extra" / warmup.FILE)
     assert {len(x["image"]) for _, x in records if "image" in x} == {2, 5}
     assert len(records) == 2 * 6
 
@@ -180,7 +181,7 @@ def test_what_model_json_tells(tuned):
 def test_more_records_than_a_server_takes_are_refused(exports, tmp_path):
     description = read_description(exports["rank"][1])
     with pytest.raises(kgm.UserError, match="list fewer allowed_batch_sizes"):
-        warmup_records.write(tmp_path / "x", description, range(1, 168))
+        warmup.write(tmp_path / "x", description, range(1, 168))
     assert [*tmp_path.iterdir()] == []
 
 
@@ -237,9 +238,9 @@ def test_the_lines_are_for_all_models_that_are_served(exports, tmp_path):
     # From elsewhere.
     (folder / "other" / "1").mkdir(parents=True)
     add_description(folder / "fast" / "9", description, jit_compile=True)
-    said = table.summary(version)
+    said = summary.summary(version)
     assert said.count("--xla_cpu_compilation_enabled") == 2
     told = said.partition("Check it: ")[2]
     assert shlex.split(told)[-1] == f"--check={version}"
     add_description(folder / "fast" / "10", description)
-    assert "--xla" not in table.summary(version)
+    assert "--xla" not in summary.summary(version)

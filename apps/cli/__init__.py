@@ -1,0 +1,1 @@
+"""What the apps share: flags, and how a mistake of the user ends."""

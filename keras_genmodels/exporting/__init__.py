@@ -1,1 +1,0 @@
-"""What an export is made of: signatures, versions, files for a server."""
