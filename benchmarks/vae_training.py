@@ -44,7 +44,11 @@ def main(_):
     steps = STEPS if FLAGS.network == "mlp" else STEPS // 5
     model = build_model()
     options = training.Options(
-        epochs=1, steps_per_epoch=steps, jit_compile=FLAGS.jit_compile
+        epochs=1,
+        steps_per_epoch=steps,
+        jit_compile={"true": True, "false": False}.get(
+            FLAGS.jit_compile, "auto"
+        ),
     )
     training.compile_model(model, options)
     batches = datasets.training_batches(

@@ -24,6 +24,8 @@ _BEFORE = {
     "filters": "16",
     "gradient_clip_norm": "0.0",
 }
+# The values of --jit_compile.
+_JIT_COMPILE = {"auto": "auto", "true": True, "false": False}
 DEFAULT_STEPS = 3000
 _LEAST_EPOCHS = 20
 
@@ -278,7 +280,7 @@ def define_training_flags(default_workdir, default_steps=DEFAULT_STEPS):
     flags.DEFINE_enum(
         "jit_compile",
         "auto",
-        ["auto", "true", "false"],
+        [*_JIT_COMPILE],
         "Compile the training step with XLA. auto: on a GPU, and on a CPU "
         "for networks without convolutions, which were measured faster.",
     )
@@ -386,7 +388,7 @@ def training_options(num_examples, default_steps=DEFAULT_STEPS):
         ema_momentum=FLAGS.ema_momentum,
         early_stopping_patience=FLAGS.early_stopping_patience,
         checkpoint_every=FLAGS.checkpoint_every,
-        jit_compile=FLAGS.jit_compile,
+        jit_compile=_JIT_COMPILE[FLAGS.jit_compile],
     )
 
 

@@ -1,18 +1,20 @@
 """Which `model.keras` files this version reads: "Versions" in the README."""
 
-# 2: VAEs have num_importance_samples and doubly_reparameterized, full
-# posteriors are `relative`.
-FORMAT = 2
+# 2: VAEs have num_importance_samples and doubly_reparameterized, and full
+#    posteriors scale the rows of their factor by the diagonal.
+# 3: the dtype policy is kept; num_labels, known and relative are num_classes,
+#    observed_mask and scale_rows_by_diagonal.
+FORMAT = 3
 
 
 def check_format(config):
-    """Takes the format number out of a config and checks it.
+    """Checks the format number of a config and removes it.
 
     Returns:
         dict, the rest of the config.
 
     Raises:
-        ValueError: if the file was written by a newer format.
+        ValueError: if the file was written in a newer format.
     """
     config = dict(config)
     if (written := config.pop("format")) > FORMAT:

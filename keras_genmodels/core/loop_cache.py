@@ -1,40 +1,60 @@
-"""Loops compiled once for each denoiser, and freed with it."""
+"""Compiled loops, cached for each model and freed with it."""
 
 import inspect
 import weakref
 
 import tensorflow as tf
 
-# By owner: its variables then, and its loops by what they were made for.
+# By owner: its variables when the loops were built, and the loops by key.
 _loops = weakref.WeakKeyDictionary()
 
 
+def cached(owner, key, build):
+    """Returns a compiled function of a model, built at its first use.
+
+    Args:
+        owner: the model; its functions are freed with it, and built anew when
+            its variables are replaced (as by a second `adapt`). An owner that
+            cannot be hashed or referred to weakly caches nothing.
+        key: hashable; names the function among those of this owner.
+        build: function of a reference to the owner, itself a function without
+            arguments that returns it; returns the compiled function, which
+            must hold the reference and not the owner, or neither is freed.
+
+    Returns:
+        what `build` returned.
+    """
+    functions = _functions_of(owner)
+    if key not in functions:
+        functions[key] = build(_reference(owner))
+    return functions[key]
+
+
 def loop_of(denoiser, make, x, **options):
-    """Gives the loop for a denoiser and a shape of events, made once.
+    """Returns the compiled loop of a denoiser for one shape of events.
 
     Args:
         denoiser: an object with `denoise(x, sigma)`, or a function of both.
-        make: function of (denoise, spec of x, **options); gives the loop.
+        make: function of (denoise, spec of x, **options) that builds the loop.
         x: float tensor `[batch, ...]`.
         **options: hashable.
 
     Returns:
-        what `make` gave.
+        what `make` returned, cached.
     """
     owner, function = _owner_and_function(denoiser)
-    reference = _reference(owner)
 
-    def denoise(x, sigma):
-        if function is None:
-            return reference()(x, sigma)
-        return function(reference(), x, sigma)
+    def build(reference):
+        def denoise(x, sigma):
+            if function is None:
+                return reference()(x, sigma)
+            return function(reference(), x, sigma)
 
-    loops = _loops_of(owner)
-    key = (function, make, *x.shape[1:], x.dtype, *sorted(options.items()))
-    if key not in loops:
         spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
-        loops[key] = make(denoise, spec, **options)
-    return loops[key]
+        return make(denoise, spec, **options)
+
+    key = (function, make, *x.shape[1:], x.dtype, *sorted(options.items()))
+    return cached(owner, key, build)
 
 
 def _owner_and_function(denoiser):
@@ -46,20 +66,18 @@ def _owner_and_function(denoiser):
 
 
 def _reference(owner):
-    """Refers weakly, as a loop that held its denoiser would never be freed."""
     try:
         return weakref.ref(owner)
     except TypeError:  # A builtin function, or an object with slots.
         return lambda: owner
 
 
-def _loops_of(owner):
+def _functions_of(owner):
     variables = list(getattr(owner, "variables", ()))
     try:
-        known = _loops.get(owner)
-        # A second `adapt` makes new variables, unknown to the old loops.
-        if known is None or list(map(id, known[0])) != list(map(id, variables)):
-            known = _loops[owner] = (variables, {})
-    except TypeError:  # It can't be hashed, or not be referred to weakly.
+        cache = _loops.get(owner)
+        if cache is None or list(map(id, cache[0])) != list(map(id, variables)):
+            cache = _loops[owner] = (variables, {})
+    except TypeError:  # Not hashable, or not weakly referable.
         return {}
-    return known[1]
+    return cache[1]

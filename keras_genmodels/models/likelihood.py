@@ -41,7 +41,7 @@ def log_likelihood(
     num_samples=5000,
     seed=0,
     chunk_size=2000,
-    jit_compile=None,
+    jit_compile="auto",
 ):
     """Estimates log p(x), or log p(x|c), of each example.
 
@@ -81,7 +81,7 @@ def importance_weighted(
     num_samples=5000,
     seed=0,
     chunk_size=2000,
-    jit_compile=None,
+    jit_compile="auto",
 ):
     """Estimates log p(x), or log p(x|c), and says how good the estimate is.
 
@@ -129,8 +129,7 @@ def importance_weighted(
     x, condition = model.read(x, condition)
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
     inputs = [x] if condition is None else [x, condition]
-    if jit_compile is None:
-        jit_compile = xla.pays_off(model)
+    jit_compile = xla.resolve(jit_compile, model)
     num_blocks = -(-num_samples // min(_MOST_DRAWS, chunk_size))
     draws = -(-num_samples // num_blocks)
     run = _loop_of(model, inputs, draws, chunk_size // draws, jit_compile)

@@ -43,7 +43,8 @@ class Options:
         early_stopping_patience: stop after so many epochs without a better
             validation loss; 0 never stops early.
         checkpoint_every: steps between checkpoints.
-        jit_compile: "auto", "true" or "false", whether XLA compiles the step.
+        jit_compile: whether XLA compiles the step: a bool, or "auto" for
+            `core.xla.should_compile`.
     """
 
     epochs: int
@@ -55,7 +56,7 @@ class Options:
     ema_momentum: float | None = None
     early_stopping_patience: int = 0
     checkpoint_every: int = 1000
-    jit_compile: str = "auto"
+    jit_compile: str | bool = "auto"
 
     def __post_init__(self):
         for name in ("epochs", "steps_per_epoch", "checkpoint_every"):
@@ -82,9 +83,9 @@ class Options:
             raise ValueError(
                 f"schedule must be cosine or constant, got {self.schedule!r}"
             )
-        if self.jit_compile not in ("auto", "true", "false"):
+        if self.jit_compile not in ("auto", True, False, "true", "false"):
             raise ValueError(
-                "jit_compile must be auto, true or false, got "
+                'jit_compile must be "auto", True or False, got '
                 f"{self.jit_compile!r}"
             )
         if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
@@ -213,7 +214,7 @@ def compile_model(model, options):
             use_ema=momentum > 0,
             ema_momentum=momentum,
         ),
-        jit_compile=_use_xla(model, options.jit_compile),
+        jit_compile=xla.resolve(options.jit_compile, model),
         steps_per_execution=_steps_per_execution(options),
     )
 
@@ -247,13 +248,6 @@ def _steps_per_execution(options):
     return next(
         n for n in range(most, 0, -1) if options.steps_per_epoch % n == 0
     )
-
-
-def _use_xla(model, jit_compile):
-    """Resolves "auto"."""
-    if jit_compile == "auto":
-        return xla.pays_off(model)
-    return jit_compile == "true"
 
 
 def _pass_over(model, num_steps):
