@@ -1,6 +1,6 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
-from keras_genmodels import attractors, operators
+from keras_genmodels import _aliases, attractors, operators
 from keras_genmodels._version import __version__
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import (
@@ -34,7 +34,9 @@ from keras_genmodels.networks.encoders import (
 )
 from keras_genmodels.sampling.restoration import Restoration, generate, restore
 
-corruptions = operators
+_aliases.install()
+# For the old paths of modules: `kgm.restoration` and the like.
+__getattr__ = _aliases.module_of
 
 __all__ = [
     "VAE",
@@ -55,7 +57,6 @@ __all__ = [
     "bias_free_unet",
     "conv_decoder",
     "conv_encoder",
-    "corruptions",
     "generate",
     "image_condition",
     "label_embedding",

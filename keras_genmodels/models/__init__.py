@@ -1,5 +1,6 @@
 """Latent-variable models: the VAE and the conditional VAE."""
 
+from keras_genmodels import _aliases
 from keras_genmodels.models.conditional_vae import ConditionalVAE
 from keras_genmodels.models.vae import VAE
 
@@ -7,3 +8,6 @@ __all__ = [
     "VAE",
     "ConditionalVAE",
 ]
+
+# For names that moved.
+__getattr__ = _aliases.names_of(__name__)

@@ -1,0 +1,69 @@
+"""Old module paths work, each with a DeprecationWarning."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import keras_genmodels as kgm
+from keras_genmodels import _aliases
+
+# A name that each old path was imported for.
+NAMES = {
+    "attractor_plots": "restoration_rows",
+    "corruptions": "gaussian",
+    "denoiser_networks": "unet",
+    "distribution_layers": "IndependentBernoulli",
+    "errors": "UserError",
+    "evaluation": "psnr",
+    "label_metrics": "diversity",
+    "likelihood": "log_likelihood",
+    "models": "DenoisingAutoencoder",
+    "models.cvae": "ConditionalVAE",
+    "models.dae": "DenoisingAutoencoder",
+    "noise_schedules": "falling_levels",
+    "restoration": "restore",
+    "sample_metrics": "precision_recall",
+    "seeds": "as_seed",
+    "serving.loader": "Loader",
+    "serving.replay": "replay",
+    "training": "Options",
+    "workdir": "Workdir",
+}
+
+
+@pytest.mark.parametrize("old", sorted(_aliases.MODULES))
+def test_an_old_path_gives_the_object_at_the_new_one(old, monkeypatch):
+    name = NAMES[old]
+    if old not in ("evaluation", "models", "training"):
+        monkeypatch.delitem(sys.modules, f"keras_genmodels.{old}", False)
+    with pytest.warns(DeprecationWarning, match=rf"keras_genmodels\.{old}\b"):
+        found = getattr(importlib.import_module(f"keras_genmodels.{old}"), name)
+    new = importlib.import_module(f"keras_genmodels.{_aliases.MODULES[old][0]}")
+    assert found is getattr(new, name, found)
+    assert found.__module__ != f"keras_genmodels.{old}"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no_such_module"):
+        kgm.no_such_module  # noqa: B018
+    with pytest.raises(AttributeError, match="no_such_name"):
+        importlib.import_module("keras_genmodels.models").no_such_name  # noqa: B018
+
+
+def test_the_warning_points_at_the_line_of_the_user():
+    """Python shows a DeprecationWarning of `__main__` by default."""
+    script = (
+        "from keras_genmodels import restoration\n"
+        "from keras_genmodels.noise_schedules import falling_levels\n"
+        "from keras_genmodels.evaluation import psnr\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for number in (1, 2, 3):
+        assert f"<string>:{number}: DeprecationWarning" in done.stderr
