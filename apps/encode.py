@@ -27,8 +27,7 @@ common_flags.define_path(
 def main():
     """Encodes, and writes the arrays."""
     workdir, output = common_flags.workdir_and_output("encoded.npz", (".npz",))
-    import numpy as np
-
+    from keras_genmodels.core import arrays as arrays_lib
     from keras_genmodels.core import files
     from keras_genmodels.runs import latent
     from keras_genmodels.training import inputs as latent_inputs
@@ -36,14 +35,10 @@ def main():
     model = latent.load_model(workdir)
     split = labelled(input_flags.read_split(workdir, model.event_shape), model)
     batches = latent_inputs.as_trained(split, workdir)
-    parts = [
+    arrays = arrays_lib.concatenate(
         parameters(model.encode(*inputs))
         for inputs in latent_inputs.arguments_of(model, batches)
-    ]
-    arrays = {
-        name: np.concatenate([part[name] for part in parts])
-        for name in parts[0]
-    }
+    )
     if split.labels is not None and FLAGS.label != "none":
         arrays["label"] = split.labels
     files.write_arrays(output, **arrays)

@@ -191,6 +191,7 @@ def completions(model, workdir):
     """Completes the images of --input."""
     import numpy as np
 
+    from keras_genmodels.core import arrays
     from keras_genmodels.core.errors import UserError
     from keras_genmodels.models import conditional_sampling
     from keras_genmodels.plots import latent
@@ -209,7 +210,7 @@ def completions(model, workdir):
             "is kept as it is: clip them"
         )
     batches = inputs.as_trained(split, workdir)
-    truth = np.concatenate([batch["image"] for batch in batches])
+    truth = arrays.concatenate(batch["image"] for batch in batches)
     images = conditional_sampling.complete(
         model, truth, FLAGS.num_completions, seed=FLAGS.seed
     )
@@ -225,20 +226,18 @@ def _sheet(draw, **same_for_all):
     import numpy as np
 
     from keras_genmodels import plots
-    from keras_genmodels.core import seeds
+    from keras_genmodels.core import arrays, seeds
 
     count = FLAGS.num_images or _NUM_IMAGES
-    rows = seeds.row_seeds(FLAGS.seed, count)
-    images = np.concatenate(
-        [
-            draw(len(part), seed=part)
-            for part in np.split(rows, range(_PART, count, _PART))
-        ]
+    images = arrays.map_batches(
+        lambda rows: draw(len(rows), seed=rows),
+        seeds.row_seeds(FLAGS.seed, count),
+        batch_size=_PART,
     )
-    arrays = {k: np.full(count, value) for k, value in same_for_all.items()}
+    same = {k: np.full(count, value) for k, value in same_for_all.items()}
     return (
         f"{count} images",
-        {"image": images, **arrays},
+        {"image": images, **same},
         lambda: plots.image_grid(images),
     )
 

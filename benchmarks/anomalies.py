@@ -28,6 +28,7 @@ def main(_):
 
     import keras_genmodels as kgm
     from keras_genmodels import datasets
+    from keras_genmodels.core import arrays
     from keras_genmodels.runs.workdir import Workdir
     from keras_genmodels.training import inputs
 
@@ -38,7 +39,7 @@ def main(_):
     ).test
     split = datasets.Split(test.images[: FLAGS.images], None)
     batches = inputs.as_trained(split, workdir)
-    images = np.concatenate([batch["image"] for batch in batches])
+    images = arrays.concatenate(batch["image"] for batch in batches)
 
     def nats(images):
         return -kgm.log_likelihood(

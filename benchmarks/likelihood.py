@@ -99,12 +99,13 @@ def load_images(dataset, data_dir, count):
     import numpy as np
 
     from keras_genmodels import datasets
+    from keras_genmodels.core.arrays import as_float
 
     rng = np.random.default_rng(0)
     if dataset is None:
         return (rng.random((count, *SHAPE)) < 0.3).astype(np.float32)
     split = datasets.load(dataset, data_dir=data_dir, validation_split=0).test
-    grey = split.images[:count] / np.float32(255)
+    grey = as_float(split.images[:count])
     return (rng.random(grey.shape) < grey).astype(np.float32)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras_genmodels.attractors.jacobian import (
     read_arrays,
 )
+from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling.restoration import restore
 
@@ -116,27 +117,17 @@ def follower(denoiser, step_size, max_steps, tolerance, batch_size):
     check_count("max_steps", max_steps)
 
     def follow(x, sigma):
-        parts = [
-            slice(start, start + batch_size)
-            for start in range(0, len(x), batch_size)
-        ]
-        runs = [
-            restore(
-                denoiser,
-                x[part],
-                sigma=None if sigma is None else sigma[part],
-                step_size=step_size,
-                max_steps=max_steps,
-                tolerance=tolerance,
-            )
-            for part in parts
-        ]
-        return [
-            np.concatenate([value.numpy() for value in values])
-            for values in zip(*(run[:3] for run in runs), strict=True)
-        ]
+        restored = restore(
+            denoiser,
+            x,
+            sigma=sigma,
+            step_size=step_size,
+            max_steps=max_steps,
+            tolerance=tolerance,
+        )
+        return restored[:3]
 
-    return follow
+    return lambda x, sigma: map_batches(follow, x, sigma, batch_size=batch_size)
 
 
 def _merge(ends, residuals, settled, merge_distance):

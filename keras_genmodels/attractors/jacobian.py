@@ -9,6 +9,7 @@ from scipy.sparse import linalg
 
 from keras_genmodels.core import loop_cache as compiled
 from keras_genmodels.core import seeds
+from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling._inputs import read_events
@@ -170,11 +171,12 @@ def local_dimension(
     x, sigma = read_arrays(denoiser, x, sigma)
     multiply = _jacobian(denoiser, x, sigma)
     rows = seeds.row_seeds(seed, len(x))
-    traces = np.concatenate(
-        [
-            _quadratic_forms(multiply, x, images, rows, num_probes, batch_size)
-            for images in _parts(len(x), max(1, batch_size // num_probes))
-        ]
+    traces = map_batches(
+        lambda images: _quadratic_forms(
+            multiply, x, images, rows, num_probes, batch_size
+        ),
+        np.arange(len(x)),
+        batch_size=max(1, batch_size // num_probes),
     )
     return LocalDimension(
         traces.mean(1), traces.std(1, ddof=1) / math.sqrt(num_probes)
@@ -310,15 +312,13 @@ def _denoised(denoise, x, sigma):
 def _quadratic_forms(multiply, x, images, rows, num_probes, batch_size):
     """Gives z' J z of some images, for random signs z `[images, probes]`."""
     shape = (num_probes, *x.shape[1:])
-    normal = seeds.normal(rows[images], shape).numpy()
+    normal = seeds.normal(tf.gather(rows, images), shape).numpy()
     signs = np.where(normal < 0, -1, 1).reshape(-1, *x.shape[1:])
-    which = np.repeat(np.arange(len(x))[images], num_probes)
-    forms = []
-    for part in _parts(len(signs), batch_size):
-        terms = signs[part] * multiply(which[part], signs[part])
-        forms.append(terms.reshape(len(terms), -1).sum(1, dtype=np.float64))
-    return np.concatenate(forms).reshape(-1, num_probes)
 
+    def forms(which, signs):
+        terms = signs * multiply(which, signs)
+        return terms.reshape(len(terms), -1).sum(1, dtype=np.float64)
 
-def _parts(count, size):
-    return [slice(start, start + size) for start in range(0, count, size)]
+    which = np.repeat(images, num_probes)
+    found = map_batches(forms, which, signs, batch_size=batch_size)
+    return found.reshape(-1, num_probes)

@@ -8,6 +8,7 @@ seen.
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.seeds import as_seed, fold_in
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
@@ -56,7 +57,7 @@ def training_batches(
         indices = shuffled(positions, count, order_seed)
         rows = {key: tf.gather(value, indices) for key, value in data.items()}
         rows["image"] = _binarize(
-            _as_float(rows["image"]),
+            as_float(rows["image"], "float32"),
             binarization,
             fold_in(pixel_seed, step),
             batch_size,
@@ -96,7 +97,7 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
             for key, value in data.items()
         }
         rows["image"] = _binarize(
-            _as_float(rows["image"]),
+            as_float(rows["image"], "float32"),
             binarization,
             fold_in(pixel_seed, start),
             _BLOCK,
@@ -202,12 +203,6 @@ def _order_key(seed, epoch):
     return tf.random.stateless_uniform(
         [3], fold_in(seed, epoch), None, None, tf.int32, alg="philox"
     )
-
-
-def _as_float(images):
-    if images.dtype == tf.uint8:
-        return tf.cast(images, tf.float32) / 255
-    return tf.cast(images, tf.float32)
 
 
 def _binarize(images, binarization, seed, num_draws):

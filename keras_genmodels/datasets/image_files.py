@@ -10,6 +10,7 @@ import psutil
 import tensorflow as tf
 
 from keras_genmodels.core import files
+from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import UserError
 
 # The endings that keras.utils.image_dataset_from_directory reads.
@@ -383,8 +384,4 @@ def _check_labels(path, labels, count):
 
 
 def _resize_all(images, size):
-    resized = np.empty((len(images), *size, images.shape[3]), images.dtype)
-    for start in range(0, len(images), 256):
-        rows = slice(start, start + 256)
-        resized[rows] = resize(images[rows], size)
-    return resized
+    return map_batches(lambda part: resize(part, size), images, batch_size=256)

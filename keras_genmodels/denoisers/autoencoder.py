@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches, per_event
 from keras_genmodels.core.file_format import FORMAT, check_format
@@ -164,8 +165,7 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
                     f"the network is for events of {self.event_shape}, adapt "
                     f"got such of {batch.shape[1:]}"
                 )
-            scale = 255 if batch.dtype == np.uint8 else 1
-            values = batch.astype(np.float64) / scale
+            values = as_float(batch, "float64")
             first = values[0] if first is None else first
             values = values - first
             count += len(values)
@@ -185,7 +185,7 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         return super().fit(x, *args, **kwargs)
 
     def call(self, x, training=False):
-        x = self._as_events(_as_floats(x))
+        x = self._as_events(_as_floatx(x))
         copies = self.copies if training else 1
         x = tf.tile(x, (copies,) + (1,) * (x.shape.rank - 1))
         sigma, eps = self._draws(x, training)
@@ -323,11 +323,9 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
             )
 
 
-def _as_floats(x):
+def _as_floatx(x):
     x = tf.convert_to_tensor(x)
-    if x.dtype != tf.uint8:
-        return x
-    return tf.cast(x, keras.config.floatx()) / 255
+    return as_float(x, keras.config.floatx()) if x.dtype == tf.uint8 else x
 
 
 def _as_range(sigma):

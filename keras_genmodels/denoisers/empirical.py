@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.arrays import as_float, concatenate
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches, per_event
 from keras_genmodels.denoisers._weighted_sums import EventSet, Weights
-from keras_genmodels.denoisers.fitted import AdaptedDenoiser, as_values
+from keras_genmodels.denoisers.fitted import AdaptedDenoiser
 
 # So many of the likeliest events are weighed in float64.
 _CANDIDATES = 4
@@ -101,11 +102,13 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         if batches[0].dtype != np.uint8:
             batches = [batch.astype(dtype) for batch in batches]
         count = sum(map(len, batches))
-        mean = sum(as_values(batch).sum(0) for batch in batches) / count
+        values = (as_float(batch, "float64") for batch in batches)
+        mean = sum(value.sum(0) for value in values) / count
         mean = mean.astype(dtype)
         # About the mean as it is stored: it is what queries are taken from.
-        half_squares = np.concatenate(
-            [_half_squares(as_values(batch) - mean) for batch in batches]
+        half_squares = concatenate(
+            _half_squares(as_float(batch, "float64") - mean)
+            for batch in batches
         )
         values = {
             "mean": mean,

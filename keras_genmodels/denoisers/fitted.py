@@ -126,13 +126,6 @@ class AdaptedDenoiser(Denoiser):
         return "float64" if self.variable_dtype == "float64" else "float32"
 
 
-def as_values(batch, dtype="float64"):
-    """Reads a batch of `event_batches` as floats: uint8 as value / 255."""
-    if batch.dtype == np.uint8:
-        return batch.astype(dtype) / 255
-    return batch.astype(dtype)
-
-
 def _constant(values):
     def initializer(shape, dtype):
         return keras.ops.convert_to_tensor(values, dtype)

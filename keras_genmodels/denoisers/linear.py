@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
-from keras_genmodels.denoisers.fitted import AdaptedDenoiser, as_values
+from keras_genmodels.denoisers.fitted import AdaptedDenoiser
 
 # The covariance takes 8 M^2 bytes and its decomposition about three times
 # that, 2 GB here, and minutes.
@@ -95,7 +96,7 @@ class LinearDenoiser(AdaptedDenoiser):
         for batch in _blocks(event_batches(data)):
             if not count:
                 self._check_size(batch.shape[1:])
-            values = as_values(batch).reshape(len(batch), -1)
+            values = as_float(batch, "float64").reshape(len(batch), -1)
             count, mean, covariance = _merge(count, mean, covariance, values)
         self._set_moments(batch.shape[1:], mean, covariance)
 

@@ -185,11 +185,11 @@ def _closed_forms(denoiser, train, levels):
 
 
 def _denoise(denoiser, noisy, sigma):
-    parts = [
-        denoise_once(denoiser, noisy[start : start + _PART], sigma)
-        for start in range(0, len(noisy), _PART)
-    ]
-    return np.concatenate(parts)
+    return arrays.map_batches(
+        lambda part: denoise_once(denoiser, part, sigma),
+        noisy,
+        batch_size=_PART,
+    )
 
 
 def _at_level(denoiser, others, images, sigma, seed):

@@ -145,12 +145,14 @@ def active_units(model, batches):
     Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders,
     arXiv:1509.00519, section 5.2.
     """
-    means = []
-    for x, *condition in batches:
+
+    def standardized_mean(x, *condition):
         prior = model.prior(*condition)
         shift = model.encode(x, *condition).mean() - prior.mean()
-        means.append(np.asarray(shift / prior.stddev()))
-    return int(np.sum(np.var(np.concatenate(means), axis=0) > _ACTIVE))
+        return shift / prior.stddev()
+
+    means = arrays.concatenate(standardized_mean(*batch) for batch in batches)
+    return int(np.sum(np.var(means, axis=0) > _ACTIVE))
 
 
 def labels(samples, real, train, *, seed, binarization="none"):

@@ -346,9 +346,7 @@ def _nearest(samples, train, extract):
 
 
 def _in_parts(make, rows):
-    return np.concatenate(
-        [make(part) for part in np.split(rows, range(_PART, len(rows), _PART))]
-    )
+    return arrays.map_batches(make, rows, batch_size=_PART)
 
 
 def _hashes(images, labels):

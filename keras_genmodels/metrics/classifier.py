@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
-from keras_genmodels.core.arrays import as_float
+from keras_genmodels.core.arrays import as_float, concatenate, map_batches
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.seeds import as_seed, fold_in
@@ -141,18 +141,20 @@ def classifier_features(classifier, images):
     extractor = keras.Model(
         classifier.inputs, classifier.get_layer("features").output
     )
-    parts = []
-    for batch in event_batches(images, "images"):
+
+    def features(batch):
         check(
             batch.shape[1:] == shape,
             f"images must have shape [n, {', '.join(map(str, shape))}], as "
             f"the classifier's, got events of {batch.shape[1:]}",
         )
-        parts += [
-            extractor.predict_on_batch(as_float(block))
-            for block in np.split(batch, range(_BLOCK, len(batch), _BLOCK))
-        ]
-    return np.concatenate(parts)
+        return map_batches(
+            lambda block: extractor.predict_on_batch(as_float(block)),
+            batch,
+            batch_size=_BLOCK,
+        )
+
+    return concatenate(map(features, event_batches(images, "images")))
 
 
 def _label_indices(split):

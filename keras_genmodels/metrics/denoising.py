@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_genmodels.core.arrays import as_float
+from keras_genmodels.core.arrays import as_float, map_batches
 from keras_genmodels.metrics.estimates import averages
 from keras_genmodels.metrics.image_quality import psnr
 from keras_genmodels.sampling.restoration import denoise_once
@@ -56,13 +56,15 @@ def evaluate_denoiser(denoiser, images, *, sigmas, seed=0, batch_size=128):
 def _denoising(denoiser, images, sigma, seed, batch_size):
     """Gives the PSNR of each image, denoised and noisy, as arrays `[n]`."""
     generator = np.random.default_rng(seed)
-    parts = []
-    for start in range(0, len(images), batch_size):
-        clean = as_float(images[start : start + batch_size])
+
+    def measure(images):
+        clean = as_float(images)
         noise = generator.standard_normal(clean.shape)
         noisy = (clean + sigma * noise).astype(clean.dtype)
         denoised = denoise_once(denoiser, noisy, sigma)
-        parts.append(
-            {"psnr": psnr(denoised, clean), "noisy_psnr": psnr(noisy, clean)}
-        )
-    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        return {
+            "psnr": psnr(denoised, clean),
+            "noisy_psnr": psnr(noisy, clean),
+        }
+
+    return map_batches(measure, images, batch_size=batch_size)

@@ -7,7 +7,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import pairwise_distances_chunked
 
 from keras_genmodels import datasets
-from keras_genmodels.core.arrays import as_float
+from keras_genmodels.core.arrays import as_float, concatenate
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.validation import check
 from keras_genmodels.metrics.estimates import average
@@ -182,7 +182,7 @@ def diversity(images, labels, real_images, real_labels, *, seed=0):
 
 def _read(images, labels, prefix=""):
     """Checks images and their labels; gives both as arrays."""
-    images = np.concatenate(list(event_batches(images, f"{prefix}images")))
+    images = concatenate(event_batches(images, f"{prefix}images"))
     check(
         images.ndim == 4,
         f"{prefix}images must have shape [n, height, width, channels], got "

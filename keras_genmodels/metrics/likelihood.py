@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
+from keras_genmodels.core.arrays import concatenate
 from keras_genmodels.metrics.estimates import averages
 from keras_genmodels.models import likelihood
 
@@ -159,10 +160,8 @@ def _per_example(model, batches, seed, terms):
         start += len(x)
     if not start:
         raise ValueError("there is nothing to evaluate: no batches")
-    return {
-        name: np.concatenate([part[name] for part in parts]).astype(np.float64)
-        for name in parts[0]
-    }
+    found = concatenate(parts)
+    return {name: value.astype(np.float64) for name, value in found.items()}
 
 
 def _event_and_condition(batch):

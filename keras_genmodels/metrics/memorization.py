@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
+from keras_genmodels.core.arrays import as_float, concatenate, map_batches
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.validation import check
 
@@ -80,8 +81,8 @@ def memorization(images, train, held_out, *, quantile=0.0):
     data-copying in generative models, arXiv:2004.05675.
     """
     check(0 <= quantile < 1, f"quantile must be in [0, 1), got {quantile}")
-    images = np.concatenate(list(event_batches(images, "images")))
-    held_out = np.concatenate(list(event_batches(held_out, "held_out")))
+    images = concatenate(event_batches(images, "images"))
+    held_out = concatenate(event_batches(held_out, "held_out"))
     distances, indices = _nearest(images, "train", train)
     reference, _ = _nearest(held_out, "train", train)
     held_out_distances, held_out_indices = _nearest(
@@ -117,10 +118,11 @@ def _nearest(queries, name, data):
     Returns:
         distances, float64 `[n]`, and which of `data` it is, int `[n]`.
     """
-    blocks = np.split(queries, range(_BLOCK, len(queries), _BLOCK))
-    found = [_nearest_of_block(block, name, data) for block in blocks]
-    distances, indices = zip(*found, strict=True)
-    return np.concatenate(distances), np.concatenate(indices)
+    return map_batches(
+        lambda block: _nearest_of_block(block, name, data),
+        queries,
+        batch_size=_BLOCK,
+    )
 
 
 def _nearest_of_block(block, name, data):
@@ -146,5 +148,4 @@ def _nearest_of_block(block, name, data):
 
 
 def _as_rows(batch):
-    scale = 255.0 if batch.dtype == np.uint8 else 1.0
-    return batch.reshape(len(batch), -1).astype(np.float64) / scale
+    return as_float(batch, "float64").reshape(len(batch), -1)

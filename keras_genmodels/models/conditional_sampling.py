@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
+from keras_genmodels.core.arrays import map_batches
 
 _BATCH_SIZE = 256
 
@@ -22,14 +23,13 @@ def sample(model, conditions, *, seed, guidance=0.0):
         float array `[n, *event_shape]`.
     """
     rows = seeds.row_seeds(seed, len(conditions))
-    parts = [
-        slice(i, i + _BATCH_SIZE) for i in range(0, len(rows), _BATCH_SIZE)
-    ]
-    return np.concatenate(
-        [
-            model.sample(conditions[part], seed=rows[part], guidance=guidance)
-            for part in parts
-        ]
+    return map_batches(
+        lambda conditions, rows: model.sample(
+            conditions, seed=rows, guidance=guidance
+        ),
+        conditions,
+        rows,
+        batch_size=_BATCH_SIZE,
     )
 
 

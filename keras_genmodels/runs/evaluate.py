@@ -211,7 +211,7 @@ def _measured(model, data, workdir, settings, folder):
         sections = {"likelihood": bounds}
         binarization = workdir.read_flags()["binarization"]
         batches = inputs.as_trained(test, workdir, settings.seed)
-        given = np.concatenate([batch["image"] for batch in batches])
+        given = arrays.concatenate(batch["image"] for batch in batches)
     features = sample_evaluation.feature_function(
         data, folder, num_steps=settings.classifier_steps
     )

@@ -267,14 +267,14 @@ def _write_tensorboard(workdir, model, shown, data, metrics):
     writer.close()
     count = len(shown[0])
     labels = data.test.labels
-    parts = range(0, count, latent_inputs.images_at_once(model, count))
-    latents = [
-        model.encode(*(value[i : i + parts.step] for value in shown)).mean()
-        for i in parts
-    ]
+    latents = arrays.map_batches(
+        lambda *inputs: model.encode(*inputs).mean(),
+        *shown,
+        batch_size=latent_inputs.images_at_once(model, count),
+    )
     projector.write(
         directory,
-        np.concatenate(latents),
+        latents,
         arrays.as_float(data.test.images[:count]),
         None if labels is None else labels[:count],
         data.label_names,

@@ -75,15 +75,15 @@ def restore_images(
 
 
 def _restore_all(denoiser, noisy, settings):
-    parts = [
-        restore(denoiser, noisy[start : start + _PART], **settings)
-        for start in range(0, len(noisy), _PART)
-    ]
-    names = {"image": "x", "num_steps": "num_steps", "residual": "residual"}
-    return {
-        name: np.concatenate([getattr(part, field) for part in parts])
-        for name, field in names.items()
-    }
+    def restored(noisy):
+        found = restore(denoiser, noisy, **settings)
+        return {
+            "image": found.x,
+            "num_steps": found.num_steps,
+            "residual": found.residual,
+        }
+
+    return arrays_lib.map_batches(restored, noisy, batch_size=_PART)
 
 
 def _draw(denoiser, noisy, restored, truth, output, settings):

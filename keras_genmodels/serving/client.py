@@ -18,6 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from keras_genmodels.core import seeds
+from keras_genmodels.core.arrays import as_float, map_batches
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.export.loader import Signature, TensorInfo
 
@@ -156,17 +157,14 @@ class Client:
             name: _as_rows(name, array, found.inputs[name], num_rows)
             for name, array in arrays.items()
         }
-        parts = [
-            self._predict_part(
-                signature,
-                {k: v[at : at + self.batch_size] for k, v in rows.items()},
-            )
-            for at in range(0, num_rows, self.batch_size)
-        ]
-        return {
-            name: np.concatenate([part[name] for part in parts])
-            for name in found.outputs
-        }
+        outputs = map_batches(
+            lambda *part: self._predict_part(
+                signature, dict(zip(rows, part, strict=True))
+            ),
+            *rows.values(),
+            batch_size=self.batch_size,
+        )
+        return {name: outputs[name] for name in found.outputs}
 
     def reconstruct(self, image, condition=None):
         """Gives the decoded posterior mean of pictures."""
@@ -375,7 +373,7 @@ def _as_input(name, value, info):
                 f"{name} must be uint8, which is read as value / 255, or "
                 f"floating, got {array.dtype}"
             )
-        return (array / 255).astype(info.dtype)
+        return as_float(array, info.dtype)
     if array.dtype == info.dtype:
         return array
     if not np.can_cast(array.dtype, info.dtype, "same_kind"):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels import datasets
+from keras_genmodels.core import arrays
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.models import ConditionalVAE
 
@@ -54,8 +55,7 @@ class Inputs:
     def first(self, split, count):
         """Joins the first batches to the arguments of the model's methods."""
         plain = self._plain(split, BATCH_SIZE).take(count)
-        batches = arguments_of(self.model, plain)
-        return tuple(map(np.concatenate, zip(*batches, strict=True)))
+        return arrays.concatenate(arguments_of(self.model, plain))
 
     def _plain(self, split, batch_size):
         return datasets.evaluation_batches(

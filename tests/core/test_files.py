@@ -84,7 +84,7 @@ def test_what_is_no_archive_is_told(tmp_path):
 
 _HOLD = """
 import sys
-from keras_genmodels import files
+from keras_genmodels.core import files
 with files.locked(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
@@ -112,7 +112,7 @@ def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
 
 _LEAVE = """
 import os, sys
-from keras_genmodels import files
+from keras_genmodels.core import files
 with files.replacing(sys.argv[1]) as beside:
     beside.write_text("half")
     os.kill(os.getpid(), 9)
