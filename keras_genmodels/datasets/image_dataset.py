@@ -44,10 +44,29 @@ class Split:
         images: array `[n, height, width, channels]`, uint8 (read as value /
             255) or float32 in [0, 1]. Not to be written to.
         labels: int32 array `[n]`, or None.
+
+    `split[rows]` is the `Split` of some rows: a slice, or an array of indices
+    or of booleans.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
+
+    def __getitem__(self, rows):
+        labels = self.labels
+        return Split(
+            self.images[rows], None if labels is None else labels[rows]
+        )
+
+    def take(self, num):
+        """Returns the first `num` images; all if there are fewer, or None."""
+        return self[:num]
+
+    def subsample(self, num):
+        """Returns at most `num` images, evenly spaced over the split."""
+        if len(self.images) <= num:
+            return self
+        return self[np.linspace(0, len(self.images) - 1, num).astype(int)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -255,12 +274,4 @@ def _hold_out(split, fraction, seed, stream):
         count,
         batches.stream_seed(seed, stream),
     ).numpy()
-    return (
-        _take(split, np.sort(order[: count - held])),
-        _take(split, order[count - held :]),
-    )
-
-
-def _take(split, rows):
-    labels = split.labels
-    return Split(split.images[rows], None if labels is None else labels[rows])
+    return split[np.sort(order[: count - held])], split[order[count - held :]]

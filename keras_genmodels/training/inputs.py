@@ -178,20 +178,24 @@ def chunk_size(model):
     return images_at_once(model, _CHUNK_SIZE)
 
 
-def cut(images, binarization):
-    """Gives images as the means of a model's are: cut at 0.5, or grey.
+def threshold(images, binarization):
+    """Returns images as a model of this binarisation was shown them on average.
 
     Args:
         images: array, floating in [0, 1], or uint8.
-        binarization: by "threshold" they are cut, else left as they are.
+        binarization: str; "threshold" sets pixels below 0.5 to black and all
+            others to white, any other leaves the images unchanged.
 
     Returns:
-        the array, or uint8 of 0 and 255, of a quarter of the memory of floats.
+        the array, or a uint8 array of 0 and 255.
     """
     if binarization != "threshold":
         return images
     white = images >= (128 if images.dtype == np.uint8 else 0.5)
     return white.astype(np.uint8) * np.uint8(255)
+
+
+cut = threshold
 
 
 def _widest(model):
