@@ -1,44 +1,47 @@
-"""Encodes images with a trained model: the parameters of q(z|x).
+"""Encodes images with a trained model: writes the parameters of q(z|x).
 
   python -m apps.encode --workdir=DIR --output=z.npz
   python -m apps.encode --workdir=DIR --input=PICTURES --output=z.npz
 
 The file holds `loc` [n, latent_size] and `stddev` [n, latent_size] or, for a
 full covariance, `scale_tril` [n, latent_size, latent_size]; and `label` [n]
-where there are labels. A conditional model gives q(z|x, c).
+if there are labels. A conditional model writes those of q(z|x, c).
 """
 
 from absl import flags
 
-from .cli import common_flags, guard, input_flags
+from .cli import flag_types, guard, input_flags, label_flag, output_flag
 
 FLAGS = flags.FLAGS
 
-common_flags.define_path("workdir", "runs/vae", "A finished run.")
-input_flags.define_flags(" They are binarised as in training.")
-common_flags.define_label(
-    "Of a model of labels: that of all pictures of --input;"
+flag_types.define_path("workdir", "runs/vae", "A finished run.")
+input_flags.define_flags(" They are binarized as in training.")
+label_flag.define_flag(
+    "With pictures and a model conditioned on labels: the label of all "
+    "pictures."
 )
-common_flags.define_path(
-    "output", None, "An .npz file (default: encoded.npz of the run)."
-)
+output_flag.define_flag("An .npz file (default: encoded.npz of the run).")
 
 
 def main():
     """Encodes, and writes the arrays."""
-    workdir, output = common_flags.workdir_and_output("encoded.npz", (".npz",))
+    output = output_flag.path("encoded.npz", (".npz",))
+    guard.load_tensorflow()
     from keras_genmodels.core import arrays as arrays_lib
     from keras_genmodels.core import files
-    from keras_genmodels.runs import latent
+    from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.runs import Workdir, latent
     from keras_genmodels.training import inputs as latent_inputs
 
+    workdir = Workdir(FLAGS.workdir)
     model = latent.load_model(workdir)
     split = labelled(input_flags.read_split(workdir, model.event_shape), model)
-    batches = latent_inputs.as_trained(split, workdir)
-    arrays = arrays_lib.concatenate(
-        parameters(model.encode(*inputs))
-        for inputs in latent_inputs.arguments_of(model, batches)
-    )
+    batches = workdir.read_run().evaluation_batches(split)
+    with user_errors():
+        arrays = arrays_lib.concatenate(
+            parameters(model.encode(*inputs))
+            for inputs in latent_inputs.arguments_of(model, batches)
+        )
     if split.labels is not None and FLAGS.label != "none":
         arrays["label"] = split.labels
     files.write_arrays(output, **arrays)
@@ -47,7 +50,7 @@ def main():
 
 
 def labelled(split, model):
-    """Gives pictures the label that a model of labels needs, --label."""
+    """Returns pictures with the label that the model needs, from --label."""
     import numpy as np
 
     from keras_genmodels import datasets
@@ -55,28 +58,30 @@ def labelled(split, model):
 
     num_labels = getattr(model, "num_labels", None)
     if num_labels is None or split.labels is not None:
-        guard.refuse(("label",), "pictures and a conditional model of labels")
+        guard.forbid_flags(
+            ("label",), "pictures and a model conditioned on labels"
+        )
         if num_labels is not None and not (
             0 <= split.labels.min() <= split.labels.max() < num_labels
         ):
             raise UserError(
                 f"{FLAGS.input} has labels from {split.labels.min()} to "
-                f"{split.labels.max()}, the model knows 0 to {num_labels - 1}"
+                f"{split.labels.max()}, the model has 0 to {num_labels - 1}"
             )
         return split
     if FLAGS.label is None:
         raise guard.WrongFlags(
-            "this model of labels has to be told that of the pictures: give "
-            "--label"
+            "this model is conditioned on labels, which pictures do not have: "
+            "give --label"
         )
-    label = common_flags.read_label(model)
+    label = label_flag.read(model)
     if label is None:
         label = num_labels
     return datasets.Split(split.images, np.full(len(split.images), label))
 
 
 def parameters(posterior):
-    """Names the parameters of q(z|x) for the file."""
+    """Returns the parameters of q(z|x) by name, as arrays."""
     if "scale_tril" in posterior.parameters:
         spread = {"scale_tril": posterior.scale_tril.numpy()}
     else:

@@ -1,60 +1,58 @@
-"""Measures finished runs of any kind of model, and shows them on a page.
+"""Evaluates finished runs of any kind of model, and writes a report.
 
   python -m apps.evaluate --workdir=DIR
   python -m apps.evaluate --workdir=A --workdir=B --output=compare.html
 
-A run's metrics.json gets an `evaluation`, every number with its standard error
-and what it means; the run gets the sheet figures/nearest_training_images.png
-and report.html: one page, without a script or any other file, of flags, curves,
-numbers and sheets of images. Several runs are shown side by side, what differs
-first. What was measured before, of the same model with the same flags, is not
-measured again. A VAE of the digits takes 26 seconds on two cores.
+An `evaluation` is added to the run's metrics.json, every number with its
+standard error and its meaning. The report, report.html of the run, is one
+self-contained page of settings, training curves, numbers and figures; several
+runs are shown side by side, with their differences first. A run that was
+evaluated before, with the same flags, is not evaluated again. A VAE of the
+digits takes 26 seconds on two cores.
 """
 
 import pathlib
 
 from absl import flags
 
-from .cli import common_flags, guard
+from .cli import flag_types, guard
 
 FLAGS = flags.FLAGS
 
-common_flags.define_paths(
+flag_types.define_paths(
     "workdir",
     ["runs/vae"],
     "A finished run of train_vae, train_cvae or train_dae; repeat the flag to "
     "show several side by side.",
 )
-common_flags.define_path(
-    "data_dir", None, "Where the runs' data set lies, if it has moved."
+flag_types.define_path(
+    "data_dir", None, "Folder of the runs' data set, if it has moved."
 )
 flags.DEFINE_integer(
     "num_images",
     1000,
-    "So many of the first test images, and as many samples. It bounds the "
-    "time: of the digits all 360 are read.",
+    "Number of test images, the first ones, and of samples. It bounds the "
+    "time; the digits have 360.",
     lower_bound=20,
 )
 flags.DEFINE_integer(
     "num_samples",
     500,
-    "Of a latent-variable model: draws of the importance-weighted bound, for "
+    "With latent-variable models: draws of the importance-weighted bound for "
     "each image. 5000 are usual in papers, and take ten times as long.",
     lower_bound=1,
 )
-flags.DEFINE_integer(
-    "seed", 0, "Of all draws.", lower_bound=0, upper_bound=2**31 - 1
-)
-common_flags.define_path(
+flag_types.define_seed("Seed of all draws.")
+flag_types.define_path(
     "output",
     None,
-    "The .html file; needed for several runs (default: report.html of the "
+    "The .html file; required with several runs (default: report.html of the "
     "run).",
 )
 
 
 def main():
-    """Evaluates each run, prints a table and writes the page."""
+    """Evaluates each run, prints a table and writes the report."""
     output = check_flags()
     guard.load_tensorflow()
     from keras_genmodels.reports import page
@@ -64,13 +62,10 @@ def main():
 
     workdirs = [Workdir(path) for path in FLAGS.workdir]
     settings = Settings(FLAGS.num_images, FLAGS.num_samples, FLAGS.seed)
-    # All of them first: a run that is missing is told before minutes pass.
+    # All of them first: a missing run ends the app before minutes pass.
     earlier = [read_current(workdir, settings) for workdir in workdirs]
     if FLAGS["num_samples"].present and not any(map(is_latent, workdirs)):
-        raise guard.WrongFlags(
-            "--num_samples is of latent-variable models: leave it out for "
-            "denoisers"
-        )
+        raise guard.WrongFlags("--num_samples requires a latent-variable model")
     classifiers = workdirs[0].path / "classifiers"
     runs = [
         page.read(workdir, evaluate(workdir, found, settings, classifiers))
@@ -88,14 +83,13 @@ def main():
 
 
 def check_flags():
-    """Refuses what can't be shown; gives where the page goes."""
+    """Checks the flags; returns the path of the report."""
     if len({*FLAGS.workdir}) < len(FLAGS.workdir):
         raise guard.WrongFlags("--workdir names a run twice: name each once")
     if FLAGS.output is None:
         if len(FLAGS.workdir) > 1:
             raise guard.WrongFlags(
-                "several runs need a page of their own: give "
-                "--output=compare.html"
+                "several --workdir require --output, such as compare.html"
             )
         return pathlib.Path(FLAGS.workdir[0], "report.html")
     if not FLAGS.output.endswith(".html"):
@@ -104,15 +98,14 @@ def check_flags():
 
 
 def evaluate(workdir, earlier, settings, classifiers):
-    """Measures a run, unless it is measured."""
+    """Evaluates a run, unless its evaluation is up to date."""
     from keras_genmodels.runs import evaluate as model_evaluation
 
     if earlier is not None:
-        told = earlier["written"].replace("T", " ")
-        print(f"{workdir} was evaluated before, by the same flags ({told}).")
+        date = earlier["written"].replace("T", " ")
+        print(f"{workdir} was evaluated before, with the same flags ({date}).")
         return earlier
-    data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
-    workdir.check_data(data.fingerprint())
+    data = workdir.read_run().load_data(FLAGS.data_dir)
     print(f"Evaluating {workdir}...", flush=True)
     return model_evaluation.evaluate(workdir, data, settings, classifiers)
 

@@ -18,18 +18,18 @@ is not the tensorflow_model_server binary.
 
 from absl import flags
 
-from .cli import common_flags, guard
+from .cli import flag_types, guard
 
 FLAGS = flags.FLAGS
 
-common_flags.define_path("workdir", None, "A finished run.")
+flag_types.define_path("workdir", None, "A finished run.")
 flags.DEFINE_string(
     "name",
     None,
     "The model's name on the server: letters, digits, _, . and -, not digits "
     "alone.",
 )
-common_flags.define_path("export_dir", "saved_models", "Of all exports.")
+flag_types.define_path("export_dir", "saved_models", "Of all exports.")
 flags.DEFINE_string(
     "serving_root",
     None,
@@ -88,7 +88,7 @@ flags.DEFINE_float(
     lower_bound=0,
     upper_bound=0.999,
 )
-common_flags.define_path(
+flag_types.define_path(
     "check", None, "Check this version, <export_dir>/<name>/<integer>."
 )
 
@@ -115,7 +115,7 @@ _OF_EXPORT = (
 def main():
     """Exports, or checks."""
     if FLAGS.check:
-        guard.refuse(_OF_EXPORT, "exporting (no --check)")
+        guard.forbid_flags(_OF_EXPORT, "exporting (no --check)")
         check_version()
     else:
         check_flags()
@@ -173,7 +173,7 @@ def settings_for(model):
     own, others, whose = _OF_VAE, _OF_DENOISER, "a denoiser"
     if isinstance(model, Denoiser):
         own, others, whose = others, own, "a VAE"
-    guard.refuse(others, whose)
+    guard.forbid_flags(others, whose)
     return {name: FLAGS[name].value for name in own}
 
 

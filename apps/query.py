@@ -20,7 +20,7 @@ import pathlib
 
 from absl import flags
 
-from .cli import common_flags, guard, input_flags
+from .cli import flag_types, guard, input_flags
 
 FLAGS = flags.FLAGS
 
@@ -43,7 +43,7 @@ flags.DEFINE_string("model", "vae", "Name of the model there.")
 flags.DEFINE_enum(
     "signature", "generate", (*_OF_LATENT, *_OF_DENOISER), "What to ask for."
 )
-common_flags.define_path(
+flag_types.define_path(
     "input",
     None,
     "A picture, a folder of pictures (resized to the model's size) or an x.npz "
@@ -93,7 +93,7 @@ flags.DEFINE_float(
     "timeout", 60.0, "Seconds that an answer may take.", lower_bound=1e-3
 )
 flags.DEFINE_integer("batch_size", 32, "Images of one request.", lower_bound=1)
-common_flags.define_path("output", None, "A .png, an .npz or a folder.")
+flag_types.define_path("output", None, "A .png, an .npz or a folder.")
 
 
 def main():
@@ -126,7 +126,7 @@ def check_flags():
     """Refuses what does not go together, before anything is loaded."""
     for name, signatures in _GO_WITH.items():
         if FLAGS.signature not in signatures:
-            guard.refuse([name], f"--signature={' or '.join(signatures)}")
+            guard.forbid_flags([name], f"--signature={' or '.join(signatures)}")
     missing = [name for name in _SETTINGS if FLAGS[name].value is None]
     if 0 < len(missing) < len(_SETTINGS):
         raise guard.WrongFlags(

@@ -1,33 +1,34 @@
-"""Restores images by the loop x <- x + step_size (D(x, sigma) - x).
+"""Restores images by the iteration x <- x + step_size (D(x, sigma) - x).
 
   python -m apps.restore --workdir=DIR --input=test --add_noise=0.3 --sigma=0.3
   python -m apps.restore --workdir=DIR --input=PICTURES --sigma=0.3 \\
       --step_size=0.2 --max_steps=50 --output=RESTORED
 
-The folder --output gets before_after.png (each row of images above its
-restored ones and, where noise was added, the truth), steps.png (the way of
-some images), restored.npz (`image` as it came out, `num_steps`, `residual`, as
-`restoration.restore` returns them) and, for pictures, images/ with one PNG
-each. PSNR and SSIM before and after are printed where the truth is known: for
-images of a split and where noise is added.
+The folder --output gets before_after.png (rows of input images, of restored
+ones and, if noise was added, of the clean ones), steps.png (trajectories of
+some images), restored.npz (`image` after the last step, `num_steps`,
+`residual`, as `kgm.restore` returns them) and, for pictures, images/ with one
+PNG each. PSNR and SSIM before and after are printed if the clean images are
+known: for images of a split, and if noise is added.
 """
 
 import pathlib
 
 from absl import flags
 
-from .cli import common_flags, guard, input_flags
+from .cli import flag_types, guard, input_flags
 
 FLAGS = flags.FLAGS
 
-_SHOWN = 64
+_NUM_IMAGES = 64
 
-common_flags.define_path("workdir", "runs/dae", "A finished run of train_dae.")
+flag_types.define_path("workdir", "runs/dae", "A finished run of train_dae.")
 input_flags.define_flags()
 flags.DEFINE_integer(
     "num_images",
     None,
-    "So many of the first images (default: 64 of a split, else all).",
+    f"Number of images, the first ones (default: {_NUM_IMAGES} of a split, "
+    "else all).",
     lower_bound=1,
 )
 flags.DEFINE_float(
@@ -39,25 +40,24 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "sigma",
     None,
-    "Noise level to tell the denoiser, > 0, in the same units; leave it out "
-    "where the denoiser needs none.",
+    "Noise level to pass to the denoiser, > 0, in the same units; not needed "
+    "by denoisers of a single level and blind ones.",
 )
-flags.DEFINE_float("step_size", 0.1, "Of the loop, in (0, 2).")
-flags.DEFINE_integer("max_steps", 100, "At most so many steps.", lower_bound=1)
+flags.DEFINE_float("step_size", 0.1, "Step size of the iteration, in (0, 2).")
+flags.DEFINE_integer(
+    "max_steps", 100, "Maximum number of steps.", lower_bound=1
+)
 flags.DEFINE_float(
     "tolerance",
     1e-3,
-    "An image rests where the root mean square of D(x) - x is at most that.",
+    "An image has converged when the root mean square of D(x) - x is at most "
+    "this.",
     lower_bound=0,
 )
-flags.DEFINE_integer(
-    "seed",
-    0,
-    "Of the noise that is added; that of image i depends on the seed and i.",
-    lower_bound=0,
-    upper_bound=2**31 - 1,
+flag_types.define_seed(
+    "Seed of the added noise; that of image i depends on the seed and i."
 )
-common_flags.define_path(
+flag_types.define_path(
     "output", None, "A folder (default: restored/ of the run)."
 )
 
@@ -66,26 +66,24 @@ def main():
     """Restores, writes the images and prints how well it went."""
     check_flags()
     guard.load_tensorflow()
+    from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.runs import Workdir, restore
     from keras_genmodels.runs import denoiser as denoiser_runs
-    from keras_genmodels.runs import restore
-    from keras_genmodels.runs.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     denoiser = denoiser_runs.load_denoiser(workdir)
     if denoiser.needs_sigma and FLAGS.sigma is None:
-        raise guard.WrongFlags(
-            "this denoiser has to be told the noise level: give --sigma"
-        )
+        raise guard.WrongFlags("this denoiser requires --sigma")
     if not denoiser.needs_sigma and FLAGS.sigma is not None:
-        print("This denoiser does the same at every --sigma.")
+        print("This denoiser takes no noise level: --sigma has no effect.")
     images, names = read_input(workdir, denoiser.event_shape)
-    print(
-        restore.restore_images(
+    with user_errors():
+        summary = restore.restore_images(
             denoiser,
             images,
             pathlib.Path(FLAGS.output or workdir.path / "restored"),
             names=names,
-            truth_known=input_flags.of_split() or FLAGS.add_noise > 0,
+            truth_known=input_flags.is_split() or FLAGS.add_noise > 0,
             add_noise=FLAGS.add_noise,
             seed=FLAGS.seed,
             sigma=FLAGS.sigma,
@@ -93,21 +91,21 @@ def main():
             max_steps=FLAGS.max_steps,
             tolerance=FLAGS.tolerance,
         )
-    )
+    print(summary)
 
 
 def read_input(workdir, image_shape):
-    """Gives the images of --input, and the names of pictures or None."""
+    """Returns the images of --input, and the names of pictures or None."""
     count = FLAGS.num_images
-    if input_flags.of_split():
-        count = count or _SHOWN
+    if input_flags.is_split():
+        count = count or _NUM_IMAGES
     images = input_flags.read_split(workdir, image_shape).images[:count]
     names = input_flags.picture_names()
     return images, names and png_names(names)[:count]
 
 
 def png_names(pictures):
-    """Gives each picture's relative path a name for its restored PNG."""
+    """Returns the path of the restored PNG for each picture."""
     pictures = list(pictures)
     names = [picture.with_suffix(".png") for picture in pictures]
     if len({*names}) < len(names):
@@ -117,7 +115,7 @@ def png_names(pictures):
 
 
 def check_flags():
-    """Refuses what the loop can't do, before anything is loaded."""
+    """Checks the flags before anything is loaded."""
     if FLAGS.sigma is not None and not FLAGS.sigma > 0:
         raise guard.WrongFlags(f"--sigma must be > 0, got {FLAGS.sigma}")
     if not 0 < FLAGS.step_size < 2:

@@ -21,11 +21,11 @@ import time
 
 from absl import flags
 
-from .cli import common_flags, guard
+from .cli import flag_types, guard
 
 FLAGS = flags.FLAGS
 
-common_flags.define_path(
+flag_types.define_path(
     "export_dir", "saved_models", "With NAME/VERSION/ as exports make it."
 )
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")

@@ -3,25 +3,27 @@
   python -m apps.train_vae                    # 8x8 digits, no download
   python -m apps.train_vae --dataset=fashion_mnist --data_dir=DIR
 
-The same command goes on after an interruption. Results lie in --workdir:
+The same command resumes an interrupted run. Results are written to --workdir:
 model.keras, metrics.json, figures/ and tensorboard/.
 """
 
-from .cli import common_flags, guard, latent_flags
+from .cli import data_flags, guard, latent_flags, training_flags
 
-common_flags.define_training_flags(default_workdir="runs/vae")
-common_flags.define_data_flags()
+training_flags.define_flags("runs/vae", default_steps=3000)
 latent_flags.define_flags()
 
 
 def main():
-    """Trains, reads the test split once, and writes the results."""
-    latent_flags.check_flags()
-    common_flags.set_precision_and_seed()
+    """Trains and writes the results."""
+    config = latent_flags.resolve(training_flags.read(__name__))
+    training_flags.set_precision_and_seed(config)
+    from keras_genmodels.core.errors import user_errors
     from keras_genmodels.models import VAE
 
-    data = common_flags.load_data()
-    latent_flags.train(__name__, data, VAE(**latent_flags.build_pieces(data)))
+    data = data_flags.load(config)
+    with user_errors():
+        model = VAE(**latent_flags.build_parts(config, data))
+    training_flags.train(model, data, config)
 
 
 def run():

@@ -30,15 +30,12 @@ def main(_):
     from keras_genmodels import datasets
     from keras_genmodels.core import arrays
     from keras_genmodels.runs.workdir import Workdir
-    from keras_genmodels.training import inputs
 
     workdir = Workdir(FLAGS.workdir)
-    model, recorded = workdir.load_model(), workdir.read_flags()
-    test = datasets.load(
-        recorded["dataset"], data_dir=FLAGS.data_dir or recorded.get("data_dir")
-    ).test
+    model, run = workdir.load_model(), workdir.read_run()
+    test = run.load_data(FLAGS.data_dir).test
     split = datasets.Split(test.images[: FLAGS.images], None)
-    batches = inputs.as_trained(split, workdir)
+    batches = run.evaluation_batches(split)
     images = arrays.concatenate(batch["image"] for batch in batches)
 
     def nats(images):

@@ -91,6 +91,14 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """Returns, for a kind, the workdir of a finished run. Not to be changed."""
+    from support.script_runs import trainer
+
+    return trainer(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
 def evaluated(tmp_path_factory):
     """Gives, for a kind, an evaluated run's workdir and what was found."""
     from support.evaluated_runs import evaluator
@@ -109,13 +117,18 @@ def in_process():
 
 @pytest.fixture(scope="module")
 def refusals(request, folder, launch, trained):
-    """Starts all of a file's REFUSED together, as each takes seconds."""
-    return start_refusals(request.module.REFUSED, folder, launch, trained)
+    """Starts the selected refusals of a file together."""
+    cases = [
+        next(iter(item.callspec.params.values()))
+        for item in request.session.items
+        if item.module is request.module and "refusals" in item.fixturenames
+    ]
+    return start_refusals(cases, folder, launch, trained)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def early(request):
-    """Keeps the machine busy: starts them before the tests that wait."""
+    """Starts the refusals before the tests that wait for other apps."""
     if any(
         item.module is request.module and "refusals" in item.fixturenames
         for item in request.session.items

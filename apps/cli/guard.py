@@ -1,10 +1,11 @@
-"""Runs an app: flags, its `main`, and one line for a user's error.
+"""Runs an app: parses flags, calls `main`, prints a user's error in one line.
 
 Nothing here imports TensorFlow, so that `--help` and a wrong flag answer at
 once.
 """
 
 import contextlib
+import errno
 import math
 import os
 import pathlib
@@ -16,54 +17,23 @@ from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 
-_CHATTER = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
-_DISK = re.compile(
-    "No space left|File too large|quota exceeded|Read-only file system"
-)
-
-
-def load_tensorflow():
-    """Imports TensorFlow without what its C++ side says while it loads."""
-    with _hushed():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
-    # absl shows TensorFlow's and TFDS' notes on their own inner workings.
-    if not FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)
-
-
-@contextlib.contextmanager
-def _hushed():
-    """Holds back the process' standard error, and gives back the rest."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
-        terminal = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            held.seek(0)
-            for line in held.read().decode(errors="replace").splitlines():
-                if not _CHATTER.match(line):
-                    print(line, file=sys.stderr)
+_LOG_LINE = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
+_DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
 
 
 class WrongFlags(Exception):
-    """Flags that contradict each other; known without importing anything."""
+    """Flags that contradict each other, found without importing TensorFlow."""
 
 
 def run(main, module):
-    """Runs an app: flags, `main()`, and one line for a user's error.
+    """Runs an app from the command line.
 
     Args:
         main: the function to call, without arguments.
         module: `__name__` of the app's module.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Where absl looks for what --help shows.
+    # absl prints the docstring of `__main__` for --help.
     sys.modules["__main__"].__doc__ = sys.modules[module].__doc__
     for flag in flags_of(module):
         FLAGS.register_key_flag_for_module(sys.argv[0], flag)
@@ -72,39 +42,46 @@ def run(main, module):
                 flag.name, _is_finite, "a finite number expected"
             )
     app.run(
-        lambda _: _guarded(main, program_of(module)),
+        lambda _: _call(main, program_of(module)),
         flags_parser=lambda argv: _parse(argv, program_of(module)),
     )
 
 
-def _is_finite(value):
-    return value is None or math.isfinite(value)
+def load_tensorflow():
+    """Imports TensorFlow without the log lines of its C++ libraries."""
+    with _suppress_output():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()
+    # Otherwise absl shows notes of TensorFlow and TFDS on their internals.
+    if not FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)
 
 
-def refuse(names, where):
-    """Refuses flags that would be ignored.
+def forbid_flags(names, requirement):
+    """Checks that flags which would be ignored have their defaults.
 
     Args:
-        names: of flags that have to be as they are by default.
-        where: what they go with.
+        names: of the flags.
+        requirement: str, what they require, such as "--network=mlp".
 
     Raises:
-        WrongFlags: if one is not.
+        WrongFlags: if one does not.
     """
     for name in names:
         if FLAGS[name].value != FLAGS[name].default:
-            raise WrongFlags(f"--{name} goes with {where} alone")
+            raise WrongFlags(f"--{name} requires {requirement}")
 
 
 def program_of(module):
-    """Gives the name of an app by the `__name__` of its module."""
+    """Returns the name of an app, given `__name__` of its module."""
     if module == "__main__":
         return pathlib.Path(sys.argv[0]).stem
     return module.rpartition(".")[2]
 
 
 def flags_of(module):
-    """Lists the flags of an app, its own and the shared ones, by name."""
+    """Returns the flags of an app, its own and the shared ones, by name."""
     own = sys.argv[0] if module == "__main__" else module
     flags_there = (
         flag
@@ -116,45 +93,65 @@ def flags_of(module):
 
 
 def _is_shared(module):
-    """Tells whether a module defines flags for several apps."""
+    """Returns whether a module defines flags for several apps."""
     return module.startswith(f"{__package__}.") and module.endswith("_flags")
 
 
+def _is_finite(value):
+    return value is None or math.isfinite(value)
+
+
+@contextlib.contextmanager
+def _suppress_output():
+    """Captures standard error, and prints it again without log lines."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as captured:
+        terminal = os.dup(2)
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            captured.seek(0)
+            for line in captured.read().decode(errors="replace").splitlines():
+                if not _LOG_LINE.match(line):
+                    print(line, file=sys.stderr)
+
+
 def _parse(argv, program):
+    """Parses the command line, or exits with one line."""
     try:
         rest = FLAGS(argv)
     except (flags.Error, UnicodeDecodeError) as error:
-        sys.exit(_line(program, f"{error}; --help lists the flags"))
+        sys.exit(_one_line(program, f"{error}; --help lists the flags"))
     except SystemExit:
-        # absl ends --help as a failure.
+        # absl exits with status 1 after --help.
         sys.exit(0)
     if rest[1:]:
-        sys.exit(
-            _line(
-                program,
-                f"what is {rest[1]!r}? Only flags are taken; --help lists them",
-            )
-        )
+        message = f"unexpected argument {rest[1]!r}; --help lists the flags"
+        sys.exit(_one_line(program, message))
     return rest
 
 
-def _guarded(main, program):
+def _call(main, program):
+    """Calls `main`; exits with one line on an error of the user."""
     try:
         return main()
     except KeyboardInterrupt:
-        more = "; the same command goes on from there"
-        told = f"interrupted{more if program.startswith('train') else ''}"
-        print(_line(program, told), file=sys.stderr)
+        resume = "; the same command resumes"
+        message = f"interrupted{resume if program.startswith('train') else ''}"
+        print(_one_line(program, message), file=sys.stderr)
         return 130
     except Exception as error:
-        message = _of_the_user(error)
+        message = _user_message(error)
         if message is None:
             raise
-        sys.exit(_line(program, message))
+        sys.exit(_one_line(program, message))
 
 
-def _of_the_user(error):
-    """Gives the message of an error that the user can mend, else None."""
+def _user_message(error):
+    """Returns the message of an error that the user can correct, else None."""
     if isinstance(error, WrongFlags):
         return str(error)
     import tensorflow as tf
@@ -163,19 +160,26 @@ def _of_the_user(error):
 
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f": {error.filename}" if error.filename else ""
-        what = f"{error.strerror}{where}"
-    elif isinstance(error, OSError | tf.errors.OpError | RuntimeError):
-        what = str(error)  # as TensorFlow and HDF5 tell of the disk
-    else:
+    if not isinstance(error, OSError | tf.errors.OpError | RuntimeError):
         return None
-    if _DISK.search(what):
-        return f"{what[:300]}; make room, then give the same command again"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{what}; check the path and who may use it"
+    message, code = str(error), getattr(error, "errno", None)
+    if code is not None:
+        path = f": {error.filename}" if error.filename else ""
+        message = f"{error.strerror}{path}"
+    if code in _DISK_ERRORS or _names_disk_error(message):
+        return f"{message[:300]}; free disk space, then repeat the command"
+    if code is not None:
+        return f"{message}; check the path and its permissions"
     return None
 
 
-def _line(program, message):
+def _names_disk_error(message):
+    """Returns whether a message has the C library's text of a disk error.
+
+    TensorFlow and HDF5 report the error number only as this text.
+    """
+    return any(os.strerror(code) in message for code in _DISK_ERRORS)
+
+
+def _one_line(program, message):
     return f"{program}: {' '.join(str(message).split())}"

@@ -1,10 +1,10 @@
-"""The flag that says which images an app reads, and those images."""
+"""The flag --input, and the images that it names."""
 
 import pathlib
 
 from absl import flags
 
-from . import common_flags
+from . import flag_types
 
 FLAGS = flags.FLAGS
 
@@ -12,7 +12,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def define_flags(more=""):
-    """Defines --input, and where the data set of its splits lies.
+    """Defines --input, and --data_dir for the data set of its splits.
 
     Args:
         more: what else is done with the images, for the help.
@@ -24,13 +24,13 @@ def define_flags(more=""):
         "x.npz with an array `image`, or a split of the run's data: train, "
         f"validation or test.{more}",
     )
-    common_flags.define_path(
-        "data_dir", None, "Where the run's data set lies, if it has moved."
+    flag_types.define_path(
+        "data_dir", None, "Folder of the run's data set, if it has moved."
     )
 
 
-def of_split():
-    """Tells whether --input is a split of the run's data."""
+def is_split():
+    """Returns whether --input is a split of the run's data."""
     return FLAGS.input in SPLITS
 
 
@@ -39,32 +39,32 @@ def read_split(workdir, image_shape):
 
     Args:
         workdir: the run's `Workdir`.
-        image_shape: what its model takes.
+        image_shape: `(height, width, channels)` of its model.
 
     Returns:
         `datasets.Split`; labels are None for pictures, and those of an array
         `label` of an .npz file, if there is one.
 
     Raises:
-        UserError: if there are no such images, or the run's data are no more
-            what they were.
+        UserError: if there are no such images, or the run's data have changed.
     """
     from keras_genmodels import datasets
     from keras_genmodels.core.errors import UserError
 
-    if not of_split():
+    if not is_split():
         images = datasets.read_pictures(_path(), image_shape=image_shape)
         return datasets.Split(images, datasets.read_labels(_path()))
-    data = common_flags.data_of_run(workdir.read_flags(), FLAGS.data_dir)
-    workdir.check_data(data.fingerprint())
+    data = workdir.read_run().load_data(FLAGS.data_dir)
     split = getattr(data, FLAGS.input)
     if split is None:
-        raise UserError("the run held no validation images out")
+        raise UserError(
+            "--input=validation requires a run with validation images"
+        )
     return split
 
 
 def first_of(split, count):
-    """Gives the first `count` images of a split, all for None."""
+    """Returns the first `count` images of a split, all for None."""
     from keras_genmodels import datasets
 
     labels = split.labels if split.labels is None else split.labels[:count]
@@ -76,7 +76,7 @@ def picture_names():
     from keras_genmodels import datasets
 
     path = _path()
-    if of_split() or path.suffix == ".npz":
+    if is_split() or path.suffix == ".npz":
         return None
     base = path if path.is_dir() else path.parent
     return [

@@ -5,7 +5,12 @@ from keras_genmodels.datasets.batches import (
     evaluation_batches,
     training_batches,
 )
-from keras_genmodels.datasets.image_dataset import ImageDataset, Split, load
+from keras_genmodels.datasets.image_dataset import (
+    ImageDataset,
+    Source,
+    Split,
+    load,
+)
 from keras_genmodels.datasets.image_files import (
     list_pictures,
     read_labels,
@@ -15,6 +20,7 @@ from keras_genmodels.datasets.image_files import (
 __all__ = [
     "BINARIZATIONS",
     "ImageDataset",
+    "Source",
     "Split",
     "evaluation_batches",
     "list_pictures",

@@ -23,6 +23,7 @@ from keras_genmodels.datasets.image_files import (
 __all__ = [
     "BINARIZATIONS",
     "ImageDataset",
+    "Source",
     "Split",
     "evaluation_batches",
     "list_pictures",
@@ -69,6 +70,29 @@ class Split:
         return self[np.linspace(0, len(self.images) - 1, num).astype(int)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The arguments of `load` that load a data set again.
+
+    Args:
+        name: str.
+        data_dir: str or None.
+        image_size: `(height, width)` or None.
+        validation_split: float.
+        seed: int.
+    """
+
+    name: str
+    data_dir: str | None = None
+    image_size: tuple[int, int] | None = None
+    validation_split: float = 0.05
+    seed: int = 0
+
+    def load(self):
+        """Loads the data set, as `load` does."""
+        return load(**dataclasses.asdict(self))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageDataset:
     """The splits of a data set.
@@ -79,13 +103,16 @@ class ImageDataset:
         validation: Split held out of the training images, or None.
         test: Split.
         label_names: tuple of str, the name of each label, or None.
+        source: `Source` that `load` made these images of; None for images
+            that were made otherwise.
     """
 
     name: str
     train: Split
     validation: Split | None
     test: Split
-    label_names: tuple[str, ...] | None
+    label_names: tuple[str, ...] | None = None
+    source: Source | None = None
 
     @property
     def image_shape(self):
@@ -200,7 +227,17 @@ def load(
         train, validation = _hold_out(
             train, validation_split, seed, batches.VALIDATION
         )
-    return ImageDataset(name, train, validation, test, label_names)
+    source = _source(name, data_dir, size, validation_split, seed)
+    return ImageDataset(name, train, validation, test, label_names, source)
+
+
+def _source(name, data_dir, size, validation_split, seed):
+    """Returns the `Source`, whose paths hold from any working directory."""
+    if data_dir is not None and "://" not in str(data_dir):
+        data_dir = str(pathlib.Path(data_dir).expanduser().absolute())
+    if name.endswith(".npz") and data_dir is None:
+        name = str(pathlib.Path(name).expanduser().absolute())
+    return Source(name, data_dir, size, validation_split, seed)
 
 
 def _as_size(image_size):

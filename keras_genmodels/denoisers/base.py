@@ -48,6 +48,14 @@ class Denoiser(keras.Model):
         """Whether it has to be told the noise level."""
         return True
 
+    def adapt(self, data):
+        """Computes what D depends on from the data; nothing by default.
+
+        Args:
+            data: array `[n, *event_shape]`, floating or uint8 (read as value /
+                255).
+        """
+
     def denoise(self, x, sigma=None):
         """Gives D(x, sigma).
 

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import entr
 
+from keras_genmodels import datasets
 from keras_genmodels.core import arrays
 from keras_genmodels.distributions.layers import (
     IndependentBernoulli,
@@ -25,14 +26,13 @@ _CROSS_ENTROPY = (
 )
 
 
-def bounds(model, split, workdir, *, num_samples, seed):
+def bounds(model, split, *, binarization, num_samples, seed):
     """Measures how likely a model takes images for, and what it keeps in z.
 
     Args:
         model: a `VAE` or a `ConditionalVAE`.
-        split: a `datasets.Split`, the images; they are binarised in the way
-            that those of the run were.
-        workdir: the run's `Workdir`.
+        split: a `datasets.Split`, the images.
+        binarization: "none", "dynamic" or "threshold", as in training.
         num_samples: int >= 1, draws of the importance-weighted bound.
         seed: int in [0, 2**31), of the binarisation and all draws.
 
@@ -41,15 +41,15 @@ def bounds(model, split, workdir, *, num_samples, seed):
         `effective_samples`, `latent_size`, `active_units` and, where they
         apply, `entropy`, `excess`, `log_likelihood_excess`,
         `bits_per_dimension` and `log_likelihood_bits_per_dimension`.
-
-    Raises:
-        UserError: if the workdir does not tell how it was trained.
     """
-    batch_size = inputs.images_at_once(model, inputs.BATCH_SIZE)
-    drawn = inputs.as_trained(split, workdir, seed, batch_size)
+    drawn = datasets.evaluation_batches(
+        split,
+        batch_size=inputs.images_at_once(model, inputs.BATCH_SIZE),
+        seed=seed,
+        binarization=binarization,
+    )
     terms = _terms(model, drawn, num_samples, seed)
     measures = _told_terms(model, terms, num_samples)
-    binarization = workdir.read_flags()["binarization"]
     if of_levels(model, binarization):
         measures |= _told_bits(terms, unseen(model).sum())
     if of_bits(model) and binarization == "dynamic":

@@ -48,11 +48,11 @@ def read(workdir, evaluation):
         `Run`.
 
     Raises:
-        UserError: if there is no flags.txt, or metrics.json is damaged.
+        UserError: if there is no run.json, or metrics.json is damaged.
     """
     return Run(
         str(workdir),
-        workdir.read_flags(),
+        workdir.read_run().as_texts(),
         files.read_json(workdir.metrics),
         evaluation,
         report_curves.read(workdir.tensorboard),

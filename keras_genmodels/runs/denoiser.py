@@ -2,13 +2,17 @@
 
 from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.metrics import denoising, estimates
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.runs import results
 from keras_genmodels.training import fit
 
+# Arguments of `runs.train` that only this family has.
+ARGUMENTS = ()
+# Training steps of a run that does not say how many; more overfits the digits.
+DEFAULT_STEPS = 1000
 # As in the comparison of denoisers: the first of the test split.
 _TEST_IMAGES = 1000
 # For the curves of a training.
@@ -16,29 +20,38 @@ _WATCHED_IMAGES = 256
 _WATCHED_STEPS = 30
 
 
-def train_dae(model, data, workdir, options, *, batch_size, seed, verbose=1):
-    """Trains a denoising autoencoder and writes all results to the workdir.
+def default_binarization(model):
+    """Returns None, as denoisers take images as they are."""
+    del model
+
+
+def run(model, data, workdir, description, options, *, batch_size, verbose=1):
+    """Adapts a denoiser, trains it if it has a loss, and writes all results.
 
     The test split is read once, after training. `metrics.json` is written
     last.
 
     Args:
-        model: an untrained `DenoisingAutoencoder` of images, or one with the
-            weights to start from.
+        model: an untrained `Denoiser` of images, or one with the weights to
+            start from.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
-        options: a `training.Options`.
+        description: the `RunDescription`.
+        options: a `training.Options`; None for a denoiser that only adapts.
         batch_size: images per step.
-        seed: int, for the data order and the pictures.
         verbose: as in Keras' `fit`.
 
     Returns:
-        dict, what `metrics.json` holds.
+        dict, the content of `metrics.json`.
 
     Raises:
-        UserError: as `training.fit`, and if all images are the same.
+        UserError: as `training.fit`, and if the data do not suit the denoiser.
     """
-    model.adapt(data.train.images)
+    seed = description.seed
+    with user_errors(f"{data.name}: "):
+        model.adapt(data.train.images)
+    if options is None:
+        return _finish(model, data, workdir, seed)
     held_out = data.validation or data.train
     watched = arrays.as_float(held_out.images[:_WATCHED_IMAGES])
     report = fit.fit(
@@ -57,23 +70,6 @@ def train_dae(model, data, workdir, options, *, batch_size, seed, verbose=1):
     return _finish(
         model, data, workdir, seed, planned_epochs=options.epochs, **report
     )
-
-
-def adapt_denoiser(denoiser, data, workdir, *, seed):
-    """Adapts a denoiser that needs no training, and writes its results.
-
-    Args:
-        denoiser: a `LinearDenoiser` or an `EmpiricalDenoiser`.
-        data, workdir, seed: as in `train_dae`.
-
-    Returns:
-        dict, what `metrics.json` holds.
-
-    Raises:
-        UserError: as the denoiser's `adapt`.
-    """
-    denoiser.adapt(data.train.images)
-    return _finish(denoiser, data, workdir, seed)
 
 
 def load_denoiser(workdir):

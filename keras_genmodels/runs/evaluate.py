@@ -19,7 +19,6 @@ from keras_genmodels.evaluation.sections import Section
 from keras_genmodels.metrics import labels
 from keras_genmodels.models import VAE, ConditionalVAE
 from keras_genmodels.runs import results
-from keras_genmodels.training import inputs
 
 _LATENT = (VAE.__name__, ConditionalVAE.__name__)
 # Below `figures` of the workdir.
@@ -136,8 +135,8 @@ def _finished(workdir):
             "finish, or copy the file along with the model"
         )
     planned = metrics.get("planned_epochs")
-    asked = workdir.read_flags().get("epochs")
-    if planned is not None and asked is not None and int(asked) != planned:
+    asked = workdir.read_run().epochs
+    if planned is not None and asked is not None and asked != planned:
         raise UserError(
             f"{workdir} holds a run of {planned} epochs that is being extended "
             f"to {asked}: let its command finish first"
@@ -166,7 +165,9 @@ def _evaluate(workdir, data, settings, folder):
             "that it was trained on"
         )
     folder = folder or workdir.path / "classifiers"
-    sections, picture = _measured(model, data, workdir, settings, folder)
+    sections, picture = _measured(
+        model, data, workdir.read_run(), settings, folder
+    )
     if picture is not None:
         plots.save_png(workdir.figures / f"{SHEET}.png", picture)
     return {
@@ -194,7 +195,7 @@ def _sizes(data):
     }
 
 
-def _measured(model, data, workdir, settings, folder):
+def _measured(model, data, run, settings, folder):
     """Gives the sections by name, and the sheet of samples or None."""
     test = sample_evaluation.first(data.test, settings.num_images)
     if isinstance(model, Denoiser):
@@ -204,13 +205,13 @@ def _measured(model, data, workdir, settings, folder):
         bounds = latent.bounds(
             model,
             test,
-            workdir,
+            binarization=run.binarization,
             num_samples=settings.num_samples,
             seed=settings.seed,
         )
         sections = {"likelihood": bounds}
-        binarization = workdir.read_flags()["binarization"]
-        batches = inputs.as_trained(test, workdir, settings.seed)
+        binarization = run.binarization
+        batches = run.evaluation_batches(test, settings.seed)
         given = arrays.concatenate(batch["image"] for batch in batches)
     features = sample_evaluation.feature_function(
         data, folder, num_steps=settings.classifier_steps

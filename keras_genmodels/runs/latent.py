@@ -17,15 +17,22 @@ from keras_genmodels.runs import results
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
 
+# Arguments of `runs.train` that only this family has.
+ARGUMENTS = ("binarization",)
+# Training steps of a run that does not say how many.
+DEFAULT_STEPS = 3000
 # Of the importance-weighted bound.
 _NUM_SAMPLES = 100
 # Batches of the test split that pictures and the projector are made of.
 _SHOWN_BATCHES = 4
 
 
-def train(
-    model, data, workdir, options, *, binarization, batch_size, seed, verbose=1
-):
+def default_binarization(model):
+    """Returns how images are binarized unless a run says otherwise."""
+    return "dynamic" if latent_evaluation.of_bits(model) else "none"
+
+
+def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     """Trains a latent-variable model of images and writes all results.
 
     The test split is read once, after training and after the model is saved.
@@ -36,10 +43,9 @@ def train(
             completes images; or one with the weights to start from.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
+        description: the `RunDescription`.
         options: a `training.Options`.
-        binarization: "none", "dynamic" or "threshold".
         batch_size: images per step.
-        seed: int, for the data order, binarisation and evaluation.
         verbose: as in Keras' `fit`.
 
     Returns:
@@ -48,6 +54,7 @@ def train(
     Raises:
         UserError: as `training.fit`.
     """
+    binarization, seed = description.binarization, description.seed
     inputs = latent_inputs.Inputs(model, data, binarization, seed)
     watched = inputs.first(data.validation or data.train, 1)
     report = fit.fit(

@@ -1,4 +1,4 @@
-"""Images restored for a person: files, pictures, and how well it went."""
+"""Restores images and writes files and figures for a person to look at."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.plots.attractors import restoration_rows
 from keras_genmodels.sampling.restoration import restore
 
-# So many images are restored at once, and so many shown.
-_PART = 256
-_SHOWN = 32
-_SHOWN_WAYS = 6
+_BATCH_SIZE = 256
+# Images in the figures.
+_NUM_SHOWN = 32
+_NUM_TRAJECTORIES = 6
 
 
 def restore_images(
@@ -30,26 +30,26 @@ def restore_images(
     tolerance=1e-3,
     **settings,
 ):
-    """Restores images and writes what came out to a folder.
+    """Restores images and writes the results to a folder.
 
     Args:
         denoiser: a `Denoiser` of images.
-        images: array `[n, height, width, channels]` in [0, 1], or uint8, read
-            as value / 255.
+        images: array `[n, height, width, channels]` in [0, 1], or uint8 (read
+            as value / 255).
         output: pathlib.Path of the folder.
-        names: a relative path ending in .png for each image, for a picture
-            file each; None for none.
-        truth_known: whether `images`, before noise is added, are the truth.
+        names: for each image a relative path ending in .png, under which it
+            is written; None for no such files.
+        truth_known: whether `images`, before noise is added, are clean.
         add_noise: standard deviation of the noise to add first, >= 0.
         seed: int, of that noise.
-        tolerance: as of `restoration.restore`.
-        **settings: others of `restoration.restore`.
+        tolerance: as in `restore`.
+        **settings: other arguments of `restore`.
 
     Returns:
-        str, lines that tell how it went.
+        str, a summary in a few lines.
 
     Raises:
-        UserError: as `restore`.
+        ValueError: as `restore`.
     """
     clean = arrays_lib.as_float(images)
     noisy = clean
@@ -64,7 +64,7 @@ def restore_images(
         plots.save_png(output / "images" / name, picture)
     truth = clean if truth_known and add_noise else None
     _draw(denoiser, noisy, restored, truth, output, settings)
-    lines = [_on_the_loop(arrays, tolerance)]
+    lines = [_convergence(arrays, tolerance)]
     if truth_known:
         lines += _quality(noisy, restored, clean)
     lines.append(
@@ -75,44 +75,47 @@ def restore_images(
 
 
 def _restore_all(denoiser, noisy, settings):
+    """Restores in batches; returns the arrays of restored.npz."""
+
     def restored(noisy):
-        found = restore(denoiser, noisy, **settings)
+        result = restore(denoiser, noisy, **settings)
         return {
-            "image": found.x,
-            "num_steps": found.num_steps,
-            "residual": found.residual,
+            "image": result.x,
+            "num_steps": result.num_steps,
+            "residual": result.residual,
         }
 
-    return arrays_lib.map_batches(restored, noisy, batch_size=_PART)
+    return arrays_lib.map_batches(restored, noisy, batch_size=_BATCH_SIZE)
 
 
 def _draw(denoiser, noisy, restored, truth, output, settings):
-    """Draws a sheet of many images, and the way of a few."""
-    rows = {"as given": noisy, "restored": restored}
+    """Writes a figure of many images, and one of a few trajectories."""
+    rows = {"input": noisy, "restored": restored}
     if truth is not None:
-        rows = {"with noise": noisy, "restored": restored, "the truth": truth}
-    rows = {name: images[:_SHOWN] for name, images in rows.items()}
+        rows = {"with noise": noisy, "restored": restored, "clean": truth}
+    rows = {name: images[:_NUM_SHOWN] for name, images in rows.items()}
     sheet = denoiser_plots.before_and_after(rows)
     plots.save_png(output / "before_after.png", sheet)
-    few = slice(_SHOWN_WAYS)
-    way = restore(denoiser, noisy[few], trajectory=True, **settings).trajectory
+    few = slice(_NUM_TRAJECTORIES)
+    restored = restore(denoiser, noisy[few], trajectory=True, **settings)
     clean = None if truth is None else truth[few]
-    steps = restoration_rows(way.numpy(), clean=clean)
+    steps = restoration_rows(restored.trajectory.numpy(), clean=clean)
     plots.save_png(output / "steps.png", steps)
 
 
-def _on_the_loop(arrays, tolerance):
+def _convergence(arrays, tolerance):
+    """Formats the number of steps and the fraction that converged."""
     steps, residual = arrays["num_steps"], arrays["residual"]
-    rest = np.mean(residual <= tolerance)
+    converged = np.mean(residual <= tolerance)
     return (
         f"{np.median(steps):.0f} steps (median; at most {steps.max()}), "
-        f"{rest:.0%} of the images at rest, residual {np.median(residual):.2g} "
-        "(median)"
+        f"{converged:.0%} of the images converged, residual "
+        f"{np.median(residual):.2g} (median)"
     )
 
 
 def _quality(noisy, restored, clean):
-    """Tells PSNR and SSIM before and after, with standard errors."""
+    """Formats PSNR and SSIM before and after, with standard errors."""
     measures = {"PSNR": (image_quality.psnr, "dB")}
     if min(clean.shape[1:3]) >= image_quality.SSIM_WINDOW:
         measures["SSIM"] = (image_quality.ssim, "")

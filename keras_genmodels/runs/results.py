@@ -57,12 +57,17 @@ def without_training(model):
 def written():
     """Tells when and by which versions results were written."""
     now = datetime.datetime.now(datetime.UTC)
-    names = ("tensorflow", "keras", "tensorflow-probability")
     return {
         "written": now.isoformat("T", "seconds"),
-        "versions": {
-            "keras_genmodels": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in names},
-        },
+        "versions": versions(),
+    }
+
+
+def versions():
+    """Returns the versions of Python and the packages, by name."""
+    names = ("tensorflow", "keras", "tensorflow-probability")
+    return {
+        "keras_genmodels": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in names},
     }

@@ -1,4 +1,4 @@
-"""The folder of one run: where everything lies, and what it may hold."""
+"""The folder of one run: the paths in it, and the run that it belongs to."""
 
 import os
 import pathlib
@@ -9,6 +9,10 @@ import tensorflow as tf
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.models.latent_variable import VariationalModel
+from keras_genmodels.runs import version_0_2
+from keras_genmodels.runs.description import RunDescription
 
 
 class Workdir:
@@ -20,6 +24,7 @@ class Workdir:
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
+        self.run = self.path / "run.json"
         self.flags = self.path / "flags.txt"
         self.model = self.path / "model.keras"
         self.metrics = self.path / "metrics.json"
@@ -34,102 +39,87 @@ class Workdir:
         return str(self.path)
 
     def has_checkpoint(self):
-        """Tells whether there is a checkpoint to go on from."""
+        """Returns whether there is a checkpoint to resume from."""
         return tf.train.latest_checkpoint(self.checkpoints) is not None
 
-    def read_flags(self):
-        """Gives the flags of the run as a dict of names to texts.
+    def read_run(self):
+        """Returns the `RunDescription` of the run.
 
         Raises:
-            UserError: if there is no flags.txt.
+            UserError: if there is none, or its file is damaged.
         """
-        kept = self._read_kept()
-        if kept is None:
+        run = self.find_run()
+        if run is None:
             raise UserError(
-                f"{self} holds no flags.txt, which tells how the model was "
+                f"{self} holds no run.json, which says how the model was "
                 "trained: copy it from where the run was made"
             )
-        return {k: v for k, v in kept.items() if not k.startswith("#")}
+        return run
 
-    def check_data(self, data):
-        """Checks that data are those of the run.
-
-        Args:
-            data: text that tells the data from other data.
-
-        Raises:
-            UserError: if they are not, as far as flags.txt tells.
-        """
-        kept = (self._read_kept() or {}).get("# data", data)
-        if kept != data:
-            raise UserError(
-                f"{self} holds a run on other data: {kept}, now {data}; bring "
-                "the data back, or say where they are by --data_dir"
-            )
-
-    def check(self, program, data, flags, free=(), assumed=None):
+    def check(self, run, assumed=None):
         """Checks that a run is the one that was begun here, if any.
 
         Args:
-            program: name of the app, such as "train_vae".
-            data: text that tells the data from other data.
-            flags: dict of flag names to their values as text.
-            free: names that may differ from one start to the next, beside
-                `epochs`.
-            assumed: dict of flag names to their values as text, as which
-                flags are read that a run of an earlier version does not tell.
+            run: `RunDescription`.
+            assumed: dict of settings to the values that they had, in effect,
+                in runs of versions that do not record them.
 
         Raises:
             UserError: if another run was begun here.
         """
-        kept = self._read_kept()
-        if kept is None:
+        earlier = self.find_run()
+        if earlier is None:
             return
-        if (begun := kept.get("# program")) != program:
+        if run.program != earlier.program:
             raise UserError(
-                f"{self} holds a run of another program ({begun}): give "
+                f"{self} holds a run of another program "
+                f"({earlier.program or 'a script'}): give another --workdir"
+            )
+        if run.program is None and run.kind != earlier.kind:
+            raise UserError(
+                f"{self} holds a run of another kind of model "
+                f"({earlier.kind}, not {run.kind}): give another workdir"
+            )
+        if differences := run.differences(earlier, assumed or {}):
+            raise UserError(
+                f"{self} holds a run with other settings: "
+                f"{', '.join(differences)}; repeat them as they were, or give "
                 "another --workdir"
             )
-        assumed = {k: v for k, v in (assumed or {}).items() if k in flags}
-        if told := _differences(flags, {**assumed, **kept}, {*free, "epochs"}):
+        if run.fingerprint != earlier.fingerprint:
             raise UserError(
-                f"{self} holds a run with other flags: {told}; repeat them as "
-                "they were, or give another --workdir"
-            )
-        if kept.get("# data") != data:
-            raise UserError(
-                f"{self} holds a run on other data: {kept.get('# data')}, now "
-                f"{data}; bring the data back, or give another --workdir"
+                f"{self} holds a run on other data: {earlier.fingerprint}, "
+                f"now {run.fingerprint}; bring the data back, or give another "
+                "--workdir"
             )
 
-    def claim(self, program, data, flags, free=(), assumed=None):
-        """Checks as `check` does, and keeps the flags for the next start.
+    def claim(self, run, assumed=None):
+        """Checks as `check` does, and writes run.json and flags.txt.
 
         Raises:
             UserError: as `check`, and if fewer epochs are asked than before.
         """
-        self.check(program, data, flags, free, assumed)
-        earlier = int((self._read_kept() or {}).get("epochs", 0))
-        if int(flags.get("epochs", 0)) < earlier:
+        self.check(run, assumed)
+        earlier = self.find_run()
+        epochs = (earlier and earlier.epochs) or 0
+        if (run.epochs or 0) < epochs:
             raise UserError(
-                f"{self} holds a run of {earlier} epochs: --epochs="
-                f"{flags['epochs']} would shorten it; give as many or more, "
-                "or another --workdir"
+                f"{self} holds a run of {epochs} epochs: --epochs={run.epochs} "
+                "would shorten it; give as many or more, or another --workdir"
             )
-        lines = [
-            f"# program={program}",
-            f"# data={data}",
-            *(f"--{name}={value}" for name, value in flags.items()),
-        ]
-        with files.replacing(self.flags) as beside:
-            beside.write_text("\n".join(lines) + "\n")
+        run.write(self.run)
+        if run.program is not None:
+            lines = (
+                f"--{name}={text}\n" for name, text in run.as_texts().items()
+            )
+            with files.replacing(self.flags) as path:
+                path.write_text("".join(lines))
 
-    def _read_kept(self):
-        if not self.flags.exists():
-            return None
-        lines = self.flags.read_text().splitlines()
-        pairs = (line.removeprefix("--").partition("=") for line in lines)
-        return {name: value for name, _, value in pairs}
+    def find_run(self):
+        """Returns the `RunDescription` of the run, or None if there is none."""
+        return RunDescription.read(self.run) or version_0_2.read_description(
+            self.flags, self.metrics
+        )
 
     def load_model(self):
         """Loads the finished model.
@@ -147,22 +137,11 @@ class Workdir:
         return load_model(self.model)
 
 
-def _differences(flags, kept, free):
-    """Names the flags that are not as they were, "" if there are none."""
-    return ", ".join(
-        f"--{name}={flags.get(name, '')} (was {kept.get(name, 'not given')})"
-        for name in sorted(flags.keys() | kept.keys())
-        if name not in free
-        and not name.startswith("#")
-        and flags.get(name) != kept.get(name)
-    )
-
-
 def load_model(path):
     """Loads a model of this package from a `.keras` file.
 
     Args:
-        path: the file.
+        path: the file, or the workdir of a finished run.
 
     Returns:
         the Keras model. Nothing in the file is run as code (`safe_mode`).
@@ -171,6 +150,8 @@ def load_model(path):
         UserError: if the file is missing, damaged, or holds something else.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        return Workdir(path).load_model()
     if not path.is_file():
         raise UserError(f"no file {path}: give the model.keras of a run")
     if not zipfile.is_zipfile(path):
@@ -186,9 +167,9 @@ def load_model(path):
             f"can't read {path}: {reason}; give the model.keras of a run of "
             "this package, whole and unchanged"
         ) from error
-    if not type(model).__module__.startswith("keras_genmodels."):
+    if not isinstance(model, VariationalModel | Denoiser):
         raise UserError(
-            f"{path} holds a {type(model).__name__}, not a model of "
-            "keras_genmodels"
+            f"{path} holds a {type(model).__name__}, which is neither a "
+            "latent-variable model nor a denoiser"
         )
     return model

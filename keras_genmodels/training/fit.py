@@ -36,7 +36,8 @@ class Options:
             grows linearly from 0, >= 0 and fewer than the run has.
         gradient_clip_norm: the gradients of a step are scaled down together,
             so that their norm over all weights is at most this; 0 never does.
-        schedule: "cosine" (to zero over the rest of the run) or "constant".
+        learning_rate_schedule: "cosine" (to zero over the rest of the run) or
+            "constant".
         ema_momentum: of the weights' average, in [0, 1); 0 for none. None:
             none with a cosine schedule, which ends in an average of its own,
             else a horizon of a tenth of the run, at most 1000 steps.
@@ -52,7 +53,7 @@ class Options:
     learning_rate: float = 1e-3
     learning_rate_warmup_steps: int = 0
     gradient_clip_norm: float = 0.0
-    schedule: str = "cosine"
+    learning_rate_schedule: str = "cosine"
     ema_momentum: float | None = None
     early_stopping_patience: int = 0
     checkpoint_every: int = 1000
@@ -79,9 +80,10 @@ class Options:
                 "gradient_clip_norm must be >= 0, got "
                 f"{self.gradient_clip_norm}"
             )
-        if self.schedule not in ("cosine", "constant"):
+        if self.learning_rate_schedule not in ("cosine", "constant"):
             raise ValueError(
-                f"schedule must be cosine or constant, got {self.schedule!r}"
+                "learning_rate_schedule must be cosine or constant, got "
+                f"{self.learning_rate_schedule!r}"
             )
         if self.jit_compile not in ("auto", True, False, "true", "false"):
             raise ValueError(
@@ -179,6 +181,11 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
     }
 
 
+def is_trainable(model):
+    """Returns whether a Keras model brings a loss that `fit` can minimise."""
+    return type(model).compute_loss is not keras.Model.compute_loss
+
+
 def steps_per_epoch(num_examples, batch_size):
     """Gives the steps of an epoch: a pass over the data, rounded.
 
@@ -221,12 +228,12 @@ def compile_model(model, options):
 
 def _learning_rate(options):
     warmup = options.learning_rate_warmup_steps
-    if not warmup and options.schedule == "constant":
+    if not warmup and options.learning_rate_schedule == "constant":
         return options.learning_rate
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else options.learning_rate,
         options.num_steps - warmup,
-        alpha=0.0 if options.schedule == "cosine" else 1.0,
+        alpha=0.0 if options.learning_rate_schedule == "cosine" else 1.0,
         warmup_target=options.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
@@ -236,7 +243,7 @@ def _ema_momentum(options):
     """Resolves the default: none where the learning rate falls to zero."""
     if options.ema_momentum is not None:
         return options.ema_momentum
-    if options.schedule == "cosine":
+    if options.learning_rate_schedule == "cosine":
         return 0.0
     horizon = min(1000, max(2, options.num_steps / 10))
     return 1 - 1 / horizon

@@ -66,31 +66,6 @@ class Inputs:
         )
 
 
-def as_trained(split, workdir, seed=None, batch_size=BATCH_SIZE):
-    """Gives the images of a split as those of the run were: binarised or not.
-
-    Args:
-        split: a `datasets.Split`.
-        workdir: the run's `Workdir`.
-        seed: int in [0, 2**31), which draws the binarisation; by default the
-            run's.
-        batch_size: int >= 1, which decides nothing else.
-
-    Returns:
-        tf.data.Dataset as of `datasets.evaluation_batches`.
-
-    Raises:
-        UserError: if the workdir does not tell how it was trained.
-    """
-    recorded = workdir.read_flags()
-    return datasets.evaluation_batches(
-        split,
-        batch_size=batch_size,
-        seed=int(recorded["seed"]) if seed is None else seed,
-        binarization=recorded["binarization"],
-    )
-
-
 def check_condition(model):
     """Checks that a model's condition is one that a data set has.
 

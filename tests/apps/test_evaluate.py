@@ -1,21 +1,21 @@
 """The evaluation as a user runs it, in a process of its own."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from support.app_runs import (
     Refused,
-    assert_refused,
     check_refusal,
+    each_refused,
     run,
-    run_without_tensorflow,
     succeed,
     unfinished,
 )
 from support.browser import look
 from support.evaluated_runs import MAKE, digits, finish
-from test_report import Page
+from support.html_page import Page
 
 from keras_genmodels import datasets
 from keras_genmodels.metrics.estimates import told
@@ -35,10 +35,9 @@ def trained(folder):
     images = np.concatenate([data.train.images, data.test.images])
     path = folder / "images.npz"
     np.savez(path, image=images)
-    flags = {"dataset": f"{path}", "validation_split": "0.05"}
     data = datasets.load(f"{path}", validation_split=0.05)
     return {
-        kind: finish(MAKE[kind](), Workdir(folder / kind), data=data, **flags)
+        kind: finish(MAKE[kind](), Workdir(folder / kind), data=data)
         for kind in KINDS
     }
 
@@ -134,19 +133,6 @@ def test_a_run_goes_on_after_its_evaluation(trained, folder):
 # Refusals, each of one line.
 
 
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [
-        (("--workdir=a", "--workdir=b"), "--output=compare.html"),
-        (("--workdir=a", "--workdir=./a"), "names a run twice"),
-        (("--output=page.pdf",), "must end in .html"),
-        (("--num_images=3",), "--num_images=3"),
-    ],
-)
-def test_wrong_flags_answer_at_once(flags, told):
-    assert_refused(run_without_tensorflow("evaluate", *flags), "evaluate", told)
-
-
 def of_no_run(place, trained):
     return Refused("evaluate", [f"--workdir={place}/none"], ["no directory"])
 
@@ -167,16 +153,17 @@ def of_a_training_that_was_cut_short(place, trained):
 
 def of_other_images(place, trained):
     np.savez(place / "large.npz", image=np.zeros((20, 9, 9), np.uint8))
-    flags = {"dataset": f"{place}/large.npz", "validation_split": "0.05"}
-    workdir = finish(MAKE["vae"](), Workdir(place / "run"), **flags)
-    told = [workdir, "other data", "--data_dir"]
+    source = datasets.Source(f"{place}/large.npz")
+    data = dataclasses.replace(digits(), source=source)
+    workdir = finish(MAKE["vae"](), Workdir(place / "run"), data=data)
+    told = ["other data", "--data_dir"]
     return Refused("evaluate", [f"--workdir={workdir}"], told)
 
 
 def of_draws_of_a_denoiser(place, trained):
     flags = [f"--workdir={trained['exact']}", "--num_samples=9"]
-    told = ["--num_samples is of latent-variable models"]
-    return Refused("evaluate", [*flags, f"--output={place}/a.html"], told)
+    named = ["--num_samples requires a latent-variable model"]
+    return Refused("evaluate", [*flags, f"--output={place}/a.html"], named)
 
 
 def of_a_missing_second_run(place, trained):
@@ -187,16 +174,14 @@ def of_a_missing_second_run(place, trained):
     return Refused("evaluate", [*flags, f"--output={place}/a.html"], told)
 
 
-REFUSED = [
+QUICK = [
     of_draws_of_a_denoiser,
     of_a_missing_second_run,
-    of_no_run,
-    of_an_unfinished_run,
     of_a_training_that_was_cut_short,
     of_other_images,
 ]
 
 
-@pytest.mark.parametrize("make", REFUSED)
-def test_refusals(refusals, make):
+@each_refused(QUICK, [of_no_run, of_an_unfinished_run])
+def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

@@ -1,6 +1,4 @@
-"""The apps of conditional models, each command in a process of its own."""
-
-import shutil
+"""The app train_cvae as a user runs it, in a process of its own."""
 
 import keras
 import numpy as np
@@ -14,20 +12,16 @@ from support.app_runs import (
     assert_same_weights,
     check_refusal,
     contents,
+    each_refused,
     kill,
     last_step,
     metrics,
     picture,
     run,
-    run_without_tensorflow,
-    save_noise,
     succeed,
 )
-from support.small_cvaes import assemble
-from support.small_vaes import make_vae
 
 from keras_genmodels import operators
-from keras_genmodels.core import seeds
 
 LABELS = sklearn.datasets.load_digits().target[-NUM_TEST:]
 TINY = (
@@ -155,242 +149,14 @@ def test_where_a_run_lies_it_is_finished(trained):
     assert contents(workdir) == before
 
 
-# What a model is used for.
-
-
-def test_images_are_generated_by_label(trained, launch, tmp_path):
-    def draw(name, *flags):
-        return launch(
-            "generate",
-            f"--workdir={trained['label'].workdir}",
-            f"--output={tmp_path / name}",
-            "--seed=1",
-            *flags,
-        )
-
-    started = [
-        draw("three.npz", "--label=3", "--num_images=5", "--guidance=0.5"),
-        draw("none.npz", "--label=none", "--num_images=4"),
-        draw("each.npz", "--num_images=3"),
-        draw("each.png", "--num_images=3"),
-    ]
-    said = [succeed(process.result()) for process in started]
-    model = load(trained, "label")
-    three, none, each = (
-        np.load(tmp_path / f"{name}.npz") for name in ("three", "none", "each")
-    )
-    assert (three["label"] == 3).all()
-    assert "label" not in none
-    np.testing.assert_array_equal(each["label"], np.repeat(np.arange(10), 3))
-    assert "3 images of each of 10 labels" in said[2]
-    for found, expected in (
-        (three, model.sample([3] * 5, seed=1, guidance=0.5)),
-        (none, model.sample(num=4, seed=1)),
-        # The same three latents for each label.
-        (
-            each,
-            model.sample(
-                each["label"], seed=np.tile(seeds.row_seeds(1, 3), (10, 1))
-            ),
-        ),
-    ):
-        np.testing.assert_allclose(
-            found["image"], expected, rtol=1e-4, atol=1e-5
-        )
-    assert np.ptp(picture(tmp_path / "each.png")) > 100
-
-
-def test_images_are_completed(trained, launch, tmp_path):
-    first = save_noise(tmp_path / "pictures" / "a.png", (20, 10, 3))
-
-    def complete(name, *flags):
-        return launch(
-            "generate",
-            f"--workdir={trained['quadrants'].workdir}",
-            f"--output={tmp_path / name}",
-            *flags,
-        )
-
-    started = [
-        complete("test.npz", "--num_images=5", "--num_completions=3"),
-        complete("own.npz", f"--input={first.parent}"),
-        complete("sheet.png", "--input=validation"),
-    ]
-    said = [succeed(process.result()) for process in started]
-    assert "3 completions of each of 5 images" in said[0]
-    for name, count, draws in (("test", 5, 3), ("own", 1, 6)):
-        found = np.load(tmp_path / f"{name}.npz")
-        image, truth = found["image"], found["truth"]
-        assert image.shape == (count, draws, SIDE, SIDE, 1)
-        assert truth.shape == (count, SIDE, SIDE, 1)
-        assert set(np.unique(truth)) == {0, 1}
-        kept = np.where(KNOWN, image, truth[:, np.newaxis])
-        np.testing.assert_array_equal(
-            kept, np.repeat(truth[:, np.newaxis], draws, 1)
-        )
-        unseen = image[..., ~KNOWN]
-        assert 0 < unseen.min() < unseen.max() < 1
-        assert np.abs(unseen[:, 0] - unseen[:, 1]).max() > 1e-4
-    assert np.ptp(picture(tmp_path / "sheet.png")) > 100
-
-
-def test_encode(trained, launch, tmp_path):
-    save_noise(tmp_path / "pictures" / "a.png", (20, 10, 3))
-    given = np.zeros((2, SIDE, SIDE), np.uint8)
-    np.savez(tmp_path / "images.npz", image=given, label=[4, 0])
-
-    def encode(kind, name, *flags):
-        return launch(
-            "encode",
-            f"--workdir={trained[kind].workdir}",
-            f"--output={tmp_path / name}",
-            *flags,
-        )
-
-    started = [
-        encode("label", "test.npz"),
-        encode(
-            "label", "own.npz", f"--input={tmp_path / 'pictures'}", "--label=7"
-        ),
-        encode("quadrants", "half.npz", f"--input={tmp_path / 'pictures'}"),
-        encode("label", "given.npz", f"--input={tmp_path / 'images.npz'}"),
-    ]
-    for process in started:
-        succeed(process.result())
-    test, own, half = (
-        np.load(tmp_path / f"{name}.npz") for name in ("test", "own", "half")
-    )
-    np.testing.assert_array_equal(test["label"], LABELS)
-    assert test["loc"].shape == test["stddev"].shape == (NUM_TEST, 2)
-    latents = trained["label"].workdir / "tensorboard" / "test" / "latents.tsv"
-    np.testing.assert_allclose(
-        test["loc"], np.loadtxt(latents), rtol=1e-5, atol=1e-6
-    )
-    assert own["label"].tolist() == [7]
-    assert half["scale_tril"].shape == (1, 2, 2)
-    assert np.load(tmp_path / "given.npz")["label"].tolist() == [4, 0]
-
-
-# What is answered at once.
-
-
-@pytest.mark.parametrize(
-    ("app", "flags", "told"),
-    [
-        ("train_cvae", ["--num_quadrants=4"], "[1, 3]"),
-        ("train_cvae", ["--num_quadrants=2"], "--condition=quadrants"),
-        ("train_cvae", ["--condition=left"], "quadrants"),
-        (
-            "train_cvae",
-            ["--label_dropout=0.1", "--condition=quadrants"],
-            "--condition=label",
-        ),
-        ("train_cvae", ["--label_dropout=1"], "0.99"),
-        ("generate", ["--guidance=-1"], "non-negative"),
-        ("generate", ["--num_completions=0"], "positive"),
-    ],
-    ids=str,
-)
-def test_an_impossible_flag_is_told_at_once(tmp_path, app, flags, told):
-    workdir = tmp_path / "workdir"
-    process = run_without_tensorflow(app, f"--workdir={workdir}", *flags)
-    assert process.returncode == 1
-    assert process.stderr.startswith(f"{app}: ")
-    assert process.stderr.count("\n") == 1
-    assert flags[0].partition("=")[0] in process.stderr
-    assert told in process.stderr
-    assert not workdir.exists()
-
-
-# What the apps refuse once they have looked at it.
-
-
-def of_run(app, trained, kind, flags, *told):
-    return Refused(app, [f"--workdir={trained[kind].workdir}", *flags], told)
-
-
-def unknown_label(folder, trained):
-    flags = ["--label=10"]
-    return of_run("generate", trained, "label", flags, "--label=10", "0 to 9")
-
-
-def label_that_is_no_number(folder, trained):
-    flags = ["--label=three"]
-    return of_run("generate", trained, "label", flags, "--label=three")
-
-
-def guidance_without_a_label(folder, trained):
-    flags = ["--label=none", "--guidance=1"]
-    return of_run("generate", trained, "label", flags, "--guidance")
-
-
-def labels_that_the_model_does_not_know(folder, trained):
-    path = folder / "given.npz"
-    np.savez(path, image=np.zeros((2, SIDE, SIDE), np.uint8), label=[3, 10])
-    flags = [f"--input={path}"]
-    return of_run("encode", trained, "label", flags, path, "0 to 9")
-
-
-def pixels_out_of_range(folder, trained):
-    path = folder / "given.npz"
-    np.savez(path, image=np.full((2, SIDE, SIDE), 1.5))
-    flags = [f"--input={path}"]
-    return of_run("generate", trained, "quadrants", flags, path, "[0, 1]")
-
-
-def condition_of_its_own(folder, trained):
-    network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(5)])
-    assemble(network, 5).save(folder / "model.keras")
-    flags = [f"--workdir={folder}"]
-    return Refused("generate", flags, ["neither labels nor", "script"])
-
-
-def data_that_are_others_now(folder, trained):
-    workdir = shutil.copytree(trained["label"].workdir, folder / "workdir")
-    path = workdir / "flags.txt"
-    path.write_text(path.read_text().replace("checksum", "checksum 1"))
-    flags = [f"--workdir={workdir}"]
-    return Refused("encode", flags, [workdir, "other data", "--data_dir"])
-
-
-def label_for_a_model_of_quadrants(folder, trained):
-    flags = ["--label=3"]
-    return of_run("generate", trained, "quadrants", flags, "--label", "labels")
-
-
-def input_for_a_model_of_labels(folder, trained):
-    flags = ["--input=train"]
-    return of_run("generate", trained, "label", flags, "--input", "quadrants")
-
-
-def pictures_without_a_label(folder, trained):
-    save_noise(folder / "pictures" / "a.png", (SIDE, SIDE))
-    flags = [f"--input={folder / 'pictures'}"]
-    return of_run("encode", trained, "label", flags, "--label")
-
-
-def no_such_pictures(folder, trained):
-    flags = [f"--input={folder / 'nowhere'}"]
-    told = [folder / "nowhere", "no such picture"]
-    return of_run("generate", trained, "quadrants", flags, *told)
-
-
-def label_of_a_vae(folder, trained):
-    make_vae().save(folder / "model.keras")
-    flags = [f"--workdir={folder}", "--label=3"]
-    return Refused("generate", flags, ["--label", "conditional"])
-
-
-def restore_by_a_conditional_model(folder, trained):
-    told = ["ConditionalVAE", "train_dae"]
-    return of_run("restore", trained, "label", ["--sigma=0.3"], *told)
+# Errors, each of one line.
 
 
 def data_without_labels(folder, trained):
     path = folder / "data.npz"
     np.savez(path, image=np.zeros((40, 4, 4), np.uint8))
-    told = [path, "no labels", "--condition=quadrants"]
-    return Refused("train_cvae", [f"--dataset={path}"], told)
+    named = [path, "no labels", "--condition=quadrants"]
+    return Refused("train_cvae", [f"--dataset={path}"], named)
 
 
 def images_without_quadrants(folder, trained):
@@ -400,33 +166,6 @@ def images_without_quadrants(folder, trained):
     return Refused("train_cvae", flags, ["1x4", "quadrants"])
 
 
-def workdir_of_another_program(folder, trained):
-    workdir = shutil.copytree(trained["label"].workdir, folder / "workdir")
-    flags = [f"--workdir={workdir}"]
-    return Refused("train_vae", flags, [workdir, "train_cvae"])
-
-
-REFUSED = [
-    unknown_label,
-    label_that_is_no_number,
-    guidance_without_a_label,
-    labels_that_the_model_does_not_know,
-    pixels_out_of_range,
-    condition_of_its_own,
-    data_that_are_others_now,
-    label_for_a_model_of_quadrants,
-    input_for_a_model_of_labels,
-    pictures_without_a_label,
-    no_such_pictures,
-    label_of_a_vae,
-    restore_by_a_conditional_model,
-    data_without_labels,
-    images_without_quadrants,
-    workdir_of_another_program,
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
-def test_refused_with_one_line_that_tells_what_and_where(refusals, make):
+@each_refused([data_without_labels], [images_without_quadrants])
+def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

@@ -1,12 +1,7 @@
-"""The apps as a user runs them: each command in a process of its own."""
+"""The app train_vae as a user runs it, in a process of its own."""
 
 import math
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
@@ -17,39 +12,32 @@ from support.app_runs import (
     NUM_TEST,
     ROOT,
     SIDE,
-    TIMEOUT,
     Refused,
     Trained,
     assert_refused,
     assert_same_weights,
     check_refusal,
-    checkpoints,
     contents,
+    each_refused,
     metrics,
     picture,
     run,
-    run_python,
-    run_without_tensorflow,
     save_noise,
     succeed,
-    tiles_of,
     unfinished,
     weights,
 )
 from tensorboard.backend.event_processing import event_accumulator
 
 from keras_genmodels.core import files
+from keras_genmodels.runs.workdir import Workdir
 
-APPS = (
-    "train_vae",
-    "train_cvae",
-    "train_dae",
-    "evaluate",
-    "generate",
-    "encode",
-    "restore",
+TINY = (
+    "--network=mlp",
+    "--hidden_sizes=16",
+    "--latent_size=2",
+    "--jit_compile=false",
 )
-TINY = ("--network=mlp", "--hidden_sizes=16", "--latent_size=2")
 # Nats: the mean over the digits of the entropy of their pixels, each drawn
 # with probability its grey value. No model has a test elbo above its negative.
 ENTROPY = 13.30
@@ -98,30 +86,12 @@ def test_metrics(trained):
 
 def test_flags_model_and_checkpoint_are_kept(trained, tiny_run):
     flags = (trained.workdir / "flags.txt").read_text().splitlines()
-    assert flags[0] == "# program=train_vae"
     assert {*tiny_run} < {*flags}
+    assert Workdir(trained.workdir).read_run().program == "train_vae"
     model = keras.saving.load_model(trained.workdir / "model.keras")
     assert model.latent_size == 2
     assert list((trained.workdir / "checkpoints").glob("ckpt-22.*"))
     assert not unfinished(trained.workdir)
-
-
-def test_filters_are_the_channels_at_full_size(data_dir, tmp_path):
-    """In all networks of a model that has the most of them."""
-    flags = ("--epochs=1", "--filters=3", "--condition=quadrants")
-    workdir = tmp_path / "run"
-    succeed(
-        run(
-            "train_cvae",
-            f"--workdir={workdir}",
-            f"--data_dir={data_dir}",
-            *flags,
-        )
-    )
-    model = keras.saving.load_model(workdir / "model.keras")
-    for network in (model.encoder, model.condition_network):
-        assert network.get_layer("stem").filters == 3
-    assert model.decoder.get_layer("up_0").filters == 3
 
 
 FIGURES = ("reconstructions", "samples", "interpolation", "latent_plane")
@@ -193,24 +163,18 @@ def test_the_same_command_again_changes_nothing(trained, tiny_run):
     assert contents(trained.workdir) == before
 
 
-def test_a_run_of_an_earlier_version_is_known_again(copied, tiny_run):
-    """Of one that had fewer flags."""
-    later = (
-        "--num_importance_samples=1",
-        "--doubly_reparameterized=false",
-        "--gradient_clip_norm=0.0",
-    )
-    flags = (copied / "flags.txt").read_text().splitlines()
-    assert {*later} < {*flags}
-    before = [flag for flag in flags if flag not in later]
-    (copied / "flags.txt").write_text("\n".join(before) + "\n")
-    again = run("train_vae", f"--workdir={copied}", *tiny_run)
-    assert "This run is finished" in succeed(again)
-    other = run(
-        "train_vae", f"--workdir={copied}", *tiny_run, "--gradient_clip_norm=9"
-    )
-    told = "--gradient_clip_norm=9.0 (was 0.0)"
-    assert_refused(other, "train_vae", told)
+OLD = ROOT / "tests" / "data" / "run_of_version_0_2"
+
+
+def test_a_run_of_version_0_2_is_extended(tmp_path):
+    workdir = Workdir(shutil.copytree(OLD, tmp_path / "old"))
+    flags = (f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}")
+    said = succeed(run("train_vae", *flags, "--epochs=2"))
+    assert "Epoch 1/" not in said
+    assert metrics(workdir.path)["steps"] == 22
+    assert workdir.read_run().epochs == 2
+    other = run("train_vae", *flags, "--epochs=2", "--beta=2")
+    assert_refused(other, "train_vae", "--beta=2.0 (was 1.0)")
 
 
 def test_a_workdir_that_is_in_use_is_refused(copied, tiny_run):
@@ -268,65 +232,6 @@ def test_a_run_repeats_from_its_flags_and_lends_its_weights(
         np.testing.assert_allclose(array, start[name], atol=1e-6, err_msg=name)
 
 
-# Stopped and started again.
-
-
-def stop(signal_number, delay, workdir, *flags):
-    """Sends a signal some time after a start has saved something new."""
-    known = checkpoints(workdir)
-    deadline = time.monotonic() + TIMEOUT
-    flags = ["-m", "apps.train_vae", f"--workdir={workdir}", *flags]
-    with subprocess.Popen(
-        [sys.executable, *flags],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            while process.poll() is None and checkpoints(workdir) <= known:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(delay)
-            process.send_signal(signal_number)
-            out, err = process.communicate(timeout=TIMEOUT)
-        finally:
-            process.kill()
-    return subprocess.CompletedProcess(flags, process.returncode, out, err)
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param(["--epochs=30"], id="convolutions"),
-        pytest.param(
-            ["--epochs=60", "--network=mlp", "--jit_compile=true"], id="xla"
-        ),
-    ],
-)
-@pytest.mark.slow
-def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
-    launch, data_dir, tmp_path, flags
-):
-    flags = [f"--data_dir={data_dir}", "--checkpoint_every=5", *flags]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    uninterrupted = launch("train_vae", f"--workdir={whole}", *flags)
-    moments = random.Random(0)
-    for _ in range(3):
-        killed = stop(signal.SIGKILL, moments.uniform(0, 0.3), cut, *flags)
-        assert killed.returncode == -signal.SIGKILL
-    interrupted = stop(signal.SIGINT, moments.uniform(0, 0.3), cut, *flags)
-    assert_refused(interrupted, "train_vae", "the same command", status=130)
-    assert not (cut / "model.keras").exists()
-    resumed = succeed(run("train_vae", f"--workdir={cut}", *flags))
-    assert "Epoch 1/" not in resumed
-    succeed(uninterrupted.result())
-    assert_same_weights(cut, whole)
-    for name in ("test", "steps", "best_epoch", "validation_loss"):
-        assert metrics(cut)[name] == metrics(whole)[name]
-
-
 # Images, likelihoods and posteriors of other kinds.
 
 
@@ -357,15 +262,6 @@ def test_other_images_likelihoods_and_posteriors(launch, tmp_path):
     bits = -test["elbo"] / (math.prod(shape) * math.log(2))
     assert test["bits_per_dimension"] == pytest.approx(bits)
     assert f"{bits:.3f} bits per dimension" in logistic.result().stdout
-    output = tmp_path / "encoded.npz"
-    workdir = tmp_path / "gaussian"
-    succeed(run("encode", f"--workdir={workdir}", f"--output={output}"))
-    encoded = np.load(output)
-    assert {*encoded} == {"loc", "scale_tril"}
-    assert encoded["loc"].shape == (6, 2)
-    assert encoded["scale_tril"].shape == (6, 2, 2)
-    assert np.all(encoded["scale_tril"][:, 0, 1] == 0)
-    assert np.all(encoded["scale_tril"][:, [0, 1], [0, 1]] > 0)
 
 
 def metrics_of_finished(process, workdir):
@@ -373,187 +269,14 @@ def metrics_of_finished(process, workdir):
     return metrics(workdir)["test"]
 
 
-# What a model is used for.
+# Errors, each of one line.
 
 
-def test_generate(launch, trained, tmp_path):
-    def draw(name, count, seed):
-        return launch(
-            "generate",
-            f"--workdir={trained.workdir}",
-            f"--num_images={count}",
-            f"--seed={seed}",
-            f"--output={tmp_path / name}",
-        )
-
-    draws = [
-        draw("sixteen.npz", 16, seed=1),
-        draw("four.npz", 4, seed=1),
-        draw("again.npz", 4, seed=1),
-        draw("five.png", 5, seed=2),
-    ]
-    said = [succeed(process.result()) for process in draws]
-    assert f"16 images in {tmp_path}/sixteen.npz" in said[0]
-    images = np.load(tmp_path / "sixteen.npz")["image"]
-    assert images.shape == (16, SIDE, SIDE, 1)
-    assert images.dtype == np.float32
-    assert 0 <= images.min() < images.max() <= 1
-    four, again = tmp_path / "four.npz", tmp_path / "again.npz"
-    assert four.read_bytes() == again.read_bytes()
-    np.testing.assert_array_equal(images[:4], np.load(four)["image"])
-    tiles = tiles_of(picture(tmp_path / "five.png"), rows=2, columns=3)
-    assert np.all(tiles[5] == 255)
-    model = keras.saving.load_model(trained.workdir / "model.keras")
-    others = 255 * np.broadcast_to(model.sample(5, seed=2), tiles[:5].shape)
-    # A picture holds whole grey levels.
-    np.testing.assert_allclose(tiles[:5], others, rtol=0, atol=0.51)
-    assert np.abs(255 * images[:5] - tiles[:5]).max() > 1
-
-
-def test_encode(launch, trained, tmp_path):
-    pictures = tmp_path / "pictures"
-    first = save_noise(pictures / "a.png", (20, 10, 3))
-    save_noise(pictures / "b.png", (5, 30), seed=1)
-
-    def encode(name, *flags):
-        output = f"--output={tmp_path / name}"
-        return launch("encode", f"--workdir={trained.workdir}", output, *flags)
-
-    runs = [
-        encode("test.npz"),
-        encode("both.npz", f"--input={pictures}"),
-        encode("single.npz", f"--input={first}"),
-    ]
-    for process in runs:
-        succeed(process.result())
-    test, both, single = (
-        np.load(tmp_path / f"{name}.npz") for name in ("test", "both", "single")
-    )
-    assert {*test} == {"loc", "stddev", "label"}
-    assert test["loc"].shape == test["stddev"].shape == (NUM_TEST, 2)
-    assert np.all(test["stddev"] > 0)
-    np.testing.assert_array_equal(
-        test["label"], sklearn.datasets.load_digits().target[-NUM_TEST:]
-    )
-    latents = trained.workdir / "tensorboard" / "test" / "latents.tsv"
-    # The text has six digits.
-    np.testing.assert_allclose(
-        test["loc"], np.loadtxt(latents), rtol=1e-5, atol=1e-6
-    )
-    assert {*both} == {*single} == {"loc", "stddev"}
-    assert both["loc"].shape == both["stddev"].shape == (2, 2)
-    assert not np.array_equal(*both["loc"])
-    # Sums of float32 in an order that may depend on the number of rows.
-    np.testing.assert_allclose(
-        single["loc"], both["loc"][:1], rtol=1e-5, atol=1e-6
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("app", "flags"),
-    [
-        ("train_vae", []),
-        ("generate", ["--output={}/a.png"]),
-        ("encode", ["--output={}/z.npz"]),
-        ("evaluate", ["--num_images=50", "--output={}/b.html"]),
-        ("export", ["--name=vae", "--export_dir={}"]),
-    ],
-)
-def test_an_app_is_quiet_where_it_imports_all_itself(
-    app, flags, trained, tmp_path
-):
-    """As a user starts it, without the fork of the other tests."""
-    shutil.copytree(trained.workdir, tmp_path / "workdir")
-    workdir = tmp_path / "workdir"
-    if app == "train_vae":
-        flags = [f"--flagfile={workdir}/flags.txt"]
-    flags = [flag.format(tmp_path) for flag in flags]
-    succeed(run_python("-m", f"apps.{app}", f"--workdir={workdir}", *flags))
-
-
-# What is answered at once.
-
-
-def least_seconds(*args):
-    """Times three runs and takes the quickest, as the machine may be busy."""
-    times = []
-    for _ in range(3):
-        start = time.monotonic()
-        run(*args)
-        times.append(time.monotonic() - start)
-    return min(times)
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_help_comes_at_once(app):
-    process = run_without_tensorflow(app, "--help")
-    assert f"python -m apps.{app}" in process.stdout
-    assert "--workdir" in process.stdout
-    assert process.stderr == ""
-    assert least_seconds(app, "--help") < 1
-
-
-@pytest.mark.parametrize("app", APPS)
-def test_a_wrong_flag_is_told_at_once(app):
-    process = run_without_tensorflow(app, "--nonsense=1")
-    assert_refused(process, app, "'nonsense'", "--help")
-    assert least_seconds(app, "--nonsense=1") < 1
-
-
-@pytest.mark.parametrize(
-    ("app", "flag", "told"),
-    [
-        ("train_vae", "--epochs=0", "positive"),
-        ("train_vae", "--latent_size=0", "positive"),
-        ("train_vae", "--beta=nan", "number"),
-        ("train_vae", "--image_size=abc", "integers"),
-        ("train_vae", "--likelihood=foo", "discretized_logistic"),
-        ("train_vae", "--observation_stddev=0.1", "--likelihood=gaussian"),
-        ("train_vae", "--hidden_sizes=20", "--network=mlp"),
-        ("train_vae", "--doubly_reparameterized", "--num_importance_samples"),
-        ("train_vae", "digits", "flags"),
-        ("generate", "--num_images=0", "positive"),
-        ("generate", "--output=/x/a.jpg", ".png or .npz"),
-        ("encode", "--output=/x/a.png", ".npz"),
-    ],
-)
-def test_an_impossible_flag_is_told_at_once(tmp_path, app, flag, told):
-    workdir = tmp_path / "workdir"
-    process = run_without_tensorflow(app, f"--workdir={workdir}", flag)
-    assert_refused(process, app, flag.partition("=")[0], told)
-    assert not workdir.exists()
-
-
-def test_the_importance_weighted_bound_has_no_beta(tmp_path):
-    process = run_without_tensorflow(
-        "train_vae",
-        f"--workdir={tmp_path / 'workdir'}",
-        "--num_importance_samples=5",
-        "--beta=0.5",
-    )
-    told = "--beta goes with --num_importance_samples=1 alone"
-    assert_refused(process, "train_vae", told)
-    assert not (tmp_path / "workdir").exists()
-
-
-def test_an_mlp_has_no_filters(tmp_path):
-    workdir = tmp_path / "workdir"
-    process = run_without_tensorflow(
-        "train_vae", f"--workdir={workdir}", "--network=mlp", "--filters=8"
-    )
-    assert_refused(process, "train_vae", "--filters goes with --network=conv")
-    assert not workdir.exists()
-
-
-# What the apps refuse once they have looked at it.
-
-
-def npz(folder, flags=(), told=(), **arrays):
+def npz(folder, flags=(), named=(), **arrays):
     path = folder / "data.npz"
     np.savez(path, **arrays)
-    told = told or [path]
-    return Refused("train_vae", [f"--dataset={path}", *flags], told)
+    named = named or [path]
+    return Refused("train_vae", [f"--dataset={path}", *flags], named)
 
 
 def unknown_data_set(folder, trained):
@@ -576,29 +299,29 @@ def broken_picture(folder, trained):
 
 
 def matrix(folder, trained):
-    told = [folder / "data.npz", "[20, 5]", "[n, height, width]"]
-    return npz(folder, told=told, image=np.zeros((20, 5)))
+    named = [folder / "data.npz", "[20, 5]", "[n, height, width]"]
+    return npz(folder, named=named, image=np.zeros((20, 5)))
 
 
 def int64(folder, trained):
-    told = [folder / "data.npz", "int64", "uint8"]
-    return npz(folder, told=told, image=np.zeros((20, 5, 5), np.int64))
+    named = [folder / "data.npz", "int64", "uint8"]
+    return npz(folder, named=named, image=np.zeros((20, 5, 5), np.int64))
 
 
 def floats_to_255(folder, trained):
-    told = [folder / "data.npz", "255", "[0, 1]"]
-    return npz(folder, told=told, image=np.full((20, 5, 5), 255.0))
+    named = [folder / "data.npz", "255", "[0, 1]"]
+    return npz(folder, named=named, image=np.full((20, 5, 5), 255.0))
 
 
 def array_of_another_name(folder, trained):
-    told = [folder / "data.npz", "'image'", "pictures"]
-    return npz(folder, told=told, pictures=np.zeros((20, 5, 5)))
+    named = [folder / "data.npz", "'image'", "pictures"]
+    return npz(folder, named=named, pictures=np.zeros((20, 5, 5)))
 
 
 def batch_beyond_the_data(folder, trained):
     flag = "--batch_size=99"
-    told = [flag, "17 training images"]
-    return npz(folder, [flag], told, image=np.zeros((20, 5, 5)))
+    named = [flag, "17 training images"]
+    return npz(folder, [flag], named, image=np.zeros((20, 5, 5)))
 
 
 def weights_of_another_architecture(folder, trained):
@@ -615,72 +338,36 @@ def fewer_epochs_than_before(folder, trained):
     return again(folder, trained, "--epochs=1", "--epochs=1", "2 epochs")
 
 
-def again(folder, trained, flag, *told):
+def workdir_of_another_program(folder, trained):
+    workdir = shutil.copytree(trained.workdir, folder / "workdir")
+    flags = [f"--workdir={workdir}"]
+    return Refused("train_cvae", flags, [workdir, "train_vae"])
+
+
+def again(folder, trained, flag, *named):
     workdir = shutil.copytree(trained.workdir, folder / "workdir")
     flags = [f"--flagfile={workdir}/flags.txt", flag]
-    return Refused("train_vae", flags, [workdir, *told])
+    return Refused("train_vae", flags, [workdir, *named])
 
 
-def half_a_model(folder, trained):
-    path = folder / "model.keras"
-    whole = (trained.workdir / "model.keras").read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    return Refused("generate", [f"--workdir={folder}"], [path])
-
-
-def foreign_model(folder, trained):
-    path = folder / "model.keras"
-    layers = [keras.layers.Input((3,)), keras.layers.Dense(2)]
-    keras.Sequential(layers).save(path)
-    return Refused("generate", [f"--workdir={folder}"], [path, "Sequential"])
-
-
-def no_model(folder, trained):
-    return Refused("encode", [f"--workdir={folder}"], [folder, "model.keras"])
-
-
-def no_flags(folder, trained):
-    shutil.copy(trained.workdir / "model.keras", folder)
-    return Refused("encode", [f"--workdir={folder}"], [folder, "flags.txt"])
-
-
-def full_disk_for_images(folder, trained):
-    return full_disk("generate", folder, trained, "--num_images=500")
-
-
-def full_disk_for_latents(folder, trained):
-    return full_disk("encode", folder, trained)
-
-
-def full_disk(app, folder, trained, *flags):
-    output = folder / "earlier.npz"
-    output.write_text("kept")
-    workdir = f"--workdir={trained.workdir}"
-    flags = [workdir, f"--output={output}", *flags]
-    return Refused(app, flags, [output, "File too large"], file_limit=2000)
-
-
-REFUSED = [
+QUICK = [
     unknown_data_set,
+    batch_beyond_the_data,
+    weights_of_another_architecture,
+    other_beta_than_before,
+]
+SLOW = [
     no_data_dir,
     broken_picture,
     matrix,
     int64,
     floats_to_255,
     array_of_another_name,
-    batch_beyond_the_data,
-    weights_of_another_architecture,
-    other_beta_than_before,
     fewer_epochs_than_before,
-    half_a_model,
-    foreign_model,
-    no_model,
-    no_flags,
-    full_disk_for_images,
-    full_disk_for_latents,
+    workdir_of_another_program,
 ]
 
 
-@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
-def test_refused_with_one_line_that_tells_what_and_where(refusals, make):
+@each_refused(QUICK, SLOW)
+def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

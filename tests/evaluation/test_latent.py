@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.special
 import sklearn.datasets
-from support.evaluated_runs import KNOWN, MAKE, SHAPE, digits, finish
+from support.evaluated_runs import KNOWN, MAKE, SHAPE, digits
 from support.recording import recorded
 from support.small_vaes import make_vae
 
@@ -15,7 +15,6 @@ from keras_genmodels import datasets
 from keras_genmodels.core import xla
 from keras_genmodels.evaluation import latent, samples
 from keras_genmodels.reports import tables
-from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import inputs as latent_inputs
 
 
@@ -34,7 +33,7 @@ def test_the_floor_is_that_of_the_unseen_pixels():
     np.testing.assert_allclose(floor, (every * ~KNOWN).sum((1, 2, 3)))
 
 
-def test_who_knows_the_grey_values_is_at_the_floor(tmp_path):
+def test_who_knows_the_grey_values_is_at_the_floor():
     """A VAE of one image, whose latent says nothing."""
     grey = digits().test.images[:1]
     plain = make_vae(latent_size=2)
@@ -51,35 +50,22 @@ def test_who_knows_the_grey_values_is_at_the_floor(tmp_path):
     logits = scipy.special.logit(grey / 255).ravel()
     decoder.set_weights([np.zeros((2, 64)), logits])
     model = kgm.VAE(encoder, decoder, layer, plain.likelihood)
-    workdir = finish(model, Workdir(tmp_path))
     split = datasets.Split(np.repeat(grey, 2000, 0), None)
-    found = latent.bounds(model, split, workdir, num_samples=3, seed=0).measures
+    found = latent.bounds(
+        model, split, binarization="dynamic", num_samples=3, seed=0
+    ).measures
     for name in ("excess", "log_likelihood_excess"):
         above = found[name].estimate
         assert abs(above.value) < 4 * above.standard_error
         assert above.standard_error < 0.01 * found["entropy"].estimate.value
 
 
-def test_a_run_s_own_seed_draws_nothing(tmp_path):
-    model, split = make_vae(), samples.first(digits().test, 20)
-    first, other = (
-        latent.bounds(
-            model,
-            split,
-            finish(model, Workdir(tmp_path / seed), seed=seed),
-            num_samples=3,
-            seed=5,
-        )
-        for seed in ("0", "1")
-    )
-    assert first == other
-
-
-def test_bits_are_told_of_levels_alone(tmp_path):
+def test_bits_are_told_of_levels_alone():
     model = make_vae(likelihood="discretized_logistic")
-    workdir = finish(model, Workdir(tmp_path), "none")
     split = samples.first(digits().test, 20)
-    section = latent.bounds(model, split, workdir, num_samples=3, seed=0)
+    section = latent.bounds(
+        model, split, binarization="none", num_samples=3, seed=0
+    )
     assert not {"entropy", "excess"} & {*section.measures}
     elbo = section.measures["elbo"].estimate
     bits = section.measures["bits_per_dimension"].estimate
@@ -88,13 +74,14 @@ def test_bits_are_told_of_levels_alone(tmp_path):
     assert bits.standard_error == pytest.approx(error)
 
 
-def test_a_cross_entropy_is_called_by_its_name(tmp_path):
+def test_a_cross_entropy_is_called_by_its_name():
     plain = make_vae()
     likelihood = kgm.IndependentBernoulli(SHAPE, grey_values=True)
     model = kgm.VAE(plain.encoder, plain.decoder, plain.posterior, likelihood)
-    workdir = finish(model, Workdir(tmp_path), "none")
     split = samples.first(digits().test, 20)
-    section = latent.bounds(model, split, workdir, num_samples=3, seed=0)
+    section = latent.bounds(
+        model, split, binarization="none", num_samples=3, seed=0
+    )
     assert "not likelihoods" in " ".join(section.notes)
     assert "excess" not in section.measures
     for measure in section.measures.values():
@@ -117,13 +104,13 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     ],
 )
 def test_what_is_measured_is_told_with_its_condition(
-    tmp_path, monkeypatch, kind, log_p, rate, distortion
+    monkeypatch, kind, log_p, rate, distortion
 ):
     # Which takes seconds to compile.
-    monkeypatch.setattr(xla, "pays_off", lambda _: False)
+    monkeypatch.setattr(xla, "should_compile", lambda _: False)
     model, split = MAKE[kind](), samples.first(digits().test, 5)
     measures = latent.bounds(
-        model, split, finish(model, Workdir(tmp_path)), num_samples=2, seed=0
+        model, split, binarization="dynamic", num_samples=2, seed=0
     ).measures
     assert f"at most {log_p}: higher" in measures["elbo"].meaning
     assert f"bound of {log_p}, from" in measures["log_likelihood"].meaning
@@ -164,14 +151,13 @@ def test_labels_of_cut_images_have_a_table_of_their_own():
     ],
 )
 def test_what_does_not_compare_has_another_title(
-    tmp_path, likelihood, binarization, title
+    likelihood, binarization, title
 ):
     model = make_vae(likelihood=likelihood)
-    workdir = finish(model, Workdir(tmp_path), binarization)
     section = latent.bounds(
         model,
         samples.first(digits().test, 2),
-        workdir,
+        binarization=binarization,
         num_samples=1,
         seed=0,
     )
@@ -199,21 +185,20 @@ def test_wide_networks_take_fewer_images_at_a_time():
         assert images_at_once(model, 2000) == count
 
 
-def test_no_network_takes_more_images_than_it_may_at_once(
-    tmp_path, monkeypatch
-):
+def test_no_network_takes_more_images_than_it_may_at_once(monkeypatch):
     """And the measures are the same."""
     plain, split = make_vae(), samples.first(digits().test, 20)
     encoder, encoded = recorded(plain.encoder)
     decoder, decoded = recorded(plain.decoder)
     model = kgm.VAE(encoder, decoder, plain.posterior, plain.likelihood)
-    workdir = finish(model, Workdir(tmp_path))
-    monkeypatch.setattr(xla, "pays_off", lambda _: False)
+    monkeypatch.setattr(xla, "should_compile", lambda _: False)
 
     def measured():
         encoded.sizes.clear()
         decoded.sizes.clear()
-        found = latent.bounds(model, split, workdir, num_samples=7, seed=0)
+        found = latent.bounds(
+            model, split, binarization="dynamic", num_samples=7, seed=0
+        )
         return {k: m.estimate for k, m in found.measures.items()}
 
     whole = measured()

@@ -1,7 +1,6 @@
 """The page of evaluated runs: what it shows, and that a browser shows it."""
 
 import dataclasses
-import html.parser
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -12,6 +11,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 from support.browser import look
+from support.html_page import Page
 
 from keras_genmodels import plots
 from keras_genmodels.core import files
@@ -19,9 +19,9 @@ from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.reports import curves as report_curves
 from keras_genmodels.reports import page as report
+from keras_genmodels.runs.description import RunDescription
 from keras_genmodels.runs.workdir import Workdir
 
-VOID = {"meta", "img"}
 CURVES = {
     "elbo": {
         "train": [(e, -30 + 8 * (1 - 0.9**e)) for e in range(1, 31)],
@@ -109,38 +109,6 @@ def make_run(path="/runs/a", flags=None, **changes):
     figures = {name: sheet(colour) for name, colour in SHEETS.items()}
     run = report.Run(path, flags, metrics, evaluation, CURVES, figures)
     return dataclasses.replace(run, **changes)
-
-
-class Page(html.parser.HTMLParser):
-    """Reads a page, and refuses one whose tags do not close as they opened."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.tags, self.texts = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        names = [name for name, _ in attributes]
-        assert len(names) == len({*names})
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.texts.append(data.strip())
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self):
-        return " ".join(filter(None, self.texts)).replace("\u00a0", " ")
 
 
 PAGES = {
@@ -294,13 +262,15 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_run_is_read_from_its_workdir(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim("train_vae", "some data", {"beta": "2.0"})
+    RunDescription("VAE", "digits", "5 images", settings={"beta": 2.0}).write(
+        workdir.run
+    )
     files.write_json(workdir.metrics, {"epochs": 3})
     picture = np.zeros((9, 9, 3), np.uint8)
     plots.save_png(workdir.figures / "samples.png", picture)
     run = report.read(workdir, {"kind": "VAE"})
     assert run.path == str(tmp_path)
-    assert run.flags == {"beta": "2.0"}
+    assert run.flags == {"dataset": "digits", "seed": "0", "beta": "2.0"}
     assert run.metrics == {"epochs": 3}
     assert run.curves == {}
     assert [*run.figures] == ["samples"]

@@ -6,14 +6,12 @@ import math
 
 from support.evaluated_runs import (
     digits,
-    finish,
 )
 from support.small_vaes import make_vae
 
 from keras_genmodels.evaluation import latent, samples, sections
 from keras_genmodels.metrics import estimates
 from keras_genmodels.reports import tables as evaluation_tables
-from keras_genmodels.runs.workdir import Workdir
 
 
 def tables_of(**evaluations):
@@ -45,14 +43,13 @@ def test_tables_show_the_references_that_all_have_alike(evaluated):
     assert not any("exact posterior mean" in note for note in denoising.notes)
 
 
-def test_numbers_that_do_not_compare_stand_in_tables_of_their_own(
-    evaluated, tmp_path
-):
+def test_numbers_that_do_not_compare_stand_in_tables_of_their_own(evaluated):
     drawn = evaluated("vae")[1]
     model = make_vae(likelihood="gaussian")
-    workdir = finish(model, Workdir(tmp_path), "none")
     split = samples.first(digits().test, 20)
-    section = latent.bounds(model, split, workdir, num_samples=3, seed=0)
+    section = latent.bounds(
+        model, split, binarization="none", num_samples=3, seed=0
+    )
     density = {"sections": {"likelihood": section.as_dict()}}
     likelihood, other, *_ = evaluation_tables.tables({"a": drawn, "b": density})
     assert likelihood.title == "Likelihood of drawn pixels"

@@ -10,18 +10,17 @@ import pytest
 import skimage.metrics
 import tensorflow as tf
 from support.small_vaes import make_vae
+from support.tiny_data import tiny_data
 from tensorboard.backend.event_processing import event_accumulator
-from test_runs import tiny_data
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, operators
+from keras_genmodels import datasets, operators, runs
 from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.metrics import denoising, image_quality, likelihood
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.runs import denoiser as denoiser_runs
 from keras_genmodels.runs import restore as restoration_runs
 from keras_genmodels.runs.workdir import Workdir
-from keras_genmodels.training import fit
 
 SHAPE = (8, 8, 1)
 
@@ -50,13 +49,13 @@ def trained(tmp_path_factory):
     """A finished run on noise, and what it returned. Not to be written to."""
     keras.utils.set_random_seed(0)
     workdir = Workdir(tmp_path_factory.mktemp("run") / "dae")
-    metrics = denoiser_runs.train_dae(
+    metrics = runs.train(
         make_dae(),
         with_validation(tiny_data(40, 20)),
         workdir,
-        fit.Options(epochs=2, steps_per_epoch=5, jit_compile="false"),
+        epochs=2,
         batch_size=8,
-        seed=0,
+        jit_compile=False,
         verbose=0,
     )
     return workdir, metrics
@@ -133,13 +132,13 @@ def test_the_summary_tells_psnr_and_where_things_lie(trained):
 
 def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
     workdir = Workdir(tmp_path / "run")
-    metrics = denoiser_runs.train_dae(
+    metrics = runs.train(
         make_dae(0.07),
         tiny_data(9, 1),
         workdir,
-        fit.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
+        epochs=1,
         batch_size=4,
-        seed=0,
+        jit_compile=False,
         verbose=0,
     )
     assert metrics["validation_loss"] is None
@@ -153,9 +152,7 @@ def test_a_psnr_that_is_none_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(
         likelihood, "psnr", lambda images, _: np.full(len(images), np.inf)
     )
-    metrics = denoiser_runs.adapt_denoiser(
-        kgm.EmpiricalDenoiser(), data, workdir, seed=0
-    )
+    metrics = runs.train(kgm.EmpiricalDenoiser(), data, workdir)
     assert json.loads(workdir.metrics.read_text()) == metrics
     level = metrics["test"]["noise_levels"]["0.25"]
     assert {*level.values()} == {None}
@@ -170,7 +167,7 @@ def test_a_psnr_that_is_none_is_told(tmp_path, monkeypatch):
 )
 def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
     workdir, data = Workdir(tmp_path / "run"), tiny_data(40, 20)
-    metrics = denoiser_runs.adapt_denoiser(denoiser, data, workdir, seed=0)
+    metrics = runs.train(denoiser, data, workdir)
     assert json.loads(workdir.metrics.read_text()) == metrics
     assert metrics["kind"] == type(denoiser).__name__
     told = denoiser_runs.summary(workdir)
@@ -280,7 +277,7 @@ def test_files_are_written(tmp_path):
     assert len([*(tmp_path / "images").rglob("*.png")]) == 3
     for name in ("before_after.png", "steps.png"):
         assert np.ptp(pixels_of(tmp_path / name)) > 100
-    assert "5 steps (median; at most 5), 0% of the images at rest" in told
+    assert "5 steps (median; at most 5), 0% of the images converged" in told
     assert f"3 images in {tmp_path}" in told
     assert "images/" in told
     for word in ("PSNR", "SSIM"):

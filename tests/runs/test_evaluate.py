@@ -131,7 +131,7 @@ def test_a_run_that_is_trained_meanwhile_is_refused(tmp_path):
 
 
 def test_a_run_whose_extension_was_cut_short_is_refused(tmp_path):
-    run = finish(MAKE["vae"](), Workdir(tmp_path), epochs="3")
+    run = finish(MAKE["vae"](), Workdir(tmp_path), epochs=3)
     files.write_json(run.metrics, {"kind": "VAE", "planned_epochs": 2})
     for use in (
         lambda: evaluate.read_current(run, SETTINGS),
@@ -185,8 +185,10 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
     workdir, found = evaluated(kind)
     model = workdir.load_model()
     split = sample_evaluation.first(digits().test, SETTINGS.num_images)
-    batches = inputs.as_trained(split, workdir, SETTINGS.seed).map(
-        inputs.input_of(model)
+    batches = (
+        workdir.read_run()
+        .evaluation_batches(split, SETTINGS.seed)
+        .map(inputs.input_of(model))
     )
     bound = likelihood.evaluate_bound(model, batches, seed=1)
     weighted = likelihood.evaluate_likelihood(

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from support.small_cvaes import SHAPE, of_labels
 from support.small_vaes import make_vae
+from support.tiny_data import tiny_data
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets
+from keras_genmodels import datasets, runs
 from keras_genmodels.metrics import likelihood as evaluation
 from keras_genmodels.runs import latent, results
 from keras_genmodels.runs.workdir import Workdir
@@ -17,29 +18,15 @@ from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
 
 
-def tiny_data(num_train, num_test, labels=None, shape=(8, 8, 1)):
-    count = num_train + num_test
-    images = np.random.default_rng(0).integers(0, 256, (count, *shape))
-    images = images.astype(np.uint8)
-    first, rest = (
-        (labels, labels)
-        if labels is None
-        else (np.int32(labels[:num_train]), np.int32(labels[num_train:]))
-    )
-    train = datasets.Split(images[:num_train], first)
-    test = datasets.Split(images[num_train:], rest)
-    return datasets.ImageDataset("tiny", train, None, test, None)
-
-
 def train(model, data, workdir, binarization):
-    return latent.train(
+    return runs.train(
         model,
         data,
         workdir,
-        fit.Options(epochs=1, steps_per_epoch=2, jit_compile="false"),
         binarization=binarization,
+        epochs=1,
         batch_size=4,
-        seed=0,
+        jit_compile=False,
         verbose=0,
     )
 

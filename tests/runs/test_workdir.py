@@ -1,68 +1,164 @@
-"""What a workdir takes, and what it says about what it finds."""
+"""A workdir's description of its run, and the model in it."""
+
+import dataclasses
+import pathlib
 
 import keras
+import numpy as np
 import pytest
 from support.small_vaes import make_vae
 
+import keras_genmodels as kgm
+from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.runs.description import RunDescription
 from keras_genmodels.runs.workdir import Workdir, load_model
 
-FLAGS = {"beta": "1.0", "epochs": "3"}
+SETTINGS = {"beta": 1.0, "hidden_sizes": [20, 30], "warmup": False}
+DIGITS = datasets.Source("digits", "/a", (9, 9), 0.1, 3)
+RUN = RunDescription(
+    kind="VAE",
+    data="digits",
+    fingerprint="5 images",
+    source=DIGITS,
+    label_names=("0", "1"),
+    binarization="dynamic",
+    seed=3,
+    epochs=3,
+    settings=SETTINGS,
+    program="train_vae",
+)
+OLD = pathlib.Path(__file__).parents[1] / "data" / "run_of_version_0_2"
 
 
-def run(**flags):
-    return {"program": "train_vae", "data": "5 images", "flags": flags}
+def changed(run=RUN, settings=None, **fields):
+    settings = {**run.settings, **(settings or {})}
+    return dataclasses.replace(run, settings=settings, **fields)
 
 
-def test_flags_are_kept_as_a_flag_file(tmp_path):
+def test_run_json_holds_the_whole_description(tmp_path):
     workdir = Workdir(tmp_path / "run")
-    workdir.check(**run(**FLAGS))
-    workdir.claim(**run(**FLAGS))
-    assert workdir.flags.read_text() == (
-        "# program=train_vae\n# data=5 images\n--beta=1.0\n--epochs=3\n"
-    )
-    assert workdir.read_flags() == FLAGS
-    workdir.claim(**run(**FLAGS))
+    workdir.check(RUN)
+    workdir.claim(RUN)
+    assert workdir.read_run() == RUN
+    assert RUN.versions["keras_genmodels"] == kgm.__version__
+    workdir.claim(RUN)
 
 
-def test_another_run_is_refused_and_told_apart(tmp_path):
+def test_flags_txt_repeats_the_command(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim(**run(**FLAGS))
-    before = workdir.flags.read_text()
+    workdir.claim(RUN)
+    assert workdir.flags.read_text().splitlines() == [
+        "--dataset=digits",
+        "--data_dir=/a",
+        "--image_size=9,9",
+        "--validation_split=0.1",
+        "--binarization=dynamic",
+        "--seed=3",
+        "--epochs=3",
+        "--beta=1.0",
+        "--hidden_sizes=20,30",
+        "--warmup=false",
+    ]
+
+
+def test_a_run_of_a_script_has_no_flags_txt(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim(changed(program=None))
+    assert not workdir.flags.exists()
+    with pytest.raises(UserError, match=r": beta=2\.0 \(was 1\.0\)"):
+        workdir.check(changed(program=None, settings={"beta": 2.0}))
+    with pytest.raises(UserError, match=r"\(VAE, not ConditionalVAE\)"):
+        workdir.check(changed(program=None, kind="ConditionalVAE"))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (changed(settings={"beta": 2.0}), r"--beta=2\.0 \(was 1\.0\)"),
+        (changed(settings={"posterior": "full"}), r"full \(was not given\)"),
+        (changed(binarization=None), r"--binarization= \(was dynamic\)"),
+        (changed(seed=4), r"--seed=4 \(was 3\)"),
+        (changed(program="train_dae"), r"another program \(train_vae\)"),
+        (changed(fingerprint="6 images"), "other data: 5 images, now 6"),
+    ],
+)
+def test_another_run_is_refused_by_what_differs(tmp_path, other, named):
+    workdir = Workdir(tmp_path)
+    workdir.claim(RUN)
+    before = workdir.run.read_bytes(), workdir.flags.read_bytes()
     for use in (workdir.check, workdir.claim):
-        with pytest.raises(UserError, match=r"--beta=2\.0 \(was 1\.0\)"):
-            use(**run(**{**FLAGS, "beta": "2.0"}))
-        with pytest.raises(UserError, match=r"another program \(train_vae\)"):
-            use(**{**run(**FLAGS), "program": "train_dae"})
-        with pytest.raises(UserError, match="other data: 5 images, now 6"):
-            use(**{**run(**FLAGS), "data": "6 images"})
-    with pytest.raises(UserError, match="of 3 epochs: --epochs=2"):
-        workdir.claim(**run(**{**FLAGS, "epochs": "2"}))
-    assert workdir.flags.read_text() == before
+        with pytest.raises(UserError, match=named):
+            use(other)
+    assert (workdir.run.read_bytes(), workdir.flags.read_bytes()) == before
 
 
-def test_a_flag_given_once_only_is_a_contradiction(tmp_path):
+def test_epochs_may_grow_and_not_shrink(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim(**run(image_size="9", **FLAGS))
-    with pytest.raises(UserError, match=r"--image_size.*was 9"):
-        workdir.check(**run(**FLAGS))
-    with pytest.raises(UserError, match=r"--posterior=full \(was not"):
-        workdir.check(**run(image_size="9", posterior="full", **FLAGS))
+    workdir.claim(RUN)
+    workdir.claim(changed(epochs=9))
+    assert workdir.read_run().epochs == 9
+    with pytest.raises(UserError, match="of 9 epochs: --epochs=8"):
+        workdir.claim(changed(epochs=8))
 
 
-def test_free_flags_may_change_and_epochs_may_grow(tmp_path):
+def test_a_data_set_may_move_but_not_a_folder_of_pictures(tmp_path):
+    for name in ("digits", "image_folder"):
+        workdir = Workdir(tmp_path / name)
+        source = dataclasses.replace(DIGITS, name=name)
+        moved = dataclasses.replace(source, data_dir="/b")
+        workdir.claim(changed(source=source))
+        if name == "digits":
+            workdir.claim(changed(source=moved))
+        else:
+            with pytest.raises(UserError, match="--data_dir=/b"):
+                workdir.claim(changed(source=moved))
+
+
+def test_settings_that_a_run_does_not_record_are_assumed(tmp_path):
     workdir = Workdir(tmp_path)
-    workdir.claim(**run(data_dir="/a", **FLAGS))
-    longer = run(**{**FLAGS, "data_dir": "/b", "epochs": "9"})
-    with pytest.raises(UserError, match="--data_dir=/b"):
-        workdir.claim(**longer)
-    workdir.claim(**longer, free=("data_dir",))
-    assert workdir.read_flags()["epochs"] == "9"
+    workdir.claim(RUN)
+    now = changed(settings={"filters": 16})
+    with pytest.raises(UserError, match=r"--filters=16 \(was not given\)"):
+        workdir.check(now)
+    assumed = {"filters": 16, "other": 1}
+    workdir.claim(now, assumed)
+    with pytest.raises(UserError, match=r"--filters=8 \(was 16\)"):
+        workdir.check(changed(settings={"filters": 8}), assumed)
 
 
-def test_flags_that_are_missing_are_told(tmp_path):
-    with pytest.raises(UserError, match=r"holds no flags\.txt"):
-        Workdir(tmp_path).read_flags()
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, r"no run\.json"),
+        ("{", "not JSON"),
+        ('{"format": 1}', "damaged"),
+        ('{"format": 99}', "newer version"),
+    ],
+)
+def test_a_run_json_that_cannot_be_read_is_an_error(tmp_path, content, told):
+    workdir = Workdir(tmp_path)
+    if content:
+        workdir.run.write_text(content)
+    with pytest.raises(UserError, match=told):
+        workdir.read_run()
+
+
+def test_data_are_loaded_as_they_were_and_checked(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8)
+    np.savez(tmp_path / "x.npz", image=images)
+    data = datasets.load(f"{tmp_path}/x.npz", validation_split=0.2, seed=7)
+    run = RunDescription("VAE", data.name, data.fingerprint(), data.source)
+    assert run.load_data().fingerprint() == data.fingerprint()
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "x.npz").rename(tmp_path / "moved" / "x.npz")
+    moved = run.load_data(f"{tmp_path}/moved")
+    assert moved.fingerprint() == data.fingerprint()
+    np.savez(tmp_path / "x.npz", image=images[::-1])
+    with pytest.raises(UserError, match="other data"):
+        run.load_data()
+    with pytest.raises(UserError, match="script"):
+        changed(source=None).load_data()
 
 
 def test_a_model_comes_back(tmp_path):
@@ -99,16 +195,3 @@ def test_no_code_is_run_from_a_file(tmp_path):
     with pytest.raises(UserError, match="can't read") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
-
-
-def test_flags_that_there_were_not_yet_are_as_they_were_in_effect(tmp_path):
-    workdir = Workdir(tmp_path)
-    workdir.claim(**run(**FLAGS))
-    now = {**FLAGS, "filters": "16"}
-    with pytest.raises(UserError, match=r"--filters=16 \(was not given\)"):
-        workdir.check(**run(**now))
-    assumed = {"filters": "16", "other": "1"}
-    workdir.check(**run(**now), assumed=assumed)
-    workdir.claim(**run(**now), assumed=assumed)
-    with pytest.raises(UserError, match=r"--filters=8 \(was 16\)"):
-        workdir.check(**run(**{**FLAGS, "filters": "8"}), assumed=assumed)

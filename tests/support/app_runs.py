@@ -15,6 +15,7 @@ import zipfile
 import h5py
 import numpy as np
 import PIL.Image
+import pytest
 
 from support import app_fork
 
@@ -60,22 +61,22 @@ def run(app, *args, file_limit=None):
 
 Trained = collections.namedtuple("Trained", "workdir process")
 Refused = collections.namedtuple(
-    "Refused", "app flags told file_limit", defaults=[None]
+    "Refused", "app flags named file_limit", defaults=[None]
 )
 
 
 def succeed(process):
-    """Checks that an app was content, and gives what it said."""
+    """Checks that an app succeeded, and returns what it printed."""
     assert process.stderr == ""
     assert process.returncode == 0
     return process.stdout
 
 
-def assert_refused(process, app, *told, status=1):
-    """Checks that an app ended with one line that tells all of `told`."""
+def assert_refused(process, app, *named, status=1):
+    """Checks that an app ended with one line that contains all of `named`."""
     assert process.stderr.count("\n") == 1, process.stderr
     assert process.stderr.startswith(f"{app}: ")
-    for words in told:
+    for words in named:
         assert str(words) in process.stderr
     assert process.returncode == status
 
@@ -172,7 +173,7 @@ def run_without_tensorflow(app, *args):
     lines = process.stderr.splitlines(keepends=True)
     times = [line for line in lines if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in times}
-    assert "apps.cli.common_flags" in imported
+    assert "apps.cli.guard" in imported
     packages = {name.partition(".")[0] for name in imported}
     assert not packages & {"tensorflow", "keras", "keras_genmodels", "numpy"}
     process.stderr = "".join(line for line in lines if line not in times)
@@ -199,12 +200,21 @@ def contents_but_lock(folder):
     }
 
 
+def each_refused(quick, slow=()):
+    """Parametrises a test over functions that make a `Refused`."""
+    cases = [
+        *quick,
+        *(pytest.param(make, marks=pytest.mark.slow) for make in slow),
+    ]
+    return pytest.mark.parametrize("make", cases, ids=lambda m: m.__name__)
+
+
 def start_refusals(cases, folder, launch, trained):
-    """Starts apps that end with one line, beside each other.
+    """Starts apps that end with one line, two at a time.
 
     Args:
         cases: functions of a folder of their own and the finished runs, which
-            give a `Refused`.
+            return a `Refused`.
         folder: where these folders go.
         launch: the fixture.
         trained: the fixture.
@@ -227,6 +237,6 @@ def start_refusals(cases, folder, launch, trained):
 
 
 def check_refusal(process, case, place, before):
-    """Checks that an app told what is wrong, and left everything as it was."""
-    assert_refused(process.result(), case.app, *case.told)
+    """Checks that an app named what is wrong, and changed no file."""
+    assert_refused(process.result(), case.app, *case.named)
     assert contents_but_lock(place) == before

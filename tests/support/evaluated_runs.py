@@ -10,6 +10,7 @@ from keras_genmodels import datasets, operators
 from keras_genmodels.core import files
 from keras_genmodels.runs import evaluate as model_evaluation
 from keras_genmodels.runs import results
+from keras_genmodels.runs.description import RunDescription
 from keras_genmodels.runs.workdir import Workdir
 from support.small_vaes import make_vae
 
@@ -33,8 +34,11 @@ def digits():
     return datasets.ImageDataset("digits", train, None, test, None)
 
 
-def make_cvae(condition_network, size, **kwargs):
-    posterior = kgm.MultivariateNormalDiag(3)
+def make_cvae(condition_network, size, posterior="diagonal", **kwargs):
+    posterior = {
+        "diagonal": kgm.MultivariateNormalDiag,
+        "full": kgm.MultivariateNormalTriL,
+    }[posterior](3)
     likelihood = kgm.IndependentBernoulli(SHAPE)
     sizes = {"hidden_sizes": (16,), "condition_size": size}
     return kgm.ConditionalVAE(
@@ -68,10 +72,13 @@ MAKE = {
 LATENT = ("vae", "labels", "quadrants")
 
 
-def finish(model, workdir, binarization="dynamic", data=None, **flags):
-    """Leaves what a training does, as far as an evaluation reads it."""
-    flags = {"seed": "0", "binarization": binarization, **flags}
-    workdir.claim("train", (data or digits()).fingerprint(), flags)
+def finish(model, workdir, binarization="dynamic", data=None, **fields):
+    """Writes what a training does, as far as an evaluation reads it."""
+    workdir.claim(
+        RunDescription.of(
+            model, data or digits(), binarization=binarization, **fields
+        )
+    )
     with files.replacing(workdir.model) as beside:
         model.save(beside)
     metrics = {"kind": type(model).__name__, "planned_epochs": None}

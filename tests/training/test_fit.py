@@ -179,7 +179,7 @@ def test_the_learning_rate_grows_and_then_falls_or_stays(schedule, warmup):
         epochs=10,
         learning_rate=0.5,
         learning_rate_warmup_steps=warmup,
-        schedule=schedule,
+        learning_rate_schedule=schedule,
     )
     model = make_vae()
     training.compile_model(model, given)

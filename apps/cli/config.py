@@ -1,0 +1,48 @@
+"""The flags of a training command, resolved once to a frozen object."""
+
+import dataclasses
+import types
+
+from absl import flags
+
+from . import guard
+
+FLAGS = flags.FLAGS
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The values of all flags of an app, as attributes.
+
+    Args:
+        program: name of the app.
+        values: dict of names of flags to their values.
+        defaults: dict of names of flags to their defaults.
+    """
+
+    program: str
+    values: types.MappingProxyType
+    defaults: types.MappingProxyType
+
+    @classmethod
+    def read(cls, module):
+        """Reads the flags of an app, given `__name__` of its module."""
+        own = guard.flags_of(module)
+        return cls(
+            guard.program_of(module),
+            types.MappingProxyType({flag.name: flag.value for flag in own}),
+            types.MappingProxyType({flag.name: flag.default for flag in own}),
+        )
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["values"][name]
+        except KeyError:
+            raise AttributeError(f"this app has no flag --{name}") from None
+
+    def fill(self, **values):
+        """Returns a copy in which flags that are None have these values."""
+        missing = {k: v for k, v in values.items() if self.values[k] is None}
+        return dataclasses.replace(
+            self, values=types.MappingProxyType({**self.values, **missing})
+        )

@@ -1,0 +1,137 @@
+"""Kinds of flags that absl does not have: paths, sizes, noise levels, ..."""
+
+import math
+import os
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+# The flags belong to the modules that call the functions below.
+flags.disclaim_key_flags()
+
+
+class _PathParser(flags.ArgumentParser):
+    """Makes a path absolute, so that a flag file works from any directory."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument):
+        if not argument:
+            raise ValueError("a path expected, got nothing")
+        if "://" in argument:
+            return argument
+        return os.path.abspath(os.path.expanduser(argument))
+
+    def flag_type(self):
+        return "path"
+
+
+class _SizesParser(flags.ArgumentParser):
+    """Parses positive integers joined by commas."""
+
+    syntactic_help = "positive integers joined by commas"
+
+    def __init__(self, most=99):
+        super().__init__()
+        self.most = most
+
+    def parse(self, argument):
+        sizes = _numbers(argument, int)
+        if not 1 <= len(sizes) <= self.most or min(sizes) < 1:
+            raise ValueError(f"{self.syntactic_help} expected")
+        return sizes
+
+    def flag_type(self):
+        return "sizes"
+
+
+class _LevelsParser(flags.ArgumentParser):
+    """Parses noise levels: one, or the lowest and the highest."""
+
+    def __init__(self, least=1):
+        super().__init__()
+        self.least = least
+        one = "LEVEL or " if least == 1 else ""
+        self.syntactic_help = f"{one}LOWEST,HIGHEST, finite and > 0,"
+
+    def parse(self, argument):
+        levels = _numbers(argument, float)
+        if (
+            not self.least <= len(levels) <= 2
+            or not all(0 < level < math.inf for level in levels)
+            or levels[0] > levels[-1]
+        ):
+            raise ValueError(f"{self.syntactic_help} expected")
+        return levels
+
+    def flag_type(self):
+        return "levels"
+
+
+class _AutoOrBoolParser(flags.EnumParser):
+    """Parses auto, true or false as "auto", True or False."""
+
+    def __init__(self):
+        super().__init__(["auto", "true", "false"])
+
+    def parse(self, argument):
+        if isinstance(argument, bool):
+            return argument
+        text = super().parse(argument)
+        return text if text == "auto" else text == "true"
+
+
+def _numbers(argument, kind):
+    """Parses numbers joined by commas as a tuple, empty for other text."""
+    if not isinstance(argument, str):
+        return tuple(argument)
+    try:
+        return tuple(kind(part) for part in argument.split(","))
+    except ValueError:
+        return ()
+
+
+class _Serializer(flags.ArgumentSerializer):
+    def serialize(self, value):
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _define(parser, name, default, help_text):
+    return flags.DEFINE(parser, name, default, help_text, FLAGS, _Serializer())
+
+
+def define_path(name, default, help_text):
+    """Defines a flag that holds a path."""
+    return _define(_PathParser(), name, default, help_text)
+
+
+def define_paths(name, default, help_text):
+    """Defines a flag that holds paths; it may be given several times."""
+    flags.DEFINE_multi(
+        _PathParser(), flags.ArgumentSerializer(), name, default, help_text
+    )
+
+
+def define_sizes(name, default, help_text, most=99):
+    """Defines a flag that holds positive integers, such as 200,200."""
+    _define(_SizesParser(most), name, default, help_text)
+
+
+def define_levels(name, default, help_text, least=1):
+    """Defines a flag that holds one or two noise levels, such as 0.05,1.5."""
+    _define(_LevelsParser(least), name, default, help_text)
+
+
+def define_auto_or_bool(name, default, help_text):
+    """Defines a flag that is auto, true or false."""
+    _define(_AutoOrBoolParser(), name, default, help_text)
+
+
+def define_seed(help_text):
+    """Defines --seed, an integer in [0, 2**31), 0 by default."""
+    flags.DEFINE_integer(
+        "seed", 0, help_text, lower_bound=0, upper_bound=2**31 - 1
+    )

@@ -1,0 +1,47 @@
+"""The flag --label of models that are conditioned on labels."""
+
+from absl import flags
+
+from . import guard
+
+FLAGS = flags.FLAGS
+
+# The flag belongs to the module that calls `define_flag`.
+flags.disclaim_key_flags()
+
+
+def define_flag(purpose):
+    """Defines --label.
+
+    Args:
+        purpose: what the label is used for, for the help.
+    """
+    flags.DEFINE_string(
+        "label",
+        None,
+        f"{purpose} An integer from 0, or none for a model trained with "
+        "--label_dropout, which also models images without a label.",
+    )
+
+
+def read(model):
+    """Parses --label for a model that is conditioned on labels.
+
+    Returns:
+        int, or None for "none".
+
+    Raises:
+        WrongFlags: if the model has no such label.
+    """
+    if FLAGS.label == "none":
+        if model.label_dropout:
+            return None
+        raise guard.WrongFlags(
+            "--label=none requires a model trained with --label_dropout"
+        )
+    if not FLAGS.label.isdecimal() or int(FLAGS.label) >= model.num_labels:
+        raise guard.WrongFlags(
+            f"--label={FLAGS.label} is not a label of this model: give 0 to "
+            f"{model.num_labels - 1}"
+        )
+    return int(FLAGS.label)

@@ -1,0 +1,178 @@
+"""The flags of every training app, and the run that they describe.
+
+A flag whose name is an argument of `runs.train`, or of `training.fit.Options`,
+is passed there.
+"""
+
+import sys
+
+from absl import flags
+
+from . import config as config_lib
+from . import data_flags, flag_types, guard
+
+# Flags that run.json holds elsewhere than among the settings.
+_NOT_SETTINGS = (
+    "workdir",
+    "dataset",
+    "data_dir",
+    "image_size",
+    "validation_split",
+    "binarization",
+    "seed",
+    "epochs",
+)
+# Flags that also apply to a model that only adapts to the data.
+_ALWAYS = ("workdir", "seed", "dtype_policy")
+
+
+def define_flags(default_workdir, default_steps):
+    """Defines the flags that every training app has, those of the data too.
+
+    Args:
+        default_workdir: default of --workdir.
+        default_steps: steps of a run without --epochs, for the help.
+    """
+    data_flags.define_flags()
+    flag_types.define_path("workdir", default_workdir, "Where results go.")
+    flags.DEFINE_integer(
+        "epochs",
+        None,
+        "Epochs in total, over all starts of the run (default: as many as "
+        f"make {default_steps} steps, at least 20). A larger number extends a "
+        "finished run; a cosine schedule then continues as in the longer run.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
+    flags.DEFINE_float(
+        "learning_rate",
+        1e-3,
+        "Learning rate of Adam, after the warm-up.",
+        lower_bound=1e-12,
+    )
+    flags.DEFINE_integer(
+        "learning_rate_warmup_steps",
+        0,
+        "Number of first steps over which the learning rate grows linearly "
+        "from 0.",
+        lower_bound=0,
+    )
+    flags.DEFINE_float(
+        "gradient_clip_norm",
+        0.0,
+        "Clip the global norm of the gradients to this; 0 for no clipping. A "
+        "few times the usual norm keeps one outlier batch from undoing a "
+        "training.",
+        lower_bound=0,
+    )
+    flags.DEFINE_enum(
+        "learning_rate_schedule",
+        "cosine",
+        ["cosine", "constant"],
+        "Cosine decay to zero over the run, or a constant learning rate.",
+    )
+    flags.DEFINE_float(
+        "ema_momentum",
+        None,
+        "Momentum of the exponential moving average of the weights; 0 for no "
+        "averaging (default: 0 with a cosine schedule, which gained nothing "
+        "from it on the digits, else a horizon of a tenth of the run, at most "
+        "1000 steps).",
+        lower_bound=0,
+        upper_bound=0.99999,
+    )
+    flags.DEFINE_integer(
+        "early_stopping_patience",
+        0,
+        "Stop after this many epochs without a better validation loss; 0: "
+        "never.",
+        lower_bound=0,
+    )
+    flag_types.define_seed(
+        "Seed of the initial weights, the data order and every draw."
+    )
+    flags.DEFINE_integer(
+        "checkpoint_every",
+        1000,
+        "Steps between checkpoints; an interruption loses at most these.",
+        lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "dtype_policy",
+        "float32",
+        ["float32", "float64", "mixed_bfloat16"],
+        "Keras' dtype policy of the networks.",
+    )
+    flag_types.define_auto_or_bool(
+        "jit_compile",
+        "auto",
+        "Compile the training step with XLA. auto: on a GPU, and on a CPU for "
+        "networks without convolutions, where it was measured to be faster.",
+    )
+    flag_types.define_path(
+        "init_from", None, "Start from the weights of this model.keras."
+    )
+
+
+def only_trained():
+    """Lists the flags of `define_flags` that only apply to a training."""
+    own = flags.FLAGS.flags_by_module_dict()[__name__]
+    return [flag.name for flag in own if flag.name not in _ALWAYS]
+
+
+def read(module):
+    """Reads the flags of a training app.
+
+    Args:
+        module: `__name__` of the app's module.
+
+    Returns:
+        `Config`.
+
+    Raises:
+        WrongFlags: if flags contradict each other.
+    """
+    config = config_lib.Config.read(module)
+    if config.early_stopping_patience and not config.validation_split:
+        raise guard.WrongFlags(
+            "--early_stopping_patience requires --validation_split above 0"
+        )
+    return config
+
+
+def set_precision_and_seed(config):
+    """Sets Keras' dtype policy and seed, before a model is built."""
+    guard.load_tensorflow()
+    import keras
+
+    keras.config.set_dtype_policy(config.dtype_policy)
+    keras.utils.set_random_seed(config.seed)
+
+
+def train(model, data, config):
+    """Makes the run that the flags describe, by `runs.train`.
+
+    Args:
+        model: the untrained model.
+        data: `datasets.ImageDataset`.
+        config: `Config`.
+    """
+    from keras_genmodels import runs
+
+    runs.train(
+        model,
+        data,
+        config.workdir,
+        **{
+            name: config.values[name]
+            for name in runs.arguments_for(model)
+            if name in config.values
+        },
+        command=runs.Command(
+            config.program,
+            {k: v for k, v in config.values.items() if k not in _NOT_SETTINGS},
+            dict(config.defaults),
+        ),
+        # A progress bar on a terminal, a line for each epoch elsewhere.
+        verbose=1 if sys.stdout.isatty() else 2,
+    )

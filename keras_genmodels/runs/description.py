@@ -1,0 +1,243 @@
+"""What a run is: `run.json`, all that the library reads of how it was made."""
+
+import dataclasses
+import json
+import pathlib
+
+from keras_genmodels import datasets
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.runs import results
+
+# Of run.json; a file of a higher one is refused.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDescription:
+    """What identifies a run, and what its model needs of its data.
+
+    Args:
+        kind: name of the model's class.
+        data: name of the data set.
+        fingerprint: `ImageDataset.fingerprint()` of the data.
+        source: `datasets.Source` that loads the data; None for data that a
+            script made.
+        label_names: tuple of str, or None.
+        binarization: "none", "dynamic" or "threshold"; None for denoisers.
+        seed: int.
+        epochs: int, how many were asked for; None without training.
+        settings: dict, the other hyperparameters by name: numbers, bools,
+            texts or lists of them.
+        program: name of the app that makes the run; None for a script.
+        versions: dict of packages to their versions.
+    """
+
+    kind: str
+    data: str
+    fingerprint: str
+    source: datasets.Source | None = None
+    label_names: tuple[str, ...] | None = None
+    binarization: str | None = None
+    seed: int = 0
+    epochs: int | None = None
+    settings: dict = dataclasses.field(default_factory=dict)
+    program: str | None = None
+    versions: dict = dataclasses.field(default_factory=results.versions)
+
+    @classmethod
+    def of(cls, model, data, **fields):
+        """Describes a run of a model on an `ImageDataset`."""
+        return cls(
+            type(model).__name__,
+            data.name,
+            data.fingerprint(),
+            data.source,
+            data.label_names,
+            **fields,
+        )
+
+    @classmethod
+    def read(cls, path):
+        """Reads `run.json`; returns None if there is none.
+
+        Raises:
+            UserError: if the file is damaged or of a newer version.
+        """
+        content = files.read_json(path)
+        if content is None:
+            return None
+        try:
+            return cls._from_json(dict(content))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged or was written by a newer version of "
+                f"keras_genmodels ({type(error).__name__}: {error})"
+            ) from error
+
+    def write(self, path):
+        """Writes `run.json` atomically."""
+        content = dataclasses.asdict(self)
+        data = {
+            "name": content.pop("data"),
+            **{k: content.pop(k) for k in ("fingerprint", "label_names")},
+            "source": content.pop("source"),
+        }
+        preprocessing = {"binarization": content.pop("binarization")}
+        files.write_json(
+            path,
+            {
+                "format": FORMAT,
+                "kind": content.pop("kind"),
+                "program": content.pop("program"),
+                "data": data,
+                "preprocessing": preprocessing,
+                **content,
+            },
+        )
+
+    @classmethod
+    def _from_json(cls, content):
+        if (written := content.pop("format")) > FORMAT:
+            raise ValueError(f"format {written}, this version reads {FORMAT}")
+        data, preprocessing = content.pop("data"), content.pop("preprocessing")
+        source, names = data["source"], data["label_names"]
+        if source is not None:
+            size = source["image_size"]
+            source = datasets.Source(
+                **{**source, "image_size": size and tuple(size)}
+            )
+        return cls(
+            data=data["name"],
+            fingerprint=data["fingerprint"],
+            label_names=names if names is None else tuple(names),
+            source=source,
+            binarization=preprocessing["binarization"],
+            **content,
+        )
+
+    def load_data(self, data_dir=None):
+        """Loads the data set of the run.
+
+        Args:
+            data_dir: where it lies now; by default where it lay.
+
+        Returns:
+            `datasets.ImageDataset`.
+
+        Raises:
+            UserError: if it cannot be loaded, or is not the same any more.
+        """
+        if self.source is None:
+            raise UserError(
+                f"the run was trained on images of a script ({self.data}), "
+                "which no app can load: train on a data set of datasets.load, "
+                "or pass the images in a script"
+            )
+        source = self.source
+        if data_dir:
+            name = source.name
+            if name.endswith(".npz"):
+                name = pathlib.Path(name).name
+            source = dataclasses.replace(source, name=name, data_dir=data_dir)
+        data = source.load()
+        self.check_data(data)
+        return data
+
+    def evaluation_batches(self, split, seed=None, batch_size=512):
+        """Builds batches of a split, binarised as in the run.
+
+        Args:
+            split: `datasets.Split`.
+            seed: int in [0, 2**31) of the binarisation; by default the run's.
+            batch_size: int >= 1.
+
+        Returns:
+            tf.data.Dataset as of `datasets.evaluation_batches`.
+        """
+        return datasets.evaluation_batches(
+            split,
+            batch_size=batch_size,
+            seed=self.seed if seed is None else seed,
+            binarization=self.binarization or "none",
+        )
+
+    def check_data(self, data):
+        """Checks that an `ImageDataset` is the one of the run.
+
+        Raises:
+            UserError: if it is not.
+        """
+        now = data.fingerprint()
+        # Early runs did not record theirs.
+        if self.fingerprint and now != self.fingerprint:
+            raise UserError(
+                f"the run was made on other data: {self.fingerprint}, now "
+                f"{now}; restore the data, or say where they are by --data_dir"
+            )
+
+    def named_values(self):
+        """Returns every setting by its name, as a flag or argument has it.
+
+        Returns:
+            dict; without what is None.
+        """
+        source = dataclasses.asdict(self.source) if self.source else {}
+        values = {
+            "dataset": source.get("name", self.data),
+            **{
+                name: source.get(name)
+                for name in ("data_dir", "image_size", "validation_split")
+            },
+            "binarization": self.binarization,
+            "seed": self.seed,
+            "epochs": self.epochs,
+            **self.settings,
+        }
+        return {k: v for k, v in values.items() if v is not None}
+
+    def as_texts(self):
+        """Returns `named_values` as texts, each as its flag takes it."""
+        return {k: as_text(v) for k, v in self.named_values().items()}
+
+    def differences(self, earlier, assumed):
+        """Lists the settings that differ from those of an earlier run.
+
+        Args:
+            earlier: `RunDescription`.
+            assumed: dict of settings to the values that they had, in effect,
+                in runs that do not record them.
+
+        Returns:
+            list of str, "--name=value (was value)".
+        """
+        now, before = self.named_values(), earlier.named_values()
+        assumed = {k: v for k, v in assumed.items() if k in now}
+        before = {**assumed, **before}
+        free = {"epochs"}
+        if now["dataset"] != "image_folder":
+            # A data set of TFDS is the same wherever it lies.
+            free.add("data_dir")
+        dashes = "--" if self.program else ""
+        return [
+            f"{dashes}{name}={as_text(now.get(name))} "
+            f"(was {as_text(before.get(name, 'not given'))})"
+            for name in sorted({*now, *before} - free)
+            if as_text(now.get(name)) != as_text(before.get(name))
+        ]
+
+
+def as_text(value):
+    """Formats a setting so that `--name=text` sets a flag to it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def as_settings(values):
+    """Returns settings as JSON holds them, without those that are None."""
+    return json.loads(
+        json.dumps({k: v for k, v in values.items() if v is not None})
+    )

@@ -1,0 +1,221 @@
+"""Trains a model of any kind, and leaves a workdir that every app reads."""
+
+import dataclasses
+import math
+
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.models.latent_variable import VariationalModel
+from keras_genmodels.runs import denoiser, latent, results
+from keras_genmodels.runs.description import RunDescription, as_settings
+from keras_genmodels.runs.workdir import Workdir, load_model
+from keras_genmodels.training import fit
+
+_LEAST_EPOCHS = 20
+_BATCH_SIZE = 128
+# Fields of `fit.Options` that `train` computes.
+_COMPUTED = ("epochs", "steps_per_epoch")
+_OPTIONS = tuple(
+    field.name
+    for field in dataclasses.fields(fit.Options)
+    if field.name not in _COMPUTED
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """The command line that makes a run, for `flags.txt` and messages.
+
+    Args:
+        program: name of the app.
+        settings: dict of flags to their values; not those of the data,
+            binarization, seed and epochs.
+        defaults: dict of flags to the values that they had, in effect, in
+            runs that do not record them.
+    """
+
+    program: str
+    settings: dict
+    defaults: dict
+
+
+def train(
+    model,
+    data,
+    workdir,
+    *,
+    seed=0,
+    binarization=None,
+    epochs=None,
+    batch_size=None,
+    init_from=None,
+    command=None,
+    verbose=1,
+    **options,
+):
+    """Trains a model and writes all results to a workdir.
+
+    A run that was interrupted goes on from its last checkpoint, one that is
+    finished is left as it is, and one with more epochs than before is
+    extended. A denoiser without a loss only adapts to the data.
+
+    Args:
+        model: an untrained `LatentVariableModel` or `Denoiser` of images.
+        data: `datasets.ImageDataset`; of `datasets.load`, if apps are to load
+            it again.
+        workdir: path, or a `Workdir`.
+        seed: int in [0, 2**31), of the data order, the binarization and the
+            evaluation.
+        binarization: of latent-variable models, "none", "dynamic" or
+            "threshold"; by default "dynamic" for a likelihood of binary
+            pixels, else "none".
+        epochs: int >= 1, over all starts of the run; by default as many as
+            make 3000 steps (1000 for denoisers), at least 20.
+        batch_size: int >= 1, images per step, 128 by default.
+        init_from: path of a `.keras` file with the initial weights.
+        command: `Command` of an app.
+        verbose: as in Keras' `fit`.
+        **options: fields of `training.fit.Options`, such as `learning_rate`.
+
+    Returns:
+        dict, the content of `metrics.json`.
+
+    Raises:
+        UserError: if the workdir holds another run or is in use, the data do
+            not suit the model, the loss is not finite, a checkpoint cannot be
+            read or the disk is full.
+        TypeError: for an option that does not exist, or that this kind of
+            model does not have.
+    """
+    workdir = Workdir(workdir)
+    given = {
+        "binarization": binarization,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "init_from": init_from,
+        **options,
+    }
+    _check_arguments(model, given)
+    family, batch_size = _family(model), batch_size or _BATCH_SIZE
+    if binarization is None:
+        binarization = family.default_binarization(model)
+    if fit.is_trainable(model):
+        options = _options(family, data, epochs, batch_size, options)
+    else:
+        options = None
+    run = _describe(
+        model, data, options, command, binarization, seed, batch_size, init_from
+    )
+    assumed = command.defaults if command else {}
+    with files.locked(workdir):
+        workdir.check(run, assumed)
+        if results.is_finished(workdir, options):
+            more = "; a larger number of epochs extends it" if options else ""
+            print(f"This run is finished{more}.")
+        else:
+            # Before the claim: a run that cannot start claims no workdir.
+            if init_from is not None and not workdir.has_checkpoint():
+                _start_from_weights(model, init_from)
+            workdir.claim(run, assumed)
+            print(results.describe(data, workdir, options), flush=True)
+            family.run(
+                model,
+                data,
+                workdir,
+                run,
+                options,
+                batch_size=batch_size,
+                verbose=verbose,
+            )
+        print(family.summary(workdir))
+        return files.read_json(workdir.metrics)
+
+
+def arguments_for(model):
+    """Lists the keyword arguments of `train` that a kind of model has."""
+    names = ["seed", *_family(model).ARGUMENTS]
+    if fit.is_trainable(model):
+        names += ["epochs", "batch_size", "init_from", *_OPTIONS]
+    return names
+
+
+def _family(model):
+    """Returns the module of a model's family: `latent` or `denoiser`."""
+    if isinstance(model, Denoiser):
+        return denoiser
+    if isinstance(model, VariationalModel):
+        return latent
+    raise TypeError(
+        "model must be a latent-variable model or a Denoiser, got "
+        f"{type(model).__name__}"
+    )
+
+
+def _check_arguments(model, given):
+    allowed = arguments_for(model)
+    for name, value in given.items():
+        if value is not None and name not in allowed:
+            raise TypeError(
+                f"a run of a {type(model).__name__} has no argument {name}; "
+                f"it has {', '.join(allowed)}"
+            )
+
+
+def _options(family, data, epochs, batch_size, options):
+    """Returns the `fit.Options`, with the default number of epochs."""
+    steps = fit.steps_per_epoch(len(data.train.images), batch_size)
+    if epochs is None:
+        epochs = max(_LEAST_EPOCHS, math.ceil(family.DEFAULT_STEPS / steps))
+    with user_errors():
+        return fit.Options(epochs=epochs, steps_per_epoch=steps, **options)
+
+
+def _describe(
+    model, data, options, command, binarization, seed, batch_size, init_from
+):
+    """Returns the `RunDescription`."""
+    if command is not None:
+        settings = command.settings
+    else:
+        settings = {"init_from": init_from, **_scalars(model)}
+        if options is not None:
+            settings["batch_size"] = batch_size
+            settings |= {name: getattr(options, name) for name in _OPTIONS}
+    return RunDescription.of(
+        model,
+        data,
+        program=command and command.program,
+        binarization=binarization,
+        seed=seed,
+        epochs=options and options.epochs,
+        settings=as_settings(settings),
+    )
+
+
+def _scalars(model):
+    """Returns the hyperparameters of a model that are numbers or texts."""
+    return {
+        name: value
+        for name, value in model.get_config().items()
+        if name not in ("name", "format", "seed") and _is_scalar(value)
+    }
+
+
+def _is_scalar(value):
+    """Returns whether a value is a number or text, or a list of them."""
+    if isinstance(value, list | tuple):
+        return all(isinstance(part, int | float | str) for part in value)
+    return isinstance(value, int | float | str)
+
+
+def _start_from_weights(model, path):
+    """Sets the weights of a new run."""
+    weights = load_model(path).get_weights()
+    try:
+        model.set_weights(weights)
+    except ValueError as error:
+        raise UserError(
+            f"--init_from={path} has weights of another architecture "
+            f"({error}): give the settings of that run"
+        ) from error

@@ -1,0 +1,142 @@
+"""What every app does before and after its work: help, wrong flags, silence."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from support.app_runs import (
+    ROOT,
+    assert_refused,
+    run_python,
+    run_without_tensorflow,
+    succeed,
+)
+
+APPS = (
+    "train_vae",
+    "train_cvae",
+    "train_dae",
+    "evaluate",
+    "generate",
+    "encode",
+    "restore",
+)
+
+
+def least_seconds(app, *args):
+    """Returns the least time of three runs, as the machine may be busy."""
+    times = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run(
+            [sys.executable, "-m", f"apps.{app}", *args],
+            cwd=ROOT,
+            capture_output=True,
+        )
+        times.append(time.monotonic() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_help_is_printed_within_a_second_without_tensorflow(app):
+    process = run_without_tensorflow(app, "--help")
+    assert f"python -m apps.{app}" in process.stdout
+    assert "--workdir" in process.stdout
+    assert process.stderr == ""
+    assert least_seconds(app, "--help") < 1
+
+
+WRONG = {
+    "train_vae": [
+        (["--nonsense=1"], "--help"),
+        (["digits"], "flags"),
+        (["--epochs=0"], "positive"),
+        (["--beta=nan"], "number"),
+        (["--image_size=abc"], "integers"),
+        (["--likelihood=foo"], "discretized_logistic"),
+        (["--observation_stddev=0.1"], "requires --likelihood=gaussian"),
+        (["--hidden_sizes=20"], "requires --network=mlp"),
+        (["--filters=8", "--network=mlp"], "requires --network=conv"),
+        (["--doubly_reparameterized"], "--num_importance_samples above 1"),
+        (
+            ["--beta=0.5", "--num_importance_samples=5"],
+            "requires --num_importance_samples=1",
+        ),
+        (
+            ["--early_stopping_patience=1", "--validation_split=0"],
+            "requires --validation_split",
+        ),
+    ],
+    "train_cvae": [
+        (["--num_quadrants=4"], "[1, 3]"),
+        (["--num_quadrants=2"], "requires --condition=quadrants"),
+        (
+            ["--label_dropout=0.1", "--condition=quadrants"],
+            "requires --condition=label",
+        ),
+    ],
+    "train_dae": [
+        (["--sigma=2,1"], "LOWEST,HIGHEST"),
+        (["--sigma=nan"], "finite"),
+        (["--blind", "--sigma=0.1"], "LOWEST,HIGHEST"),
+        (["--rank=3"], "requires --denoiser=linear"),
+        (["--epochs=3", "--denoiser=exact"], "requires --denoiser=learned"),
+        (["--network=bias_free_unet"], "requires --blind"),
+        (["--filters=8", "--network=mlp"], "requires --network=unet"),
+    ],
+    "evaluate": [
+        (["--workdir=b"], "--output"),
+        (["--workdir=a", "--workdir=./a"], "twice"),
+        (["--output=page.pdf"], ".html"),
+        (["--num_images=3"], "20"),
+    ],
+    "generate": [
+        (["--num_images=0"], "positive"),
+        (["--output=/x/a.jpg"], ".png or .npz"),
+        (["--guidance=-1"], "non-negative"),
+        (["--sigma=0.5"], "LOWEST,HIGHEST"),
+        (["--stochasticity=1"], "0.999"),
+    ],
+    "encode": [(["--output=/x/a.png"], ".npz")],
+    "restore": [
+        (["--sigma=-1"], "> 0"),
+        (["--step_size=2"], "(0, 2)"),
+        (["--add_noise=-1"], "non-negative"),
+    ],
+}
+
+
+@pytest.mark.parametrize("app", WRONG)
+def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
+    workdir = tmp_path / "workdir"
+    for flags, message in WRONG[app]:
+        process = run_without_tensorflow(app, f"--workdir={workdir}", *flags)
+        name = flags[0].partition("=")[0].strip("-")
+        assert_refused(process, app, name, message)
+    assert not workdir.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("app", "flags"),
+    [
+        ("train_vae", ["--dataset={}/x.npz", "--epochs=1", "--batch_size=8"]),
+        ("generate", ["--output={}/a.png"]),
+        ("encode", ["--output={}/z.npz"]),
+        ("evaluate", ["--num_images=50", "--output={}/b.html"]),
+        ("export", ["--name=vae", "--export_dir={}"]),
+    ],
+)
+def test_an_app_writes_nothing_to_standard_error(
+    app, flags, finished, tmp_path
+):
+    """In a process of its own, which imports TensorFlow itself."""
+    workdir = tmp_path / "workdir"
+    if app != "train_vae":
+        shutil.copytree(finished("vae"), workdir)
+    np.savez(tmp_path / "x.npz", image=np.zeros((20, 8, 8), np.uint8))
+    flags = [flag.format(tmp_path) for flag in flags]
+    succeed(run_python("-m", f"apps.{app}", f"--workdir={workdir}", *flags))

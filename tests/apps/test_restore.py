@@ -1,0 +1,112 @@
+"""The app restore as a user runs it, on runs that a script made."""
+
+import numpy as np
+import pytest
+from support.app_runs import (
+    SIDE,
+    Refused,
+    check_refusal,
+    each_refused,
+    picture,
+    save_noise,
+    succeed,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(finished):
+    return finished
+
+
+def test_images_of_a_split_are_restored(finished, launch, tmp_path):
+    process = launch(
+        "restore",
+        f"--workdir={finished('learned')}",
+        f"--output={tmp_path}",
+        "--add_noise=0.4",
+        "--sigma=0.4",
+        "--step_size=0.2",
+        "--max_steps=50",
+        "--num_images=100",
+    )
+    said = succeed(process.result()).splitlines()
+    psnr = next(line for line in said if line.startswith("PSNR"))
+    before, after = (
+        float(psnr.partition(word)[2].split()[0])
+        for word in ("before", "after")
+    )
+    assert before == pytest.approx(-20 * np.log10(0.4), abs=0.2)
+    # More is not asked of a network that was trained for a second.
+    assert after > before + 2
+    assert any(line.startswith("SSIM before 0.") for line in said)
+    assert f"100 images in {tmp_path}" in said[-1]
+    arrays = np.load(tmp_path / "restored.npz")
+    assert arrays["image"].shape == (100, SIDE, SIDE, 1)
+    assert arrays["num_steps"].max() <= 50
+    assert np.isfinite(arrays["residual"]).all()
+    for name in ("before_after", "steps"):
+        pixels = picture(tmp_path / f"{name}.png")
+        assert 300 < min(pixels.shape[:2]) < 1200
+        assert np.ptp(pixels) > 100
+
+
+def test_pictures_and_arrays_of_the_user_are_restored(
+    finished, launch, tmp_path
+):
+    pictures = tmp_path / "pictures"
+    for name in ("a.png", "a.bmp", "sub/b.png"):
+        save_noise(pictures / name, (20, 10, 3))
+    rng = np.random.default_rng(0)
+    noisy = rng.normal(0.5, 1, (3, SIDE, SIDE)).astype(np.float32)
+    np.savez(tmp_path / "noisy.npz", image=noisy)
+
+    def restore(kind, given, *flags):
+        return launch(
+            "restore",
+            f"--workdir={finished(kind)}",
+            f"--input={tmp_path / given}",
+            f"--output={tmp_path / given}-restored",
+            "--sigma=1",
+            *flags,
+        )
+
+    of_pictures = restore("exact", "pictures")
+    once = ("--step_size=1", "--max_steps=1")
+    of_arrays = restore("linear", "noisy.npz", *once)
+    assert "PSNR" not in succeed(of_pictures.result())
+    images = tmp_path / "pictures-restored" / "images"
+    for name in ("a.png.png", "a.bmp.png", "sub/b.png.png"):
+        assert picture(images / name).shape == (SIDE, SIDE, 3)
+    assert "PSNR" not in succeed(of_arrays.result())
+    restored = np.load(tmp_path / "noisy.npz-restored" / "restored.npz")
+    model = finished("linear").load_model()
+    expected = model.denoise(noisy[..., np.newaxis], 1.0)
+    np.testing.assert_allclose(restored["image"], expected, atol=1e-5)
+    assert not (tmp_path / "noisy.npz-restored" / "images").exists()
+
+
+# Errors, each of one line.
+
+
+def nan_pixels(folder, finished):
+    image = np.zeros((3, SIDE, SIDE), np.float32)
+    image[1, 2, 3] = np.nan
+    path = folder / "given.npz"
+    np.savez(path, image=image)
+    flags = [f"--workdir={finished('learned')}", f"--input={path}"]
+    return Refused("restore", [*flags, "--sigma=0.3"], [path, "NaN"])
+
+
+def missing_sigma(folder, finished):
+    flags = [f"--workdir={finished('learned')}"]
+    return Refused("restore", flags, ["--sigma"])
+
+
+def latent_variable_model(folder, finished):
+    flags = [f"--workdir={finished('vae')}"]
+    return Refused("restore", flags, ["VAE", "train_dae"])
+
+
+@each_refused([nan_pixels, latent_variable_model], [missing_sigma])
+def test_errors_are_one_line(refusals, make):
+    check_refusal(*refusals[make])

@@ -1,0 +1,55 @@
+"""Finished runs of every kind on the digits, as a script makes them."""
+
+import functools
+
+import keras
+
+import keras_genmodels as kgm
+from keras_genmodels import datasets, runs
+from support.evaluated_runs import KNOWN, SHAPE, make_cvae
+from support.small_vaes import make_vae
+
+_CONDITION = 5
+
+
+def _labels():
+    return make_cvae(
+        kgm.label_embedding(10, _CONDITION),
+        _CONDITION,
+        num_labels=10,
+        label_dropout=0.1,
+    )
+
+
+def _quadrants():
+    network = kgm.mlp_encoder(SHAPE, _CONDITION, (8,))
+    return make_cvae(network, _CONDITION, posterior="full", known=KNOWN)
+
+
+def _learned():
+    return kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, True, (16,)))
+
+
+_MAKE = {
+    "vae": functools.partial(make_vae, latent_size=2),
+    "labels": _labels,
+    "quadrants": _quadrants,
+    "learned": _learned,
+    "linear": kgm.LinearDenoiser,
+    "exact": kgm.EmpiricalDenoiser,
+}
+_TRAINING = {"epochs": 2, "jit_compile": False, "verbose": 0}
+
+
+def trainer(folder):
+    """Returns a function of a kind: the workdir of its finished run."""
+
+    @functools.cache
+    def finished(kind):
+        keras.utils.set_random_seed(0)
+        workdir = runs.Workdir(folder / kind)
+        training = _TRAINING if kind not in ("linear", "exact") else {}
+        runs.train(_MAKE[kind](), datasets.load("digits"), workdir, **training)
+        return workdir
+
+    return finished
