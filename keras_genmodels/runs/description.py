@@ -212,7 +212,9 @@ class RunDescription:
             list of str, "--name=value (was value)".
         """
         now, before = self.named_values(), earlier.named_values()
-        assumed = {k: v for k, v in assumed.items() if k in now}
+        assumed = {
+            k: v for k, v in assumed.items() if k in now and v is not None
+        }
         before = {**assumed, **before}
         free = {"epochs"}
         if now["dataset"] != "image_folder":

@@ -1,8 +1,8 @@
 """Runs an app in a fork of a process that has imported its libraries.
 
-That takes the seconds of the imports once for each process of pytest. It hides
-what only a process that imports them shows: what they say of themselves, an
-import that is missing, an order of imports. `run_python` is for that.
+So the imports, which take seconds, happen once per pytest process. This hides
+log messages of the imports, missing imports and wrong orders of imports:
+`run_python` of `app_runs` is for those.
 """
 
 import atexit
@@ -18,7 +18,7 @@ import threading
 import numpy as np
 import tensorflow
 
-# What the apps import between them; importing it starts no thread.
+# All that the apps import; importing it starts no thread.
 _LIBRARIES = (
     "tensorflow_datasets",
     "keras_genmodels.runs.denoiser",
@@ -29,12 +29,12 @@ _LIBRARIES = (
 )
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(["tensorflow", *_LIBRARIES])
-# `start` and `join` look at all children, which two threads must not do.
+# `start` and `join` poll all children, which is not thread-safe.
 _lock = threading.Lock()
 
 
 def run(folder, app, args, *, file_limit, streams, timeout):
-    """Runs `python -m apps.APP ARGS`, or what comes close to it.
+    """Runs the equivalent of `python -m apps.APP ARGS`.
 
     Args:
         folder: to run in, where `apps` lies.
@@ -48,8 +48,7 @@ def run(folder, app, args, *, file_limit, streams, timeout):
         int, the exit status.
 
     Raises:
-        TimeoutError: if it takes longer; it is killed, with all that it
-            started.
+        TimeoutError: if it takes longer; it is killed with its children.
     """
     arguments = (str(folder), app, args, file_limit, streams, dict(os.environ))
     process = _forks.Process(target=_run, args=arguments)
@@ -74,22 +73,20 @@ def _run(folder, app, args, file_limit, streams, environment):
     missing = [name for name in _LIBRARIES if name not in sys.modules]
     if missing:
         raise ImportError(f"the server could not import {missing}")
-    # A fork has the generator of the process that it comes of.
+    # A fork inherits the state of the random generator.
     np.random.seed()
     _redirect(0, os.devnull, os.O_RDONLY)
-    # What TensorFlow says of devices comes earlier than in a process that
-    # has not imported it, where the apps hold it back.
+    # TensorFlow logs its devices here, before the app could suppress it.
     _redirect(2, os.devnull, os.O_WRONLY)
     tensorflow.config.list_logical_devices()
     for number, path in enumerate(streams, 1):
         _redirect(number, path, os.O_WRONLY | os.O_APPEND)
     if file_limit:
-        # As on a full disk. Python ignores the signal that comes with it, so
-        # that writing fails.
+        # As on a full disk: Python ignores SIGXFSZ, so that writing fails.
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
     os.chdir(folder)
     sys.path.insert(0, folder)
-    # `run_module` replaces the first by the module's path.
+    # `run_module` replaces the first argument by the module's path.
     sys.argv = [app, *args]
     try:
         runpy.run_module(f"apps.{app}", run_name="__main__", alter_sys=True)

@@ -1,4 +1,4 @@
-"""Runs apps, each in a process of its own, and reads what they leave."""
+"""Runs apps, each in a process of its own, and reads what they write."""
 
 import collections
 import io
@@ -38,9 +38,9 @@ def run_python(*args):
 
 
 def run(app, *args, file_limit=None):
-    """Runs an app, in which no file may grow beyond `file_limit` bytes.
+    """Runs an app in a forked process (see `app_fork`).
 
-    In a process of its own, which a fork gives its libraries.
+    No file may grow beyond `file_limit` bytes.
     """
     args = [str(arg) for arg in args]
     with tempfile.TemporaryDirectory() as folder:
@@ -55,8 +55,8 @@ def run(app, *args, file_limit=None):
             streams=[str(path) for path in streams],
             timeout=TIMEOUT,
         )
-        told = [path.read_text() for path in streams]
-    return subprocess.CompletedProcess([app, *args], status, *told)
+        texts = [path.read_text() for path in streams]
+    return subprocess.CompletedProcess([app, *args], status, *texts)
 
 
 Trained = collections.namedtuple("Trained", "workdir process")
@@ -82,7 +82,7 @@ def assert_refused(process, app, *named, status=1):
 
 
 def contents(folder, *but):
-    """Reads all files, but for those below some names in the folder."""
+    """Reads all files, except those below some names in the folder."""
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
@@ -91,7 +91,7 @@ def contents(folder, *but):
 
 
 def unfinished(workdir):
-    """Lists what a writer that gave up would have left."""
+    """Lists the temporary files that a failed writer would have left."""
     return list(workdir.rglob(".writing-*"))
 
 
@@ -140,13 +140,13 @@ def checkpoints(workdir):
 
 
 def last_step(workdir):
-    """Gives the step of the newest checkpoint, 0 if there is none."""
+    """Returns the step of the newest checkpoint, 0 if there is none."""
     steps = [name.split("-")[1].split(".")[0] for name in checkpoints(workdir)]
     return max(map(int, steps), default=0)
 
 
 def kill(app, workdir, *flags, least_step):
-    """Starts a training, and kills it some time after a checkpoint."""
+    """Starts a training, and kills it shortly after a checkpoint."""
     command = [sys.executable, "-m", f"apps.{app}", f"--workdir={workdir}"]
     delay = random.Random(0).uniform(0, 0.2)
     deadline = time.monotonic() + TIMEOUT
@@ -168,7 +168,7 @@ def kill(app, workdir, *flags, least_step):
 
 
 def run_without_tensorflow(app, *args):
-    """Runs an app, and checks that it loaded nothing large."""
+    """Runs an app, and checks that it imported no large package."""
     process = run_python("-X", "importtime", "-m", f"apps.{app}", *args)
     lines = process.stderr.splitlines(keepends=True)
     times = [line for line in lines if line.startswith("import time:")]
@@ -181,7 +181,7 @@ def run_without_tensorflow(app, *args):
 
 
 def tiles_of(sheet, rows, columns):
-    """Cuts up a sheet of images, enlarged fourfold and a line apart."""
+    """Divides a sheet of images, enlarged fourfold with a line between."""
     assert sheet.shape == (33 * rows - 1, 33 * columns - 1, 3)
     return np.stack(
         [
