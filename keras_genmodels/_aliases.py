@@ -55,6 +55,10 @@ def names_of(old):
     old = old.removeprefix(f"{_ROOT}.")
 
     def find(name):
+        # `from package import submodule` first asks for an attribute.
+        submodule = f"{_ROOT}.{old}.{name}"
+        if importlib.util.find_spec(submodule) is not None:
+            raise AttributeError(f"{submodule} is not imported yet")
         new = _home(old, name)
         _warn(f"{old}.{name}", f"{new.__name__}.{name}")
         return getattr(new, name)
