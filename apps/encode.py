@@ -30,6 +30,7 @@ def main():
     from keras_genmodels.core import arrays as arrays_lib
     from keras_genmodels.core import files
     from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.distributions import latents
     from keras_genmodels.runs import Workdir, latent
     from keras_genmodels.training import inputs as latent_inputs
 
@@ -39,7 +40,7 @@ def main():
     batches = workdir.read_run().evaluation_batches(split)
     with user_errors():
         arrays = arrays_lib.concatenate(
-            parameters(model.encode(*inputs))
+            latents.parameters(model.encode(*inputs))
             for inputs in latent_inputs.arguments_of(model, batches)
         )
     if split.labels is not None and FLAGS.label != "none":
@@ -56,17 +57,17 @@ def labelled(split, model):
     from keras_genmodels import datasets
     from keras_genmodels.core.errors import UserError
 
-    num_labels = getattr(model, "num_labels", None)
-    if num_labels is None or split.labels is not None:
+    num_classes = model.num_classes
+    if num_classes is None or split.labels is not None:
         guard.forbid_flags(
             ("label",), "pictures and a model conditioned on labels"
         )
-        if num_labels is not None and not (
-            0 <= split.labels.min() <= split.labels.max() < num_labels
+        if num_classes is not None and not (
+            0 <= split.labels.min() <= split.labels.max() < num_classes
         ):
             raise UserError(
                 f"{FLAGS.input} has labels from {split.labels.min()} to "
-                f"{split.labels.max()}, the model has 0 to {num_labels - 1}"
+                f"{split.labels.max()}, the model has 0 to {num_classes - 1}"
             )
         return split
     if FLAGS.label is None:
@@ -76,17 +77,8 @@ def labelled(split, model):
         )
     label = label_flag.read(model)
     if label is None:
-        label = num_labels
+        label = num_classes
     return datasets.Split(split.images, np.full(len(split.images), label))
-
-
-def parameters(posterior):
-    """Returns the parameters of q(z|x) by name, as arrays."""
-    if "scale_tril" in posterior.parameters:
-        spread = {"scale_tril": posterior.scale_tril.numpy()}
-    else:
-        spread = {"stddev": posterior.stddev().numpy()}
-    return {"loc": posterior.loc.numpy(), **spread}
 
 
 def run():

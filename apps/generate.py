@@ -119,25 +119,24 @@ def drawer_of(model):
         draws the picture.
     """
     from keras_genmodels.denoisers import Denoiser
-    from keras_genmodels.models import ConditionalVAE
     from keras_genmodels.training import inputs
 
     inputs.check_condition(model)
     if not isinstance(model, Denoiser):
         guard.forbid_flags(_DENOISER_FLAGS, "a denoiser")
-    conditional = isinstance(model, ConditionalVAE)
-    if not conditional or model.num_labels is None:
+    kind = None if isinstance(model, Denoiser) else model.condition_kind
+    if kind != "label":
         guard.forbid_flags(_LABEL_FLAGS, "a model conditioned on labels")
-    if not conditional or model.known is None:
+    if kind != "observed":
         guard.forbid_flags(_COMPLETION_FLAGS, "a model of quadrants")
-    if not conditional:
+    if kind is None:
         return plain_images
     if FLAGS.guidance and (FLAGS.label == "none" or not model.label_dropout):
         raise guard.WrongFlags(
             "--guidance requires a label and a model trained with "
             "--label_dropout"
         )
-    if model.known is not None:
+    if kind == "observed":
         return completions
     if FLAGS.label is None:
         return images_of_each_label
@@ -175,10 +174,10 @@ def images_of_each_label(model, workdir):
     names = run and run.label_names
     arrays = {
         "image": images.reshape(-1, *images.shape[2:]),
-        "label": np.repeat(np.arange(model.num_labels), count),
+        "label": np.repeat(np.arange(model.num_classes), count),
     }
     return (
-        f"{count} images of each of {model.num_labels} labels",
+        f"{count} images of each of {model.num_classes} labels",
         arrays,
         lambda: latent.label_sheet(images, names),
     )
@@ -213,7 +212,7 @@ def completions(model, workdir):
     return (
         f"{FLAGS.num_completions} completions of each of {len(truth)} images",
         {"image": images, "truth": truth},
-        lambda: latent.completion_sheet(truth, images, model.known),
+        lambda: latent.completion_sheet(truth, images, model.observed_mask),
     )
 
 

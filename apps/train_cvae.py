@@ -82,17 +82,19 @@ def build_model(config, data):
 
     shape = data.image_shape
     if config.condition == "label":
-        num_labels, size = data.num_labels(), _LABEL_SIZE
+        num_classes, size = data.num_labels(), _LABEL_SIZE
         condition = {
-            "condition_network": encoders.label_embedding(num_labels, size),
-            "num_labels": num_labels,
+            "condition_network": encoders.label_embedding(num_classes, size),
+            "num_classes": num_classes,
             "label_dropout": config.label_dropout,
         }
     else:
         size = _PART_SIZE
         condition = {
             "condition_network": build_image_condition(config, shape, size),
-            "known": operators.known_quadrants(shape, config.num_quadrants),
+            "observed_mask": operators.known_quadrants(
+                shape, config.num_quadrants
+            ),
         }
     parts = latent_flags.build_parts(config, data, condition_size=size)
     if config.prior == "learned":

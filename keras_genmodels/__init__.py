@@ -16,7 +16,7 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
-from keras_genmodels.models import VAE, ConditionalVAE
+from keras_genmodels.models import VAE, ConditionalVAE, LatentVariableModel
 from keras_genmodels.models.likelihood import log_likelihood
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
@@ -47,6 +47,7 @@ __all__ = [
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
     "IndependentNormal",
+    "LatentVariableModel",
     "LinearDenoiser",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",

@@ -39,9 +39,9 @@ def read(model):
         raise guard.WrongFlags(
             "--label=none requires a model trained with --label_dropout"
         )
-    if not FLAGS.label.isdecimal() or int(FLAGS.label) >= model.num_labels:
+    if not FLAGS.label.isdecimal() or int(FLAGS.label) >= model.num_classes:
         raise guard.WrongFlags(
             f"--label={FLAGS.label} is not a label of this model: give 0 to "
-            f"{model.num_labels - 1}"
+            f"{model.num_classes - 1}"
         )
     return int(FLAGS.label)

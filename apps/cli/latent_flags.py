@@ -4,6 +4,12 @@ from absl import flags
 
 from . import flag_types, guard
 
+# Layers of `distributions.layers`, by the values of --posterior.
+_POSTERIORS = {
+    "diagonal": "MultivariateNormalDiag",
+    "full": "MultivariateNormalTriL",
+}
+
 
 def define_flags():
     """Defines the flags that train_vae and train_cvae share."""
@@ -38,7 +44,7 @@ def define_flags():
     flags.DEFINE_enum(
         "posterior",
         "diagonal",
-        ["diagonal", "full"],
+        [*_POSTERIORS],
         "Covariance of the posterior q(z|x).",
     )
     flags.DEFINE_enum(
@@ -120,7 +126,9 @@ def build_parts(config, data, condition_size=0):
     from keras_genmodels.distributions import layers
     from keras_genmodels.networks import encoders
 
-    posterior = layers.POSTERIORS[config.posterior](config.latent_size)
+    posterior = getattr(layers, _POSTERIORS[config.posterior])(
+        config.latent_size
+    )
     likelihood = _build_likelihood(config, data)
     if config.network == "conv":
         build = encoders.conv_encoder, encoders.conv_decoder

@@ -1,66 +1,61 @@
 """Old spellings of arguments, accepted for one version with a warning."""
 
+import functools
+import inspect
 import warnings
 
 
-def warn(old, new):
+def warn(old, new, stacklevel=3):
     """Warns that `old` is deprecated and `new` takes its place."""
     warnings.warn(
-        f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=3
+        f"{old} is deprecated: use {new}",
+        DeprecationWarning,
+        stacklevel=stacklevel,
     )
 
 
-def rename(arguments, old_names):
-    """Renames keyword arguments that are given under an old name.
+def accept_old_arguments(old_names=None, old_order=()):
+    """Decorates a method or function that once took its arguments otherwise.
 
     Args:
-        arguments: dict of keyword arguments.
-        old_names: dict of old names to new ones.
+        old_names: dict of old names of arguments to their new ones.
+        old_order: names of arguments that are keyword-only now and were
+            positional, in their old order.
 
     Returns:
-        dict of `arguments` under their new names.
-
-    Raises:
-        TypeError: if an argument is given under both names.
+        decorator; what it returns accepts both, with a DeprecationWarning.
     """
-    arguments = dict(arguments)
-    for old in old_names.keys() & arguments.keys():
-        new = old_names[old]
-        if new in arguments:
-            raise TypeError(f"{old} is the old name of {new}: give only {new}")
-        warnings.warn(
-            f"{old} is deprecated: use {new}", DeprecationWarning, stacklevel=4
-        )
-        arguments[new] = arguments.pop(old)
-    return arguments
+
+    def decorate(function):
+        parameters = inspect.signature(function).parameters.values()
+        count = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+
+        @functools.wraps(function)
+        def accepting(*args, **kwargs):
+            for old in (old_names or {}).keys() & kwargs.keys():
+                warn(old, old_names[old])
+                _add(kwargs, old_names[old], kwargs.pop(old))
+            if len(args) > count:
+                extra, args = args[count:], args[:count]
+                if len(extra) > len(old_order):
+                    raise TypeError(
+                        f"{function.__qualname__} got too many positional "
+                        "arguments"
+                    )
+                names = old_order[: len(extra)]
+                warn(f"positional {', '.join(names)}", "keyword arguments")
+                for name, value in zip(names, extra, strict=True):
+                    _add(kwargs, name, value)
+            return function(*args, **kwargs)
+
+        # Keras reads the arguments of constructors from it.
+        accepting.__signature__ = inspect.signature(function)
+        return accepting
+
+    return decorate
 
 
-def name_positional(values, names, arguments):
-    """Names positional arguments that have become keyword-only.
-
-    Args:
-        values: tuple of the positional arguments that are left over.
-        names: their names, in the order of the old signature.
-        arguments: dict of the keyword arguments.
-
-    Returns:
-        dict of both.
-
-    Raises:
-        TypeError: for more values than names, or a name given twice.
-    """
-    if len(values) > len(names):
-        raise TypeError(
-            f"got {len(values)} positional hyperparameters, at most "
-            f"{len(names)} are known"
-        )
-    named = dict(zip(names, values, strict=False))
-    if twice := named.keys() & arguments.keys():
-        raise TypeError(f"got two values for {', '.join(sorted(twice))}")
-    if named:
-        warnings.warn(
-            f"positional {', '.join(named)}: give hyperparameters by keyword",
-            DeprecationWarning,
-            stacklevel=4,
-        )
-    return {**named, **arguments}
+def _add(kwargs, name, value):
+    if name in kwargs:
+        raise TypeError(f"got two values for {name}")
+    kwargs[name] = value

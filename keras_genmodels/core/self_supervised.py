@@ -1,35 +1,34 @@
-"""What models that are trained on events alone share: their loss and draws."""
+"""The loss and the random numbers of models that train without targets."""
 
 import keras
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
 
-# Tag that keeps the training stream of one seed apart from others.
+# Keeps the random numbers of training apart from others of the same seed.
 _TRAINING_STREAM = 1
 
 
 class SelfSupervised:
-    """Mixed into a Keras model whose `call` gives terms for each example.
+    """Mixin for a Keras model whose `call` returns per-example terms.
 
-    The model has a `seed`, and defines `_per_example_loss` and
-    `_per_example_metrics` of the dict that its `call` returns. `fit` and
-    `evaluate` take events alone, without targets; `compile` takes no loss.
+    The model has a `seed`, and defines `_per_example_loss(terms, training)`
+    and `_per_example_metrics(terms)` of the dict that `call` returns. `fit`
+    and `evaluate` take events without targets; `compile` takes no loss.
     """
 
     def _track(self, *names):
-        """Makes a running mean for each metric; once, in the constructor."""
+        """Creates a running mean per metric; called by the constructor."""
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        """Reduces `call`'s terms to the loss: a mean over examples."""
+        """Returns the mean of the per-example losses, plus `self.losses`."""
         kind = type(self).__name__
         if y is not None:
             raise ValueError(
-                f"a {kind} is trained on the events alone: fit(x), not "
-                "fit(x, y)"
+                f"a {kind} is trained without targets: fit(x), not fit(x, y)"
             )
         if self._compile_loss is not None:
             raise ValueError(
@@ -41,7 +40,7 @@ class SelfSupervised:
         loss = tf.reduce_mean(loss)
         for extra in self.losses:
             loss += tf.cast(extra, loss.dtype)
-        # Keras adds up the gradients of replicas.
+        # Keras sums the gradients over replicas.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -53,11 +52,11 @@ class SelfSupervised:
         return self.get_metrics_result()
 
     def _step_seed(self):
-        """Gives the seed of this training step, int32 `[2]`."""
+        """Returns the seed of this training step, int32 `[2]`."""
         if not self.compiled:
             raise ValueError(
-                "training draws from (seed, step), and the optimizer counts "
-                "the steps: compile first"
+                "training draws from (seed, step) and the optimizer counts the "
+                "steps: compile first"
             )
         seed = seeds.fold_in(seeds.as_seed(self.seed), _TRAINING_STREAM)
         seed = seeds.fold_in(seed, self.optimizer.iterations.value)

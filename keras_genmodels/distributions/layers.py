@@ -1,8 +1,8 @@
-"""Keras layers that read a parameter tensor as a distribution.
+"""Keras layers that turn a tensor of parameters into a distribution.
 
-They stand between a plain Keras network and the loss: an encoder's output
-becomes a posterior q(z|x), a decoder's output a likelihood p(x|z). They are
-used inside subclassed models; Functional models take no distributions.
+They turn the output of a plain Keras network into the posterior q(z|x) or the
+likelihood p(x|z) of a model. They work inside subclassed models; Functional
+models cannot hold distributions.
 """
 
 import math
@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_genmodels.core import deprecation
 from keras_genmodels.distributions import pixels
 
 tfd = tfp.distributions
@@ -29,26 +30,32 @@ def _event_shape(shape):
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
         raise ValueError(
-            f"event_shape must hold positive integers, got {shape!r}"
+            f"event_shape must be positive integers, got {shape!r}"
         )
     return tuple(int(n) for n in shape)
 
 
 class DistributionLayer(keras.layers.Layer):
-    """Reads a parameter tensor as a distribution over events of one shape.
+    """Base class of layers from parameters to a distribution of events.
 
-    Base of this module's layers: a subclass sets `params_per_entry` and turns
-    parameters into a distribution in `call`.
+    A subclass sets `params_per_entry`, returns the distribution from `call`
+    and, for a likelihood, says what it is over:
+
+    - `support`: which values have a probability or density: "binary" (0 and
+      1), "unit_interval" ([0, 1]), "levels" (k / 255, k = 0 ... 255) or
+      "real".
+    - `is_normalized`: whether `log_prob` is normalised, so that it bounds and
+      compares as a log-likelihood; False for a cross entropy.
 
     Args:
         event_shape: int or tuple of positive ints, shape of one event (an
             int n is `(n,)`).
-        dtype: dtype of the distribution; by default float32, whatever the
-            precision of the networks, or float64 under a float64 policy.
+        dtype: dtype of the distribution; by default float64 under a float64
+            policy, else float32 whatever the precision of the networks.
 
     Call arguments:
-        params: float tensor `[batch, params_size]`, or any shape with so many
-            numbers per example in the order of `params_shape`.
+        params: float tensor `[batch, params_size]`, or any other shape with
+            `params_size` numbers per example in the order of `params_shape`.
 
     Call returns:
         `tfd.Distribution` with batch shape `[batch]` and event shape
@@ -56,6 +63,8 @@ class DistributionLayer(keras.layers.Layer):
     """
 
     params_per_entry = 1
+    support = "real"
+    is_normalized = True
 
     def __init__(self, event_shape, dtype=None, **kwargs):
         super().__init__(dtype=dtype or _statistics_dtype(), **kwargs)
@@ -64,17 +73,17 @@ class DistributionLayer(keras.layers.Layer):
 
     @property
     def params_shape(self):
-        """Shape of the parameters of one event: more of the last axis."""
+        """Shape of the parameters of one event: its last axis is longer."""
         *rest, last = self.event_shape or (1,)
         return (*rest, self.params_per_entry * last)
 
     @property
     def params_size(self):
-        """How many numbers describe the distribution of one event."""
+        """Number of parameters of the distribution of one event."""
         return math.prod(self.params_shape)
 
     def split_params(self, params):
-        """Splits parameters into `params_per_entry` tensors of events."""
+        """Splits parameters into `params_per_entry` tensors like events."""
         params = tf.reshape(
             tf.cast(params, self.compute_dtype), (-1, *self.params_shape)
         )
@@ -84,7 +93,7 @@ class DistributionLayer(keras.layers.Layer):
         ]
 
     def independent(self, distribution):
-        """Makes one event of all axes but the batch."""
+        """Makes all axes but the batch one event."""
         return tfd.Independent(distribution, len(self.event_shape))
 
     def get_config(self):
@@ -93,10 +102,10 @@ class DistributionLayer(keras.layers.Layer):
 
 
 class MultivariateNormalLayer(DistributionLayer):
-    """Reads parameters as a Gaussian vector: what a posterior can be.
+    """Base class of the layers that return a Gaussian over vectors.
 
-    Its distribution has `loc` and a linear operator `scale`, as the normals
-    of TFP have, so that z = loc + scale eps.
+    Their distribution has `loc` and a linear operator `scale`, so that
+    z = loc + scale eps, eps ~ N(0, I).
     """
 
     def __init__(self, event_shape, **kwargs):
@@ -110,16 +119,14 @@ class MultivariateNormalLayer(DistributionLayer):
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class MultivariateNormalDiag(MultivariateNormalLayer):
-    """Reads 2 L numbers as a Gaussian with diagonal covariance.
-
-    The posterior `diagonal`. Mean and softplus-transformed standard deviation
-    (at least 1e-4).
+    """Returns a Gaussian with diagonal covariance, of 2 L parameters.
 
     Args:
         event_shape: L, the size of the vector.
 
     Call arguments:
-        params: float tensor `[batch, 2 L]`: mean, raw standard deviation.
+        params: float tensor `[batch, 2 L]`: the mean, then the standard
+            deviation before a softplus (plus 1e-4, the least one).
 
     Call returns:
         `tfd.MultivariateNormalDiag`, batch `[batch]`, event `[L]`.
@@ -136,19 +143,18 @@ class MultivariateNormalDiag(MultivariateNormalLayer):
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class MultivariateNormalTriL(MultivariateNormalLayer):
-    """Reads L + L (L + 1) / 2 numbers as a Gaussian with full covariance.
+    """Returns a Gaussian with full covariance, of L + L (L + 1) / 2 parameters.
 
-    The posterior `full`. Mean and lower-triangular Cholesky factor of the
-    covariance, whose diagonal is softplus-transformed (at least 1e-4).
-
-    The other entries of the factor are read in proportion to the diagonal's
-    of their row, and over the root of L. An untrained encoder then has about
-    the variance of a diagonal posterior, whatever L; with entries as they are
-    it starts with so much more that many latents are given up for good.
+    They are the mean and the lower-triangular Cholesky factor of the
+    covariance, whose diagonal is softplus-transformed (plus 1e-4, the least).
 
     Args:
         event_shape: L, the size of the vector.
-        relative: whether entries are read so, or as they are.
+        scale_rows_by_diagonal: whether the entries below the diagonal are
+            multiplied by the diagonal entry of their row over sqrt(L). The
+            posterior of an untrained encoder then has about the variance of a
+            diagonal one, whatever L; without it the variance is much larger,
+            and many latents collapse to the prior early in training.
 
     Call arguments:
         params: float tensor `[batch, L + L (L + 1) / 2]`: mean, then the
@@ -158,9 +164,10 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
         `tfd.MultivariateNormalTriL`, batch `[batch]`, event `[L]`.
     """
 
-    def __init__(self, event_shape, relative=True, **kwargs):
+    @deprecation.accept_old_arguments({"relative": "scale_rows_by_diagonal"})
+    def __init__(self, event_shape, scale_rows_by_diagonal=True, **kwargs):
         super().__init__(event_shape, **kwargs)
-        self.relative = relative
+        self.scale_rows_by_diagonal = scale_rows_by_diagonal
 
     @property
     def params_shape(self):
@@ -173,13 +180,13 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
         size = self.event_shape[0]
         loc, raw_scale = params[..., :size], params[..., size:]
         scale_tril = tfp.math.fill_triangular(raw_scale)
-        # Not by `set_diag`, whose gradient XLA takes for fixed batches alone.
+        # XLA has the gradient of `set_diag` for fixed batch sizes only.
         on_diagonal = np.eye(size, dtype=bool)
         diagonal = tf.where(on_diagonal, scale_tril, 0)
         diagonal = _MIN_SCALE + tf.nn.softplus(
             tf.reduce_sum(diagonal, -1, keepdims=True)
         )
-        if self.relative:
+        if self.scale_rows_by_diagonal:
             scale_tril *= diagonal / math.sqrt(size)
         return tfd.MultivariateNormalTriL(
             loc, tf.where(on_diagonal, diagonal, scale_tril)
@@ -187,23 +194,31 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "relative": self.relative}
+        return {
+            **super().get_config(),
+            "scale_rows_by_diagonal": self.scale_rows_by_diagonal,
+        }
 
     @classmethod
     def from_config(cls, config):
-        """Rebuilds the layer; those of format 1 took entries as they are."""
-        return super().from_config({"relative": False, **config})
+        """Rebuilds the layer from `get_config`, also of formats 1 and 2.
+
+        Format 2 called the argument `relative`; format 1 did not scale rows.
+        """
+        config = dict(config)
+        old = config.pop("relative", False)
+        return super().from_config({"scale_rows_by_diagonal": old, **config})
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class IndependentBernoulli(DistributionLayer):
-    """Reads logits as independent Bernoulli pixels.
+    """Returns independent Bernoulli pixels, from logits.
 
     Args:
         event_shape: shape of one event, such as `(height, width, channels)`.
-        grey_values: whether pixels between 0 and 1 are taken as well; their
+        grey_values: whether pixels between 0 and 1 are allowed; their
             `log_prob` is a cross entropy and not a likelihood. Otherwise they
-            are refused by `tf.errors.InvalidArgumentError` (within XLA: -inf).
+            raise `tf.errors.InvalidArgumentError` (under XLA: -inf).
 
     Call arguments:
         params: float tensor `[batch, params_size]` of logits.
@@ -215,6 +230,16 @@ class IndependentBernoulli(DistributionLayer):
     def __init__(self, event_shape, grey_values=False, **kwargs):
         super().__init__(event_shape, **kwargs)
         self.grey_values = grey_values
+
+    @property
+    def support(self):
+        """Is "unit_interval" with grey values, else "binary"."""
+        return "unit_interval" if self.grey_values else "binary"
+
+    @property
+    def is_normalized(self):
+        """Is False with grey values: a cross entropy is no likelihood."""
+        return not self.grey_values
 
     def call(self, params):
         (logits,) = self.split_params(params)
@@ -230,14 +255,14 @@ class IndependentBernoulli(DistributionLayer):
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class IndependentNormal(DistributionLayer):
-    """Reads means as independent Gaussian pixels of one standard deviation.
+    """Returns independent Gaussian pixels of one standard deviation.
 
     Args:
         event_shape: shape of one event, such as `(height, width, channels)`.
-        stddev: the standard deviation of every entry, > 0. None: one
-            trainable number for all entries (at least 1e-3), started at 0.2.
-            It is one number for all, as a deviation for each pixel would make
-            the density of a constant pixel grow without bound.
+        stddev: standard deviation of every entry, > 0. None: one trainable
+            number for all entries (at least 1e-3), initially 0.2. It is
+            shared, as with one per pixel the density of a constant pixel
+            would grow without bound.
 
     Call arguments:
         params: float tensor `[batch, params_size]` of means.
@@ -248,7 +273,7 @@ class IndependentNormal(DistributionLayer):
     #### References
 
     Rybkin, Daniilidis and Levine (2021), Simple and effective VAE training
-    with calibrated decoders, arXiv:2006.13202 (the shared deviation).
+    with calibrated decoders, arXiv:2006.13202 (the shared standard deviation).
     """
 
     min_stddev = 1e-3
@@ -284,33 +309,29 @@ class IndependentNormal(DistributionLayer):
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class IndependentDiscretizedLogistic(DistributionLayer):
-    """Reads centres and scales as independent 8-bit pixels.
+    """Returns independent 8-bit pixels, logistic distributions rounded.
 
-    A proper probability of the 256 levels k/255: nats divided by
-    `size * log(2)` are bits per dimension. Values off the levels are refused
-    by `tf.errors.InvalidArgumentError` (within XLA: -inf).
+    Probabilities of the 256 levels k / 255: nats divided by `size * log(2)`
+    are bits per dimension. Other values raise
+    `tf.errors.InvalidArgumentError` (under XLA: -inf).
 
     Args:
         event_shape: shape of one event, such as `(height, width, channels)`.
 
     Call arguments:
         params: float tensor `[batch, params_size]`; along the last axis first
-            the centres (0 is mid-grey, 0.5), then the raw scales.
+            the centres (0 is mid-grey, 0.5), then the scales before a
+            softplus.
 
     Call returns:
         `tfd.Independent` over `DiscretizedLogistic`, event `event_shape`.
     """
 
     params_per_entry = 2
+    support = "levels"
 
     def call(self, params):
         loc, raw_scale = self.split_params(params)
-        # About a tenth of the range at the start, at least a 50th of a level.
+        # Initially about 0.07 of the range, at least a 50th of a level.
         scale = 0.02 / 255 + 0.1 * tf.nn.softplus(raw_scale)
         return self.independent(pixels.DiscretizedLogistic(0.5 + loc, scale))
-
-
-POSTERIORS = {
-    "diagonal": MultivariateNormalDiag,
-    "full": MultivariateNormalTriL,
-}

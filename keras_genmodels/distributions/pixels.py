@@ -1,4 +1,4 @@
-"""Distributions that TensorFlow Probability lacks, or has slower."""
+"""Distributions of pixels that TFP lacks, or computes more slowly."""
 
 import math
 
@@ -11,7 +11,7 @@ NUM_LEVELS = 256
 
 
 def _on_support(supported, log_prob, message):
-    """Refuses values off the support; XLA, which can't, gives them -inf."""
+    """Raises for values off the support; under XLA, log_prob is -inf there."""
     check = tf.debugging.Assert(tf.reduce_all(supported), [message])
     with tf.control_dependencies([check] if check is not None else []):
         return tf.where(
@@ -20,16 +20,16 @@ def _on_support(supported, log_prob, message):
 
 
 class GreyBernoulli(tfd.Bernoulli):
-    """A Bernoulli whose `log_prob` also takes grey values, if asked.
+    """A Bernoulli whose `log_prob` optionally accepts grey values.
 
     For x in {0, 1} it is a Bernoulli. For grey x in [0, 1] it is the cross
-    entropy `x log p + (1 - x) log(1 - p)`, which is not a likelihood of
-    anything. `log_prob` of other values raises `tf.errors
-    .InvalidArgumentError`; within XLA it is minus infinity.
+    entropy `x log p + (1 - x) log(1 - p)`, which is not a likelihood.
+    `log_prob` of other values raises `tf.errors.InvalidArgumentError`; under
+    XLA it is minus infinity.
 
     Args:
         logits: float tensor of log odds.
-        grey_values: whether values between 0 and 1 are taken.
+        grey_values: whether values between 0 and 1 are allowed.
     """
 
     def __init__(self, logits, grey_values=False, name="GreyBernoulli"):
@@ -51,9 +51,9 @@ class GreyBernoulli(tfd.Bernoulli):
         return self.linear_part(event) - tf.math.log1p(tf.exp(smaller))
 
     def linear_part(self, event):
-        """Gives event * logits - max(logits, 0), after a check of the event.
+        """Returns event * logits - max(logits, 0), and checks the event.
 
-        `log_prob` is this less log(1 + exp(-abs(logits))).
+        `log_prob` is this minus log(1 + exp(-abs(logits))).
         """
         logits = self._logits_parameter_no_checks()
         log_prob = event * logits - tf.where(
@@ -68,32 +68,32 @@ class GreyBernoulli(tfd.Bernoulli):
         return _on_support(
             (event == 0) | (event == 1),
             log_prob,
-            "a Bernoulli likelihood takes pixels in {0, 1}: binarise them, or "
-            "ask for grey_values=True (a cross entropy, not a likelihood)",
+            "a Bernoulli likelihood requires pixels in {0, 1}: binarise them, "
+            "or set grey_values=True (a cross entropy, not a likelihood)",
         )
 
 
 class IndependentGreyBernoulli(tfd.Independent):
-    """Independent `GreyBernoulli` entries, whose `log_prob` is fast.
+    """Independent `GreyBernoulli` entries with a faster `log_prob`.
 
-    A sum over entries of log(1 + exp(-abs(logits))) is the logarithm of a
-    product, and logarithms are what `log_prob` spends its time on: it takes
-    one for 16 entries. Up to rounding it is the sum of theirs.
+    `log_prob` spends its time on log(1 + exp(-abs(logits))). Its sum over
+    entries is the logarithm of a product, so that one logarithm is taken per
+    16 entries. Up to rounding it equals the sum of the entries' `log_prob`.
 
     Args:
         distribution: `GreyBernoulli`.
-        reinterpreted_batch_ndims: int, how many of its axes are the event.
+        reinterpreted_batch_ndims: int, number of axes that make up the event.
     """
 
     def _log_prob(self, event):
         linear = self._in_groups(self.distribution.linear_part(event))
         logits = self._in_groups(self.distribution.logits_parameter())
-        # XLA makes one loop of sums over so short an axis and the rest.
+        # Over so short an axis XLA fuses the sums with what precedes them.
         parts = tf.reduce_sum(linear, -1) - _sum_log1p_exp(logits)
         return tf.reduce_sum(parts, -1)
 
     def _in_groups(self, values):
-        """Reshapes an event to groups of equal size, of at most 16 entries."""
+        """Reshapes events to `[batch, groups, n]` with the largest n <= 16."""
         size = self.event_shape.num_elements()
         length = max(n for n in range(1, 17) if size % n == 0)
         batch = tf.shape(values)[: values.shape.rank - self.event_shape.rank]
@@ -105,8 +105,8 @@ class IndependentGreyBernoulli(tfd.Independent):
 def _sum_log1p_exp(logits):
     """Sums log(1 + exp(-abs(logits))) over the last axis.
 
-    It is one logarithm of a product, whose factors are at most 2: up to 127
-    of them don't overflow.
+    It is the logarithm of a product of factors of at most 2, of which up to
+    127 do not overflow float32.
     """
     smaller = -tf.abs(logits)
     value = tf.math.log(tf.reduce_prod(1 + tf.exp(smaller), -1))
@@ -121,17 +121,17 @@ def _sum_log1p_exp(logits):
 class DiscretizedLogistic(tfd.Distribution):
     """A logistic distribution rounded to the 256 levels k/255 of 8-bit images.
 
-    With S the logistic function and h = 1/510 half a level,
+    With S the logistic function and h = 1/510 half the width of a level,
 
         P(k/255) = S((k/255 + h - loc) / scale) - S((k/255 - h - loc) / scale)
 
-    where the tails beyond the outermost levels belong to them, so that the
-    256 probabilities add up to one. `log_prob` uses
+    The two outermost levels include the tails beyond them, so that the 256
+    probabilities sum to one. `log_prob` uses
 
         log(S(u) - S(l)) = log S(u) + log S(-l) + log(1 - exp(l - u)),
 
-    which is exact for every u > l, however far out. Values that are not on a
-    level (within 1e-3 of a level's width) have probability zero.
+    which is accurate for every u > l, also far in the tails. Values that are
+    further than 1e-3 of a level's width from a level raise an error.
 
     Args:
         loc: centre, float tensor; levels lie in [0, 1].
@@ -193,7 +193,7 @@ class DiscretizedLogistic(tfd.Distribution):
         centred = level / (NUM_LEVELS - 1) - self._loc
         below_upper = tf.math.log_sigmoid((centred + half) / self._scale)
         above_lower = tf.math.log_sigmoid((half - centred) / self._scale)
-        # log(1 - exp(-width)) for the width of a level in scales.
+        # The width of a level, in units of the scale.
         width = 2 * half / self._scale
         both = below_upper + above_lower + tfp.math.log1mexp(width)
         log_prob = tf.where(
@@ -206,7 +206,7 @@ class DiscretizedLogistic(tfd.Distribution):
         return _on_support(
             on_level & inside,
             log_prob,
-            "a discretized logistic likelihood takes pixels k/255",
+            "a discretized logistic likelihood requires pixels k/255",
         )
 
     def _sample_n(self, n, seed=None):

@@ -62,7 +62,7 @@ def latent_signatures(model, settings):
 
 def _condition_field(model):
     """Gives the field of the condition, by name; none for a VAE."""
-    if not hasattr(model, "condition_network"):
+    if model.condition_kind is None:
         return {}
     if model.num_labels is None:
         (given,) = model.condition_network.inputs

@@ -15,9 +15,9 @@ def evaluate_bound(model, batches, *, seed):
     """Measures the evidence lower bound over a data set.
 
     Args:
-        model: a `VAE` or a `ConditionalVAE`.
+        model: a `LatentVariableModel`.
         batches: iterable of float tensors `[batch, *event_shape]`, or, for a
-            `ConditionalVAE`, of dicts of `image`, such a tensor, and
+            conditional one, of dicts of `image`, such a tensor, and
             `condition`. A batch without a condition is one without labels.
         seed: int or int32 `[2]`. The draw for example i depends on i alone,
             so that the figures do not depend on the batch size.
@@ -154,7 +154,7 @@ def _per_example(model, batches, seed, terms):
     """
     seed, parts, start = seeds.as_seed(seed), [], 0
     for batch in batches:
-        x, condition = model.read(*_event_and_condition(batch))
+        x, condition = model.validate_inputs(*_event_and_condition(batch))
         inputs = (x,) if condition is None else (x, condition)
         parts.append(terms(inputs, seeds.row_seeds(seed, len(x), start)))
         start += len(x)

@@ -1,12 +1,14 @@
-"""Latent-variable models: the VAE and the conditional VAE."""
+"""Latent-variable models: their base class, the VAE, the conditional VAE."""
 
 from keras_genmodels import _aliases
 from keras_genmodels.models.conditional_vae import ConditionalVAE
+from keras_genmodels.models.latent_variable import LatentVariableModel
 from keras_genmodels.models.vae import VAE
 
 __all__ = [
     "VAE",
     "ConditionalVAE",
+    "LatentVariableModel",
 ]
 
 # For names that moved.

@@ -1,58 +1,58 @@
-"""Draws of a conditional VAE that belong side by side."""
+"""Samples in batches, and sets of samples that share latents or a condition."""
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import map_batches
+from keras_genmodels.models.latent_variable import accept_old_order
 
 _BATCH_SIZE = 256
 
 
-def sample(model, conditions, *, seed, guidance=0.0):
-    """Draws one event for each condition, in parts.
+@accept_old_order
+def sample(model, num=None, condition=None, *, seed, **settings):
+    """Draws samples of any kind of model, in batches of 256.
 
     Args:
-        model: a `ConditionalVAE`.
-        conditions: array `[n, ...]`.
-        seed: int, int32 `[2]` or `[n, 2]`; event i depends on the i-th row
-            seed and condition alone.
-        guidance: as in `ConditionalVAE.sample`.
+        model: a model with `sample(num, condition, seed=...)`.
+        num: int >= 1, number of samples; None with a condition.
+        condition: array `[n, ...]`, one sample per row, or None.
+        seed: int, int32 `[2]` or `[n, 2]`; sample i depends on the i-th row
+            seed and condition only.
+        **settings: further arguments of the model's `sample`.
 
     Returns:
         float array `[n, *event_shape]`.
     """
-    rows = seeds.row_seeds(seed, len(conditions))
-    return map_batches(
-        lambda conditions, rows: model.sample(
-            conditions, seed=rows, guidance=guidance
-        ),
-        conditions,
-        rows,
-        batch_size=_BATCH_SIZE,
-    )
+    rows = seeds.row_seeds(seed, num if condition is None else len(condition))
+
+    def draw(rows, condition):
+        num = len(rows) if condition is None else None
+        return model.sample(num, condition, seed=rows, **settings)
+
+    return map_batches(draw, rows, condition, batch_size=_BATCH_SIZE)
 
 
 def sample_each_label(model, num, *, seed, labels=None, guidance=0.0):
-    """Draws the same latents for each label.
+    """Draws samples of each class from the same noise.
 
     Args:
-        model: a `ConditionalVAE` of labels.
-        num: int >= 1, how many for each.
-        labels: which labels; None for all.
-        seed: int, int32 `[2]` or `[num, 2]`; the j-th of each label has the
-            j-th row seed.
-        guidance: as in `ConditionalVAE.sample`.
+        model: a `LatentVariableModel` of class labels.
+        num: int >= 1, number of samples per label.
+        labels: array of labels; None for all.
+        seed: int, int32 `[2]` or `[num, 2]`; sample j of each label has row
+            seed j.
+        guidance: as in `LatentVariableModel.sample`.
 
     Returns:
-        float array `[len(labels), num, *event_shape]`; with a prior that knows
-        the label, of the same noise, moved and scaled by the label.
+        float array `[len(labels), num, *event_shape]`.
     """
     rows = seeds.row_seeds(seed, num)
-    labels = np.arange(model.num_labels) if labels is None else labels
+    labels = np.arange(model.num_classes) if labels is None else labels
     images = sample(
         model,
-        np.repeat(np.asarray(labels, np.int32), num),
+        condition=np.repeat(np.asarray(labels, np.int32), num),
         seed=tf.tile(rows, (len(labels), 1)),
         guidance=guidance,
     )
@@ -60,21 +60,22 @@ def sample_each_label(model, num, *, seed, labels=None, guidance=0.0):
 
 
 def complete(model, x, num, *, seed):
-    """Completes the known part of each event several times.
+    """Draws several completions of the observed part of each event.
 
     Args:
-        model: a `ConditionalVAE` with `known`.
-        x: float array `[n, *event_shape]`, of which the known entries alone
-            are looked at.
-        num: int >= 1, how many completions of each.
+        model: a `LatentVariableModel` with an `observed_mask`.
+        x: float array `[n, *event_shape]`; only its observed entries are used.
+        num: int >= 1, number of completions per event.
         seed: int, int32 `[2]` or `[n, 2]`; the completions of event i depend
-            on the i-th row seed and its known entries alone.
+            on the i-th row seed and its observed entries only.
 
     Returns:
-        float array `[n, num, *event_shape]`, known entries as they were.
+        float array `[n, num, *event_shape]`, with unchanged observed entries.
     """
     rows = seeds.row_seeds(seed, len(x))
-    # As tensors, lest each number be traced anew.
+    # Tensors, as `fold_in` would be traced for each Python number.
     numbers = tf.unstack(tf.range(num))
-    draws = [sample(model, x, seed=seeds.fold_in(rows, j)) for j in numbers]
+    draws = [
+        sample(model, condition=x, seed=seeds.fold_in(rows, j)) for j in numbers
+    ]
     return np.stack(draws, axis=1)

@@ -1,9 +1,11 @@
-"""Draws of the latent of a model: their weights, and their gradients."""
+"""Draws of the latent of each example: importance weights and gradients."""
 
 import typing
 
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+from keras_genmodels.distributions import latents
 
 tfd = tfp.distributions
 
@@ -19,77 +21,77 @@ class Draws(typing.NamedTuple):
     distortion: tf.Tensor  # -log p(x|z, c), [num_samples, batch]
 
     def log_weights(self, rate_weight=1.0):
-        """Gives log p(x, z|c) / q(z|x, c), `[num_samples, batch]`, nats.
+        """Returns log p(x, z|c) / q(z|x, c), `[num_samples, batch]`, nats.
 
         Args:
-            rate_weight: what the rate's part, log p(z|c) / q(z|x, c), is
-                multiplied by.
+            rate_weight: factor of log p(z|c) / q(z|x, c).
         """
         log_ratio = self.prior.log_prob(self.z) - self.log_posterior
         return rate_weight * log_ratio - self.distortion
 
+    def rate(self):
+        """Returns KL(q(z|x, c) || p(z|c)), `[batch]`, nats.
+
+        It is in closed form where TFP has one (two Gaussians), else the mean
+        of log q(z|x, c) - log p(z|c) over the draws.
+        """
+        if all(map(latents.is_gaussian, (self.posterior, self.prior))):
+            return tfd.kl_divergence(self.posterior, self.prior)
+        log_ratio = self.log_posterior - self.prior.log_prob(self.z)
+        return tf.reduce_mean(log_ratio, axis=0)
+
 
 def differentiate_doubly(posterior, noise, z, log_posterior, rate_weight):
-    """Makes gradients of a bound by these draws doubly reparameterised.
+    """Makes the gradients of a bound by these draws doubly reparameterised.
 
-    Those by the parameters of q(z|x, c) then go through z alone, each draw's
-    times its share of the weights (for a rate of weight b, times 1 - b + b
-    share): that leaves their expectation as it is and takes variance away.
+    The gradient with respect to the parameters of q(z|x, c) then flows
+    through z only, and that of each draw is multiplied by its share of the
+    weights (for a rate of weight b, by 1 - b + b share). The expectation is
+    the same, the variance lower.
 
     Args:
-        posterior: q(z|x, c).
+        posterior: q(z|x, c), a Gaussian.
         noise: float tensor `[num_samples, batch, latent_size]`.
         z: the draws, of the same shape.
         log_posterior: log q(z|x, c), `[num_samples, batch]`.
-        rate_weight: as of `Draws.log_weights`.
+        rate_weight: as in `Draws.log_weights`.
 
     Returns:
-        z and log_posterior, of the same values.
+        z and log_posterior, with the same values.
+
+    Raises:
+        ValueError: for another posterior.
 
     #### References
 
     Tucker, Lawson, Gu and Maddison (2018), Doubly reparameterized gradient
     estimators for Monte Carlo objectives, arXiv:1810.04152 (IWAE-DReG).
     """
+    if not latents.is_gaussian(posterior):
+        raise ValueError(
+            "doubly_reparameterized requires a Gaussian posterior, got "
+            f"{posterior}"
+        )
+    # The derivative of log q with respect to z.
     slope = tf.stop_gradient(
-        -for_each_draw(posterior.scale, "solvevec", noise, adjoint=True)
+        -latents.apply_scale(posterior.scale, "solvevec", noise, adjoint=True)
     )
-    z, none = _times_share_of_weights(z, tf.cast(rate_weight, z.dtype))
+    z, zeros = _times_share_of_weights(z, tf.cast(rate_weight, z.dtype))
     moved = tf.reduce_sum(slope * (z - tf.stop_gradient(z)), -1)
-    return z, tf.stop_gradient(log_posterior) + moved + none
-
-
-def for_each_draw(scale, verb, noise, **arguments):
-    """Applies a linear operator to all draws of an example at once.
-
-    Args:
-        scale: `tf.linalg.LinearOperator` of a batch of examples.
-        verb: "matvec" or "solvevec".
-        noise: float tensor `[num_samples, batch, latent_size]`.
-        **arguments: of the verb.
-
-    Returns:
-        float tensor like `noise`.
-    """
-    if isinstance(scale, tf.linalg.LinearOperatorDiag):
-        return getattr(scale, verb)(noise, **arguments)
-    # The draws as columns: one triangular product an example, not one a draw.
-    columns = tf.transpose(noise, (1, 2, 0))
-    apply = getattr(scale, {"matvec": "matmul", "solvevec": "solve"}[verb])
-    return tf.transpose(apply(columns, **arguments), (2, 0, 1))
+    return z, tf.stop_gradient(log_posterior) + moved + zeros
 
 
 @tf.custom_gradient
 def _times_share_of_weights(z, rate_weight):
-    """Multiplies each draw's gradient by the share that it has in the bound.
+    """Multiplies the gradient of each draw by its share of the weights.
 
     Args:
         z: float tensor `[num_samples, batch, latent_size]`.
         rate_weight: float scalar tensor.
 
     Returns:
-        z, and zeros `[num_samples, batch]` to be added to log q(z|x, c): the
-        gradient that comes back by them is in proportion to the shares.
+        z, and zeros `[num_samples, batch]` to add to log q(z|x, c): their
+        incoming gradient is proportional to the shares.
     """
 
     def gradient(of_z, of_log_weights):

@@ -1,103 +1,138 @@
-"""What the VAE and the conditional VAE share: the bound and its terms."""
+"""The base class of latent-variable models: their verbs and bounds."""
 
+import functools
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 
-from keras_genmodels.core import seeds
-from keras_genmodels.core.file_format import FORMAT, check_format
-from keras_genmodels.core.self_supervised import SelfSupervised
+from keras_genmodels.core import deprecation, seeds
+from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.validation import check_count
-from keras_genmodels.distributions.layers import (
-    DistributionLayer,
-    MultivariateNormalLayer,
-)
-from keras_genmodels.models.importance_sampling import (
-    Draws,
-    differentiate_doubly,
-    for_each_draw,
-)
-
-tfd = tfp.distributions
+from keras_genmodels.distributions import latents
+from keras_genmodels.distributions.layers import DistributionLayer
+from keras_genmodels.models.bounds import Bounds, check_weighting
+from keras_genmodels.operators.masks import fill_unobserved
 
 
-class VariationalModel(SelfSupervised, keras.Model):
-    """A latent-variable model, trained on a lower bound of log p(x).
+def accept_old_order(sample):
+    """Lets `sample` take a condition first, as version 0.2 did."""
 
-    A kind builds its networks, names them in `_networks`, and defines
-    `_as_condition`, which checks a condition, `_features`, which turns it into
-    what the networks take, or None, and `_encode`, `_decode` and `_prior`,
-    which take that.
+    @functools.wraps(sample)
+    def accepting(self, *args, **kwargs):
+        if args and not _is_count(args[0], kwargs):
+            deprecation.warn(
+                "sample(condition, ...)", "sample(condition=condition, ...)"
+            )
+            kwargs["condition"], *args = args
+        return sample(self, *args, **kwargs)
+
+    return accepting
+
+
+def _is_count(first, kwargs):
+    if first is None:
+        return "num" not in kwargs
+    return (
+        np.ndim(first) == 0 if not tf.is_tensor(first) else not first.shape.rank
+    )
+
+
+class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
+    """A model p(x|z) p(z) of events x with a latent vector z, and q(z|x).
+
+    It is trained on -elbo, or on an importance-weighted bound, and may be
+    conditional: then all distributions depend on a condition c. Everything
+    that the package does with a latent-variable model follows from its verbs
+    `encode`, `decode`, `prior` and `sample`.
+
+    To add a model, write one file with a subclass that
+
+    1. is decorated with `keras.saving.register_keras_serializable`;
+    2. has a constructor that calls this one with `likelihood`, `latent_size`
+       and its remaining keyword arguments, keeps every argument of its own as
+       an attribute of that name (for `get_config`), builds all weights (see
+       `build_network`), and ends with `self.built = True`;
+    3. defines `_encode(x, features)`, `_decode(z, features)` and
+       `_prior(features)`, which return q(z|x), p(x|z) and p(z) for checked
+       arguments. `features` is None for a model without conditions. `z` has
+       shape `[batch, latent_size]`; the layers of a hierarchical latent are
+       concatenated to one vector. q(z|x) and p(z) are Gaussians of TFP with
+       `loc` and `scale`, or `tfd.TransformedDistribution`s of such, so that
+       every draw is a function of standard normal noise. p(x|z) comes from
+       `likelihood`.
+
+    A conditional model also sets the attributes below, and defines
+    `_as_condition`, `_features` and `call`: see `ConditionalVAE`.
 
     Args:
-        posterior: distribution layer over vectors; its size is
-            `latent_size`.
-        likelihood: distribution layer over events.
+        likelihood: distribution layer over events, such as
+            `IndependentBernoulli`; its `event_shape` is the shape of x.
+        latent_size: int >= 1, length of z.
         beta: weight of the rate in the loss, >= 0.
-        rate_warmup_steps: over so many first training steps the rate's weight
-            grows linearly from 0 to `beta`.
-        num_importance_samples: draws of z for each example, >= 1; from 2 on
-            it is trained on the importance-weighted bound.
-        doubly_reparameterized: how that bound is differentiated.
-        seed: int in [0, 2**31).
+        seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
+            and `predict` from (seed, values of the example).
+        rate_warmup_steps: int >= 0, number of training steps over which the
+            weight of the rate is annealed linearly from 0 to `beta`.
+        num_importance_samples: int >= 1, draws of z per example and step.
+            From 2 on the loss is minus the importance-weighted bound, which
+            requires `beta=1` (during the warm-up, the weight applies to
+            log p(z) / q(z|x)); a step decodes as many times.
+        doubly_reparameterized: whether that bound is differentiated by the
+            doubly reparameterised estimator: the same expected gradient, with
+            less variance in the encoder. It covers the bound only, not losses
+            that layers of the decoder add. It requires a Gaussian q(z|x).
         name: name of the model.
+
+    Attributes:
+        num_classes: int if conditions are class labels, else None.
+        observed_mask: bool array of `event_shape` if the condition is the
+            observed part of the event itself, else None.
+        label_dropout: probability of dropping the label in training, which
+            enables samples without a label; 0 if never.
+        condition_network: Keras network from conditions to features, or None.
+
+    #### References
+
+    Kingma and Welling (2013), Auto-encoding variational Bayes,
+    arXiv:1312.6114, equations 7 and 10. Higgins et al. (2017), beta-VAE,
+    ICLR (`beta`). Burda, Grosse and Salakhutdinov (2015), Importance weighted
+    autoencoders, arXiv:1509.00519, equation 8. Tucker et al. (2018), Doubly
+    reparameterized gradient estimators for Monte Carlo objectives,
+    arXiv:1810.04152.
     """
 
-    # Constructor arguments that are Keras objects, and those that are not.
-    _networks = ("encoder", "decoder", "posterior", "likelihood")
-    _settings = (
-        "beta",
-        "seed",
-        "rate_warmup_steps",
-        "num_importance_samples",
-        "doubly_reparameterized",
-    )
+    num_classes = None
+    observed_mask = None
+    label_dropout = 0.0
+    condition_network = None
 
     def __init__(
         self,
-        posterior,
         likelihood,
+        latent_size,
         *,
-        beta,
-        seed,
-        rate_warmup_steps,
-        num_importance_samples,
-        doubly_reparameterized,
-        name,
+        beta=1.0,
+        seed=0,
+        rate_warmup_steps=0,
+        num_importance_samples=1,
+        doubly_reparameterized=False,
+        name=None,
     ):
         # Autocasting would round the pixels before the likelihood sees them.
         super().__init__(name=name, autocast=False)
-        _check_layer("posterior", posterior, MultivariateNormalLayer)
-        _check_layer("likelihood", likelihood, DistributionLayer)
-        if not beta >= 0:
-            raise ValueError(f"beta must be >= 0, got {beta}")
-        if not rate_warmup_steps >= 0:
-            raise ValueError(
-                f"rate_warmup_steps must be >= 0, got {rate_warmup_steps}"
-            )
+        check_layer("likelihood", likelihood, DistributionLayer)
+        check_count("latent_size", latent_size)
+        check_weighting(
+            beta,
+            rate_warmup_steps,
+            num_importance_samples,
+            doubly_reparameterized,
+        )
         seeds.as_seed(seed)
-        check_count("num_importance_samples", num_importance_samples)
-        if not isinstance(doubly_reparameterized, bool):
-            raise ValueError(
-                "doubly_reparameterized must be True or False, got "
-                f"{doubly_reparameterized!r}"
-            )
-        if num_importance_samples == 1:
-            if doubly_reparameterized:
-                raise ValueError(
-                    "doubly_reparameterized goes with num_importance_samples "
-                    "of 2 or more, got 1"
-                )
-        elif beta != 1:
-            raise ValueError(
-                "what is bounded by importance weighting has no other weight "
-                f"of the rate: num_importance_samples={num_importance_samples} "
-                f"goes with beta=1, got {beta}"
-            )
-        self.posterior = posterior
         self.likelihood = likelihood
+        self.latent_size = latent_size
         self.beta = beta
         self.seed = seed
         self.rate_warmup_steps = rate_warmup_steps
@@ -106,51 +141,50 @@ class VariationalModel(SelfSupervised, keras.Model):
         self._track("elbo", "rate", "distortion")
 
     @property
-    def latent_size(self):
-        """Width of the latent."""
-        return self.posterior.event_shape[0]
-
-    @property
     def event_shape(self):
         """Shape of one event."""
         return self.likelihood.event_shape
 
-    def get_config(self):
-        """Returns the constructor's arguments and the format of the file."""
-        return {
-            "name": self.name,
-            "format": FORMAT,
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in self._networks
-            },
-            **{name: getattr(self, name) for name in self._settings},
-        }
+    @property
+    def statistics_dtype(self):
+        """Dtype of latents, bounds and samples: "float32" or "float64"."""
+        return self.likelihood.compute_dtype
 
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Rebuilds the model from `get_config`.
+    @property
+    def condition_kind(self):
+        """What a condition is: "label", "observed", "other", or None.
 
-        Raises:
-            ValueError: if the file was written by a newer format.
+        "observed" is the observed part of the event; None means that the
+        model takes no condition.
         """
-        config = check_format(config)
-        for name in cls._networks:
-            config[name] = keras.saving.deserialize_keras_object(
-                config[name], custom_objects=custom_objects
-            )
-        return cls(**config)
+        if self.num_classes is not None:
+            return "label"
+        if self.observed_mask is not None:
+            return "observed"
+        return None if self.condition_network is None else "other"
 
-    def read(self, x, condition=None):
-        """Checks events and their conditions.
+    @property
+    def num_labels(self):
+        """Deprecated name of `num_classes`."""
+        deprecation.warn("num_labels", "num_classes")
+        return self.num_classes
+
+    @property
+    def known(self):
+        """Deprecated name of `observed_mask`."""
+        deprecation.warn("known", "observed_mask")
+        return self.observed_mask
+
+    def validate_inputs(self, x, condition=None):
+        """Checks events and conditions.
 
         Args:
             x: float tensor or array `[batch, *event_shape]`.
             condition: as in `encode`.
 
         Returns:
-            (x, condition), tensors; the condition of a model without one is
-            None, and "no label" is the number after the last label.
+            (x, condition) as tensors. The condition is None for a model
+            without conditions; "no label" is `num_classes`.
 
         Raises:
             ValueError: as `encode`.
@@ -158,28 +192,32 @@ class VariationalModel(SelfSupervised, keras.Model):
         x = self._as_batch("x", x, self.event_shape)
         return x, self._as_condition(condition, x)
 
+    def read(self, x, condition=None):
+        """Deprecated name of `validate_inputs`."""
+        deprecation.warn("read", "validate_inputs")
+        return self.validate_inputs(x, condition)
+
     def encode(self, x, condition=None):
-        """Gives q(z|x), or q(z|x, c).
+        """Returns the posterior q(z|x), or q(z|x, c).
 
         Args:
             x: float tensor or array `[batch, *event_shape]`.
             condition: None for a model without conditions; integer labels
-                `[batch]`, or other conditions `[batch, ...]`. None is "no
-                label" where label dropout was trained.
+                `[batch]`, or other conditions `[batch, ...]`. None stands for
+                "no label" in a model trained with label dropout.
 
         Returns:
-            `tfd.MultivariateNormalDiag` or `tfd.MultivariateNormalTriL`,
-            batch `[batch]`, event `[latent_size]`.
+            `tfd.Distribution`, batch `[batch]`, event `[latent_size]`.
 
         Raises:
-            ValueError: for arguments of another shape or type, for an unknown
-                label, and for a condition too many or missing.
+            ValueError: for arguments of a wrong shape or dtype, an unknown
+                label, and a missing or superfluous condition.
         """
-        x, condition = self.read(x, condition)
+        x, condition = self.validate_inputs(x, condition)
         return self._encode(x, self._features(condition))
 
     def decode(self, z, condition=None):
-        """Gives p(x|z), or p(x|z, c), the known entries of x included.
+        """Returns the likelihood p(x|z), or p(x|z, c), of all entries of x.
 
         Args:
             z: float tensor or array `[batch, latent_size]`.
@@ -191,202 +229,121 @@ class VariationalModel(SelfSupervised, keras.Model):
         Raises:
             ValueError: as `encode`.
         """
-        z = self._as_batch("z", z, self.posterior.event_shape)
+        z = self._as_batch("z", z, (self.latent_size,))
         condition = self._as_condition(condition, z)
         return self._decode(z, self._features(condition))
 
-    def elbo(self, x, condition=None, *, seed):
-        """Estimates the evidence lower bound with one draw of z per example.
+    def prior(self, condition=None):
+        """Returns the prior p(z), or p(z|c).
 
         Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            condition: as in `encode`.
-            seed: int, int32 `[2]` or `[batch, 2]`.
+            condition: as in `encode`; not required if the prior does not
+                depend on it.
 
         Returns:
-            float tensor `[batch]`, nats; in expectation at most log p(x), or
-            log p(x|c) of the entries that are not known. Its parts are those
-            of `elbo_terms`.
-        """
-        terms = self.elbo_terms(x, condition, seed=seed)
-        return -(terms["rate"] + terms["distortion"])
-
-    def elbo_terms(self, x, condition=None, *, seed):
-        """Gives the terms of `elbo` and the reconstruction they belong to.
-
-        Args:
-            x, condition, seed: as in `elbo`.
-
-        Returns:
-            dict of `reconstruction`, `rate` and `distortion`, as from calling
-            the model.
-        """
-        x, condition = self.read(x, condition)
-        rows = seeds.row_seeds(seed, tf.shape(x)[0])
-        noise = self._row_noise(rows)[tf.newaxis]
-        return self._terms(x, self._draw(x, noise, self._features(condition)))
-
-    def monte_carlo(self, x, condition=None, *, seed):
-        """Estimates log p(x|c) with one draw of z from the prior per example.
-
-        It is log p(x|z, c), z ~ p(z|c), whose exponential is p(x|c) in
-        expectation: of one draw far below `elbo`, unless the prior knows as
-        much as the posterior.
-
-        Args:
-            x, condition, seed: as in `elbo`.
-
-        Returns:
-            float tensor `[batch]`, nats; in expectation at most log p(x|c).
-
-        #### References
-
-        Sohn, Lee and Yan (2015), Learning structured output representation
-        using deep conditional generative models, NeurIPS, equation 7.
-        """
-        x, condition = self.read(x, condition)
-        rows = seeds.row_seeds(seed, tf.shape(x)[0])
-        features = self._features(condition)
-        z = self._draw_latents(self._prior(features), rows)
-        return -self._distortion(self._decode(z, features), x)
-
-    def log_weights(self, x, condition=None, *, noise):
-        """Weighs draws of z: log p(x, z|c) / q(z|x, c).
-
-        Args:
-            x: float tensor or array `[batch, *event_shape]`.
-            condition: as `encode` takes it.
-            noise: float tensor `[num_samples, batch, latent_size]`; each draw
-                is z = mu + Sigma^(1/2) noise, mu and Sigma those of q(z|x, c).
-
-        Returns:
-            float tensor `[num_samples, batch]`, nats. For standard normal
-            noise the mean of the exponentials is p(x|c) in expectation, and
-            that of the values themselves the elbo.
+            `tfd.Distribution`, event `[latent_size]`; batch `[batch]` if it
+            depends on the condition, else `[]`.
 
         Raises:
-            ValueError: for arguments of another shape or type.
-
-        #### References
-
-        Burda, Grosse and Salakhutdinov (2015), Importance weighted
-        autoencoders, arXiv:1509.00519, equation 8.
+            ValueError: as `encode`.
         """
-        x, condition = self.read(x, condition)
-        return self._draw(x, noise, self._features(condition)).log_weights()
+        return self._prior(self._features(self._as_condition(condition)))
 
-    def _call_terms(self, x, features, training):
-        """Gives what calling the model gives."""
-        noise = self._call_noise(x, training)
-        if self.num_importance_samples == 1:
-            return self._terms(x, self._draw(x, noise, features))
-        weight = self._rate_weight(training)
-        doubly = weight if training and self.doubly_reparameterized else None
-        draws = self._draw(x, noise, features, doubly)
-        log_sum = tf.reduce_logsumexp(draws.log_weights(weight), axis=0)
-        return {
-            **self._terms(x, draws),
-            "importance_weighted": log_sum
-            - math.log(self.num_importance_samples),
-        }
-
-    def _draw(self, x, noise, features, doubly=None):
-        """Draws z from q(z|x, c) and decodes it.
+    @accept_old_order
+    def sample(self, num=None, condition=None, *, seed, guidance=0.0):
+        """Draws z from the prior and returns the means of p(x|z).
 
         Args:
-            x: checked events.
-            noise: as of `log_weights`.
-            features: of the condition, or None.
-            doubly: for doubly reparameterised gradients, the rate's weight.
+            num: int or integer tensor, number of samples, for a model without
+                conditions or for samples without a label; else None.
+            condition: as in `encode`, one sample per row; else None.
+            seed: int, int32 `[2]` or `[batch, 2]`; sample i depends on the
+                i-th row seed and condition only.
+            guidance: g >= 0, strength of classifier-free guidance, for a model
+                trained with label dropout: the parameters of the likelihood
+                (for Bernoulli pixels the logits) become (1 + g) times those
+                with the label minus g times those without. Large values drive
+                pixels to black and white.
 
         Returns:
-            `Draws`.
+            float tensor `[batch, *event_shape]`; in [0, 1] unless the
+            likelihood is Gaussian, whose mean is unbounded. Observed entries
+            are those of the condition, bit for bit.
+
+        Raises:
+            ValueError: as `encode`; unless exactly one of `num` and
+                `condition` is given; for a negative guidance, or a positive
+                one without a label or without label dropout.
         """
-        posterior = self._encode(x, features)
-        z = posterior.loc + for_each_draw(posterior.scale, "matvec", noise)
-        log_posterior = (
-            self._standard_prior().log_prob(noise)
-            - posterior.scale.log_abs_determinant()
-        )
-        if doubly is not None:
-            z, log_posterior = differentiate_doubly(
-                posterior, noise, z, log_posterior, doubly
+        self._check_guidance(guidance, condition)
+        if (condition is None) == (num is None):
+            raise ValueError("give either num or condition, and not both")
+        if num is not None:
+            if not tf.is_tensor(num):
+                check_count("num", num)
+            condition = self._missing_condition(num)
+        else:
+            condition = self._as_condition(condition)
+            num = tf.shape(condition)[0]
+        features = self._features(condition)
+        noise = self._row_noise(seeds.row_seeds(seed, num))
+        z = latents.transform(self._prior(features), noise)
+        mean = self._guided_likelihood(z, features, guidance).mean()
+        return self.keep_observed(condition, mean)
+
+    def keep_observed(self, x, images):
+        """Puts observed entries back into generated or decoded images.
+
+        Args:
+            x: array or tensor `[batch, *event_shape]` with the observed
+                entries; looked at only if the model has an `observed_mask`.
+            images: array or tensor of the same shape.
+
+        Returns:
+            `images` with the observed entries of x; unchanged for a model
+            without an `observed_mask`.
+        """
+        return fill_unobserved(x, self.observed_mask, images)
+
+    def _encode(self, x, features):
+        """Returns q(z|x, c) for checked x and the features of c, or None."""
+        raise NotImplementedError
+
+    def _decode(self, z, features):
+        """Returns p(x|z, c)."""
+        raise NotImplementedError
+
+    def _prior(self, features):
+        """Returns p(z|c); by default N(0, I)."""
+        return latents.standard_normal(self.latent_size, self.statistics_dtype)
+
+    def _as_condition(self, condition, like=None):
+        """Checks a condition, which must have as many rows as `like`."""
+        if condition is not None:
+            raise ValueError(
+                f"a {type(self).__name__} takes no condition, only events"
             )
-        num_samples = noise.shape[0] or tf.shape(noise)[0]
-        likelihood = self._decode(
-            tf.reshape(z, (-1, self.latent_size)),
-            _repeat(features, num_samples),
-        )
-        distortion = self._distortion(likelihood, _repeat(x, num_samples))
-        return Draws(
-            posterior,
-            self._prior(features),
-            z,
-            log_posterior,
-            likelihood,
-            tf.reshape(distortion, (num_samples, -1)),
-        )
 
-    def _terms(self, x, draws):
-        """Gives the terms of the elbo; the reconstruction is of one draw."""
-        return {
-            "reconstruction": draws.likelihood.mean()[: tf.shape(x)[0]],
-            "rate": tfd.kl_divergence(draws.posterior, draws.prior),
-            "distortion": tf.reduce_mean(draws.distortion, axis=0),
-        }
+    def _missing_condition(self, num):
+        """Returns the condition of `num` samples without one."""
 
-    def _distortion(self, likelihood, x):
-        return -likelihood.log_prob(x)
+    def _features(self, condition):
+        """Returns what `_encode`, `_decode` and `_prior` get of a condition."""
 
-    def _draw_latents(self, prior, rows):
-        """Draws z from a prior, row i from seed i alone."""
-        return prior.loc + prior.scale.matvec(self._row_noise(rows))
+    def _guided_likelihood(self, z, features, guidance):
+        """Returns p(x|z, c) with its parameters extrapolated from p(x|z)."""
+        return self._decode(z, features)
 
-    def _standard_prior(self):
-        """Gives N(0, I)."""
-        dtype = self.posterior.compute_dtype
-        return tfd.MultivariateNormalDiag(
-            tf.zeros(self.latent_size, dtype), tf.ones(self.latent_size, dtype)
-        )
+    def _check_guidance(self, guidance, condition):
+        allowed = condition is not None and self.label_dropout
+        if not 0 <= guidance < math.inf or (guidance and not allowed):
+            raise ValueError(
+                "guidance must be >= 0 and finite, and 0 without a label or "
+                f"for a model without label dropout, got {guidance}"
+            )
 
     def _row_noise(self, rows):
-        return seeds.normal(
-            rows, self.posterior.event_shape, self.posterior.compute_dtype
-        )
-
-    def _call_noise(self, x, training):
-        """Draws from (seed, step), or in inference from (seed, values).
-
-        Returns:
-            float tensor `[num_importance_samples, batch, latent_size]`.
-        """
-        count, dtype = self.num_importance_samples, self.posterior.compute_dtype
-        if not training:
-            rows = seeds.content_seeds(self.seed, x)
-            noise = seeds.normal(rows, (count, self.latent_size), dtype)
-            return tf.transpose(noise, (1, 0, 2))
-        shape = (count, tf.shape(x)[0], self.latent_size)
-        return tf.random.stateless_normal(shape, self._step_seed(), dtype=dtype)
-
-    def _per_example_loss(self, terms, training):
-        if self.num_importance_samples > 1:
-            return -terms["importance_weighted"]
-        return terms["distortion"] + self._rate_weight(training) * terms["rate"]
-
-    def _per_example_metrics(self, terms):
-        rate, distortion = terms["rate"], terms["distortion"]
-        return {
-            "elbo": -(rate + distortion),
-            "rate": rate,
-            "distortion": distortion,
-        }
-
-    def _rate_weight(self, training):
-        if not training or not self.rate_warmup_steps:
-            return self.beta
-        done = self.optimizer.iterations / self.rate_warmup_steps
-        dtype = self.posterior.compute_dtype
-        return self.beta * tf.minimum(tf.cast(done, dtype), 1)
+        return seeds.normal(rows, (self.latent_size,), self.statistics_dtype)
 
     def _as_batch(self, name, value, shape):
         value = tf.convert_to_tensor(value)
@@ -403,39 +360,36 @@ class VariationalModel(SelfSupervised, keras.Model):
                 f"{name} must have shape [batch, {', '.join(map(str, shape))}]"
                 f", got {value.shape}"
             )
-        return tf.cast(value, self.posterior.compute_dtype)
+        return tf.cast(value, self.statistics_dtype)
 
 
 def build_network(name, network, inputs, output_size):
-    """Builds a network's weights and checks the size of its output.
+    """Builds the weights of a network and checks the size of its output.
 
     Args:
-        name: of the network, for the message.
+        name: name of the network, for the message.
         network: a Keras network.
-        inputs: what it takes, of one example.
-        output_size: how many numbers its distribution layer takes.
+        inputs: its input for a batch of one example.
+        output_size: int, number of parameters of its distribution layer.
 
     Raises:
-        ValueError: if it gives another number.
+        ValueError: if its output has another size.
     """
     size = tf.size(network(inputs)).numpy()
     if size != output_size:
         raise ValueError(
-            f"the {name} gives {size} numbers per example where its "
-            f"distribution layer takes {output_size} (params_size)"
+            f"the {name} returns {size} numbers per example, its distribution "
+            f"layer takes {output_size} (params_size)"
         )
 
 
-def _repeat(rows, num):
-    """Repeats a batch as a whole, `[batch, ...]` to `[num * batch, ...]`."""
-    if rows is None or (isinstance(num, int) and num == 1):
-        return rows
-    return tf.tile(rows, (num,) + (1,) * (rows.shape.rank - 1))
-
-
-def _check_layer(name, layer, kind):
+def check_layer(name, layer, kind):
+    """Raises unless an argument is a distribution layer of a kind."""
     if not isinstance(layer, kind):
         raise ValueError(
             f"{name} must be a distribution layer ({kind.__name__} of "
             f"keras_genmodels), got {layer!r}"
         )
+
+
+VariationalModel = LatentVariableModel

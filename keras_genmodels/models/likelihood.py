@@ -1,32 +1,29 @@
-"""The importance-weighted estimate of log p(x), for each example."""
+"""The importance-weighted estimate of log p(x) of each example."""
 
 import functools
 import math
 import typing
-import weakref
 
 import tensorflow as tf
 
-from keras_genmodels.core import seeds, xla
+from keras_genmodels.core import loop_cache, seeds, xla
 from keras_genmodels.core.counter_rng import normals
 from keras_genmodels.core.validation import check_count
 
-# At most so many draws of a row are weighed for one pass of its encoder.
-_MOST_DRAWS = 100
-
-# By model: its loops, by what they were made for.
-_loops = weakref.WeakKeyDictionary()
+# Largest number of draws of one row that are weighed per pass of its encoder.
+_MAX_DRAWS_PER_ROW = 100
 
 
 class ImportanceWeighted(typing.NamedTuple):
-    """What `importance_weighted` gives, float tensors `[batch]`.
+    """Result of `importance_weighted`, float tensors `[batch]`.
 
     Attributes:
         log_likelihood: nats; in expectation at most log p(x|c).
         effective_samples: in [1, num_samples], (sum w)^2 / sum w^2 of the
-            weights w: how many draws of equal weight they amount to. Near 1 a
-            single draw makes up the estimate, which is then far too low;
-            where q(z|x, c) is the true posterior it is `num_samples`.
+            importance weights w: the number of equally weighted draws of the
+            same variance. Near 1 a single draw dominates, and the estimate is
+            far too low; if q(z|x, c) is the true posterior it is
+            `num_samples`.
     """
 
     log_likelihood: tf.Tensor
@@ -45,14 +42,12 @@ def log_likelihood(
 ):
     """Estimates log p(x), or log p(x|c), of each example.
 
-    It is the first part of `importance_weighted`, which see for the arguments
-    and errors. The lower it is, the less likely is x under the model, so that
-    it can tell anomalies: what is less likely than all but a few of the
-    images that were held out. But simple images of another kind may be as
-    likely as those of the training, or more so (Nalisnick et al. 2018): ones
-    under a model of the other digits are nearly as likely as these, and a
-    black image under one of Fashion-MNIST is more likely than each garment.
-    A high value alone makes no image a usual one.
+    It is the first part of `importance_weighted`, which documents the
+    arguments and errors. A low value marks an anomaly: an image less likely
+    than all but a few held-out images. The converse does not hold: simple
+    images of another kind may be as likely as those of the training data, or
+    more (Nalisnick et al. 2018). Here an all-black image is more likely under
+    a model of Fashion-MNIST than any garment.
 
     Returns:
         float tensor `[batch]`, nats.
@@ -83,38 +78,38 @@ def importance_weighted(
     chunk_size=2000,
     jit_compile="auto",
 ):
-    """Estimates log p(x), or log p(x|c), and says how good the estimate is.
+    """Estimates log p(x), or log p(x|c), and how reliable the estimate is.
 
         log 1/k sum_j p(x, z_j|c) / q(z_j|x, c),   z_1 ... z_k ~ q(z|x, c)
 
-    rises with k = `num_samples` to log p(x|c), in expectation. A model that
-    completes events (`known`) counts the unseen entries alone.
+    In expectation it rises with k = `num_samples` to log p(x|c). For a model
+    with an `observed_mask` it covers the unobserved entries only.
 
-    The result for a row depends on its values, its seed and `num_samples`
-    alone, up to rounding: draw j of a row is drawn from the row's seed and j.
-    The loop is compiled once, whatever the number of rows; for multiples of
-    100 samples it is the same one.
+    The result of a row depends only on its values, its seed and
+    `num_samples`, up to rounding: draw j of a row is a function of the row's
+    seed and j. The loop is compiled once for any number of rows; multiples of
+    100 samples share one loop.
 
     Args:
-        model: a `VAE` or a `ConditionalVAE`.
+        model: a `LatentVariableModel`.
         x: float tensor or array `[batch, *event_shape]`.
-        condition: for a `ConditionalVAE`, as its `encode` takes it.
+        condition: as in the model's `encode`.
         num_samples: int >= 1, k.
         seed: int, int32 `[2]` or `[batch, 2]`.
-        chunk_size: int >= 1, at most how many draws are decoded at once, of
-            one row or of several; it bounds the memory.
-        jit_compile: whether XLA compiles the loop's body. None: on a GPU, and
-            on a CPU where the model has no convolutions.
+        chunk_size: int >= 1, maximum number of draws, of one row or several,
+            that are decoded at once; it bounds the memory.
+        jit_compile: whether XLA compiles the body of the loop: a bool, or
+            "auto" for `core.xla.should_compile`.
 
     Returns:
         `ImportanceWeighted`: `log_likelihood`, nats, and `effective_samples`,
         float tensors `[batch]`.
 
     Raises:
-        ValueError: for events, conditions or labels of another shape or type,
+        ValueError: for events, conditions or labels of another shape or dtype,
             a missing condition, or a bad argument.
-        tf.errors.InvalidArgumentError: for values that the likelihood does
-            not take, such as grey pixels of a Bernoulli.
+        tf.errors.InvalidArgumentError: for values outside the support of the
+            likelihood, such as grey pixels under a Bernoulli.
 
     #### References
 
@@ -124,23 +119,30 @@ def importance_weighted(
     """
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
-    # NumPy's integers are of 64 bits, and TensorFlow does not mix them.
+    # NumPy's integers have 64 bits, which TensorFlow does not mix with 32.
     num_samples, chunk_size = int(num_samples), int(chunk_size)
-    x, condition = model.read(x, condition)
+    x, condition = model.validate_inputs(x, condition)
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
     inputs = [x] if condition is None else [x, condition]
-    jit_compile = xla.resolve(jit_compile, model)
-    num_blocks = -(-num_samples // min(_MOST_DRAWS, chunk_size))
+    num_blocks = -(-num_samples // min(_MAX_DRAWS_PER_ROW, chunk_size))
     draws = -(-num_samples // num_blocks)
-    run = _loop_of(model, inputs, draws, chunk_size // draws, jit_compile)
+    specs = tuple(
+        tf.TensorSpec([None, *value.shape[1:]], value.dtype) for value in inputs
+    )
+    settings = draws, chunk_size // draws, xla.resolve(jit_compile, model)
+    run = loop_cache.cached(
+        model,
+        (_build_loop, specs, settings),
+        lambda reference: _build_loop(reference, specs, *settings),
+    )
     estimate = ImportanceWeighted(*run(tf.constant(num_samples), rows, *inputs))
     if tf.executing_eagerly():
-        _explain(model, inputs, estimate.log_likelihood)
+        _raise_if_off_support(model, inputs, estimate.log_likelihood)
     return estimate
 
 
-def _explain(model, inputs, log_likelihoods):
-    """Raises where values are off the support, to which XLA gives -inf."""
+def _raise_if_off_support(model, inputs, log_likelihoods):
+    """Raises the error that XLA drops, for values of log-likelihood -inf."""
     impossible = log_likelihoods == -math.inf
     if tf.reduce_any(impossible):
         rows = [tf.boolean_mask(value, impossible)[:1] for value in inputs]
@@ -148,26 +150,23 @@ def _explain(model, inputs, log_likelihoods):
         model.log_weights(*rows, noise=noise)
 
 
-def _loop_of(model, inputs, *settings):
-    """Gives the loop for a model and a shape of inputs, made once."""
-    specs = tuple(
-        tf.TensorSpec([None, *value.shape[1:]], value.dtype) for value in inputs
-    )
-    loops = _loops.setdefault(model, {})
-    key = (specs, settings)
-    if key not in loops:
-        # Weakly, as a loop that held its model would never be freed.
-        loops[key] = _loop(weakref.ref(model), specs, *settings)
-    return loops[key]
+def _build_loop(reference, specs, draws, groups, jit_compile):
+    """Builds the compiled loop.
 
+    The work is a list of blocks of `draws` draws of one row each. A round of
+    the loop takes `groups` blocks, so that all rounds have one shape.
 
-def _loop(reference, specs, draws, groups, jit_compile):
-    """Makes the compiled loop.
+    Args:
+        reference: function that returns the model.
+        specs: tuple of `tf.TensorSpec`, of x and perhaps the condition.
+        draws: int, draws per block.
+        groups: int, blocks per round.
+        jit_compile: bool.
 
-    Its work is a list of blocks of draws, each of one row; a round takes so
-    many `groups` of them, so that all rounds have one shape.
+    Returns:
+        function of the number of samples, row seeds and inputs.
     """
-    draw, weigh = _bodies(reference, jit_compile)
+    draw, weigh = _build_steps(reference, jit_compile)
 
     def run(num_samples, rows, *inputs):
         num_rows = tf.shape(rows)[0]
@@ -175,9 +174,10 @@ def _loop(reference, specs, draws, groups, jit_compile):
         num_rounds = -(-num_rows * num_blocks // groups)
 
         def advance(i, sums):
-            work = i * groups + tf.range(groups)
-            row = tf.minimum(work // num_blocks, num_rows - 1)
-            numbers = work % num_blocks * draws + tf.range(draws)[:, tf.newaxis]
+            block = i * groups + tf.range(groups)
+            row = tf.minimum(block // num_blocks, num_rows - 1)
+            first = block % num_blocks * draws
+            numbers = first + tf.range(draws)[:, tf.newaxis]
             part = weigh(
                 draw(tf.gather(rows, row), numbers),
                 numbers < num_samples,
@@ -199,18 +199,18 @@ def _loop(reference, specs, draws, groups, jit_compile):
             tf.reshape(sums, (num_rows, num_blocks, 2)), num_samples
         )
 
-    scalar = tf.TensorSpec([], tf.int32)
-    compiled = tf.function(
-        run,
-        input_signature=[scalar, tf.TensorSpec([None, 2], tf.int32), *specs],
-        autograph=False,
-    )
-    # At once, or TensorFlow would warn of the tracing of several loops.
+    signature = [
+        tf.TensorSpec([], tf.int32),
+        tf.TensorSpec([None, 2], tf.int32),
+        *specs,
+    ]
+    compiled = tf.function(run, input_signature=signature, autograph=False)
+    # Traced now, or TensorFlow would warn about tracing several loops.
     return compiled.get_concrete_function()
 
 
 def _combine(sums, num_samples):
-    """Gives both estimates from a row's blocks, `[batch, blocks, 2]`."""
+    """Computes both estimates from sums per block, `[batch, blocks, 2]`."""
     log_sum, log_squares = tf.unstack(tf.reduce_logsumexp(sums, 1), axis=-1)
     count = tf.cast(num_samples, sums.dtype)
     effective = tf.exp(2 * log_sum - log_squares)
@@ -220,10 +220,11 @@ def _combine(sums, num_samples):
     )
 
 
-def _bodies(reference, jit_compile):
-    """Makes the two parts of a round: drawing, and weighing what was drawn.
+def _build_steps(reference, jit_compile):
+    """Builds the two functions of a round: drawing noise and weighing it.
 
-    They are compiled apart, as XLA would draw anew for each use of a draw.
+    They are compiled separately, as XLA would draw again for each use of a
+    draw.
     """
     compiled = functools.partial(
         tf.function, jit_compile=jit_compile, autograph=False
@@ -231,14 +232,14 @@ def _bodies(reference, jit_compile):
 
     @compiled
     def draw(rows, numbers):
-        posterior = reference().posterior
-        size, dtype = posterior.event_shape[0], posterior.compute_dtype
-        return normals(rows, numbers, size, tf.as_dtype(dtype))
+        model = reference()
+        dtype = tf.as_dtype(model.statistics_dtype)
+        return normals(rows, numbers, model.latent_size, dtype)
 
     @compiled
-    def weigh(noise, counted, *inputs):
+    def weigh(noise, is_counted, *inputs):
         log_weights = reference().log_weights(*inputs, noise=noise)
-        log_weights = tf.where(counted, log_weights, -math.inf)
+        log_weights = tf.where(is_counted, log_weights, -math.inf)
         return tf.stack(
             [
                 tf.reduce_logsumexp(log_weights, 0),

@@ -1,8 +1,10 @@
-"""Plain Keras networks: parameters in, parameters out, no distributions."""
+"""Plain Keras networks, from tensors to parameters of distributions."""
 
 import math
 
 import keras
+
+from keras_genmodels.core import deprecation
 
 _ACTIVATION = "silu"
 _SMALLEST_SIDE = 4
@@ -20,11 +22,11 @@ def mlp_encoder(
 
     Args:
         event_shape: shape of one event; it is flattened.
-        output_size: int, how many numbers it gives per example (a posterior
-            layer's `params_size`).
+        output_size: int, size of the output per example (a posterior layer's
+            `params_size`).
         hidden_sizes: widths of the hidden layers.
         condition_size: int >= 0, width of the features of a condition, which
-            join the flattened event; 0: no condition.
+            are concatenated to the flattened event; 0: no condition.
         name: name of the network.
 
     Returns:
@@ -54,11 +56,11 @@ def mlp_decoder(
 
     Args:
         latent_size: int, width of the latent.
-        params_shape: shape of its output per example (a likelihood layer's
+        params_shape: shape of the output per example (a likelihood layer's
             `params_shape`).
         hidden_sizes: widths of the hidden layers, from latent to data.
         condition_size: int >= 0, width of the features of a condition, which
-            join the latent; 0: no condition.
+            are concatenated to the latent; 0: no condition.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
@@ -86,7 +88,7 @@ def mlp_prior(condition_size, output_size, hidden_sizes=(200,)):
 
     Args:
         condition_size: int, width of the features of the condition.
-        output_size: int, how many numbers it gives per example (the posterior
+        output_size: int, size of the output per example (the posterior
             layer's `params_size`).
         hidden_sizes: widths of the hidden layers.
 
@@ -112,11 +114,11 @@ def conv_encoder(image_shape, output_size, filters=16, condition_size=0):
 
     Args:
         image_shape: (height, width, channels).
-        output_size: int, how many numbers it gives per example.
+        output_size: int, size of the output per example.
         filters: channels of the first stage.
         condition_size: int >= 0, width of the features of a condition, which
-            become one more channel of the image (by a dense layer), and join
-            the flattened activations; 0: no condition.
+            a dense layer turns into one more channel of the image, and which
+            are concatenated to the flattened activations; 0: no condition.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
@@ -132,17 +134,17 @@ def conv_encoder(image_shape, output_size, filters=16, condition_size=0):
 
 
 def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
-    """Builds the mirror image of `conv_encoder`.
+    """Builds a convolutional decoder, the mirror image of `conv_encoder`.
 
     Each stage is a transposed convolution of stride 2, cropped to the size
-    that the encoder had there, so that odd sizes come back exactly.
+    of the encoder's stage, so that odd sizes are restored exactly.
 
     Args:
         latent_size: int, width of the latent.
-        params_shape: (height, width, channels of its output).
+        params_shape: (height, width, channels of the output).
         filters: channels of the last stage.
         condition_size: int >= 0, width of the features of a condition, which
-            join the latent; 0: no condition.
+            are concatenated to the latent; 0: no condition.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
@@ -177,30 +179,31 @@ def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
     return _network("decoder", (latent_size,), condition_size, [], layers)
 
 
-def label_embedding(num_labels, size):
-    """Builds the condition network of labels: a vector for each.
+@deprecation.accept_old_arguments({"num_labels": "num_classes"})
+def label_embedding(num_classes, size):
+    """Builds the condition network of class labels: an embedding.
 
     Args:
-        num_labels: int >= 1, how many labels there are.
+        num_classes: int >= 1, number of classes.
         size: int >= 1, width of the vectors.
 
     Returns:
-        `keras.Sequential`, integers `[batch]` in [0, `num_labels`], the last
+        `keras.Sequential`, integers `[batch]` in [0, `num_classes`], the last
         of which is "no label", to `[batch, size]`.
 
     Raises:
         ValueError: for a number below 1.
     """
-    for name, value in (("num_labels", num_labels), ("size", size)):
+    for name, value in (("num_classes", num_classes), ("size", size)):
         if value < 1:
             raise ValueError(f"{name} must be >= 1, got {value}")
     return keras.Sequential(
         [
             keras.Input((), dtype="int32"),
-            # As wide as the latents that they stand beside: Keras' default,
-            # 20 times narrower, is hardly heard at the start.
+            # The scale of the latents, the other input of the decoder. Keras'
+            # default is 20 times smaller and has little effect at first.
             keras.layers.Embedding(
-                num_labels + 1,
+                num_classes + 1,
                 size,
                 embeddings_initializer=keras.initializers.RandomNormal(
                     stddev=1.0
@@ -213,11 +216,11 @@ def label_embedding(num_labels, size):
 
 
 def image_condition(image_shape, size, filters=16):
-    """Builds the condition network of images: the layers of `conv_encoder`.
+    """Builds the condition network of images, with `conv_encoder`'s layers.
 
     Args:
         image_shape: (height, width, channels) of the condition.
-        size: int, width of its summary.
+        size: int, width of the features.
         filters: channels of the first stage.
 
     Returns:
@@ -252,15 +255,15 @@ def _conv_encoder(name, image_shape, output_size, filters, condition_size=0):
 def _network(
     name, input_shape, condition_size, before, after, add_channel=False
 ):
-    """Chains layers; a condition's features join between the two parts.
+    """Builds a network that concatenates features between two lists of layers.
 
     Args:
-        name: of the network.
-        input_shape: of one example.
+        name: name of the network.
+        input_shape: shape of one example.
         condition_size: width of the features, 0 for a Sequential network.
-        before: layers that give `[batch, n]`, or none if the input is that.
-        after: the other layers.
-        add_channel: whether the features also join the input, as a channel.
+        before: layers with an output `[batch, n]`, or none if the input is.
+        after: the layers after the concatenation.
+        add_channel: whether the features are also a channel of the input.
     """
     if condition_size < 0:
         raise ValueError(f"condition_size must be >= 0, got {condition_size}")
@@ -287,12 +290,12 @@ def _as_channel(features, image_shape):
 
 
 def input_layer(shape):
-    """Makes the input of a network, in the precision of its weights.
+    """Builds the input of a network, in the precision of its weights.
 
-    Keras' default is float32 under a float64 policy too, and rounds.
+    Keras' default is float32 even under a float64 policy, and rounds.
 
     Args:
-        shape: of one example.
+        shape: shape of one example.
 
     Returns:
         symbolic tensor `[batch, *shape]`.
@@ -321,7 +324,7 @@ def _width(filters, stage):
 
 
 def _halvings(size):
-    """Lists the image sizes from `size` down, each half of the last."""
+    """Lists image sizes from `size` down, each half of the one before."""
     sizes = [tuple(size)]
     while min(sizes[-1]) > _SMALLEST_SIDE:
         sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
@@ -329,7 +332,7 @@ def _halvings(size):
 
 
 def _crop(size, target):
-    """Crops twice `size` to `target`, at the bottom and the right."""
+    """Crops from twice `size` to `target`, at the bottom and the right."""
     return keras.layers.Cropping2D(
         [(0, 2 * side - goal) for side, goal in zip(size, target, strict=True)]
     )

@@ -1,6 +1,7 @@
 """Masks: which pixels of an image are observed."""
 
 import numpy as np
+import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
 
@@ -15,7 +16,7 @@ def known_quadrants(image_shape, num_quadrants):
             upper right one.
 
     Returns:
-        bool array of `image_shape`, for `ConditionalVAE(known=...)`.
+        bool array of `image_shape`, for `ConditionalVAE(observed_mask=...)`.
 
     Raises:
         UserError: for another number, or an image without quadrants.
@@ -40,3 +41,24 @@ def known_quadrants(image_shape, num_quadrants):
     if num_quadrants == 3:
         known[height // 2 :] = True
     return known
+
+
+def fill_unobserved(x, mask, values):
+    """Replaces the entries of events that are not observed.
+
+    Args:
+        x: array or tensor `[batch, *event_shape]`.
+        mask: bool array, which entries of x are kept; None for none.
+        values: array, tensor or number that broadcasts to x.
+
+    Returns:
+        x where `mask` is true, else `values`: a tensor, of the dtype of
+        `values`, if one of them is a tensor.
+    """
+    if mask is None:
+        return values
+    if tf.is_tensor(values):
+        return tf.where(mask, tf.cast(x, values.dtype), values)
+    if tf.is_tensor(x):
+        return tf.where(mask, x, tf.cast(values, x.dtype))
+    return np.where(mask, x, values)

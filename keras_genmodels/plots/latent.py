@@ -4,7 +4,9 @@ import statistics
 
 import numpy as np
 
-from keras_genmodels.models import ConditionalVAE, conditional_sampling
+from keras_genmodels.distributions import latents
+from keras_genmodels.models import conditional_sampling
+from keras_genmodels.operators.masks import fill_unobserved
 from keras_genmodels.plots import image_grid, titled
 
 _PAIRED_COLUMNS = 8
@@ -31,7 +33,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         conditional VAE `samples` of the first 20 labels, or `completions`.
     """
     shown = {"reconstructions": _reconstructions(model, x[:32], condition)}
-    if not isinstance(model, ConditionalVAE):
+    if model.condition_kind is None:
         shown["samples"] = titled(
             image_grid(model.sample(64, seed=seed)),
             "Samples: mean of p(x|z), z from the prior",
@@ -39,12 +41,12 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         shown["interpolation"] = _interpolation(model, x[:16])
         if model.latent_size == 2:
             shown["latent_plane"] = _latent_plane(model)
-    elif model.known is None:
+    elif model.condition_kind == "label":
         images = conditional_sampling.sample_each_label(
             model,
             _OF_EACH_LABEL,
             seed=seed,
-            labels=range(min(model.num_labels, _MOST_LABELS)),
+            labels=range(min(model.num_classes, _MOST_LABELS)),
         )
         shown["samples"] = label_sheet(images, label_names)
     else:
@@ -52,7 +54,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         shown["completions"] = completion_sheet(
             given,
             conditional_sampling.complete(model, given, _DRAWS, seed=seed),
-            model.known,
+            model.observed_mask,
         )
     return shown
 
@@ -87,7 +89,7 @@ def completion_sheet(x, completions, known):
     Returns:
         uint8 picture `[height, width, 3]`.
     """
-    given = np.where(known, x, 0.5)[:, np.newaxis]
+    given = fill_unobserved(x, known, 0.5)[:, np.newaxis]
     rows = np.concatenate([given, completions, x[:, np.newaxis]], axis=1)
     return titled(
         image_grid(rows.reshape(-1, *x.shape[1:]), rows.shape[1]),
@@ -116,9 +118,8 @@ def reconstruction_rows(model, x, condition=None):
     """
     missing = -len(x) % _PAIRED_COLUMNS
     given = () if condition is None else (condition[: len(x)],)
-    decoded = model.decode(model.encode(x, *given).mean(), *given).mean()
-    if getattr(model, "known", None) is not None:
-        decoded = np.where(model.known, x, decoded)
+    z = latents.center(model.encode(x, *given))
+    decoded = model.keep_observed(x, model.decode(z, *given).mean())
     rows = [
         np.pad(
             images, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=1
@@ -130,7 +131,7 @@ def reconstruction_rows(model, x, condition=None):
 
 def _interpolation(model, x, steps=10):
     """Walks from the latent means of the first half to the second's."""
-    z = model.encode(x).mean().numpy()
+    z = latents.center(model.encode(x)).numpy()
     pairs = max(1, len(z) // 2)
     start, end = z[:pairs, np.newaxis], z[-pairs:, np.newaxis]
     weight = np.linspace(0, 1, steps, dtype=z.dtype)[:, np.newaxis]
@@ -146,7 +147,8 @@ def _latent_plane(model, side=20):
     normal = statistics.NormalDist()
     axis = [normal.inv_cdf((i + 0.5) / side) for i in range(side)]
     plane = [(right, up) for up in reversed(axis) for right in axis]
-    decoded = model.decode(np.asarray(plane, np.float32)).mean()
+    z = latents.transform(model.prior(), np.asarray(plane, np.float32))
+    decoded = model.decode(z).mean()
     return titled(
         image_grid(decoded, side),
         "The latent plane, decoded at equal quantiles of the prior",

@@ -6,7 +6,7 @@ import math
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.models.latent_variable import VariationalModel
+from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.runs import denoiser, latent, results
 from keras_genmodels.runs.description import RunDescription, as_settings
 from keras_genmodels.runs.workdir import Workdir, load_model
@@ -144,7 +144,7 @@ def _family(model):
     """Returns the module of a model's family: `latent` or `denoiser`."""
     if isinstance(model, Denoiser):
         return denoiser
-    if isinstance(model, VariationalModel):
+    if isinstance(model, LatentVariableModel):
         return latent
     raise TypeError(
         "model must be a latent-variable model or a Denoiser, got "

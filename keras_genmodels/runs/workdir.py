@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.models.latent_variable import VariationalModel
+from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.runs import version_0_2
 from keras_genmodels.runs.description import RunDescription
 
@@ -167,7 +167,7 @@ def load_model(path):
             f"can't read {path}: {reason}; give the model.keras of a run of "
             "this package, whole and unchanged"
         ) from error
-    if not isinstance(model, VariationalModel | Denoiser):
+    if not isinstance(model, LatentVariableModel | Denoiser):
         raise UserError(
             f"{path} holds a {type(model).__name__}, which is neither a "
             "latent-variable model nor a denoiser"

@@ -5,12 +5,11 @@ import math
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_genmodels import datasets
 from keras_genmodels.core import arrays
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.models import ConditionalVAE
+from keras_genmodels.operators.masks import fill_unobserved
 
 # At most so many images at once, and so many draws of the importance-weighted
 # bound: fewer of those that make much in a network.
@@ -25,8 +24,8 @@ class Inputs:
     """The splits of a data set, as batches that a model takes.
 
     Attributes:
-        model: a `VAE`, or a `ConditionalVAE` of labels or one that completes
-            images.
+        model: a `LatentVariableModel` of images; if conditional, of labels or
+            of the observed part of the image.
         data: a `datasets.ImageDataset`.
         binarization: "none", "dynamic" or "threshold".
         seed: int, for the order and the binarisation.
@@ -73,11 +72,7 @@ def check_condition(model):
         UserError: for a conditional model of neither labels nor a part of the
             image.
     """
-    if (
-        isinstance(model, ConditionalVAE)
-        and model.num_labels is None
-        and model.known is None
-    ):
+    if model.condition_kind == "other":
         raise UserError(
             "the model is conditioned on neither labels nor a part of the "
             "image: use it in a script, which can give it its condition"
@@ -99,14 +94,15 @@ def input_of(model):
         UserError: as `check_condition`.
     """
     check_condition(model)
-    if not isinstance(model, ConditionalVAE):
+    if model.condition_kind is None:
         return lambda batch: batch["image"]
 
     def with_condition(batch):
         image = batch["image"]
-        if model.known is None:
+        if model.condition_kind == "label":
             return {"image": image, "condition": batch["label"]}
-        return {"image": image, "condition": tf.where(model.known, image, 0)}
+        observed = fill_unobserved(image, model.observed_mask, 0)
+        return {"image": image, "condition": observed}
 
     return with_condition
 

@@ -84,12 +84,12 @@ def models(folder):
     made = {
         "vae": kgm.VAE(*latent_pieces()),
         "cvae": kgm.ConditionalVAE(
-            *latent_pieces(3), kgm.label_embedding(10, 3), num_labels=10
+            *latent_pieces(3), kgm.label_embedding(10, 3), num_classes=10
         ),
         "completion": kgm.ConditionalVAE(
             *latent_pieces(3),
             kgm.image_condition(SHAPE, 3, filters=2),
-            known=known_quadrants(SHAPE, 2),
+            observed_mask=known_quadrants(SHAPE, 2),
         ),
         "denoiser": linear_denoiser(),
     }

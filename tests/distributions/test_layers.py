@@ -25,9 +25,9 @@ def test_diagonal_is_read_as_mean_and_standard_deviation(float64):
     np.testing.assert_allclose(posterior.log_prob(x), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_full_is_read_as_mean_and_cholesky_factor(float64, relative):
-    layer = kgm.MultivariateNormalTriL(3, relative=relative)
+@pytest.mark.parametrize("scale_rows", [False, True])
+def test_full_is_read_as_mean_and_cholesky_factor(float64, scale_rows):
+    layer = kgm.MultivariateNormalTriL(3, scale_rows)
     assert layer.params_size == 3 + 6
     params = np.random.default_rng(0).standard_normal((2, 9))
     posterior = layer(params)
@@ -36,7 +36,7 @@ def test_full_is_read_as_mean_and_cholesky_factor(float64, relative):
     np.testing.assert_array_equal(factor, np.tril(factor))
     # Every free entry of the factor is one of the parameters.
     read = factor
-    if relative:
+    if scale_rows:
         diagonal = np.diagonal(factor, axis1=1, axis2=2)
         read = factor / diagonal[:, :, np.newaxis] * np.sqrt(3)
     below = read[:, *np.tril_indices(3, -1)]
@@ -127,12 +127,38 @@ def test_layers_come_back_from_their_config(layer):
     assert copy.compute_dtype == layer.compute_dtype
 
 
-def test_full_of_an_older_file_takes_entries_as_they_are(float64):
-    config = kgm.MultivariateNormalTriL(3, relative=False).get_config()
-    del config["relative"]
+def test_full_posteriors_of_older_formats_load(float64):
+    config = kgm.MultivariateNormalTriL(3).get_config()
+    del config["scale_rows_by_diagonal"]
+    # Format 1 did not scale the rows.
     copy = kgm.MultivariateNormalTriL.from_config(config)
     factor = copy(np.ones((1, 9))).scale_tril.numpy()[0]
     np.testing.assert_array_equal(factor[np.tril_indices(3, -1)], 1)
+    for old in (True, False):
+        copy = kgm.MultivariateNormalTriL.from_config(
+            {**config, "relative": old}
+        )
+        assert copy.scale_rows_by_diagonal is old
+    with pytest.warns(DeprecationWarning, match="scale_rows_by_diagonal"):
+        layer = kgm.MultivariateNormalTriL(3, relative=False)
+    assert layer.scale_rows_by_diagonal is False
+
+
+@pytest.mark.parametrize(
+    ("layer", "support", "is_normalized"),
+    [
+        (kgm.IndependentBernoulli(2), "binary", True),
+        (
+            kgm.IndependentBernoulli(2, grey_values=True),
+            "unit_interval",
+            False,
+        ),
+        (kgm.IndependentNormal(2), "real", True),
+        (kgm.IndependentDiscretizedLogistic(2), "levels", True),
+    ],
+)
+def test_likelihoods_say_what_they_are_over(layer, support, is_normalized):
+    assert (layer.support, layer.is_normalized) == (support, is_normalized)
 
 
 def test_full_starts_with_about_the_variance_of_diagonal(float64):

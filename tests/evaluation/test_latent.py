@@ -259,7 +259,7 @@ def test_what_the_condition_tells_is_no_activity():
         model.likelihood,
         model.condition_network,
         shared,
-        num_labels=10,
+        num_classes=10,
     )
     kernel, bias = model.encoder.get_weights()
     kernel[:64] = 0

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from support.small_cvaes import KNOWN, images, labels, of_labels, of_parts
+from support.small_cvaes import OBSERVED, images, labels, of_labels, of_parts
 from support.small_vaes import binary_images, make_vae
 
 from keras_genmodels.core import seeds
@@ -52,7 +52,7 @@ def batches_of(x, condition, size):
 def test_conditional_models_take_dicts(kind):
     model = of_labels() if kind == "labels" else of_parts()
     x = images(11)
-    condition = labels(11) if kind == "labels" else x * KNOWN
+    condition = labels(11) if kind == "labels" else x * OBSERVED
     rows = seeds.row_seeds(5, 11)
     elbo = model.elbo(x, condition, seed=rows).numpy()
     weighted = likelihood.importance_weighted(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from support.small_cvaes import (
-    NUM_LABELS,
+    NUM_CLASSES,
+    OBSERVED,
     SHAPE,
     images,
     labels,
@@ -17,12 +18,12 @@ from keras_genmodels.models import conditional_sampling
 
 def test_parts_do_not_matter(monkeypatch):
     model = of_labels()
-    whole = conditional_sampling.sample(model, labels(7), seed=3)
+    whole = conditional_sampling.sample(model, condition=labels(7), seed=3)
     monkeypatch.setattr(conditional_sampling, "_BATCH_SIZE", 2)
-    parts = conditional_sampling.sample(model, labels(7), seed=3)
+    parts = conditional_sampling.sample(model, condition=labels(7), seed=3)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
-        whole, model.sample(labels(7), seed=3), rtol=1e-5, atol=1e-6
+        whole, model.sample(condition=labels(7), seed=3), rtol=1e-5, atol=1e-6
     )
 
 
@@ -32,11 +33,11 @@ def test_each_label_has_the_same_latents(wanted):
     drawn = conditional_sampling.sample_each_label(
         model, 4, seed=1, labels=wanted, guidance=0.5
     )
-    numbers = range(NUM_LABELS) if wanted is None else wanted
+    numbers = range(NUM_CLASSES) if wanted is None else wanted
     assert drawn.shape == (len(numbers), 4, *SHAPE)
     z = model.prior().loc + seeds.normal(seeds.row_seeds(1, 4), (2,))
     for images_of_one, label in zip(drawn, numbers, strict=True):
-        one = model.sample([label] * 4, seed=1, guidance=0.5)
+        one = model.sample(condition=[label] * 4, seed=1, guidance=0.5)
         np.testing.assert_allclose(images_of_one, one, rtol=1e-5, atol=1e-6)
         plain = model.decode(z, [label] * 4).mean()
         assert np.abs(images_of_one - plain).max() > 1e-4
@@ -46,8 +47,8 @@ def test_completions_keep_what_is_known_and_differ_in_the_rest():
     model, x = of_parts(), images(5)
     drawn = conditional_sampling.complete(model, x, 3, seed=1)
     assert drawn.shape == (5, 3, *SHAPE)
-    known = np.broadcast_to(x[:, np.newaxis], drawn.shape)[..., model.known]
-    np.testing.assert_array_equal(drawn[..., model.known], known)
+    given = np.broadcast_to(x[:, np.newaxis], drawn.shape)
+    np.testing.assert_array_equal(drawn[..., OBSERVED], given[..., OBSERVED])
     assert np.abs(drawn[:, 0] - drawn[:, 1]).max() > 1e-4
     # Those of an image do not depend on the others.
     rows = seeds.row_seeds(1, 5)[3:4]

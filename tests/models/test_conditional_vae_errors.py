@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support.small_cvaes import (
-    KNOWN,
-    NUM_LABELS,
+    NUM_CLASSES,
+    OBSERVED,
     SHAPE,
     assemble,
     images,
@@ -25,30 +25,28 @@ import keras_genmodels as kgm
         ({"beta": -1.0}, "beta must be >= 0, got -1.0"),
         ({"seed": -3}, "seed must be"),
         ({"posterior": 3}, "posterior must be a distribution layer"),
-        ({"num_labels": 0}, "num_labels must be an int >= 1, got 0"),
+        ({"num_classes": 0}, "num_classes must be an int >= 1, got 0"),
         ({"label_dropout": 1.0}, r"label_dropout must be in \[0, 1\), got 1"),
         ({"label_dropout": -0.1}, r"must be in \[0, 1\), got -0.1"),
         ({"label_dropout": float("nan")}, r"must be in \[0, 1\), got nan"),
         (
-            {"num_labels": None, "label_dropout": 0.1},
-            "label_dropout goes with num_labels",
+            {"num_classes": None, "label_dropout": 0.1},
+            "label_dropout requires num_classes",
         ),
         (
-            {"num_labels": NUM_LABELS + 2},
-            "condition_network does not take label 4: it needs 5 rows",
+            {"num_classes": NUM_CLASSES + 2},
+            "no row for label 4: it needs 5 rows",
         ),
-        ({"known": KNOWN}, "not num_labels"),
+        ({"observed_mask": OBSERVED}, "excludes num_classes"),
         (
-            {"num_labels": None, "condition_network": keras.Sequential()},
+            {"num_classes": None, "condition_network": keras.Sequential()},
             "one input of a given shape",
         ),
     ],
 )
 def test_bad_arguments_are_refused(changes, message):
     good = of_labels()
-    arguments = {
-        name: getattr(good, name) for name in (*good._networks, *good._settings)
-    }
+    arguments = {name: getattr(good, name) for name in good._argument_names()}
     with pytest.raises(ValueError, match=message):
         kgm.ConditionalVAE(**{**arguments, **changes})
 
@@ -59,25 +57,28 @@ def test_pieces_that_do_not_fit_are_refused():
         ("decoder", kgm.mlp_decoder(2, (7,), (4,), 5), "7 .* takes 16"),
         ("prior_network", kgm.mlp_prior(5, 3), "3 .* takes 4"),
     ):
-        message = f"{name} gives {numbers}".replace(" .*", " numbers .*")
+        message = f"{name} returns {numbers}".replace(" .*", " numbers .*")
         with pytest.raises(ValueError, match=message):
             of_labels(**{name: network})
 
 
 @pytest.mark.parametrize(
-    ("known", "message"),
+    ("mask", "message"),
     [
-        (KNOWN.astype(int), "known must be bool .*got int64"),
-        (KNOWN[..., 0], r"known must be bool \(4, 4, 1\), got bool \(4, 4\)"),
-        (KNOWN | True, "nothing to complete"),
+        (OBSERVED.astype(int), "observed_mask must be bool .*got int64"),
+        (
+            OBSERVED[..., 0],
+            r"observed_mask must be bool \(4, 4, 1\), got bool \(4, 4\)",
+        ),
+        (OBSERVED | True, "nothing to complete"),
     ],
 )
-def test_a_bad_mask_is_refused(known, message):
+def test_a_bad_mask_is_refused(mask, message):
     with pytest.raises(ValueError, match=message):
-        of_parts(known=known)
+        of_parts(observed_mask=mask)
     network = kgm.image_condition((4, 3, 1), 5, filters=2)
     with pytest.raises(ValueError, match=r"takes \(4, 3, 1\)"):
-        assemble(network, 5, known=KNOWN)
+        assemble(network, 5, observed_mask=OBSERVED)
 
 
 @pytest.mark.parametrize(
@@ -109,14 +110,14 @@ def test_bad_labels_are_refused(condition, message):
         model({"image": x, "condition": tf.constant(condition)})
     if "rows" not in message:
         with pytest.raises(ValueError, match=message):
-            model.sample(condition, seed=0)
+            model.sample(condition=condition, seed=0)
 
 
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        (np.zeros((2, 4, 4), np.float32), r"shape \[batch, 4, 4, 1\], got"),
-        (np.zeros((2, *SHAPE), np.uint8), "condition must be of floating type"),
+        (np.zeros((2, 4, 4), np.float32), r"float32 \[batch, 4, 4, 1\], got"),
+        (np.zeros((2, *SHAPE), np.uint8), "condition must be float32"),
         (np.zeros((3, *SHAPE), np.float32), "got 3 conditions for 2 rows"),
         (None, "needs a condition"),
     ],
@@ -177,11 +178,11 @@ def test_an_unknown_label_in_a_data_set_is_refused():
 def test_sample_takes_a_condition_or_a_number():
     model = of_labels(label_dropout=0.1)
     for kwargs in ({}, {"condition": [0], "num": 1}):
-        with pytest.raises(ValueError, match="either condition or"):
+        with pytest.raises(ValueError, match="either num or condition"):
             model.sample(**kwargs, seed=0)
     for guidance in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="guidance must be >= 0"):
-            model.sample([0], seed=0, guidance=guidance)
+            model.sample(condition=[0], seed=0, guidance=guidance)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +194,13 @@ def test_sample_takes_a_condition_or_a_number():
             "0 without a label",
         ),
         (
-            lambda m: m.sample([1], seed=0, guidance=np.inf),
+            lambda m: m.sample(condition=[1], seed=0, guidance=np.inf),
             "guidance must be >= 0 and finite",
         ),
-        (lambda m: m.sample([2**32], seed=0), "labels must be 0 to 2"),
+        (
+            lambda m: m.sample(condition=[2**32], seed=0),
+            "labels must be 0 to 2",
+        ),
         (lambda m: m.prior([99]), "labels must be 0 to 2, got 99"),
     ],
 )

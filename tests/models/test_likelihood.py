@@ -9,16 +9,18 @@ import pytest
 import scipy.special
 import scipy.stats
 import tensorflow as tf
-from support.recording import recorded
-from support.small_cvaes import KNOWN, images, labels, of_labels, of_parts
-from support.small_vaes import binary_images, make_vae
-from test_cvae_bounds import (
-    exact_log_likelihood,
-    gaussian_params,
-    linear_data,
-    linear_model,
+from support.linear_gaussian import (
+    conditional_data,
+    conditional_log_likelihood,
+    data,
+    linear_cvae,
+    linear_vae,
+    log_likelihood,
+    set_true_posterior,
 )
-from test_linear_gaussian import A, B, S, W, data, linear_vae, log_likelihood
+from support.recording import recorded
+from support.small_cvaes import OBSERVED, images, labels, of_labels, of_parts
+from support.small_vaes import binary_images, make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels.core import counter_rng, seeds
@@ -36,22 +38,12 @@ def estimate(model, x, condition=None, *, num_samples, **kwargs):
     return tuple(part.numpy() for part in result)
 
 
-def set_posterior(model, widen=1.0):
-    """Gives a linear VAE the true posterior, or one so much wider."""
-    covariance = widen**2 * S**2 * np.linalg.inv(A)
-    gain = np.linalg.solve(A, W.T)
-    model.encoder.set_weights(
-        gaussian_params(model.posterior, gain.T, -gain @ B, covariance)
-    )
-    return model
-
-
 # --- Exact answers. --------------------------------------------------------
 
 
 @pytest.mark.parametrize("num_samples", [1, 7, 100, 250])
 def test_with_the_true_posterior_it_is_exact(float64, num_samples):
-    model = set_posterior(linear_vae(kgm.MultivariateNormalTriL(2)))
+    model = set_true_posterior(linear_vae())
     x = data(20)
     value, effective = estimate(model, x, num_samples=num_samples)
     np.testing.assert_allclose(value, log_likelihood(x), rtol=1e-9)
@@ -61,8 +53,8 @@ def test_with_the_true_posterior_it_is_exact(float64, num_samples):
 @pytest.mark.parametrize("num_samples", [500, 1030])
 def test_the_mean_weight_is_the_likelihood(float64, num_samples):
     """It has no bias before the logarithm, and q is wide enough."""
-    model = linear_vae(kgm.MultivariateNormalTriL(2))
-    set_posterior(model, widen=1.4)
+    model = linear_vae()
+    set_true_posterior(model, widen=1.4)
     x = data(200)
     value, effective = estimate(model, x, num_samples=num_samples, seed=1)
     ratio = np.exp(value - log_likelihood(x))
@@ -77,8 +69,8 @@ def test_the_mean_weight_is_the_likelihood(float64, num_samples):
 def test_it_rises_with_the_number_of_samples(float64):
     """From the elbo, of which KL(q || true posterior) is the shortfall."""
     wide = 3.0
-    model = linear_vae(kgm.MultivariateNormalTriL(2))
-    set_posterior(model, widen=wide)
+    model = linear_vae()
+    set_true_posterior(model, widen=wide)
     x = data(300)
     shortfalls = [
         log_likelihood(x) - estimate(model, x, num_samples=k)[0]
@@ -111,18 +103,18 @@ def test_one_sample_is_an_elbo(float64):
     assert abs(difference.mean()) < 4 * error < 0.5
 
 
-@pytest.mark.parametrize("known", [None, PARTS], ids=["all", "unseen"])
-def test_conditional_likelihoods_are_matched(float64, known):
+@pytest.mark.parametrize("mask", [None, PARTS], ids=["all", "unobserved"])
+def test_conditional_likelihoods_are_matched(float64, mask):
     """Where nothing fits, and posteriors and priors bend with c."""
-    x, c = linear_data(10, known)
-    model = linear_model("full", c.shape[1], hidden_sizes=(16,), known=known)
+    x, c = conditional_data(10, mask)
+    model = linear_cvae("full", c.shape[1], (16,), observed_mask=mask)
     kernel, bias = model.decoder.get_weights()
     model.decoder.set_weights([0.5 * kernel, bias])
     # Wide posteriors, so that no weight outdoes all others.
     *weights, bias = model.encoder.get_weights()
     model.encoder.set_weights([*weights, np.add(bias, [0, 0, 1.3, 0, 1.3])])
     value, effective = estimate(model, x, c, num_samples=3000)
-    exact = exact_log_likelihood(model, x, c)
+    exact = conditional_log_likelihood(model, x, c)
     error = 1 / np.sqrt(effective)
     np.testing.assert_array_less(np.abs(value - exact), 4 * error)
     assert np.median(error) < 0.06
@@ -132,7 +124,7 @@ def test_conditional_likelihoods_are_matched(float64, known):
 def test_known_pixels_are_not_counted():
     """The same by NumPy, from the model's distributions."""
     model, x = of_parts(learned=True), images(3)
-    c = x * KNOWN
+    c = x * OBSERVED
     rows, numbers = seeds.row_seeds(4, 3), np.arange(5)[:, np.newaxis]
     noise = counter_rng.normals(
         rows, numbers + np.zeros((1, 3), int), 2, tf.float32
@@ -142,7 +134,7 @@ def test_known_pixels_are_not_counted():
     for eps in noise:
         z = q.mean() + tf.linalg.matvec(np.linalg.cholesky(q.covariance()), eps)
         p = model.decode(z, c).mean().numpy().astype(float)
-        pixels = np.log(np.where(x == 1, p, 1 - p))[:, ~KNOWN].sum(1)
+        pixels = np.log(np.where(x == 1, p, 1 - p))[:, ~OBSERVED].sum(1)
         log_weights.append(prior.log_prob(z) - q.log_prob(z) + pixels)
     expected = scipy.special.logsumexp(log_weights, 0) - np.log(5)
     value, _ = estimate(model, x, c, num_samples=5, seed=4)

@@ -1,6 +1,5 @@
 """The VAE: identities, contracts, learning, and coming back from a file."""
 
-import json
 import pathlib
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from keras_genmodels.core import seeds
 
 
 @pytest.mark.parametrize("posterior", ["diagonal", "full"])
-def test_elbo_is_the_cost_of_the_lecture(float64, posterior):
+def test_elbo_equals_the_cost_computed_by_numpy(float64, posterior):
     """-elbo = cost + M/2 ln(2 pi s^2) - L/2, with the cost in NumPy."""
     s, latent_size, pixels = 0.3, 3, 64
     layer = {
@@ -63,12 +62,7 @@ def test_closed_form_rate_agrees_with_monte_carlo(float64, posterior):
 
 @pytest.mark.parametrize(
     ("posterior", "likelihood"),
-    [
-        ("diagonal", "bernoulli"),
-        ("full", "bernoulli"),
-        ("diagonal", "gaussian"),
-        ("full", "discretized_logistic"),
-    ],
+    [("diagonal", "gaussian"), ("full", "discretized_logistic")],
 )
 def test_it_learns_one_batch_and_every_weight_has_a_gradient(
     posterior, likelihood
@@ -84,13 +78,13 @@ def test_it_learns_one_batch_and_every_weight_has_a_gradient(
         model.trainable_variables, gradients, strict=True
     ):
         assert np.abs(gradient).max() > 0, variable.path
-    losses = model.fit(x, batch_size=12, epochs=60, verbose=0).history["loss"]
-    # A third of the way to nothing for Bernoulli: memorising 12 images.
-    assert np.mean(losses[-5:]) < losses[0] - 10
+    batches = tf.data.Dataset.from_tensors(x).repeat()
+    history = model.fit(batches, steps_per_epoch=5, epochs=12, verbose=0)
+    losses = history.history["loss"]
+    assert losses[-1] < losses[0] - 10
 
 
-def test_xla_trains_too():
-    """In batches that are not all of one size."""
+def test_xla_trains_on_batches_of_several_sizes():
     model = make_vae("full")
     model.compile(keras.optimizers.Adam(0.01), jit_compile=True)
     losses = model.fit(
@@ -318,48 +312,6 @@ def test_float64_policy_gives_float64(float64):
     model.fit(binary_images(), verbose=0)
 
 
-_LOAD = """
-import sys
-import numpy as np, keras
-import keras_genmodels
-x = np.load(sys.argv[1])
-for path in sys.argv[2:]:
-    model = keras.saving.load_model(path)
-    q = model.encode(x)
-    np.savez(path + ".npz", elbo=model.elbo(x, seed=5), mean=q.mean(),
-             covariance=q.covariance(), sample=model.sample(4, seed=6),
-             beta=model.beta, warmup=model.rate_warmup_steps, seed=model.seed)
-"""
-
-
-def test_a_fresh_process_loads_what_was_saved(tmp_path):
-    x, models = binary_images(), {}
-    np.save(tmp_path / "x.npy", x)
-    for posterior in ("diagonal", "full"):
-        model = make_vae(
-            posterior, "gaussian", beta=0.5, seed=7, rate_warmup_steps=9
-        )
-        model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
-        model.fit(x, epochs=3, verbose=0)
-        path = str(tmp_path / f"{posterior}.keras")
-        model.save(path)
-        models[path] = model
-    subprocess.run(
-        [sys.executable, "-c", _LOAD, tmp_path / "x.npy", *models], check=True
-    )
-    for path, model in models.items():
-        out, q = np.load(f"{path}.npz"), model.encode(x)
-        np.testing.assert_allclose(
-            out["elbo"], model.elbo(x, seed=5), rtol=1e-6
-        )
-        np.testing.assert_allclose(out["mean"], q.mean(), atol=1e-6)
-        np.testing.assert_allclose(out["covariance"], q.covariance(), atol=1e-6)
-        np.testing.assert_allclose(
-            out["sample"], model.sample(4, seed=6), atol=1e-6
-        )
-        assert (out["beta"], out["warmup"], out["seed"]) == (0.5, 9, 7)
-
-
 def test_a_loaded_model_trains_on(tmp_path):
     model = make_vae()
     model.compile(keras.optimizers.Adam(1e-2))
@@ -373,13 +325,6 @@ def test_a_loaded_model_trains_on(tmp_path):
         model.get_weights(), copy.get_weights(), strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
-
-
-def test_a_file_of_a_newer_format_is_refused():
-    config = json.loads(json.dumps(make_vae().get_config()))
-    config["format"] += 1
-    with pytest.raises(ValueError, match="upgrade the package"):
-        kgm.VAE.from_config(config)
 
 
 def _assemble(**changes):
@@ -418,9 +363,9 @@ def test_bad_arguments_are_refused(changes, message):
 
 
 def test_pieces_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"encoder gives 5 numbers .* takes 6"):
+    with pytest.raises(ValueError, match=r"encoder returns 5 .* takes 6"):
         _assemble(encoder=kgm.mlp_encoder(SHAPE, 5, (4,)))
-    with pytest.raises(ValueError, match="decoder gives 12 numbers"):
+    with pytest.raises(ValueError, match="decoder returns 12 numbers"):
         _assemble(decoder=kgm.mlp_decoder(3, (12,), (4,)))
 
 
@@ -452,7 +397,7 @@ def test_targets_and_foreign_losses_are_refused():
         model.fit(x, x, verbose=0)
     model = make_vae()
     model.compile(loss="mse")
-    with pytest.raises(ValueError, match="brings its own loss"):
+    with pytest.raises(ValueError, match="its own loss"):
         model.fit(x, verbose=0)
 
 

@@ -144,14 +144,14 @@ def test_conditional_networks_come_back_from_files(tmp_path):
 
 
 def test_a_label_has_a_vector_and_so_has_no_label():
-    network = kgm.label_embedding(num_labels=4, size=50)
+    network = kgm.label_embedding(num_classes=4, size=50)
     vectors = network(np.array([0, 1, 2, 3, 4, 0])).numpy()
     assert vectors.shape == (6, 50)
     assert len(np.unique(vectors, axis=0)) == 5
     np.testing.assert_array_equal(vectors[0], vectors[5])
     # As wide as the latents they stand beside; 250 draws: 5 percent or so.
     assert vectors.std() == pytest.approx(1.0, abs=0.2)
-    for name, sizes in (("num_labels", (0, 3)), ("size", (3, 0))):
+    for name, sizes in (("num_classes", (0, 3)), ("size", (3, 0))):
         with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
             kgm.label_embedding(*sizes)
 

@@ -59,9 +59,9 @@ def adapted(denoiser):
 
 MAKE = {
     "vae": make_vae,
-    "labels": lambda: make_cvae(kgm.label_embedding(10, 5), 5, num_labels=10),
+    "labels": lambda: make_cvae(kgm.label_embedding(10, 5), 5, num_classes=10),
     "quadrants": lambda: make_cvae(
-        kgm.mlp_encoder(SHAPE, 5, (8,)), 5, known=KNOWN
+        kgm.mlp_encoder(SHAPE, 5, (8,)), 5, observed_mask=KNOWN
     ),
     "learned": lambda: adapted(
         kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, True, (8,)))

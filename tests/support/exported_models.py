@@ -40,7 +40,7 @@ def labels():
         likelihood=lambda shape: kgm.IndependentBernoulli(shape, True),
         condition_network=kgm.label_embedding(NUM_LABELS, 4),
         prior_network=kgm.mlp_prior(4, 6, (8,)),
-        num_labels=NUM_LABELS,
+        num_classes=NUM_LABELS,
         label_dropout=0.1,
     )
 
@@ -50,7 +50,7 @@ def completion():
         kgm.MultivariateNormalTriL,
         kgm.IndependentDiscretizedLogistic,
         condition_network=kgm.image_condition(SHAPE, 4, 2),
-        known=KNOWN,
+        observed_mask=KNOWN,
     )
 
 

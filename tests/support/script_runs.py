@@ -16,14 +16,14 @@ def _labels():
     return make_cvae(
         kgm.label_embedding(10, _CONDITION),
         _CONDITION,
-        num_labels=10,
+        num_classes=10,
         label_dropout=0.1,
     )
 
 
 def _quadrants():
     network = kgm.mlp_encoder(SHAPE, _CONDITION, (8,))
-    return make_cvae(network, _CONDITION, posterior="full", known=KNOWN)
+    return make_cvae(network, _CONDITION, posterior="full", observed_mask=KNOWN)
 
 
 def _learned():

@@ -6,7 +6,7 @@ import numpy as np
 import keras_genmodels as kgm
 
 SHAPE = (4, 4, 1)
-NUM_LABELS = 3
+NUM_CLASSES = 3
 LIKELIHOODS = {
     "bernoulli": kgm.IndependentBernoulli,
     "gaussian": kgm.IndependentNormal,
@@ -17,7 +17,7 @@ POSTERIORS = {
     "full": kgm.MultivariateNormalTriL,
 }
 # The upper half and the pixel below it.
-KNOWN = (np.arange(16) < 9).reshape(SHAPE)
+OBSERVED = (np.arange(16) < 9).reshape(SHAPE)
 
 
 def assemble(
@@ -44,16 +44,17 @@ def assemble(
 
 
 def of_labels(posterior="diagonal", likelihood="bernoulli", **kwargs):
-    kwargs = {"num_labels": NUM_LABELS, **kwargs}
+    kwargs = {"num_classes": NUM_CLASSES, **kwargs}
     return assemble(
-        kgm.label_embedding(NUM_LABELS, 5), 5, posterior, likelihood, **kwargs
+        kgm.label_embedding(NUM_CLASSES, 5), 5, posterior, likelihood, **kwargs
     )
 
 
-def of_parts(likelihood="bernoulli", known=KNOWN, **kwargs):
+def of_parts(likelihood="bernoulli", observed_mask=OBSERVED, **kwargs):
     """A model that completes images."""
     network = kgm.image_condition(SHAPE, 5, filters=2)
-    return assemble(network, 5, "full", likelihood, known=known, **kwargs)
+    kwargs = {"observed_mask": observed_mask, **kwargs}
+    return assemble(network, 5, "full", likelihood, **kwargs)
 
 
 def images(n=12, seed=0, levels=2):
@@ -63,7 +64,7 @@ def images(n=12, seed=0, levels=2):
 
 
 def labels(n=12):
-    return np.arange(n) % NUM_LABELS
+    return np.arange(n) % NUM_CLASSES
 
 
 def dicts(n=12):

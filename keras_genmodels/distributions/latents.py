@@ -1,0 +1,155 @@
+"""Distributions of latent vectors, as transformations of standard normal noise.
+
+Posteriors and priors are Gaussians of TFP with `loc` and `scale`, or
+`tfd.TransformedDistribution`s of such. Both turn noise eps ~ N(0, I) into a
+draw: z = loc + scale eps, followed by the bijector. What follows from that is
+computed here, for any of them.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+tfd = tfp.distributions
+
+_STDDEV_DRAWS = 1000
+
+
+def standard_normal(size, dtype):
+    """Returns N(0, I) over vectors, a `tfd.MultivariateNormalDiag`."""
+    return tfd.MultivariateNormalDiag(
+        tf.zeros(size, dtype), tf.ones(size, dtype)
+    )
+
+
+def transform(distribution, noise):
+    """Computes the draws that belong to standard normal noise.
+
+    Args:
+        distribution: a distribution of latents, batch `[batch]` or `[]`.
+        noise: float tensor `[..., batch, latent_size]`.
+
+    Returns:
+        float tensor like `noise`.
+
+    Raises:
+        TypeError: for another kind of distribution.
+    """
+    if is_gaussian(distribution):
+        moved = apply_scale(distribution.scale, "matvec", noise)
+        return distribution.loc + moved
+    _check_transformed(distribution)
+    return distribution.bijector.forward(
+        transform(distribution.distribution, noise)
+    )
+
+
+def log_prob_of_noise(distribution, noise):
+    """Computes the log density at `transform(distribution, noise)`.
+
+    It needs no inverse, so that it is exact where `log_prob` would round.
+
+    Returns:
+        float tensor `[..., batch]`, nats.
+    """
+    if is_gaussian(distribution):
+        normal = standard_normal(noise.shape[-1], noise.dtype)
+        log_det = distribution.scale.log_abs_determinant()
+        return normal.log_prob(noise) - log_det
+    _check_transformed(distribution)
+    base = distribution.distribution
+    log_det = distribution.bijector.forward_log_det_jacobian(
+        transform(base, noise), event_ndims=1
+    )
+    return log_prob_of_noise(base, noise) - log_det
+
+
+def center(distribution):
+    """Returns the latent that stands for the distribution.
+
+    Returns:
+        float tensor `[batch, latent_size]`: the mean of a Gaussian, else the
+        draw of zero noise.
+    """
+    if is_gaussian(distribution):
+        return distribution.mean()
+    shape = tf.concat(
+        [distribution.batch_shape_tensor(), distribution.event_shape], axis=0
+    )
+    return transform(distribution, tf.zeros(shape, distribution.dtype))
+
+
+def stddev(distribution):
+    """Returns the standard deviation of each entry.
+
+    Returns:
+        float tensor `[batch, latent_size]`: exact for a Gaussian, else that
+        of 1000 draws, the same at every call.
+    """
+    if is_gaussian(distribution):
+        return distribution.stddev()
+    shape = tf.concat(
+        [
+            [_STDDEV_DRAWS],
+            distribution.batch_shape_tensor(),
+            distribution.event_shape,
+        ],
+        axis=0,
+    )
+    noise = tf.random.stateless_normal(shape, (0, 0), distribution.dtype)
+    return tf.math.reduce_std(transform(distribution, noise), axis=0)
+
+
+def parameters(distribution):
+    """Returns the tensors that describe the distribution.
+
+    Returns:
+        dict of float tensors: `loc` `[batch, latent_size]`, as of `center`,
+        and for a Gaussian its `scale_tril` `[batch, latent_size, latent_size]`
+        if its covariance is full, else its `stddev` `[batch, latent_size]`.
+    """
+    found = {"loc": center(distribution)}
+    if not is_gaussian(distribution):
+        return found
+    if isinstance(distribution.scale, tf.linalg.LinearOperatorDiag):
+        return {**found, "stddev": distribution.stddev()}
+    return {**found, "scale_tril": distribution.scale.to_dense()}
+
+
+def is_gaussian(distribution):
+    """Returns whether it is a Gaussian of TFP with `loc` and `scale`."""
+    return isinstance(distribution, tfd.MultivariateNormalLinearOperator)
+
+
+def apply_scale(scale, verb, noise, **arguments):
+    """Applies a linear operator to the vectors of all draws of a batch.
+
+    Args:
+        scale: `tf.linalg.LinearOperator` of one batch.
+        verb: "matvec" or "solvevec".
+        noise: float tensor `[batch, latent_size]` or
+            `[num_samples, batch, latent_size]`.
+        **arguments: of the operator's method.
+
+    Returns:
+        float tensor like `noise`.
+    """
+    is_diagonal = isinstance(scale, tf.linalg.LinearOperatorDiag)
+    if is_diagonal or noise.shape.rank != 3 or not scale.batch_shape.rank:
+        return getattr(scale, verb)(noise, **arguments)
+    # The draws as columns: one triangular product per example, not per draw.
+    columns = tf.transpose(noise, (1, 2, 0))
+    method = getattr(scale, {"matvec": "matmul", "solvevec": "solve"}[verb])
+    return tf.transpose(method(columns, **arguments), (2, 0, 1))
+
+
+def _check_transformed(distribution):
+    # Without composite tensors it is of a private class of TFP.
+    if not (
+        hasattr(distribution, "bijector")
+        and hasattr(distribution, "distribution")
+    ):
+        raise TypeError(
+            "a posterior or prior must be a Gaussian with loc and scale (such "
+            "as tfd.MultivariateNormalDiag) or a tfd.TransformedDistribution "
+            f"of one, got {distribution}"
+        )

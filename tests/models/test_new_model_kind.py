@@ -1,0 +1,136 @@
+"""A new kind of model is one file: a user's, outside the package."""
+
+import importlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_genmodels as kgm
+from keras_genmodels.models import likelihood
+
+SHAPE = (8, 8, 1)
+# What a user writes, and all that a user writes.
+FILE = '''
+"""A VAE with two layers of latents."""
+
+import keras
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import keras_genmodels as kgm
+
+tfb, tfd = tfp.bijectors, tfp.distributions
+
+
+@keras.saving.register_keras_serializable("two_layers")
+class TwoLayerVAE(kgm.LatentVariableModel):
+    """p(top) = N(0, I), p(bottom|top), p(x|top, bottom); z = [top, bottom].
+
+    The posterior is q(top|x) q(bottom|x, top).
+    """
+
+    def __init__(
+        self, likelihood, top_size=2, bottom_size=3, width=16, **settings
+    ):
+        super().__init__(likelihood, top_size + bottom_size, **settings)
+        self.top_size = top_size
+        self.bottom_size = bottom_size
+        self.width = width
+        self.encoder = kgm.mlp_encoder(self.event_shape, width, (width,))
+        self.decoder = kgm.mlp_decoder(
+            self.latent_size, likelihood.params_shape, (width,)
+        )
+        self.top_posterior = keras.layers.Dense(2 * top_size)
+        self.bottom_posterior = keras.layers.Dense(2 * bottom_size)
+        self.bottom_prior = keras.layers.Dense(2 * bottom_size)
+        self.top_posterior.build((None, width))
+        self.bottom_posterior.build((None, width + top_size))
+        self.bottom_prior.build((None, top_size))
+        self.built = True
+
+    def _encode(self, x, features):
+        h = self.encoder(x)
+        loc, log_scale = tf.split(self.top_posterior(h), 2, axis=-1)
+
+        def bottom(top):
+            # Draws of z come first: [num_samples, batch, ...].
+            shape = tf.concat([tf.shape(top)[:-1], [self.width]], axis=0)
+            inputs = tf.concat([tf.broadcast_to(h, shape), top], axis=-1)
+            return self.bottom_posterior(inputs)
+
+        return self._chain(loc, log_scale, bottom)
+
+    def _decode(self, z, features):
+        return self.likelihood(self.decoder(z))
+
+    def _prior(self, features):
+        zeros = tf.zeros(self.top_size, self.statistics_dtype)
+        return self._chain(zeros, zeros, self.bottom_prior)
+
+    def _chain(self, loc, log_scale, bottom):
+        """Returns N(top; loc, scale^2) N(bottom; shift(top), scale(top)^2)."""
+        pad = [[0, 0]] * (loc.shape.rank - 1) + [[0, self.bottom_size]]
+        return tfd.TransformedDistribution(
+            tfd.MultivariateNormalDiag(
+                tf.pad(loc, pad), tf.exp(tf.pad(log_scale, pad))
+            ),
+            tfb.RealNVP(
+                num_masked=self.top_size,
+                shift_and_log_scale_fn=lambda top, _: tf.split(
+                    bottom(top), 2, axis=-1
+                ),
+            ),
+        )
+'''
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("user")
+    package = folder / "users_models"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "two_layers.py").write_text(FILE)
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module("users_models.two_layers")
+    finally:
+        sys.path.remove(str(folder))
+
+
+def test_its_bounds_agree_with_its_densities(module):
+    """The same by `log_prob` of the distributions that the verbs return."""
+    model = module.TwoLayerVAE(kgm.IndependentBernoulli(SHAPE))
+    x = np.random.default_rng(0).integers(0, 2, (3, *SHAPE)).astype("float32")
+    noise = np.random.default_rng(1).standard_normal((4, 3, 5))
+    weights = model.log_weights(x, noise=noise.astype("float32"))
+    posterior = model.encode(x)
+    for eps, weight in zip(noise, weights, strict=True):
+        z = posterior.bijector.forward(
+            posterior.distribution.loc
+            + posterior.distribution.stddev() * eps.astype("float32")
+        )
+        expected = (
+            model.prior().log_prob(z)
+            + model.decode(z).log_prob(x)
+            - posterior.log_prob(z)
+        )
+        np.testing.assert_allclose(weight, expected, rtol=1e-4)
+    # The elbo, by 20000 draws, is below the estimate of log p(x).
+    elbo = model.elbo(np.repeat(x, 2000, axis=0), seed=0).numpy()
+    elbo = elbo.reshape(3, -1)
+    error = elbo.std(1) / np.sqrt(elbo.shape[1])
+    bound = likelihood.log_likelihood(
+        model, x, num_samples=1000, jit_compile=False
+    )
+    assert (elbo.mean(1) < bound.numpy() + 4 * error).all()
+    with pytest.raises(ValueError, match="Gaussian posterior"):
+        doubly = module.TwoLayerVAE(
+            model.likelihood,
+            num_importance_samples=2,
+            doubly_reparameterized=True,
+        )
+        doubly.compile()
+        doubly(tf.constant(x), training=True)
