@@ -73,11 +73,8 @@ def load(trained, kind):
     return keras.saving.load_model(trained[kind].workdir / "model.keras")
 
 
-# Training.
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_tells_its_results_and_leaves_them(trained, kind):
+def test_a_run_prints_and_writes_its_results(trained, kind):
     workdir, process = trained[kind]
     said, found = succeed(process), metrics(workdir)
     test = found["test"]
@@ -109,7 +106,7 @@ def test_generated_images_show_their_labels(trained):
         assert f"{value:.1%}" in process.stdout
 
 
-def test_completion_counts_the_unseen_half(trained):
+def test_the_distortion_of_a_completion_is_of_the_unobserved_half(trained):
     test = metrics(trained["quadrants"].workdir)["test"]
     # After two epochs hardly better than a coin for each of 32 pixels.
     assert 0.3 * 32 < test["distortion"] < 1.2 * 32 * np.log(2)
@@ -139,7 +136,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_where_a_run_lies_it_is_finished(trained):
+def test_a_finished_run_is_left_as_it_is(trained):
     workdir = trained["quadrants"].workdir
     before = contents(workdir)
     again = run(

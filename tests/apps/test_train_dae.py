@@ -51,7 +51,7 @@ def trained(folder, data_dir, launch):
 
 
 @pytest.mark.parametrize("kind", ["learned", "linear", "exact"])
-def test_a_run_tells_its_results_and_leaves_them(trained, kind):
+def test_a_run_prints_and_writes_its_results(trained, kind):
     workdir, process = trained[kind]
     said = succeed(process)
     found = metrics(workdir)["test"]
@@ -68,8 +68,8 @@ def test_a_run_tells_its_results_and_leaves_them(trained, kind):
 
 
 @pytest.mark.parametrize(("kind", "psnr"), [("linear", 17.31), ("exact", 17.1)])
-def test_what_needs_no_training_is_as_good_as_it_can_be(trained, kind, psnr):
-    """Was measured apart, with the validation images among the data."""
+def test_denoisers_without_training_reach_their_known_psnr(trained, kind, psnr):
+    """Measured separately, with the validation images among the data."""
     found = metrics(trained[kind].workdir)["test"]["noise_levels"]["0.25"]
     assert found["psnr"] == pytest.approx(psnr, abs=0.1)
 
@@ -91,8 +91,8 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_runs_are_repeated_from_their_flags(trained, launch, tmp_path):
-    """Where they lie they are finished; a changed flag is another run."""
+def test_runs_are_repeated_from_flags_txt(trained, launch, tmp_path):
+    """In their workdir they are finished; other flags make another run."""
     learned, linear = trained["learned"].workdir, trained["linear"].workdir
     before = contents(learned)
     again = launch(
