@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import batches, image_files
+from keras_genmodels.datasets import array_files, batches, image_files
 from keras_genmodels.datasets.batches import (
     BINARIZATIONS,
     evaluation_batches,
@@ -266,7 +266,7 @@ def _read(name, data_dir, size):
             )
     if name.endswith(".npz"):
         path = pathlib.Path(data_dir or "", name).expanduser()
-        return Split(*image_files.read_arrays(path, size)), None, None
+        return Split(*array_files.read(path, size)), None, None
     if name == "image_folder":
         if data_dir is None:
             raise UserError(

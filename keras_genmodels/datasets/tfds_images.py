@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import image_files
+from keras_genmodels.datasets import limits, pictures
 
 _PROBE_SECONDS = 4.0
 _DIGITS_FOR_TRAINING = 1437
@@ -88,7 +88,7 @@ def read(name, data_dir, size):
     splits = _choose_splits(builder)
     shape = _image_shape(builder, image_feature, size)
     count = sum(_sizes(builder)[split] for split in splits)
-    image_files.check_memory(name, count, shape)
+    limits.check_memory(name, count, shape)
     train, *test = [
         _read_split(builder, split, shape, size, label_feature is not None)
         for split in splits
@@ -282,7 +282,7 @@ def _fit(example, shape, size):
     """Resizes an example's image and tells whether it has the right shape."""
     image = example["image"]
     if size:
-        image = image_files.resize(image, size)
+        image = pictures.resize(image, size)
     if image.shape.is_fully_defined():
         return {**example, "image": image, "fits": True}
     fits = tf.reduce_all(tf.shape(image) == shape)
