@@ -86,7 +86,7 @@ def test_it_rises_with_the_number_of_samples(float64):
 def test_counts_may_be_of_numpy():
     model, x = make_vae(), binary_images(3)
     found = [
-        kgm.log_likelihood(model, x, num_samples=count(7), chunk_size=count(5))
+        estimate(model, x, num_samples=count(7), chunk_size=count(5))[0]
         for count in (int, np.int64, np.uint8)
     ]
     np.testing.assert_array_equal(found[0], found[1])
@@ -206,7 +206,7 @@ def test_neither_chunks_nor_batches_nor_places_matter():
 
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
-    [(1, 1), (7, 3), (7, 50), (130, 33), (250, 99), (250, 1000), (500, 64)],
+    [(1, 1), (7, 3), (130, 33), (250, 1000), (500, 64)],
 )
 def test_no_more_is_decoded_at_once_than_a_chunk(num_samples, chunk_size):
     plain, x = make_vae(), binary_images(5)
@@ -225,20 +225,20 @@ def test_no_more_is_decoded_at_once_than_a_chunk(num_samples, chunk_size):
 def test_with_xla_and_without_it_is_the_same():
     model, x = of_labels(label_dropout=0.1), images(5)
     for condition in (labels(5), None):
-        for num_samples in (7, 120):
-            plain, compiled = (
-                estimate(
-                    model,
-                    x,
-                    condition,
-                    num_samples=num_samples,
-                    jit_compile=jit_compile,
-                )
-                for jit_compile in (False, True)
+        # Two blocks, the second of which is not full.
+        plain, compiled = (
+            estimate(
+                model,
+                x,
+                condition,
+                num_samples=101,
+                jit_compile=jit_compile,
             )
-            np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
-            np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-3)
-    with_label, _ = estimate(model, x, labels(5), num_samples=7)
+            for jit_compile in (False, True)
+        )
+        np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
+        np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-3)
+    with_label, _ = estimate(model, x, labels(5), num_samples=101)
     assert np.abs(with_label - plain[0]).min() > 1e-3
 
 
@@ -256,14 +256,13 @@ def test_effective_samples_are_between_one_and_all():
     assert np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
-def test_bfloat16_networks_keep_a_float32_estimate(bfloat16, kind):
-    model = make_vae("full", kind)
+def test_bfloat16_networks_keep_a_float32_estimate(bfloat16):
+    model = make_vae("full")
     x = binary_images()
     value, effective = estimate(model, x, num_samples=200)
     assert value.dtype == effective.dtype == np.float32
     keras.config.set_dtype_policy("float32")
-    exact = make_vae("full", kind)
+    exact = make_vae("full")
     exact.set_weights(model.get_weights())
     # bfloat16 has 8 bits of mantissa: half a percent of some 50 nats.
     expected, _ = estimate(exact, x, num_samples=200)
@@ -299,9 +298,9 @@ def test_it_is_compiled_once_and_freed_with_the_model():
     counter.traces = 0
     for n, num_samples in ((3, 200), (5, 300), (1, 5000), (3, 100)):
         x = binary_images(n)
-        kgm.log_likelihood(model, x, num_samples=num_samples, seed=n)
+        estimate(model, x, num_samples=num_samples, seed=n)
     assert counter.traces == 1
-    kgm.log_likelihood(model, x, num_samples=100, chunk_size=500)
+    estimate(model, x, num_samples=100, chunk_size=500)
     assert counter.traces == 2
     reference = weakref.ref(model)
     del model
