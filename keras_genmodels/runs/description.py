@@ -31,6 +31,9 @@ class RunDescription:
             texts or lists of them.
         program: name of the app that makes the run; None for a script.
         versions: dict of packages to their versions.
+        module: name of the module that defines the model's class, which is
+            imported before the model is loaded; None for this package's, and
+            for a class of a script.
     """
 
     kind: str
@@ -44,6 +47,7 @@ class RunDescription:
     settings: dict = dataclasses.field(default_factory=dict)
     program: str | None = None
     versions: dict = dataclasses.field(default_factory=results.versions)
+    module: str | None = None
 
     @classmethod
     def of(cls, model, data, **fields):
@@ -54,6 +58,7 @@ class RunDescription:
             data.fingerprint(),
             data.source,
             data.label_names,
+            module=_module_of(model),
             **fields,
         )
 
@@ -227,6 +232,14 @@ class RunDescription:
             for name in sorted({*now, *before} - free)
             if as_text(now.get(name)) != as_text(before.get(name))
         ]
+
+
+def _module_of(model):
+    """Returns the module of a user's kind of model, None for others."""
+    module = type(model).__module__
+    if module == "__main__" or module.startswith("keras_genmodels."):
+        return None
+    return module
 
 
 def as_text(value):

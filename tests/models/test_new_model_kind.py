@@ -1,6 +1,8 @@
 """A new kind of model is one file: a user's, outside the package."""
 
 import importlib
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -8,7 +10,11 @@ import pytest
 import tensorflow as tf
 
 import keras_genmodels as kgm
+from keras_genmodels import datasets, runs
+from keras_genmodels.export import export
+from keras_genmodels.export.check import check_version
 from keras_genmodels.models import likelihood
+from keras_genmodels.runs.evaluate import Settings, evaluate
 
 SHAPE = (8, 8, 1)
 # What a user writes, and all that a user writes.
@@ -134,3 +140,47 @@ def test_its_bounds_agree_with_its_densities(module):
         )
         doubly.compile()
         doubly(tf.constant(x), training=True)
+
+
+@pytest.mark.slow
+def test_it_trains_loads_evaluates_generates_exports_and_is_served(
+    module, tmp_path
+):
+    data, workdir = datasets.load("digits"), runs.Workdir(tmp_path / "run")
+    model = module.TwoLayerVAE(
+        kgm.IndependentBernoulli(SHAPE), num_importance_samples=2
+    )
+    x = (data.test.images[:100] > 127).astype("float32")
+    before = np.mean(model.elbo(x, seed=0))
+    metrics = runs.train(model, data, workdir, epochs=5, verbose=0)
+    assert metrics["kind"] == "TwoLayerVAE"
+    for name in ("reconstructions", "samples", "interpolation"):
+        assert (workdir.figures / f"{name}.png").exists()
+
+    loaded = workdir.load_model()
+    assert type(loaded) is module.TwoLayerVAE
+    assert np.mean(loaded.elbo(x, seed=0)) > before + 10
+    found = evaluate(
+        workdir,
+        data,
+        Settings(num_images=100, num_samples=20, classifier_steps=30),
+    )
+    measures = found["sections"]["likelihood"]["measures"]
+    assert 0 < measures["active_units"]["value"] <= 5
+    assert measures["elbo"]["value"] < measures["log_likelihood"]["value"]
+
+    # An app, in a process that has only the run and the user's package.
+    output = tmp_path / "samples.npz"
+    flags = [f"--workdir={workdir}", f"--output={output}", "--num_images=3"]
+    subprocess.run(
+        [sys.executable, "-m", "apps.generate", *flags],
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    np.testing.assert_allclose(
+        np.load(output)["image"], loaded.sample(3, seed=0), atol=1e-5
+    )
+
+    # By TensorFlow's C++ loader, every signature as eagerly.
+    version = export(loaded, tmp_path, "two_layers", num_samples=20)
+    assert check_version(version, loaded).problems == []
