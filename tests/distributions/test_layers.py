@@ -14,7 +14,7 @@ def _softplus(x):
     return np.log1p(np.exp(x))
 
 
-def test_diagonal_is_read_as_mean_and_standard_deviation(float64):
+def test_diagonal_posterior_has_the_mean_and_stddev_of_its_parameters(float64):
     params = np.random.default_rng(0).standard_normal((3, 8))
     posterior = kgm.MultivariateNormalDiag(4)(params)
     stddev = 1e-4 + _softplus(params[:, 4:])
@@ -26,7 +26,9 @@ def test_diagonal_is_read_as_mean_and_standard_deviation(float64):
 
 
 @pytest.mark.parametrize("scale_rows", [False, True])
-def test_full_is_read_as_mean_and_cholesky_factor(float64, scale_rows):
+def test_full_posterior_has_mean_and_factor_of_its_parameters(
+    float64, scale_rows
+):
     layer = kgm.MultivariateNormalTriL(3, scale_rows)
     assert layer.params_size == 3 + 6
     params = np.random.default_rng(0).standard_normal((2, 9))
@@ -97,7 +99,7 @@ def test_events_of_any_rank(event_shape):
     assert distribution.event_shape == event_shape
 
 
-def test_distributions_are_float32_beside_bfloat16_networks(bfloat16):
+def test_distributions_are_float32_under_a_bfloat16_policy(bfloat16):
     params = tf.cast(tf.zeros((2, 4)), tf.bfloat16)
     assert kgm.MultivariateNormalDiag(2)(params).dtype == tf.float32
     assert kgm.IndependentBernoulli((4,))(params).dtype == tf.float32
@@ -161,7 +163,9 @@ def test_likelihoods_say_what_they_are_over(layer, support, is_normalized):
     assert (layer.support, layer.is_normalized) == (support, is_normalized)
 
 
-def test_full_starts_with_about_the_variance_of_diagonal(float64):
+def test_full_posterior_starts_with_the_variance_of_a_diagonal(
+    float64,
+):
     size = 50
     layer = kgm.MultivariateNormalTriL(size)
     params = np.random.default_rng(0).standard_normal((64, layer.params_size))

@@ -100,7 +100,7 @@ def test_bernoulli_has_the_right_gradient(x, logits):
     )
 
 
-def test_grey_values_are_refused_unless_asked_for():
+def test_grey_values_are_refused_unless_allowed():
     with pytest.raises(tf.errors.InvalidArgumentError, match="binarise"):
         GreyBernoulli(0.0).log_prob(0.5)
     grey = GreyBernoulli(1.0, grey_values=True)

@@ -1,4 +1,4 @@
-"""Draws that belong together share what they say they share."""
+"""Samples in batches, of each label, and completions."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from keras_genmodels.core import seeds
 from keras_genmodels.models import conditional_sampling
 
 
-def test_parts_do_not_matter(monkeypatch):
+def test_samples_do_not_depend_on_the_batch_size(monkeypatch):
     model = of_labels()
     whole = conditional_sampling.sample(model, condition=labels(7), seed=3)
     monkeypatch.setattr(conditional_sampling, "_BATCH_SIZE", 2)
@@ -43,7 +43,7 @@ def test_each_label_has_the_same_latents(wanted):
         assert np.abs(images_of_one - plain).max() > 1e-4
 
 
-def test_completions_keep_what_is_known_and_differ_in_the_rest():
+def test_completions_keep_observed_entries_and_differ_in_the_others():
     model, x = of_parts(), images(5)
     drawn = conditional_sampling.complete(model, x, 3, seed=1)
     assert drawn.shape == (5, 3, *SHAPE)

@@ -46,7 +46,7 @@ def pixel_log_probs(likelihood, model, params, x):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_distortion_of_completion_counts_the_unseen_alone(likelihood):
+def test_distortion_covers_the_unobserved_pixels_only(likelihood):
     model = of_parts(likelihood, learned=True)
     x = images(5, levels=2 if likelihood == "bernoulli" else 256)
     c = x * OBSERVED
@@ -76,7 +76,7 @@ def test_distortion_of_completion_counts_the_unseen_alone(likelihood):
     assert np.abs(drawn - mean)[:, ~OBSERVED].max() > 1e-4
 
 
-def test_known_pixels_are_exact_under_bfloat16(bfloat16):
+def test_observed_pixels_are_exact_under_bfloat16(bfloat16):
     model = of_parts("discretized_logistic")
     x = images(4, levels=256)
     np.testing.assert_array_equal(
@@ -89,7 +89,7 @@ def test_known_pixels_are_exact_under_bfloat16(bfloat16):
     np.testing.assert_array_equal(reconstruction[:, OBSERVED], x[:, OBSERVED])
 
 
-def test_unseen_pixels_of_a_condition_are_not_looked_at():
+def test_unobserved_pixels_of_a_condition_are_ignored():
     model = of_parts()
     x = images(4)
     for use in (
@@ -123,7 +123,7 @@ def test_guidance_moves_the_logits(guidance):
 
 
 def dropped(model, n, training=True):
-    """Which rows lost their label: their distortion tells, as z is deaf."""
+    """Which rows lost their label, by their distortion: see `telltale`."""
     data = {"image": np.ones((n, *SHAPE), "float32"), "condition": labels(n)}
     return model(data, training=training)["distortion"].numpy() > 20
 
@@ -173,7 +173,7 @@ def test_label_dropout_leaves_inference_alone():
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_none_is_no_label(learned):
+def test_a_condition_of_none_is_no_label(learned):
     model = of_labels("full", learned=learned, label_dropout=0.1)
     x, none = images(4), np.full(4, NUM_CLASSES)
     z = model.encode(x, none).mean()
@@ -232,7 +232,7 @@ def test_a_sample_depends_on_its_condition_and_row_seed_alone(learned):
     )
 
 
-def test_a_constant_condition_gives_a_vae(float64):
+def test_with_a_constant_condition_it_equals_a_vae(float64):
     model = of_labels("full")
     features = np.random.default_rng(0).standard_normal(5)
     table = np.tile(features, (NUM_CLASSES + 1, 1))
@@ -315,7 +315,7 @@ class OwnEmbedding(keras.layers.Layer):
     ],
     ids=["own", "tokens", "image"],
 )
-def test_conditions_are_whatever_keras_embeds(
+def test_any_input_of_a_keras_network_can_be_a_condition(
     network, size, condition, num_classes
 ):
     model = assemble(network(), size, num_classes=num_classes, learned=True)
@@ -331,7 +331,7 @@ def test_conditions_are_whatever_keras_embeds(
     )
 
 
-def test_convolutions_all_through():
+def test_convolutional_networks_train():
     shape = (9, 7, 1)
     posterior = kgm.MultivariateNormalTriL(2)
     likelihood = kgm.IndependentBernoulli(shape)
@@ -377,7 +377,7 @@ def test_float64_policy_gives_float64(float64):
         assert model.sample(condition=c, seed=0).dtype == tf.float64
 
 
-def test_one_draw_of_the_prior_is_weighed_by_its_likelihood():
+def test_monte_carlo_is_the_likelihood_of_one_draw_of_the_prior():
     model, x, c = of_labels(learned=True), images(6), labels(6)
     rows = seeds.row_seeds(3, 6)
     prior = model.prior(c)
@@ -387,7 +387,7 @@ def test_one_draw_of_the_prior_is_weighed_by_its_likelihood():
         model.decode(z, c).log_prob(x),
         rtol=1e-5,
     )
-    # Of what is known nothing is counted.
+    # Observed entries are not counted.
     parts = of_parts()
     other = np.where(OBSERVED, images(6, seed=1), x)
     zeros = np.zeros_like(x)

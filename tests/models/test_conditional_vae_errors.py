@@ -73,7 +73,7 @@ def test_pieces_that_do_not_fit_are_refused():
         (OBSERVED | True, "nothing to complete"),
     ],
 )
-def test_a_bad_mask_is_refused(mask, message):
+def test_a_bad_observed_mask_is_refused(mask, message):
     with pytest.raises(ValueError, match=message):
         of_parts(observed_mask=mask)
     network = kgm.image_condition((4, 3, 1), 5, filters=2)
@@ -204,6 +204,6 @@ def test_sample_takes_a_condition_or_a_number():
         (lambda m: m.prior([99]), "labels must be 0 to 2, got 99"),
     ],
 )
-def test_what_would_be_ignored_is_refused(call, message):
+def test_bad_arguments_of_sample_and_prior_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(of_labels(label_dropout=0.1))

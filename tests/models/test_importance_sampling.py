@@ -386,7 +386,7 @@ def test_a_model_of_format_1_is_what_it_was():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_files_keep_it_and_older_files_have_none(tmp_path, kind):
+def test_files_keep_the_number_of_importance_samples(tmp_path, kind):
     model = pair(KINDS[kind])[1]
     model.save(tmp_path / "model.keras")
     copy = keras.saving.load_model(tmp_path / "model.keras")

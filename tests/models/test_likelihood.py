@@ -30,7 +30,7 @@ PARTS = np.array([True, False, False, True, False])
 
 
 def estimate(model, x, condition=None, *, num_samples, **kwargs):
-    """Plainly, as XLA would take seconds to compile each of many models."""
+    """Without XLA, which would take seconds to compile each model."""
     kwargs = {"jit_compile": False, **kwargs}
     result = likelihood.importance_weighted(
         model, x, condition, num_samples=num_samples, **kwargs
@@ -83,7 +83,7 @@ def test_it_rises_with_the_number_of_samples(float64):
     assert abs(averages[0] - divergence) < 4 * error < 2.5
 
 
-def test_counts_may_be_of_numpy():
+def test_counts_may_be_numpy_integers():
     model, x = make_vae(), binary_images(3)
     found = [
         estimate(model, x, num_samples=count(7), chunk_size=count(5))[0]
@@ -104,7 +104,7 @@ def test_one_sample_is_an_elbo(float64):
 
 
 @pytest.mark.parametrize("mask", [None, PARTS], ids=["all", "unobserved"])
-def test_conditional_likelihoods_are_matched(float64, mask):
+def test_conditional_estimates_agree_with_the_exact_likelihood(float64, mask):
     """Where nothing fits, and posteriors and priors bend with c."""
     x, c = conditional_data(10, mask)
     model = linear_cvae("full", c.shape[1], (16,), observed_mask=mask)
@@ -121,7 +121,7 @@ def test_conditional_likelihoods_are_matched(float64, mask):
     assert np.abs(model.elbo(x, c, seed=0) - exact).max() > 1
 
 
-def test_known_pixels_are_not_counted():
+def test_the_estimate_covers_the_unobserved_pixels_only():
     """The same by NumPy, from the model's distributions."""
     model, x = of_parts(learned=True), images(3)
     c = x * OBSERVED
@@ -173,7 +173,7 @@ def test_normals_are_normal(dtype):
     assert drawn.shape == (100, 40, 25)
     assert len(np.unique(drawn)) > 0.98 * drawn.size
     assert scipy.stats.kstest(drawn.ravel(), "norm").pvalue > 0.01
-    # Neighbours in each direction have nothing to do with each other.
+    # Neighbours along each axis are uncorrelated.
     for one, other in (
         (drawn[1:], drawn[:-1]),
         (drawn[:, 1:], drawn[:, :-1]),
@@ -182,7 +182,7 @@ def test_normals_are_normal(dtype):
         assert abs(np.mean(one * other)) < 4 / np.sqrt(one.size)
 
 
-def test_neither_chunks_nor_batches_nor_places_matter():
+def test_the_estimate_does_not_depend_on_chunks_batches_or_order():
     model, x = make_vae("full"), binary_images(9)
     value, effective = estimate(model, x, num_samples=130, seed=5)
     for chunk_size in (33, 1000):
@@ -208,7 +208,7 @@ def test_neither_chunks_nor_batches_nor_places_matter():
     ("num_samples", "chunk_size"),
     [(1, 1), (7, 3), (130, 33), (250, 1000), (500, 64)],
 )
-def test_no_more_is_decoded_at_once_than_a_chunk(num_samples, chunk_size):
+def test_at_most_chunk_size_draws_are_decoded_at_once(num_samples, chunk_size):
     plain, x = make_vae(), binary_images(5)
     decoder, layer = recorded(plain.decoder)
     model = kgm.VAE(plain.encoder, decoder, plain.posterior, plain.likelihood)
@@ -218,7 +218,7 @@ def test_no_more_is_decoded_at_once_than_a_chunk(num_samples, chunk_size):
     value, _ = estimate(model, x, chunk_size=chunk_size, **settings)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     assert sum(layer.sizes) >= 5 * num_samples
-    # Nor much less, which would be slow.
+    # And not far fewer, which would be slow.
     assert max(layer.sizes) <= chunk_size < 2 * max(layer.sizes)
 
 
@@ -251,7 +251,7 @@ def test_effective_samples_are_between_one_and_all():
     value, effective = estimate(model, x, num_samples=64)
     assert effective.min() >= 1
     assert effective.max() <= 64
-    # This encoder is so far off that a draw or two outweigh all others.
+    # This encoder is so far off that one or two draws dominate.
     assert np.median(effective) < 5
     assert np.isfinite(value).all()
 
@@ -285,7 +285,7 @@ class Counting(keras.layers.Layer):
         return x
 
 
-def test_it_is_compiled_once_and_freed_with_the_model():
+def test_the_loop_is_compiled_once_and_freed_with_the_model():
     counter = Counting()
     model = kgm.VAE(
         kgm.mlp_encoder((8, 8, 1), 6, (16,)),
@@ -320,7 +320,7 @@ def test_it_works_within_a_graph():
         np.testing.assert_allclose(within(x[:n]), value[:n], rtol=1e-6)
 
 
-def test_log_likelihood_is_its_first_part():
+def test_log_likelihood_is_the_first_part_of_importance_weighted():
     model, x = make_vae(), binary_images(3)
     settings = {"num_samples": 9, "seed": 3, "jit_compile": False}
     np.testing.assert_array_equal(
@@ -365,7 +365,7 @@ def test_bad_conditions_are_refused(condition, message):
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_values_off_the_support_are_refused(jit_compile):
-    """Also by XLA, which can't."""
+    """XLA drops the check, which is made up for."""
     x = binary_images(3)
     x[1, 0] = 0.5
     with pytest.raises(tf.errors.InvalidArgumentError, match="binarise them"):

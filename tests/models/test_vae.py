@@ -254,7 +254,7 @@ def test_sample_weights_weigh_the_examples():
     assert results["loss"] == pytest.approx(total.mean(), rel=1e-5)
 
 
-def test_regularisers_of_the_networks_count():
+def test_regularisation_losses_of_the_networks_are_added():
     plain = make_vae()
     keras.utils.set_random_seed(0)
     posterior = kgm.MultivariateNormalDiag(3)
@@ -369,7 +369,7 @@ def test_events_of_another_shape_or_type_are_refused(x, message):
             use(x)
 
 
-def test_training_mode_needs_steps_to_draw_from():
+def test_training_mode_requires_a_compiled_model():
     with pytest.raises(ValueError, match="compile first"):
         make_vae()(binary_images(), training=True)
 

@@ -1,4 +1,4 @@
-"""Networks give the shapes that are asked of them, whatever the image."""
+"""Encoders, decoders and condition networks: shapes and dependences."""
 
 import keras
 import numpy as np
@@ -28,21 +28,21 @@ def test_conv_networks_fit_images_of_any_size(shape):
     assert decoder(np.zeros((2, 5), np.float32)).shape == (2, *params_shape)
 
 
-def test_every_output_pixel_of_the_conv_decoder_hears_the_latent():
+def test_every_output_pixel_of_the_conv_decoder_depends_on_the_latent():
     decoder = kgm.conv_decoder(3, (13, 22, 1), filters=4)
     rng = np.random.default_rng(0)
     outputs = decoder(rng.standard_normal((8, 3)).astype("float32")).numpy()
     assert (outputs.std(axis=0) > 0).all()
 
 
-def test_every_input_pixel_is_heard_by_the_conv_encoder():
+def test_the_conv_encoder_depends_on_every_input_pixel():
     encoder = kgm.conv_encoder((9, 14, 1), 6, filters=4)
     pixels = np.eye(9 * 14, dtype=np.float32).reshape(-1, 9, 14, 1)
     difference = encoder(pixels) - encoder(np.zeros((1, 9, 14, 1)))
     assert (np.abs(difference).max(axis=1) > 0).all()
 
 
-def test_mlp_networks_have_the_widths_that_are_asked():
+def test_mlp_networks_have_the_requested_widths():
     encoder = kgm.mlp_encoder((7, 5), 6, hidden_sizes=(11, 12))
     assert [w.shape for w in encoder.weights[::2]] == [
         (35, 11),
@@ -67,7 +67,7 @@ def conditional(shape=(9, 14, 1), condition_size=3):
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 14, 3), (3, 5, 2)])
-def test_every_feature_of_a_condition_is_heard(shape):
+def test_networks_depend_on_every_feature_of_a_condition(shape):
     for network, rows, output_shape in conditional(shape):
         rows = np.repeat(rows[:1], 4, axis=0).astype("float32")
         features = np.eye(4, 3, dtype=np.float32)
@@ -78,7 +78,7 @@ def test_every_feature_of_a_condition_is_heard(shape):
         assert (difference.max(axis=1) > 1e-4).all(), network.name
 
 
-def test_beside_a_condition_the_input_is_heard_as_before():
+def test_networks_with_a_condition_depend_on_every_input():
     for network, rows, _ in conditional():
         features = np.ones((1, 3), np.float32)
         for i in range(min(20, rows[0].size)):
@@ -143,27 +143,27 @@ def test_conditional_networks_come_back_from_files(tmp_path):
         np.testing.assert_array_equal(copy(inputs), network(inputs))
 
 
-def test_a_label_has_a_vector_and_so_has_no_label():
+def test_each_label_and_no_label_have_an_embedding():
     network = kgm.label_embedding(num_classes=4, size=50)
     vectors = network(np.array([0, 1, 2, 3, 4, 0])).numpy()
     assert vectors.shape == (6, 50)
     assert len(np.unique(vectors, axis=0)) == 5
     np.testing.assert_array_equal(vectors[0], vectors[5])
-    # As wide as the latents they stand beside; 250 draws: 5 percent or so.
+    # The scale of the latents; the standard error of 250 draws is 5 %.
     assert vectors.std() == pytest.approx(1.0, abs=0.2)
     for name, sizes in (("num_classes", (0, 3)), ("size", (3, 0))):
         with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
             kgm.label_embedding(*sizes)
 
 
-def test_a_condition_and_an_encoder_are_told_apart_by_name():
+def test_condition_network_and_encoder_have_different_names():
     network = kgm.image_condition((9, 14, 2), 7, filters=4)
     assert network.name == "condition"
     assert network(np.zeros((2, 9, 14, 2))).shape == (2, 7)
     assert kgm.conv_encoder((9, 14, 2), 7).name == "encoder"
 
 
-def test_mlp_prior_has_the_widths_that_are_asked():
+def test_mlp_prior_has_the_requested_widths():
     network = kgm.mlp_prior(3, 5, hidden_sizes=(7, 6))
     shapes = [w.shape for w in network.weights[::2]]
     assert shapes == [(3, 7), (7, 6), (6, 5)]
