@@ -14,6 +14,7 @@ VERSION = re.search(
 REQUIRED = [
     "absl-py>=2.1,<3",
     "importlib_resources>=6",  # tensorflow-datasets uses it, undeclared
+    "jinja2>=3.1,<4",
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
     "numpy>=1.26,<3",
@@ -59,7 +60,10 @@ setup(
     # Nothing named `apps` at the top level of site-packages, and no import of
     # TensorFlow on the way to an app's --help.
     package_dir={"keras_genmodels_apps": "apps"},
-    package_data={"keras_genmodels": ["py.typed"]},
+    package_data={
+        "keras_genmodels": ["py.typed"],
+        "keras_genmodels.reports": ["report.html.j2", "style.css"],
+    },
     install_requires=REQUIRED,
     extras_require={"test": TEST, "serving": SERVING, "bench": BENCH},
     entry_points={

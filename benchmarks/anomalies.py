@@ -1,12 +1,12 @@
-"""Measures how well log p(x) tells other images from those of the test split.
+"""Measures how well log p(x) separates other images from test images.
 
-  python benchmarks/anomalies.py --workdir=RUN       # some 10 seconds
+  python benchmarks/anomalies.py --workdir=RUN       # about 10 seconds
 
-RUN is a finished run of `apps.train_vae` on binarised images. Each kind of
-other images is made of the test images themselves. Printed are the mean of
--log p(x) by `kgm.log_likelihood`, in nats, and the area under the ROC curve of
-telling that kind by it: 1 if each of them is less likely than every test
-image, 0.5 for chance, 0 if each is likelier.
+RUN is a finished run of `apps.train_vae` on binarised images. The other images
+are distorted test images, noise, white and black. For each kind the mean of
+-log p(x), estimated by `kgm.log_likelihood` in nats, is printed, and the area
+under the ROC curve: 1 if each of them has a lower log p(x) than every test
+image, 0.5 for chance, 0 if each has a higher one.
 """
 
 import sys
@@ -16,9 +16,13 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("workdir", "runs/vae", "A finished run of train_vae.")
-flags.DEFINE_string("data_dir", None, "Where its data set lies, if it moved.")
-flags.DEFINE_integer("images", 1000, "Of the test split.", lower_bound=1)
-flags.DEFINE_integer("num_samples", 100, "Draws per image.", lower_bound=1)
+flags.DEFINE_string(
+    "data_dir", None, "Folder of the data set, if it has moved."
+)
+flags.DEFINE_integer("images", 1000, "Number of test images.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_samples", 100, "Importance samples per image.", lower_bound=1
+)
 
 
 def main(_):
@@ -54,7 +58,7 @@ def main(_):
 
 
 def kinds(images):
-    """Gives images of other kinds, as many of each."""
+    """Returns a dict of kinds to images, as many as `images`."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -63,7 +67,7 @@ def kinds(images):
         "noise": rng.integers(0, 2, images.shape).astype(np.float32),
         "shuffled": pixels.reshape(images.shape),
         "inverted": 1 - images,
-        "turned": np.rot90(images, axes=(1, 2)).copy(),
+        "rotated": np.rot90(images, axes=(1, 2)).copy(),
         "mirrored": images[:, :, ::-1].copy(),
         "white": np.ones_like(images),
         "black": np.zeros_like(images),

@@ -1,21 +1,20 @@
-"""Times `EmpiricalDenoiser` against a matrix product, and weighs it.
+"""Times `EmpiricalDenoiser` against a matrix product; measures its memory.
 
-  python benchmarks/exact_denoiser.py    # 60 000 x 784, some 2 minutes
+  python benchmarks/exact_denoiser.py    # 60 000 x 784, about 2 minutes
   python benchmarks/exact_denoiser.py --dataset=fashion_mnist
   python benchmarks/exact_denoiser.py --sigmas=0.5 --rounds=3
 
-In each round, one after the other, for each noise level: 2048 x 2048 matrix
-products in float32, and one `denoise` of a batch of noisy images, called as it
-is, in a `tf.function`, and with XLA. The images were left out of the data.
-These are made up: smooth, and varying about 100 images, so that the likeliest
-share the probability as in photographs; or, with `--dataset`, real ones.
+Each round measures, for each noise level, 2048 x 2048 matrix products in
+float32 and one `denoise` of a batch of noisy images: called eagerly, in a
+`tf.function`, and with XLA. The images are held out of the data. By default
+they are synthetic: smooth variations of 100 images, so that the posterior
+spreads over several images as for photographs. `--dataset` uses real ones.
 
-Printed are the medians over rounds of the time and of the ratio of the
-denoiser's operations/s (4 for each value of the data and image, whatever it
-does) to the product's, and the ratio's range; and for each way how far the
-peak of the memory of a process of its own, at all noise levels in turn, rises
-above what it held after `adapt`, compilation included (XLA's takes 200 MB).
-The aims are a ratio of 0.75 and 300 MB.
+Prints the median time over rounds, and the median and range of the ratio of
+operations/s: of the denoiser (counted as 4 for each value of the data and
+image) to the matrix product. Also prints the peak memory of a new process
+above what it holds after `adapt`, over all noise levels, including compilation
+(200 MB for XLA). The targets are a ratio of 0.75 and 300 MB.
 """
 
 import multiprocessing
@@ -28,29 +27,33 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("dataset", None, "Real images; see `datasets.load`.")
+flags.DEFINE_string(
+    "dataset", None, "Data set of real images; see `datasets.load`."
+)
 flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
-flags.DEFINE_integer("events", 60000, "Made-up images.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 128, "Images at once.", lower_bound=1)
+flags.DEFINE_integer(
+    "events", 60000, "Number of synthetic images.", lower_bound=1
+)
+flags.DEFINE_integer("batch_size", 128, "Images per batch.", lower_bound=1)
 flags.DEFINE_list("sigmas", ["0.01", "0.15", "0.5", "5"], "Noise levels.")
-flags.DEFINE_integer("rounds", 7, "Rounds to take medians of.", lower_bound=1)
+flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 
-WAYS = ("called", "tf.function", "XLA")
+MODES = ("eager", "tf.function", "XLA")
 
 
 def main(_):
-    """Times and weighs, and prints the medians."""
+    """Measures memory and time, and prints the medians."""
     sigmas = [float(sigma) for sigma in FLAGS.sigmas]
     options = (FLAGS.dataset, FLAGS.data_dir, FLAGS.events, FLAGS.batch_size)
-    # First: a fresh process each, before this one has memory of its own.
+    # Before this process allocates memory, and in a new process each.
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
-        for way in WAYS:
-            stored, risen = pool.apply(memory, (options, sigmas, way))
-            print(f"{way}: peak {risen:.0f} MB above {stored:.0f} MB")
+        for mode in MODES:
+            stored, risen = pool.apply(memory, (options, sigmas, mode))
+            print(f"{mode}: peak {risen:.0f} MB above {stored:.0f} MB")
     denoiser, clean = make_denoiser(*options)
     operations = 4 * denoiser.num_events * clean[0].size * len(clean)
-    parts = make_parts(denoiser, clean, sigmas, WAYS)
+    parts = make_parts(denoiser, clean, sigmas, MODES)
     matrix_products()
     rounds = [one_round(parts.values()) for _ in range(FLAGS.rounds)]
     for name, times in zip(parts, zip(*rounds, strict=True), strict=True):
@@ -64,7 +67,7 @@ def main(_):
 
 
 def one_round(parts):
-    """Gives for each part its seconds and the product's operations/s."""
+    """Returns the seconds of each part and the product's operations/s."""
     times = []
     for part in parts:
         product = matrix_products()
@@ -75,7 +78,7 @@ def one_round(parts):
 
 
 def make_denoiser(dataset, data_dir, events, batch_size):
-    """Gives a denoiser, and clean images that are not among its data."""
+    """Returns a denoiser, and clean images that are not in its data."""
     from keras_genmodels import datasets
     from keras_genmodels.denoisers import EmpiricalDenoiser
 
@@ -92,11 +95,11 @@ def make_denoiser(dataset, data_dir, events, batch_size):
 
 
 def make_images(count):
-    """Makes up images, uint8 `[count, 28, 28, 1]`, 100 kinds of them."""
+    """Generates images of 100 kinds, uint8 `[count, 28, 28, 1]`."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    # Waves, of which the longer are the stronger, as in photographs.
+    # Longer waves have larger amplitudes, as in photographs.
     angles = np.pi * np.outer(np.arange(28) + 0.5, np.arange(12)) / 28
     waves = np.einsum("ai,bj->ijab", np.cos(angles), np.cos(angles))
     lengths = 3 + np.add.outer(np.arange(12), np.arange(12))
@@ -114,13 +117,13 @@ def make_images(count):
 
 
 def make_parts(denoiser, clean, sigmas, names):
-    """Gives, by name, functions that denoise a batch, and wait for it."""
+    """Returns a dict of names to functions that denoise a batch."""
     import numpy as np
     import tensorflow as tf
 
     noise = np.random.default_rng(0).standard_normal(clean.shape, np.float32)
-    ways = {
-        "called": denoiser.denoise,
+    modes = {
+        "eager": denoiser.denoise,
         "tf.function": tf.function(denoiser.denoise),
         "XLA": tf.function(denoiser.denoise, jit_compile=True),
     }
@@ -132,14 +135,14 @@ def make_parts(denoiser, clean, sigmas, names):
         return lambda: denoise(noisy, level).numpy()
 
     return {
-        f"sigma {sigma:g}, {name}": part(ways[name], sigma)
+        f"sigma {sigma:g}, {name}": part(modes[name], sigma)
         for sigma in sigmas
         for name in names
     }
 
 
-def memory(options, sigmas, way):
-    """Gives MB held after `adapt`, and by how much `denoise` goes above."""
+def memory(options, sigmas, mode):
+    """Returns the MB held after `adapt`, and the peak of `denoise` above."""
     import psutil
 
     denoiser, clean = make_denoiser(*options)
@@ -152,7 +155,7 @@ def memory(options, sigmas, way):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    for part in make_parts(denoiser, clean, sigmas, [way]).values():
+    for part in make_parts(denoiser, clean, sigmas, [mode]).values():
         part()
     done.set()
     watcher.join()
@@ -160,7 +163,7 @@ def memory(options, sigmas, way):
 
 
 def matrix_products():
-    """Multiplies 2048 x 2048 matrices; gives the operations/s."""
+    """Multiplies 2048 x 2048 matrices; returns the operations/s."""
     import tensorflow as tf
 
     matrix = tf.ones((2048, 2048)) / 2048

@@ -1,21 +1,20 @@
 """Times `likelihood.importance_weighted` against a matrix product.
 
-  python benchmarks/likelihood.py                    # some 2 minutes
+  python benchmarks/likelihood.py                    # about 2 minutes
   python benchmarks/likelihood.py --dataset=fashion_mnist
   python benchmarks/likelihood.py --images=100 --rounds=3
 
-The model is a VAE of 784 Bernoulli pixels with networks of 200-200 units and
-50 latents, of random weights, and the images are made up or, with
-`--dataset`, real ones of the test split; both are binary. Neither changes
-what there is to compute.
+The model is a VAE of 784 Bernoulli pixels with 200-200 networks, 50 latents and
+random weights. The binary images are random or, with `--dataset`, from a test
+split. Neither changes the amount of computation.
 
-In each round, one after the other: 2048 x 2048 matrix products in float32,
-and the estimate of all images with `--num_samples` draws of z each. Printed
-are the medians over rounds of its time and of the ratio of its operations/s
-(2 for each weight of the decoder and draw) to the product's, the ratio's
-range, and how far the peak of the memory of a process of its own rises above
-what it held with model and images, compilation included. The aims are a ratio
-of 0.5 and 1000 MB.
+Each round measures 2048 x 2048 matrix products in float32, and the estimate of
+all images with `--num_samples` samples of z each. Prints the median time over
+rounds, and the median and range of the ratio of operations/s: of the estimate
+(counted as 2 for each weight of the decoder and sample) to the matrix product.
+Also prints the peak memory of a new process above what it holds with the model
+and the images, including compilation. The targets are a ratio of 0.5 and 1000
+MB.
 """
 
 import multiprocessing
@@ -28,26 +27,28 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("dataset", None, "Real images; see `datasets.load`.")
+flags.DEFINE_string(
+    "dataset", None, "Data set of real images; see `datasets.load`."
+)
 flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
-flags.DEFINE_integer("images", 1000, "How many images.", lower_bound=1)
-flags.DEFINE_integer("num_samples", 5000, "Draws per image.", lower_bound=1)
-flags.DEFINE_integer("chunk_size", 2000, "Draws at once.", lower_bound=1)
-flags.DEFINE_bool("jit_compile", True, "Whether XLA compiles it.")
-flags.DEFINE_integer("rounds", 5, "Rounds to take medians of.", lower_bound=1)
+flags.DEFINE_integer("images", 1000, "Number of images.", lower_bound=1)
+flags.DEFINE_integer("num_samples", 5000, "Samples per image.", lower_bound=1)
+flags.DEFINE_integer("chunk_size", 2000, "Samples at once.", lower_bound=1)
+flags.DEFINE_bool("jit_compile", True, "Whether to use XLA.")
+flags.DEFINE_integer("rounds", 5, "Number of rounds.", lower_bound=1)
 
 SHAPE = (28, 28, 1)
 
 
 def main(_):
-    """Weighs and times, and prints the medians."""
+    """Measures memory and time, and prints the medians."""
     data = (FLAGS.dataset, FLAGS.data_dir, FLAGS.images)
     settings = {
         "num_samples": FLAGS.num_samples,
         "chunk_size": FLAGS.chunk_size,
         "jit_compile": FLAGS.jit_compile,
     }
-    # First: a fresh process, before this one has memory of its own.
+    # In a new process, before this one allocates memory.
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
         stored, risen = pool.apply(memory, (data, settings))
@@ -76,7 +77,7 @@ def main(_):
 
 
 def build_model():
-    """Gives the VAE to time."""
+    """Builds the VAE."""
     import keras_genmodels as kgm
 
     posterior = kgm.MultivariateNormalDiag(50)
@@ -90,12 +91,12 @@ def build_model():
 
 
 def kernels(network):
-    """Gives the matrices that a network multiplies by."""
+    """Returns the weight matrices of a network."""
     return [weight for weight in network.weights if len(weight.shape) == 2]
 
 
 def load_images(dataset, data_dir, count):
-    """Gives binary images, float32 `[count, 28, 28, 1]`, or fewer."""
+    """Returns at most `count` binary images, float32 `[n, 28, 28, 1]`."""
     import numpy as np
 
     from keras_genmodels import datasets
@@ -110,14 +111,14 @@ def load_images(dataset, data_dir, count):
 
 
 def estimate(model, x, settings):
-    """Makes the estimate, and waits for it."""
+    """Computes the estimate."""
     from keras_genmodels.models import likelihood
 
     likelihood.importance_weighted(model, x, **settings)[0].numpy()
 
 
 def memory(data, settings):
-    """Gives MB held with model and images, and how far the peak is above."""
+    """Returns the MB held with model and images, and the peak above."""
     import psutil
 
     model, x = build_model(), load_images(*data)
@@ -138,7 +139,7 @@ def memory(data, settings):
 
 
 def matrix_products():
-    """Multiplies 2048 x 2048 matrices; gives the operations/s."""
+    """Multiplies 2048 x 2048 matrices; returns the operations/s."""
     import tensorflow as tf
 
     matrix = tf.ones((2048, 2048)) / 2048

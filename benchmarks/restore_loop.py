@@ -3,11 +3,11 @@
   python benchmarks/restore_loop.py               # about a minute on 2 cores
   python benchmarks/restore_loop.py --jit_compile=true
 
-In each round, one after the other: `restore` of images by the default
-denoising autoencoder, at tolerance 0 so that all steps are made; and as many
-forward passes of its U-Net alone, in a `tf.function` with the same XLA
-setting, each from the noisy images. Both are float32. Printed are the times
-per step and the median over rounds of their ratio.
+Each round measures `restore` of images by the default denoising autoencoder,
+with tolerance 0 so that it makes all steps; and as many forward passes of its
+U-Net alone on the noisy images, in a `tf.function` with the same XLA setting.
+Both are float32. Prints the times per step, and the median over rounds of
+their ratio.
 """
 
 import statistics
@@ -19,8 +19,8 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
-flags.DEFINE_integer("rounds", 15, "Rounds to take medians of.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 64, "Images restored.", lower_bound=1)
+flags.DEFINE_integer("rounds", 15, "Number of rounds.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Images per batch.", lower_bound=1)
 flags.DEFINE_integer("steps", 10, "Steps of the loop.", lower_bound=1)
 
 SHAPE = (28, 28, 1)
@@ -28,7 +28,7 @@ SIGMA = 0.5
 
 
 def main(_):
-    """Times, and prints each round and the median of the ratios."""
+    """Prints the times of each round and the median of their ratios."""
     import tensorflow as tf
 
     use_xla = {"true": True, "false": False}.get(
@@ -49,7 +49,7 @@ def main(_):
 
 
 def build_denoiser_and_images():
-    """Gives a new denoiser and the noisy images to walk from."""
+    """Returns a new denoiser and noisy images."""
     import numpy as np
 
     from keras_genmodels.denoisers.autoencoder import DenoisingAutoencoder
@@ -64,7 +64,7 @@ def build_denoiser_and_images():
 
 
 def loop_part(denoiser, noisy, use_xla):
-    """Gives the loop, which ends with an error if it stopped early."""
+    """Returns a function that runs the loop; it raises if the loop stops."""
     import numpy as np
 
     from keras_genmodels.sampling.restoration import restore
@@ -79,13 +79,13 @@ def loop_part(denoiser, noisy, use_xla):
             jit_compile=use_xla,
         )
         if np.any(found.num_steps != FLAGS.steps):
-            raise RuntimeError("an image came to rest")
+            raise RuntimeError("an image converged")
 
     return loop
 
 
 def passes_part(network, noisy, use_xla):
-    """Gives as many forward passes of the network alone."""
+    """Returns a function that runs as many forward passes."""
     import tensorflow as tf
 
     level = tf.fill((FLAGS.batch_size,), tf.math.log(SIGMA) / 4)
@@ -101,7 +101,7 @@ def passes_part(network, noisy, use_xla):
 
 
 def seconds(part):
-    """Gives the time of one step or pass."""
+    """Returns the time of one step or pass."""
     start = time.perf_counter()
     part()
     return (time.perf_counter() - start) / FLAGS.steps

@@ -3,17 +3,15 @@
   python benchmarks/unet.py                    # about two minutes on 2 cores
   python benchmarks/unet.py --network=bias_free
 
-In each round, one after the other, under float32 and under mixed bfloat16:
-forward passes and training steps (forward, backward, Adam, in one
-`tf.function`) of 28 x 28 images, and 2048 x 2048 matrix products in float32.
-Printed are the medians over rounds of images/s, and of the ratio of
-operations/s to the product's, where only the multiply-adds of convolutions
-and dense layers count, two operations each, and a training step counts as
-three forward passes.
+Each round measures, under float32 and under mixed bfloat16, forward passes and
+training steps (forward, backward, Adam, in one `tf.function`) of 28 x 28
+images, and 2048 x 2048 matrix products in float32. Prints the medians over
+rounds of images/s, and of the ratio of operations/s to those of the matrix
+product. Only multiply-adds of convolutions and dense layers count, as two
+operations each; a training step counts as three forward passes.
 
-Last, the network is trained for a little while, in float32, to take noise off
-images of random rectangles, and the same weights are used under both
-policies: printed is the PSNR of each.
+Then the network is trained briefly in float32 to denoise images of random
+rectangles. Prints the PSNR of the same weights under both policies.
 """
 
 import math
@@ -25,12 +23,15 @@ from absl import app, flags
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum("network", "unet", ["unet", "bias_free"], "Which U-Net.")
-flags.DEFINE_integer("rounds", 9, "Rounds to take medians of.", lower_bound=1)
+flags.DEFINE_enum("network", "unet", ["unet", "bias_free"], "Kind of U-Net.")
+flags.DEFINE_integer("rounds", 9, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
 flags.DEFINE_integer("blocks", 2, "Residual blocks per level.", lower_bound=1)
 flags.DEFINE_integer(
-    "training_steps", 150, "Steps before the PSNR; 0: no PSNR.", lower_bound=0
+    "training_steps",
+    150,
+    "Training steps before the PSNR is measured; 0: do not measure it.",
+    lower_bound=0,
 )
 
 SHAPE = (28, 28, 1)
@@ -41,7 +42,7 @@ MEAN, DEVIATION = 0.5, 0.3
 
 
 def main(_):
-    """Times and compares, and prints both."""
+    """Prints the times, and the PSNR under both policies."""
     timed = {
         f"{policy} {kind}": part
         for policy in POLICIES
@@ -58,7 +59,7 @@ def main(_):
 
 
 def timed_parts(policy):
-    """Gives forward pass and training step, each with its operations."""
+    """Returns forward pass and training step, each with its operations."""
     import tensorflow as tf
 
     model = build_model(policy)
@@ -79,7 +80,7 @@ def timed_parts(policy):
 
 
 def measure(timed):
-    """Gives medians over rounds: images/s and ratio of each, and product."""
+    """Returns the medians of images/s and ratio of each part."""
     for part, _ in timed.values():
         part()
     matrix_product()
@@ -101,7 +102,7 @@ def measure(timed):
 
 
 def seconds(part):
-    """Gives the mean time of a few calls."""
+    """Returns the mean time of a few calls."""
     start = time.perf_counter()
     for _ in range(REPEATS):
         part().numpy()
@@ -117,7 +118,7 @@ def matrix_product():
 
 
 def build_model(policy):
-    """Gives the network under a dtype policy."""
+    """Builds the network under a dtype policy."""
     import keras
 
     from keras_genmodels.networks import denoisers
@@ -143,12 +144,12 @@ def operations(model):
 
 
 def size(layer):
-    """Gives the number of weights of a layer's kernel."""
+    """Returns the number of weights of a layer's kernel."""
     return math.prod(layer.kernel.shape)
 
 
 def training_function(model):
-    """Gives a compiled training step on clean and noisy images."""
+    """Returns a compiled training step on clean and noisy images."""
     import keras
     import tensorflow as tf
 
@@ -170,7 +171,7 @@ def training_function(model):
 
 
 def denoise(model, noisy, sigma):
-    """Gives the clean image: preconditioned, or of the bias-free network."""
+    """Returns D(x, sigma), preconditioned except for the bias-free network."""
     if FLAGS.network == "bias_free":
         return noisy - apply(model, noisy, sigma)
     variance = DEVIATION**2 + per_image(sigma) ** 2
@@ -190,18 +191,18 @@ def apply(model, x, sigma):
 
 
 def spread(sigma):
-    """Gives the deviation of what the best linear denoiser leaves."""
+    """Returns the standard deviation of the best linear denoiser's error."""
     sigma = per_image(sigma)
     return sigma * DEVIATION / (DEVIATION**2 + sigma**2) ** 0.5
 
 
 def per_image(sigma):
-    """Gives `[batch, 1, 1, 1]`."""
+    """Reshapes `[batch]` to `[batch, 1, 1, 1]`."""
     return sigma[:, None, None, None]
 
 
 def compare_policies():
-    """Trains in float32 and prints the PSNR of the weights under both."""
+    """Trains in float32 and prints the PSNR under both policies."""
     import numpy as np
     import tensorflow as tf
 
@@ -226,7 +227,7 @@ def compare_policies():
 
 
 def psnr(model, clean, noisy, level):
-    """Gives the mean over images of the PSNR in dB."""
+    """Returns the mean PSNR in dB."""
     import numpy as np
     import tensorflow as tf
 
@@ -237,7 +238,7 @@ def psnr(model, clean, noisy, level):
 
 
 def rectangles(rng, count):
-    """Draws images of eight grey rectangles that cover one another."""
+    """Draws images of eight overlapping grey rectangles."""
     import numpy as np
 
     images = np.empty((count, *SHAPE))

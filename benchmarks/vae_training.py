@@ -1,15 +1,14 @@
 """Times the training of a VAE against a bare loop and a matrix product.
 
-  python benchmarks/vae_training.py                  # mlp, XLA as by default
+  python benchmarks/vae_training.py                  # MLP, default XLA setting
   python benchmarks/vae_training.py --network=conv --jit_compile=false
 
-In each round, one after the other: Keras' `fit`, compiled and fed as by
-`train_vae` (images shuffled and binarised on the way), without its
-checkpoints and TensorBoard; a bare `tf.function` loop over the same networks,
-with the same XLA setting, plain Adam and binary images in memory; and
-2048 x 2048 matrix products in float32. Printed are the medians over rounds of
-two ratios: fit's images/s to the bare loop's, and fit's operations/s (6 for
-each weight and image; of an mlp) to the product's.
+Each round measures Keras' `fit` as `train_vae` calls it (with shuffling and
+binarisation, without checkpoints and TensorBoard); a bare `tf.function` loop
+over the same networks with the same XLA setting, plain Adam and binary images
+in memory; and 2048 x 2048 matrix products in float32. Prints the medians over
+rounds of two ratios: images/s of `fit` to the bare loop, and for an MLP
+operations/s of `fit` (6 per weight and image) to the matrix product.
 """
 
 import statistics
@@ -21,10 +20,13 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum(
-    "network", "mlp", ["mlp", "conv"], "784-512-512-16 and back, or conv."
+    "network",
+    "mlp",
+    ["mlp", "conv"],
+    "784-512-512-16 MLP and its mirror image, or convolutions.",
 )
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
-flags.DEFINE_integer("rounds", 7, "Rounds to take medians of.", lower_bound=1)
+flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
 
 SHAPE = (28, 28, 1)
@@ -32,7 +34,7 @@ STEPS = 208
 
 
 def main(_):
-    """Times, and prints each round and the medians of the ratios."""
+    """Prints each round and the medians of the ratios."""
     import keras
     import numpy as np
 
@@ -93,14 +95,14 @@ def main(_):
 
 
 def speed(part):
-    """Gives how much of something is done in a second."""
+    """Returns the amount that a part does, per second."""
     start = time.perf_counter()
     amount = part()
     return amount / (time.perf_counter() - start)
 
 
 def build_model():
-    """Gives the VAE to time: 16 numbers of q(z|x) are 8 latents."""
+    """Builds the VAE; its 8 latents have 16 parameters of q(z|x)."""
     import keras_genmodels as kgm
 
     posterior = kgm.MultivariateNormalDiag(8)
@@ -119,7 +121,7 @@ def build_model():
 
 
 def bare_loop(images, jit_compile):
-    """Gives a function that makes so many training steps, and nothing else."""
+    """Returns a function that runs a number of training steps."""
     import keras
     import tensorflow as tf
 
@@ -156,7 +158,7 @@ def bare_loop(images, jit_compile):
 
 
 def matrix_products():
-    """Multiplies 2048 x 2048 matrices; gives the operations made."""
+    """Multiplies 2048 x 2048 matrices; returns the number of operations."""
     import tensorflow as tf
 
     matrix = tf.ones((2048, 2048)) / 2048

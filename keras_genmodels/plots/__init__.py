@@ -1,4 +1,4 @@
-"""Arrays to pictures, uint8 `[height, width, 3]`."""
+"""Plots that return pictures: uint8 arrays `[height, width, 3]`."""
 
 from keras_genmodels.plots.grid import image_grid, save_png, titled
 

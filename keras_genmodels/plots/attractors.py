@@ -1,282 +1,122 @@
-"""Pictures of where a denoiser leads to: a denoiser or arrays in, uint8 out."""
+"""Plots of attractors: steps of restoring, singular images, vector fields."""
 
-import io
 import math
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
-from keras_genmodels.core.errors import UserError
-from keras_genmodels.sampling.restoration import restore
+from keras_genmodels.plots.grid import DPI, rasterize
+from keras_genmodels.plots.vector_field import vector_field
 
-_DPI = 120
-# Inches.
-_PANEL, _TILE = 4.6, 0.95
-# Colours that differ to colour-blind eyes, too (Okabe and Ito).
-_DATA, _ARROWS, _PATHS, _ENDS = "#0072B2", "0.55", "#E69F00", "#D55E00"
+__all__ = ["restoration_rows", "singular_images", "vector_field"]
 
-
-def vector_field(
-    denoiser,
-    data,
-    sigmas,
-    *,
-    starts=None,
-    arrows=19,
-    margin=0.6,
-    step_size=0.1,
-    max_steps=1000,
-):
-    """Draws the noise that a denoiser sees in a plane, and ways of `restore`.
-
-    One panel for each noise level: the data; at a lattice of points the
-    predicted noise x - D(x, sigma), which points away from the data, with
-    lengths in proportion (the longest of a panel is one cell of the lattice);
-    and the ways from `starts`, which go against the arrows, each to the point
-    where it ends.
-
-    Args:
-        denoiser: object with `denoise(x, sigma)` or function of both, on
-            events of shape (2,).
-        data: float array `[n, 2]`.
-        sigmas: noise levels > 0, one or a sequence, a panel each.
-        starts: float array `[num_starts, 2]`; by default 20 around and
-            among the data.
-        arrows: int >= 2, arrows along each side.
-        margin: >= 0, how far the panels go beyond the data, in units of the
-            data's larger extent.
-        step_size, max_steps: of `restore`.
-
-    Returns:
-        uint8 array `[height, width, 3]`.
-
-    Raises:
-        UserError: if an argument is out of range, or if the denoiser does not
-            take events of shape (2,).
-    """
-    data = _points("data", data)
-    sigmas = np.atleast_1d(np.asarray(sigmas, float))
-    _check(
-        sigmas.ndim == 1 and sigmas.size,
-        f"sigmas must be one or a sequence, got shape {sigmas.shape}",
-    )
-    _check(arrows >= 2, f"arrows must be >= 2, got {arrows}")
-    _check(margin >= 0, f"margin must be >= 0, got {margin}")
-    center, half = _frame(data, margin)
-    starts = _around(center, half) if starts is None else starts
-    starts = _points("starts", starts).astype(data.dtype)
-    figure = Figure(
-        (0.4 + _PANEL * len(sigmas), _PANEL + 1.1),
-        dpi=_DPI,
-        layout="constrained",
-    )
-    panels = figure.subplots(1, len(sigmas), squeeze=False)[0]
-    for axes, sigma in zip(panels, sigmas, strict=True):
-        _draw_arrows(axes, denoiser, sigma, center, half, arrows)
-        ways = restore(
-            denoiser,
-            starts,
-            sigma=sigma,
-            step_size=step_size,
-            max_steps=max_steps,
-            trajectory=True,
-        ).trajectory.numpy()
-        _draw_ways(axes, ways)
-        axes.scatter(*data.T, s=26, color=_DATA, zorder=3, label="data")
-        axes.set(
-            xlim=(center[0] - half, center[0] + half),
-            ylim=(center[1] - half, center[1] + half),
-            aspect="equal",
-            title=f"sigma = {sigma:g}",
-        )
-    _explain(figure, panels[0])
-    return _picture(figure)
+_TILE = 0.95  # inches
 
 
 def restoration_rows(
     trajectory, *, columns=8, clean=None, title="Images being restored"
 ):
-    """Draws images being restored, a row each, with the step above.
+    """Draws images being restored: a row per image, a column per step.
 
     Args:
         trajectory: float array `[1 + steps, batch, height, width, channels]`,
-            as of `restore(..., trajectory=True)`; 1 channel (grey) or 3,
-            shown from 0 to 1 and clipped.
-        columns: int >= 2, how many steps are shown, closer at first, where
-            most happens; all, if there are fewer.
-        clean: float array `[batch, height, width, channels]`, what was there
-            before the noise: one more column.
-        title: one line of text.
+            as returned by `restore(..., trajectory=True)`; 1 (grey) or 3
+            channels, clipped to [0, 1].
+        columns: int >= 2, maximum number of steps shown. The steps are spaced
+            geometrically, since the first ones change most.
+        clean: float array `[batch, height, width, channels]`, the original
+            images, shown in one more column; or None.
+        title: str, one line.
 
     Returns:
         uint8 array `[height, width, 3]`.
 
     Raises:
-        UserError: if the arrays are not of such shapes.
+        ValueError: if an array has another shape, or `columns` is below 2.
     """
     trajectory = np.asarray(trajectory)
-    _check(
-        trajectory.ndim == 5
-        and trajectory.size
-        and trajectory.shape[-1] in (1, 3),
-        "trajectory must have shape [1 + steps, batch, height, width, 1 or "
-        f"3], got {trajectory.shape}",
-    )
-    _check(columns >= 2, f"columns must be >= 2, got {columns}")
-    steps = _chosen_steps(len(trajectory), columns)
-    tiles = [*trajectory[steps]]
-    headings = [f"step {step}" for step in steps]
-    headings[0] = "start"
-    if clean is not None:
-        clean = np.asarray(clean)
-        _check(
-            clean.shape == trajectory.shape[1:],
-            f"clean must have shape {trajectory.shape[1:]}, got {clean.shape}",
+    if (
+        trajectory.ndim != 5
+        or not trajectory.size
+        or trajectory.shape[-1] not in (1, 3)
+    ):
+        raise ValueError(
+            "trajectory must have shape [1 + steps, batch, height, width, 1 "
+            f"or 3], got {trajectory.shape}"
         )
+    if columns < 2:
+        raise ValueError(f"columns must be >= 2, got {columns}")
+    steps = _choose_steps(len(trajectory), columns)
+    tiles = [*trajectory[steps]]
+    headings = ["start", *(f"step {step}" for step in steps[1:])]
+    if clean is not None:
+        if np.shape(clean) != trajectory.shape[1:]:
+            raise ValueError(
+                f"clean must have shape {trajectory.shape[1:]}, got "
+                f"{np.shape(clean)}"
+            )
         tiles.append(clean)
         headings.append("clean")
     images = np.clip(np.stack(tiles, axis=1), 0, 1)
     images = images.reshape(-1, *images.shape[2:])
-    return _picture(_tiles(images, len(tiles), title, headings))
+    return _draw_tiles(images, len(tiles), title, headings)
 
 
 def singular_images(denoiser, num=16, *, columns=8):
-    """Draws the first singular images of V V', signed, one like an image.
+    """Draws the first eigenvectors of the covariance that a denoiser keeps.
 
-    White is 0, red is positive and blue negative, each image to its own
-    largest size; of 3 channels they are shown as colours around grey. Above
-    each stands its number and its share of the sum of the eigenvalues that
-    the denoiser keeps, which are variances along the images.
+    Grey eigenvectors are drawn with white for 0, red for positive and blue
+    for negative values, each scaled to its largest magnitude; eigenvectors of
+    3 channels as colours around grey. The heading of each is its number and
+    its share of the sum of the kept eigenvalues.
 
     Args:
         denoiser: adapted `LinearDenoiser` of images.
-        num: int >= 1, how many; all, if there are fewer.
-        columns: int >= 1, images in a row.
+        num: int >= 1, maximum number of eigenvectors.
+        columns: int >= 1, images per row.
 
     Returns:
         uint8 array `[height, width, 3]`.
 
     Raises:
-        UserError: if `num` or `columns` is out of range, or the events are no
-            images.
+        ValueError: if `num` or `columns` is below 1, or the events are not
+            images of 1 or 3 channels.
     """
-    _check(num >= 1, f"num must be >= 1, got {num}")
-    _check(columns >= 1, f"columns must be >= 1, got {columns}")
+    for name, value in (("num", num), ("columns", columns)):
+        if value < 1:
+            raise ValueError(f"{name} must be >= 1, got {value}")
     vectors = np.moveaxis(np.asarray(denoiser.eigenvectors), -1, 0)
-    _check(
-        vectors.ndim == 4 and vectors.shape[-1] in (1, 3),
-        "singular images need events [height, width, 1 or 3], got "
-        f"{vectors.shape[1:]}",
-    )
+    if vectors.ndim != 4 or vectors.shape[-1] not in (1, 3):
+        raise ValueError(
+            "singular images need events [height, width, 1 or 3], got "
+            f"{vectors.shape[1:]}"
+        )
     eigenvalues = np.asarray(denoiser.eigenvalues, np.float64)
     total = eigenvalues.sum()
     shares = eigenvalues / total if total > 0 else eigenvalues
     num = min(num, len(vectors))
-    columns = min(columns, num)
     headings = [
         f"{index + 1}: {100 * share:.2g} %"
         for index, share in enumerate(shares[:num])
     ]
-    images = np.stack([_signed(vector) for vector in vectors[:num]])
-    title = (
-        f"Singular images, and their share of the {len(vectors)} eigenvalues "
-        "kept"
-    )
-    return _picture(_tiles(images, columns, title, headings))
+    images = np.stack([_signed_colours(vector) for vector in vectors[:num]])
+    title = f"Singular images and their shares of {len(vectors)} eigenvalues"
+    return _draw_tiles(images, min(columns, num), title, headings)
 
 
-def _draw_arrows(axes, denoiser, sigma, center, half, arrows):
-    offsets = (np.arange(arrows) + 0.5) / arrows * 2 - 1
-    x = np.stack(np.meshgrid(*(c + half * offsets for c in center)), axis=-1)
-    x = x.reshape(-1, 2).astype(center.dtype)
-    # One whole denoising: `restore` checks x and sigma, and compiles.
-    denoised = restore(
-        denoiser, x, sigma=sigma, step_size=1.0, max_steps=1, tolerance=0.0
-    ).x.numpy()
-    noise = x - denoised
-    longest = max(np.linalg.norm(noise, axis=1).max(), 1e-12)
-    cell = 2 * half / arrows
-    axes.quiver(
-        *x.T,
-        *(noise * cell / longest).T,
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        width=0.0032,
-        headwidth=4,
-        color=_ARROWS,
-        zorder=1,
-    )
-
-
-def _draw_ways(axes, ways):
-    lines = axes.plot(*np.moveaxis(ways, -1, 0), color=_PATHS, lw=1.3, zorder=2)
-    lines[0].set_label("trajectories")
-    axes.scatter(
-        *ways[0].T,
-        s=18,
-        facecolor="white",
-        edgecolor=_PATHS,
-        zorder=3,
-        label="starts",
-    )
-    axes.scatter(
-        *ways[-1].T,
-        s=60,
-        marker="x",
-        color=_ENDS,
-        lw=1.6,
-        zorder=4,
-        label="ends",
-    )
-
-
-def _explain(figure, axes):
-    figure.suptitle(
-        "Arrows: the predicted noise x - D(x); restoring goes against them",
-        fontsize=10.5,
-    )
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=4,
-        fontsize=9,
-        frameon=False,
-    )
-
-
-def _frame(data, margin):
-    """Gives center and half of the side of the square that is drawn."""
-    low, high = data.min(0), data.max(0)
-    extent = (high - low).max()
-    return (low + high) / 2, (0.5 + margin) * extent if extent else 1.0
-
-
-def _around(center, half):
-    """Gives starts near the edge of the square, and some further inside."""
-    rings = []
-    for count, reach in ((12, 0.93), (8, 0.3)):
-        angles = 2 * np.pi * (np.arange(count) + 0.5) / count
-        circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        square = circle / np.abs(circle).max(axis=1, keepdims=True)
-        rings.append(center + reach * half * square)
-    return np.concatenate(rings)
-
-
-def _chosen_steps(count, columns):
-    """Gives rising numbers of steps from 0 to count - 1, closer at first."""
+def _choose_steps(count, columns):
+    """Returns increasing step numbers from 0 to count - 1."""
     if count <= columns:
         return list(range(count))
     chosen = np.geomspace(1, count, columns).round().astype(int) - 1
-    # Where rounding made two of one, the next step is taken.
-    for place in range(1, columns):
-        chosen[place] = max(chosen[place], chosen[place - 1] + 1)
+    # Rounding makes the first ones equal: take the next steps instead.
+    for column in range(1, columns):
+        chosen[column] = max(chosen[column], chosen[column - 1] + 1)
     return chosen.tolist()
 
 
-def _signed(vector):
-    """Gives an RGB image `[height, width, 3]` of values about 0."""
+def _signed_colours(vector):
+    """Maps signed values `[height, width, 1 or 3]` to RGB in [0, 1]."""
     largest = np.abs(vector).max()
     scaled = vector / largest if largest > 0 else vector
     if vector.shape[-1] == 3:
@@ -287,17 +127,17 @@ def _signed(vector):
     return np.concatenate([red, green, blue], axis=-1)
 
 
-def _tiles(images, columns, title, headings):
-    """Draws `[n, height, width, channels]` row by row.
+def _draw_tiles(images, columns, title, headings):
+    """Draws images `[n, height, width, channels]` row by row.
 
-    `headings` go above the first ones.
+    `headings` are written above the first images.
     """
     rows = math.ceil(len(images) / columns)
     high = _TILE * images.shape[1] / images.shape[2]
     headed = math.ceil(len(headings) / columns)
     figure = Figure(
         (columns * (_TILE + 0.08), rows * (high + 0.06) + headed * 0.2 + 0.4),
-        dpi=_DPI,
+        dpi=DPI,
         layout="constrained",
     )
     figure.get_layout_engine().set(
@@ -305,39 +145,14 @@ def _tiles(images, columns, title, headings):
     )
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, image in zip(panels, images, strict=False):
-        axes.imshow(
-            np.repeat(image, 3 // image.shape[-1], axis=-1),
-            interpolation="nearest",
-        )
+        image = np.repeat(image, 3 // image.shape[-1], axis=-1)
+        axes.imshow(image, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
-        # Where an image is white it still shows where it ends.
+        # A thin border, as images may be white at the edge.
         axes.spines[:].set(color="0.75", linewidth=0.5)
     for axes in panels[len(images) :]:
         axes.set_axis_off()
     for axes, heading in zip(panels, headings, strict=False):
         axes.set_title(heading, fontsize=8.5, pad=3)
     figure.suptitle(title, fontsize=10.5)
-    return figure
-
-
-def _picture(figure):
-    buffer = io.BytesIO()
-    # Cut to what is drawn: a title may be wider than the images.
-    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.1)
-    return np.asarray(Image.open(buffer).convert("RGB"))
-
-
-def _points(name, points):
-    points = np.asarray(points)
-    if points.dtype.kind != "f":
-        points = points.astype(np.float32)
-    _check(
-        points.ndim == 2 and points.shape[1] == 2 and len(points),
-        f"{name} must have shape [n, 2], got {points.shape}",
-    )
-    return points
-
-
-def _check(is_right, message):
-    if not is_right:
-        raise UserError(message)
+    return rasterize(figure, tight=True)

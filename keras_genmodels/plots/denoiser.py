@@ -1,4 +1,4 @@
-"""What a denoiser of images does, as pictures for a person."""
+"""Sheets of images that show what a denoiser of images does."""
 
 import numpy as np
 
@@ -9,23 +9,22 @@ from keras_genmodels.plots.attractors import singular_images
 from keras_genmodels.sampling.restoration import denoise_once, generate
 
 _COLUMNS = 8
-# White pixels below each block of rows that belong together.
-_GAP = 6
+_GAP = 6  # white pixels between blocks of rows
 
 
 def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
-    """Draws what a denoiser of images does.
+    """Draws denoised images and samples of a denoiser of images.
 
     Args:
         denoiser: a `Denoiser` of images.
         images: float array `[n, height, width, channels]` in [0, 1]; the
             first 8 are shown.
-        seed: int, of the noise.
-        num_steps: steps of the walks from noise.
+        seed: int, seed of the noise.
+        num_steps: int, maximum number of steps to generate a sample.
 
     Returns:
-        dict of names to uint8 pictures: `denoising`, `samples` and, for a
-        `LinearDenoiser`, `singular_images`.
+        dict of names to uint8 pictures `[height, width, 3]`: `denoising`,
+        `samples` and, for a `LinearDenoiser`, `singular_images`.
     """
     pictures = {
         "denoising": _denoising(denoiser, images[:_COLUMNS], seed),
@@ -37,7 +36,7 @@ def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
 
 
 def _denoising(denoiser, clean, seed):
-    """Rows of images: clean, then noisy and denoised at each level."""
+    """Draws a row of clean images, then noisy and denoised per level."""
     rows = [clean]
     for sigma in denoising.noise_levels(denoiser):
         noise = np.random.default_rng(seed).standard_normal(clean.shape)
@@ -46,26 +45,28 @@ def _denoising(denoiser, clean, seed):
     levels = ", ".join(f"{s:g}" for s in denoising.noise_levels(denoiser))
     return plots.titled(
         plots.image_grid(np.concatenate(rows), len(clean)),
-        f"Images, then each noisy above denoised: sigma {levels}",
+        f"Clean; then noisy above denoised for each sigma: {levels}",
     )
 
 
 def _samples(denoiser, shape, seed, num_steps):
     images = generate(denoiser, shape, 64, seed=seed, num_steps=num_steps)
     return plots.titled(
-        plots.image_grid(images), f"From noise, in at most {num_steps} steps"
+        plots.image_grid(images),
+        f"Generated from noise in at most {num_steps} steps",
     )
 
 
 def before_and_after(rows):
-    """Tiles images so that those of one column belong together.
+    """Draws versions of the same images below one another.
 
     Args:
         rows: dict of names to float arrays `[n, height, width, channels]`,
-            such as the noisy images, the restored ones and the truth.
+            such as the noisy, the restored and the original images.
 
     Returns:
-        uint8 picture: the rows of the first 8 images, those of the next...
+        uint8 picture `[height, width, 3]`: a block with one row per version
+        for the first 8 images, a block for the next 8, and so on.
     """
     total = len(next(iter(rows.values())))
     blocks = []
@@ -80,5 +81,5 @@ def before_and_after(rows):
         )
     return plots.titled(
         np.concatenate(blocks)[:-_GAP],
-        f"In each group from above: {', '.join(rows)}",
+        f"Rows of each block: {', '.join(rows)}",
     )

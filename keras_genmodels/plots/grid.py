@@ -1,4 +1,4 @@
-"""Arrays of images in, pictures for a person out."""
+"""Grids of images, titles around them, and PNG files."""
 
 import io
 import math
@@ -9,24 +9,24 @@ from PIL import Image
 
 from keras_genmodels.core import files
 
-_DPI = 120
+DPI = 120
 _SMALLEST_TILE = 28
 
 
 def image_grid(images, columns=None, gap=1, smallest_tile=_SMALLEST_TILE):
-    """Tiles images into one picture.
+    """Tiles images into one picture, row by row.
 
     Args:
-        images: float array `[n, height, width, channels]` in [0, 1]; values
-            outside are clipped, and what is no number is black. 1 channel
-            (grey) or 3; of other counts the first is shown.
-        columns: tiles per row; by default about as many as rows.
-        gap: white pixels between tiles.
-        smallest_tile: images are enlarged until a side has so many pixels.
+        images: float array `[n, height, width, channels]`, clipped to [0, 1];
+            NaN is drawn black. 1 channel (grey) or 3 (RGB); of any other
+            number only the first channel is drawn.
+        columns: int, tiles per row; by default about as many as rows.
+        gap: int, white pixels between tiles.
+        smallest_tile: int, smaller images are enlarged by a whole factor until
+            their longer side has this many pixels.
 
     Returns:
-        uint8 array `[height, width, 3]`; small images are enlarged by a whole
-        factor.
+        uint8 array `[height, width, 3]`.
     """
     images = np.nan_to_num(np.asarray(images, np.float32))
     if images.shape[-1] != 3:
@@ -49,20 +49,20 @@ def image_grid(images, columns=None, gap=1, smallest_tile=_SMALLEST_TILE):
 
 
 def save_png(path, picture):
-    """Writes a uint8 picture `[height, width, 3]`, whole or not at all."""
-    with files.replacing(path) as beside:
-        Image.fromarray(picture).save(beside, format="PNG")
+    """Writes a uint8 picture `[height, width, 3]` atomically as a PNG file."""
+    with files.replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def titled(picture, title, x_label="", y_label="", rows=()):
-    """Puts a title, axis labels and names of rows around a picture.
+    """Adds a title, axis labels and names of rows around a picture.
 
     Args:
         picture: uint8 array `[height, width, 3]`.
-        title: one line of text.
-        x_label: text below.
-        y_label: text at the left.
-        rows: names, each at its part of the height, all parts being equal.
+        title: str, one line.
+        x_label: str, shown below.
+        y_label: str, shown at the left.
+        rows: names of rows of equal height, from the top.
 
     Returns:
         uint8 array `[height, width, 3]`.
@@ -70,7 +70,7 @@ def titled(picture, title, x_label="", y_label="", rows=()):
     height, width = picture.shape[:2]
     scale = 6.0 / max(height, width)
     figure = Figure(
-        (max(width * scale, 4.5) + 0.7, height * scale + 0.9), dpi=_DPI
+        (max(width * scale, 4.5) + 0.7, height * scale + 0.9), dpi=DPI
     )
     axes = figure.add_subplot()
     axes.imshow(picture, interpolation="nearest")
@@ -82,6 +82,16 @@ def titled(picture, title, x_label="", y_label="", rows=()):
     for spine in axes.spines.values():
         spine.set_visible(False)
     figure.tight_layout()
+    return rasterize(figure)
+
+
+def rasterize(figure, tight=False):
+    """Returns a matplotlib figure as a uint8 array `[height, width, 3]`.
+
+    `tight` crops or extends the picture to what is drawn, as a title may be
+    wider than the figure.
+    """
+    box = {"bbox_inches": "tight", "pad_inches": 0.1} if tight else {}
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", **box)
     return np.asarray(Image.open(buffer).convert("RGB"))

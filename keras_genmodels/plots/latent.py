@@ -1,4 +1,4 @@
-"""What a VAE or a conditional VAE of images does, as pictures for a person."""
+"""Sheets of images that show what a latent-variable model does."""
 
 import statistics
 
@@ -17,20 +17,21 @@ _MOST_LABELS = 20
 
 
 def pictures(model, x, condition=None, *, seed, label_names=None):
-    """Draws what a latent-variable model of images does.
+    """Draws reconstructions and samples of a latent-variable model of images.
 
     Args:
-        model: a `VAE` of images, or a `ConditionalVAE` of labels or one that
-            completes images.
+        model: a `LatentVariableModel` of images.
         x: float array `[n, height, width, channels]` in [0, 1].
-        condition: of a conditional model, array `[n, ...]`.
-        seed: seed of the samples.
-        label_names: names of the labels, if they have any.
+        condition: array `[n, ...]` for a conditional model, else None.
+        seed: int, seed of the samples.
+        label_names: list of str, or None to show the labels' numbers.
 
     Returns:
-        dict of names to uint8 pictures: `reconstructions`; of a VAE `samples`,
-        `interpolation` and for a latent of size 2 `latent_plane`; of a
-        conditional VAE `samples` of the first 20 labels, or `completions`.
+        dict of names to uint8 pictures `[height, width, 3]`:
+        `reconstructions`; without conditions also `samples`, `interpolation`
+        and, with 2 latents, `latent_plane`; conditioned on labels also
+        `samples` of the first 20; conditioned on a part of the image also
+        `completions`.
     """
     shown = {"reconstructions": _reconstructions(model, x[:32], condition)}
     if model.condition_kind is None:
@@ -60,12 +61,12 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
 
 
 def label_sheet(images, label_names=None):
-    """Tiles images of each label, a row for a label.
+    """Draws a sheet of images with one row per label.
 
     Args:
-        images: float array `[num_labels, n, height, width, channels]`, of the
-            labels 0, 1...
-        label_names: names of the labels; None for their numbers.
+        images: float array `[num_classes, n, height, width, channels]`, for
+            the labels 0, 1, ...
+        label_names: list of str, or None to show the labels' numbers.
 
     Returns:
         uint8 picture `[height, width, 3]`.
@@ -73,48 +74,49 @@ def label_sheet(images, label_names=None):
     names = label_names or [str(i) for i in range(len(images))]
     return titled(
         image_grid(images.reshape(-1, *images.shape[2:]), images.shape[1]),
-        "Each row a label, each column the same draw of the latent",
+        "One row per label; each column has the same latent",
         rows=names[: len(images)],
     )
 
 
-def completion_sheet(x, completions, known):
-    """Tiles what was given, its completions and the truth, a row for each.
+def completion_sheet(x, completions, observed_mask):
+    """Draws a row per image: its observed part, completions, the original.
 
     Args:
-        x: float array `[n, height, width, channels]`, the truth.
+        x: float array `[n, height, width, channels]`, the original images.
         completions: float array `[n, num, height, width, channels]`.
-        known: bool array of one image's shape; the rest is shown grey.
+        observed_mask: bool array `[height, width, channels]`, true where
+            pixels are observed; the others are drawn grey.
 
     Returns:
         uint8 picture `[height, width, 3]`.
     """
-    given = fill_unobserved(x, known, 0.5)[:, np.newaxis]
+    given = fill_unobserved(x, observed_mask, 0.5)[:, np.newaxis]
     rows = np.concatenate([given, completions, x[:, np.newaxis]], axis=1)
     return titled(
         image_grid(rows.reshape(-1, *x.shape[1:]), rows.shape[1]),
-        f"What was given, {completions.shape[1]} completions, the truth",
+        f"Observed part, {completions.shape[1]} completions, original",
     )
 
 
 def _reconstructions(model, x, condition):
     return titled(
         image_grid(reconstruction_rows(model, x, condition), _PAIRED_COLUMNS),
-        "Reconstructions: each row of images above its reconstruction",
+        "Rows of images, each above its reconstructions",
     )
 
 
 def reconstruction_rows(model, x, condition=None):
-    """Orders images and their reconstructions as alternating rows of tiles.
+    """Returns alternating rows of 8 images and their 8 reconstructions.
 
     Args:
-        model: as in `pictures`.
-        x: float array `[n, height, width, channels]`; the last row is filled
-            up with white.
-        condition: of a conditional model, array of n rows or more.
+        model: see `pictures`.
+        x: float array `[n, height, width, channels]` in [0, 1].
+        condition: array of at least n rows for a conditional model, or None.
 
     Returns:
-        float array: 8 images, their 8 reconstructions, the next 8 images...
+        float array `[m, height, width, channels]`, m a multiple of 16; the
+        last two rows are padded with white images.
     """
     missing = -len(x) % _PAIRED_COLUMNS
     given = () if condition is None else (condition[: len(x)],)
@@ -130,7 +132,7 @@ def reconstruction_rows(model, x, condition=None):
 
 
 def _interpolation(model, x, steps=10):
-    """Walks from the latent means of the first half to the second's."""
+    """Decodes straight lines between the latents of pairs of images."""
     z = latents.center(model.encode(x)).numpy()
     pairs = max(1, len(z) // 2)
     start, end = z[:pairs, np.newaxis], z[-pairs:, np.newaxis]
@@ -138,12 +140,12 @@ def _interpolation(model, x, steps=10):
     path = ((1 - weight) * start + weight * end).reshape(-1, z.shape[-1])
     return titled(
         image_grid(model.decode(path).mean(), steps),
-        "Interpolation between two images, in the latent space",
+        "Interpolation between two images in latent space",
     )
 
 
 def _latent_plane(model, side=20):
-    """Decodes a lattice of the prior's quantiles, z_2 growing upwards."""
+    """Decodes a lattice at equal quantiles of the standard normal prior."""
     normal = statistics.NormalDist()
     axis = [normal.inv_cdf((i + 0.5) / side) for i in range(side)]
     plane = [(right, up) for up in reversed(axis) for right in axis]
@@ -151,7 +153,7 @@ def _latent_plane(model, side=20):
     decoded = model.decode(z).mean()
     return titled(
         image_grid(decoded, side),
-        "The latent plane, decoded at equal quantiles of the prior",
+        "Latent plane, decoded at equal quantiles of the prior",
         x_label=f"z_1 from {axis[0]:.2f} to {axis[-1]:.2f}",
-        y_label="z_2, the same upwards",
+        y_label="z_2, the same range, increasing upwards",
     )

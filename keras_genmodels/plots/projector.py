@@ -1,4 +1,4 @@
-"""The latent space for TensorBoard's projector."""
+"""Files for TensorBoard's embedding projector."""
 
 import pathlib
 
@@ -15,15 +15,16 @@ def write(directory, latents, images, labels=None, label_names=None):
     """Writes latents with thumbnails and labels for TensorBoard's projector.
 
     Args:
-        directory: a TensorBoard run folder.
+        directory: folder of a TensorBoard run.
         latents: float array `[n, latent_size]`.
-        images: float array `[n, height, width, channels]` in [0, 1].
+        images: float array `[n, height, width, channels]` in [0, 1], the
+            thumbnails.
         labels: int array `[n]`, or None.
-        label_names: names of the labels, or None.
+        label_names: list of str, or None to show the labels' numbers.
     """
     directory = pathlib.Path(directory)
     height, width = images.shape[1:3]
-    # The projector takes thumbnails from one square picture, row by row.
+    # The projector reads the thumbnails from one square picture.
     side = min(
         int(np.ceil(np.sqrt(len(latents)))),
         _LARGEST_SPRITE // max(height, width),
@@ -33,8 +34,8 @@ def write(directory, latents, images, labels=None, label_names=None):
     missing = side * height - sprite.shape[0]
     sprite = np.pad(sprite, ((0, missing), (0, 0), (0, 0)), constant_values=255)
     plots.save_png(directory / "sprite.png", sprite)
-    with files.replacing(directory / "latents.tsv") as beside:
-        np.savetxt(beside, latents, fmt="%.6g", delimiter="\t")
+    with files.replacing(directory / "latents.tsv") as temporary:
+        np.savetxt(temporary, latents, fmt="%.6g", delimiter="\t")
     config = projector.ProjectorConfig()
     embedding = config.embeddings.add(
         tensor_name="posterior mean", tensor_path="latents.tsv"
@@ -43,7 +44,7 @@ def write(directory, latents, images, labels=None, label_names=None):
     embedding.sprite.single_image_dim.extend([width, height])
     if labels is not None:
         names = [label_names[i] if label_names else str(i) for i in labels]
-        with files.replacing(directory / "labels.tsv") as beside:
-            beside.write_text("\n".join(names[: len(latents)]) + "\n")
+        with files.replacing(directory / "labels.tsv") as temporary:
+            temporary.write_text("\n".join(names[: len(latents)]) + "\n")
         embedding.metadata_path = "labels.tsv"
     projector.visualize_embeddings(str(directory), config)

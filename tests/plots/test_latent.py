@@ -1,4 +1,4 @@
-"""Pictures of latent-variable models show what their rows and columns say."""
+"""Sheets of latent-variable models show what their rows and columns say."""
 
 import numpy as np
 import pytest
@@ -10,15 +10,10 @@ from keras_genmodels.models import conditional_sampling
 from keras_genmodels.plots import latent
 
 
-def test_one_image_is_enough_to_draw():
-    pictures = latent.pictures(make_vae(), binary_images(1), seed=0)
-    assert set(pictures) == {"reconstructions", "samples", "interpolation"}
-
-
-@pytest.mark.parametrize("latent_size", [2, 3])
-def test_a_vae_is_drawn_from_every_side(latent_size):
+@pytest.mark.parametrize(("latent_size", "num_images"), [(2, 6), (3, 1)])
+def test_sheets_of_a_vae(latent_size, num_images):
     pictures = latent.pictures(
-        make_vae(latent_size=latent_size), binary_images(6), seed=0
+        make_vae(latent_size=latent_size), binary_images(num_images), seed=0
     )
     plane = {"latent_plane"} if latent_size == 2 else set()
     expected = {"reconstructions", "samples", "interpolation"} | plane
@@ -30,7 +25,7 @@ def test_a_vae_is_drawn_from_every_side(latent_size):
         assert picture.std() > 0
 
 
-def test_reconstructions_stand_below_their_images():
+def test_reconstructions_are_below_their_images():
     model, x = make_vae(), binary_images(11)
     tiles = latent.reconstruction_rows(model, x)
     decoded = model.decode(model.encode(x).mean()).mean().numpy()
@@ -42,7 +37,7 @@ def test_reconstructions_stand_below_their_images():
     assert (tiles[19:24] == 1).all()
 
 
-def test_a_model_of_labels_is_drawn():
+def test_sheets_of_a_model_conditioned_on_labels():
     pictures = latent.pictures(
         of_labels(), images(6), labels(6), seed=0, label_names=("a", "b", "c")
     )
@@ -52,7 +47,7 @@ def test_a_model_of_labels_is_drawn():
         assert picture.std() > 0
 
 
-def test_a_model_that_completes_is_drawn():
+def test_sheets_of_a_model_that_completes_images():
     x = images(11)
     model = of_parts()
     pictures = latent.pictures(model, x, x, seed=0)
@@ -60,12 +55,12 @@ def test_a_model_that_completes_is_drawn():
     tiles = latent.reconstruction_rows(model, x, x)
     reconstructed = tiles[8:16]
     np.testing.assert_array_equal(
-        reconstructed[:, model.known], x[:8][:, model.known]
+        reconstructed[:, model.observed_mask], x[:8][:, model.observed_mask]
     )
     assert np.abs(reconstructed - x[:8]).max() > 0.01
 
 
-def test_reconstructions_are_of_their_conditions():
+def test_reconstructions_use_the_condition():
     model, x, c = of_labels(), images(8), labels(8)
     tiles = latent.reconstruction_rows(model, x, c)
     z = model.encode(x, c).mean()
@@ -74,12 +69,12 @@ def test_reconstructions_are_of_their_conditions():
     )
 
 
-def test_completions_stand_between_what_was_given_and_the_truth(monkeypatch):
+def test_completions_are_between_observed_part_and_original(monkeypatch):
     monkeypatch.setattr(latent, "titled", lambda picture, *_, **__: picture)
     model, x = of_parts(), images(3)
     drawn = conditional_sampling.complete(model, x, 2, seed=0)
-    sheet = latent.completion_sheet(x, drawn, model.known)
-    given = np.where(model.known, x, 0.5)
+    sheet = latent.completion_sheet(x, drawn, model.observed_mask)
+    given = np.where(model.observed_mask, x, 0.5)
     for row in range(3):
         rows = np.stack([given[row], *drawn[row], x[row]])
         expected = plots.image_grid(rows, 4)
@@ -89,7 +84,7 @@ def test_completions_stand_between_what_was_given_and_the_truth(monkeypatch):
         )
 
 
-def test_each_row_of_a_label_sheet_is_a_label(monkeypatch):
+def test_each_row_of_a_label_sheet_shows_one_label(monkeypatch):
     names = []
 
     def kept(picture, title, rows):

@@ -1,4 +1,4 @@
-"""The page of evaluated runs: what it shows, and that a browser shows it."""
+"""The report of evaluated runs: its content, and its layout in a browser."""
 
 import dataclasses
 import io
@@ -30,10 +30,8 @@ CURVES = {
     "rate": {"train": [(1, 4.0)], "validation": [(1, 5.0)]},
 }
 
-
-# Of the sheets, and of nothing else on the page.
+# Colours that occur nowhere else on the page.
 SHEETS = {"reconstructions": (250, 0, 250), "samples": (0, 250, 120)}
-
 
 OTHER_CURVES = {
     name: {
@@ -68,7 +66,7 @@ def sections():
         )
         for sigma in (0.1, 0.25)
     }
-    # As wide as numbers become.
+    # The longest numbers.
     psnr["ssim/0.01"] = Measure(
         "SSIM at sigma 0.01",
         Estimate(0.9996876, 0.0000040),
@@ -111,7 +109,7 @@ def make_run(path="/runs/a", flags=None, **changes):
     return dataclasses.replace(run, **changes)
 
 
-PAGES = {
+RUNS = {
     "one": lambda: [make_run()],
     "two": lambda: [
         make_run(),
@@ -119,14 +117,38 @@ PAGES = {
             "/runs/b", {"beta": "4.0", "posterior": "full"}, curves=OTHER_CURVES
         ),
     ],
-    # Of a model that needs no training, without curves or figures.
-    "bare": lambda: [make_run(metrics={"kind": "a"}, curves={}, figures={})],
+    # A denoiser without training, curves or figures.
+    "untrained": lambda: [
+        make_run(metrics={"kind": "LinearDenoiser"}, curves={}, figures={})
+    ],
 }
 
 
-@pytest.mark.parametrize("runs", PAGES)
-def test_the_page_is_whole_and_needs_nothing_else(runs):
-    text = report.page(PAGES[runs]())
+@pytest.fixture(scope="module", params=RUNS)
+def any_page(request, pages):
+    return pages(request.param)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """Returns the path of the page of each of RUNS, written once."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    def write(name):
+        path = folder / f"{name}.html"
+        if not path.exists():
+            report.write(path, RUNS[name]())
+        return path
+
+    return write
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_page_is_one_valid_file_without_scripts(any_page):
+    text = read(any_page)
     assert text.startswith("<!DOCTYPE html>\n<html")
     page = Page(text)
     tags = {tag for tag, _ in page.tags}
@@ -139,12 +161,11 @@ def test_the_page_is_whole_and_needs_nothing_else(runs):
     assert "url(" not in text and "@import" not in text
     (language,) = page.named("html")
     assert language == {"lang": "en"}
-    assert tags >= {"title", "h1", "h2", "table", "main", "header"}
+    assert tags >= {"title", "h1", "h2", "table", "main", "header", "style"}
 
 
-def test_a_page_shows_all_of_a_run():
-    run = make_run()
-    page = Page(report.page([run]))
+def test_a_page_shows_everything_known_of_a_run(pages):
+    page = Page(read(pages("one")))
     for shown in (
         "VAE on digits",
         "/runs/a",
@@ -162,66 +183,63 @@ def test_a_page_shows_all_of_a_run():
         assert shown in page.text
     pictures = [image["src"] for image in page.named("img")]
     # Two curves, two sheets.
-    assert len(pictures) == 4
     assert [p.partition(";")[0] for p in pictures] == [
         *["data:image/svg+xml"] * 2,
         *["data:image/png"] * 2,
     ]
-    # A meaning that is that of the row above is told once.
+    # Two rows of the same meaning: only the first shows it.
     assert page.text.count("10 log10") == 1
 
 
-def test_what_differs_between_runs_comes_first():
-    page = Page(report.page(PAGES["two"]()))
+def test_flags_that_differ_between_runs_come_first(pages):
+    page = Page(read(pages("two")))
     text = page.text
     order = [
         "2 runs side by side",
         "Flags that differ",
         "--beta",
         "--posterior",
-        "not given",
-        "Flags that all have alike",
+        "no such flag",
+        "Flags with equal values",
         "--latent_size",
-        "Curves",
-        "Numbers",
+        "Training curves",
+        "Results",
         "Images",
     ]
     start = 0
     for words in order:
         start = text.index(words, start)
-    # Flags that are the same are not among those that differ.
-    assert "--latent_size" not in text[: text.index("Flags that all")]
+    assert "--latent_size" not in text[: text.index("Flags with equal")]
     assert len(page.named("img")) == 2 + 4
-    # What all are compared with is shown once.
-    assert "noisy" in text and "don't compare" not in text
+    # Both runs have the same references.
+    assert text.count("noisy") == 1 and "Not the same" not in text
+
+
+@pytest.fixture
+def drawn_once(monkeypatch):
+    """Skips the drawing of curves, for tests of other parts of the page."""
+    monkeypatch.setattr(report_curves, "draw", lambda *_: b"<svg/>")
 
 
 @pytest.mark.parametrize(
-    ("name", "other", "told"),
+    ("name", "other", "warning"),
     [
         ("test_images", "0f3b", "Not the same test images"),
         ("settings", {"seed": 1}, "Not evaluated with the same settings"),
     ],
 )
-def test_runs_that_do_not_compare_are_told(name, other, told):
-    one, two = PAGES["two"]()
+@pytest.mark.usefixtures("drawn_once")
+def test_the_page_warns_of_runs_that_are_not_comparable(name, other, warning):
+    one, two = RUNS["two"]()
     two.evaluation[name] = other
-    assert f"{told}: numbers of these runs don't compare." in report.page(
-        [one, two]
-    )
+    assert warning in Page(report.page([one, two])).text
 
 
-def test_a_run_without_training_is_told():
-    trained = make_run()
-    for metrics, told in (
-        (trained.metrics, "200 epochs"),
-        ({"kind": "LinearDenoiser"}, "none needed"),
-    ):
-        run = dataclasses.replace(trained, metrics=metrics)
-        assert told in Page(report.page([run])).text
+def test_a_denoiser_without_training_has_no_epochs(pages):
+    assert "none needed" in Page(read(pages("untrained"))).text
 
 
-def test_runs_in_folders_of_one_name_are_told_by_their_paths():
+def test_workdirs_of_the_same_name_are_shown_by_their_paths():
     runs = [make_run("/one/vae"), make_run("/two/vae")]
     assert [*report.named(runs)] == ["/one/vae", "/two/vae"]
     runs = [make_run("/one/a"), make_run("/two/b")]
@@ -229,13 +247,13 @@ def test_runs_in_folders_of_one_name_are_told_by_their_paths():
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_nothing_that_a_user_names_becomes_a_tag(runs):
+def test_text_of_the_user_is_escaped(runs):
     evil = "<script>alert('&amp;\"')</script>"
     flags = {evil: evil, "ansi": "\x1b[31m\0 \udc80"}
     run = make_run(f"/{evil}", flags)
     run.evaluation["dataset"] = evil
     run.figures[evil] = sheet((1, 2, 3))
-    # A dollar sign would be a formula to matplotlib.
+    # matplotlib reads text between dollar signs as a formula.
     other = make_run("/$x$<b>", {evil: "other"})
     text = report.page([run, other][:runs])
     page = Page(text)
@@ -245,10 +263,12 @@ def test_nothing_that_a_user_names_becomes_a_tag(runs):
     text.encode()
 
 
-def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("drawn_once")
+def test_a_failure_keeps_the_page_that_was_there(tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     report.write(path, [make_run()])
-    assert path.read_text(encoding="utf-8") == report.page([make_run()])
+    written = read(path)
+    assert written == report.page([make_run()])
 
     def fail(runs):
         raise RuntimeError
@@ -257,7 +277,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError):
         report.write(path, [make_run()])
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
-    Page(path.read_text(encoding="utf-8"))
+    assert read(path) == written
 
 
 def test_a_run_is_read_from_its_workdir(tmp_path):
@@ -291,7 +311,7 @@ def write_scalars(folder, values, suffix):
     writer.close()
 
 
-def test_curves_of_a_run_that_was_resumed(tmp_path):
+def test_curves_of_a_resumed_run_have_one_value_per_epoch(tmp_path):
     write_scalars(tmp_path / "train", {0: -3.0, 1: -2.0}, "a")
     write_scalars(tmp_path / "train", {1: -2.5, 2: -1.0}, "b")
     write_scalars(tmp_path / "validation", {0: -4.0}, "a")
@@ -303,8 +323,7 @@ def test_curves_of_a_run_that_was_resumed(tmp_path):
     }
 
 
-def test_curves_of_the_psnr_at_each_level(tmp_path):
-    """Of held-out images, now and then, beside the pictures."""
+def test_curves_of_the_psnr_are_read_for_each_noise_level(tmp_path):
     writer = tf.summary.create_file_writer(str(tmp_path / "pictures"))
     with writer.as_default():
         for step in (0, 3):
@@ -316,7 +335,7 @@ def test_curves_of_the_psnr_at_each_level(tmp_path):
     }
 
 
-def test_a_curve_is_an_svg_and_always_the_same():
+def test_a_curve_is_a_reproducible_svg():
     runs = {"a": CURVES, "b": {}}
     picture = report_curves.draw(runs, "elbo")
     root = ET.fromstring(picture)
@@ -332,64 +351,61 @@ def is_near(shown, colour):
     return np.abs(shown.astype(int) - colour).max(-1) < 12
 
 
-@pytest.mark.parametrize("width", [1200, 420])
-@pytest.mark.parametrize("name", ["one", "two"])
-def test_a_browser_paints_the_page(browser, tmp_path, name, width):
-    page, picture = tmp_path / "page.html", tmp_path / "page.png"
-    runs = PAGES[name]()
-    report.write(page, runs)
-    browser(
-        page, width, f"--screenshot={picture}", f"--window-size={width},9000"
-    )
+def screenshot(browser, page, picture, width, *flags):
+    browser(page, width, f"--screenshot={picture}", *flags)
     with PIL.Image.open(picture) as opened:
-        shown = np.asarray(opened.convert("RGB"))
+        return np.asarray(opened.convert("RGB"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1200, 3600), (420, 6000)])
+def test_a_browser_paints_the_page(browser, pages, tmp_path, width, height):
+    shown = screenshot(
+        browser,
+        pages("two"),
+        tmp_path / "page.png",
+        width,
+        f"--window-size={width},{height}",
+    )
     assert shown.shape[1] == width
     background = shown[2, 2].astype(int)
     for colour in SHEETS.values():
-        # As many as there are runs, none of them shrunk to nothing.
-        assert is_near(shown, colour).sum() > 5000 * len(runs)
-    lines = report_curves.COLOURS[: 1 + (name == "two")]
-    for colour in lines:
+        # One sheet per run, none of them shrunk.
+        assert is_near(shown, colour).sum() > 5000 * 2
+    for colour in report_curves.COLOURS[:2]:
         assert is_near(shown, to_rgb(colour)).sum() > 100
-    # Nothing runs out of the page at its right.
+    # The right margin is empty.
     assert np.abs(shown[:, -8:].astype(int) - background).max() < 20
 
 
-@pytest.mark.parametrize("width", [1200, 420])
-@pytest.mark.parametrize("name", ["one", "two"])
-def test_a_browser_lays_out_all_of_the_page(browser, tmp_path, name, width):
-    page, runs = tmp_path / "page.html", PAGES[name]()
-    report.write(page, runs)
-    found = look(browser, page, width)
-    curves = 2
-    assert len(found["images"]) == curves + len(SHEETS) * len(runs)
-    # A number of each run for each measure, and what it is.
-    assert len(found["cells"]) > 4 * (1 + len(runs))
+@pytest.mark.parametrize(
+    ("name", "width"), [("one", 420), ("two", 420), ("two", 1200)]
+)
+def test_a_browser_lays_out_the_page_within_its_width(
+    browser, pages, name, width
+):
+    found = look(browser, pages(name), width)
+    num_runs, num_curves = len(RUNS[name]()), 2
+    assert len(found["images"]) == num_curves + len(SHEETS) * num_runs
+    # At least four measures: a label, and a cell for each run.
+    assert len(found["cells"]) > 4 * (1 + num_runs)
     assert "sans-serif" in found["font"]
 
 
-def test_a_page_of_a_run_of_which_little_is_known_is_laid_out(
-    browser, tmp_path
-):
-    page = tmp_path / "page.html"
-    report.write(page, PAGES["bare"]())
-    found = look(browser, page, 1200)
+def test_a_browser_lays_out_a_page_without_pictures(browser, pages):
+    found = look(browser, pages("untrained"), 1200)
     assert not found["images"] and len(found["cells"]) > 8
 
 
-def test_a_dark_page_is_painted_dark(browser, tmp_path):
-    page, picture = tmp_path / "page.html", tmp_path / "page.png"
-    report.write(page, PAGES["one"]())
-    browser(
-        page,
+def test_a_dark_page_is_painted_dark(browser, pages, tmp_path):
+    shown = screenshot(
+        browser,
+        pages("one"),
+        tmp_path / "page.png",
         1200,
         "--blink-settings=preferredColorScheme=0",
-        f"--screenshot={picture}",
     )
-    with PIL.Image.open(picture) as opened:
-        shown = np.asarray(opened.convert("RGB"))
     assert shown[2, 2].max() < 40
-    # Letters, and the ink of the curves, which have one for both schemes.
+    # Text, and the lines of the curves, whose colour suits both schemes.
     for colour in ("#e4e7e9", report_curves.COLOURS[0]):
         assert is_near(shown, to_rgb(colour)).sum() > 100
 

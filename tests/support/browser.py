@@ -1,4 +1,4 @@
-"""Headless Chromium, which shows a page to the tests."""
+"""Renders pages in headless Chromium."""
 
 import html
 import json
@@ -9,12 +9,11 @@ import subprocess
 
 import pytest
 
-# Gathers what is laid out, as --dump-dom gives it.
+# Stores the boxes of the layout in the page, which --dump-dom prints.
 _LOOK = """
 <script>
 const box = e => { const b = e.getBoundingClientRect();
                    return [b.left, b.right, b.width, b.height]; };
-// On a narrow page the columns' names stand before their numbers instead.
 const cells = [...document.querySelectorAll("tbody td, tbody th")]
   .filter(e => e.textContent.trim() && !e.closest("details:not([open])"));
 addEventListener("load", () => {
@@ -31,10 +30,10 @@ addEventListener("load", () => {
 
 
 def opener(folder):
-    """Gives what opens a page and returns what Chromium writes.
+    """Returns a function that opens a page and returns Chromium's output.
 
     Args:
-        folder: for the browser's profile.
+        folder: folder for the browser's profile.
     """
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -69,22 +68,22 @@ def opener(folder):
 
 
 def look(open_page, page, width):
-    """Lays a page out; checks that nothing is hidden or out of the page.
+    """Lays out a page and checks that nothing is hidden or cut off.
 
     Args:
-        open_page: what `opener` gives.
-        page: path of the page.
-        width: of the window, in pixels.
+        open_page: function returned by `opener`.
+        page: pathlib.Path of the page.
+        width: width of the window, in pixels.
 
     Returns:
-        dict of `images` and `cells`, the boxes of each, and `font`.
+        dict of `images` and `cells`, lists of boxes, and `font`.
     """
-    beside = pathlib.Path(page).with_suffix(".looked.html")
+    copy = pathlib.Path(page).with_suffix(".look.html")
     text = page.read_text(encoding="utf-8")
-    beside.write_text(text.replace("</body>", f"{_LOOK}</body>"))
-    shown = open_page(beside, width, "--dump-dom")
-    (told,) = re.findall(r'<body[^>]* data-look="([^"]*)"', shown)
-    found = json.loads(html.unescape(told))
+    copy.write_text(text.replace("</body>", f"{_LOOK}</body>"))
+    shown = open_page(copy, width, "--dump-dom")
+    (boxes,) = re.findall(r'<body[^>]* data-look="([^"]*)"', shown)
+    found = json.loads(html.unescape(boxes))
     assert found["page"] <= found["width"]
     for natural, left, right, wide, high in found["images"]:
         assert natural > 0 and wide > 80 and high > 30
