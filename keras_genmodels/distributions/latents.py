@@ -134,7 +134,7 @@ def apply_scale(scale, verb, noise, **arguments):
         float tensor like `noise`.
     """
     is_diagonal = isinstance(scale, tf.linalg.LinearOperatorDiag)
-    if is_diagonal or noise.shape.rank != 3 or not scale.batch_shape.rank:
+    if is_diagonal or len(noise.shape) != 3 or not scale.batch_shape.rank:
         return getattr(scale, verb)(noise, **arguments)
     # The draws as columns: one triangular product per example, not per draw.
     columns = tf.transpose(noise, (1, 2, 0))

@@ -98,6 +98,7 @@ class Bounds(SelfSupervised):
         autoencoders, arXiv:1509.00519, equation 8.
         """
         x, condition = self.validate_inputs(x, condition)
+        noise = tf.convert_to_tensor(noise, x.dtype)
         return self._draw(x, noise, self._features(condition)).log_weights()
 
     def call(self, x, training=False):

@@ -36,13 +36,13 @@ def expected_elbo(model, x):
     return -(distortion + rate)
 
 
-def train(model, x, steps=400):
+def train(model, x, steps=1000):
     """Trains on all of the data at each step."""
-    schedule = keras.optimizers.schedules.CosineDecay(0.05, steps)
+    schedule = keras.optimizers.schedules.CosineDecay(0.04, steps)
     model.compile(
         keras.optimizers.Adam(schedule),
         jit_compile=True,
-        steps_per_execution=50,
+        steps_per_execution=100,
     )
     batches = tf.data.Dataset.from_tensors(x).repeat()
     model.fit(batches, steps_per_epoch=steps, verbose=0)
