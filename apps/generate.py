@@ -124,7 +124,7 @@ def drawer_of(model):
     inputs.check_condition(model)
     if not isinstance(model, Denoiser):
         guard.forbid_flags(_DENOISER_FLAGS, "a denoiser")
-    kind = None if isinstance(model, Denoiser) else model.condition_kind
+    kind = model.condition_kind
     if kind != "label":
         guard.forbid_flags(_LABEL_FLAGS, "a model conditioned on labels")
     if kind != "observed":
@@ -240,7 +240,6 @@ def _sheet(draw, **same_for_all):
 def sampler(model):
     """Returns the function of a number and seeds that draws images."""
     from keras_genmodels.denoisers import Denoiser
-    from keras_genmodels.sampling.restoration import generate
 
     if not isinstance(model, Denoiser):
         return model.sample
@@ -252,9 +251,7 @@ def sampler(model):
         )
     sigma_min, sigma_max = FLAGS.sigma or (None, None)
     return functools.partial(
-        generate,
-        model,
-        model.event_shape,
+        model.sample,
         num_steps=FLAGS.num_steps,
         stochasticity=FLAGS.stochasticity,
         sigma_max=sigma_max,

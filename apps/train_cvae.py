@@ -92,7 +92,7 @@ def build_model(config, data):
         size = _PART_SIZE
         condition = {
             "condition_network": build_image_condition(config, shape, size),
-            "observed_mask": operators.known_quadrants(
+            "observed_mask": operators.observed_quadrants(
                 shape, config.num_quadrants
             ),
         }

@@ -122,12 +122,12 @@ def build_denoiser(config, data):
     if config.denoiser == "exact":
         return denoisers.EmpiricalDenoiser()
     if config.denoiser == "linear":
-        return denoisers.LinearDenoiser(config.rank, config.center)
+        return denoisers.LinearDenoiser(rank=config.rank, center=config.center)
     return denoisers.DenoisingAutoencoder(
         build_network(config, data.image_shape),
         sigma=config.sigma,
         blind=config.blind,
-        copies=config.copies,
+        num_noise_draws=config.copies,
         seed=config.seed,
     )
 
@@ -136,14 +136,18 @@ def build_network(config, image_shape):
     """Builds the network that the flags describe."""
     from keras_genmodels.networks import denoisers as networks
 
-    conditional = not config.blind and len(set(config.sigma)) > 1
+    noise_conditional = not config.blind and len(set(config.sigma)) > 1
     if config.network == "mlp":
         return networks.mlp_denoiser(
-            image_shape, conditional, config.hidden_sizes
+            image_shape,
+            noise_conditional=noise_conditional,
+            hidden_sizes=config.hidden_sizes,
         )
     if config.network == "bias_free_unet":
         return networks.bias_free_unet(image_shape, config.filters)
-    return networks.unet(image_shape, conditional, config.filters)
+    return networks.unet(
+        image_shape, noise_conditional=noise_conditional, filters=config.filters
+    )
 
 
 def run():

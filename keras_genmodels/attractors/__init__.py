@@ -1,4 +1,4 @@
-"""Fixed points of a denoiser: where they are, and what they attract."""
+"""Fixed points of a denoiser, their basins of attraction, and Jacobians."""
 
 from keras_genmodels.attractors.basins import BasinRadius, basin_radius
 from keras_genmodels.attractors.fixed_points import FixedPoints, fixed_points

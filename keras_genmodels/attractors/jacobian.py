@@ -1,4 +1,4 @@
-"""What a denoiser's Jacobian says, from its products with vectors alone."""
+"""Eigenvalues and trace of a denoiser's Jacobian, from products with it."""
 
 import math
 from typing import NamedTuple
@@ -7,21 +7,22 @@ import numpy as np
 import tensorflow as tf
 from scipy.sparse import linalg
 
-from keras_genmodels.core import loop_cache as compiled
-from keras_genmodels.core import seeds
+from keras_genmodels.core import loop_cache, seeds
 from keras_genmodels.core.arrays import map_batches
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.sampling._inputs import read_events
+from keras_genmodels.sampling._inputs import validate_inputs
+from keras_genmodels.sampling._loop import checked_denoise
 
 
 class JacobianSpectrum(NamedTuple):
-    """What `jacobian_eigenvalues` returns.
+    """The result of `jacobian_eigenvalues`.
 
     Args:
-        eigenvalues: complex128 `[batch, k]`, the k largest in modulus, falling.
+        eigenvalues: complex128 `[batch, k]`, the k largest in modulus, largest
+            first.
         spectral_radius: float64 `[batch]`, the modulus of the first.
-        num_products: int `[batch]`, products with the Jacobian that it took.
+        num_products: int `[batch]`, number of products with the Jacobian.
     """
 
     eigenvalues: np.ndarray
@@ -30,7 +31,7 @@ class JacobianSpectrum(NamedTuple):
 
 
 class LocalDimension(NamedTuple):
-    """What `local_dimension` returns.
+    """The result of `local_dimension`.
 
     Args:
         dimension: float64 `[batch]`, estimate of the trace.
@@ -52,49 +53,48 @@ def jacobian_eigenvalues(
     tolerance=1e-5,
     max_restarts=100,
 ):
-    """Gives the leading eigenvalues of the update's Jacobian at each image.
+    """Computes the leading eigenvalues of the update's Jacobian at each event.
 
     The update of `restore` is T(x) = (1 - eta) x + eta D(x, sigma), eta =
-    `step_size`; its Jacobian is (1 - eta) I + eta J, with J that of D at x.
-    A fixed point attracts its surroundings if the spectral radius there (the
-    largest modulus of an eigenvalue) is below 1, and repels in some direction
-    if it is above 1; exactly 1 decides nothing.
+    `step_size`. Its Jacobian is (1 - eta) I + eta J, with J that of D at x.
+    A fixed point is attracting if the spectral radius (largest modulus of an
+    eigenvalue) is below 1, and repelling in some direction if it is above 1;
+    a radius of exactly 1 is inconclusive.
 
-    Implicitly restarted Arnoldi iteration (ARPACK) finds the eigenvalues of
-    largest modulus from products with vectors; the matrix is formed only
-    where all of them, or all but one, are asked for. J need not be symmetric
+    The eigenvalues of largest modulus are computed by implicitly restarted
+    Arnoldi iteration (ARPACK) from products with vectors. The matrix is formed
+    only if all of them, or all but one, are requested. J need not be symmetric
     (that of a learned D is not), so they may be complex. With `step_size` 1
     they are the eigenvalues of J.
 
-    Products are J' v, in reverse mode: J' has the same eigenvalues. They are
-    compiled once for a denoiser and a shape of events. The same seed gives
-    the same eigenvalues but for rounding, which is not the same in every run
-    where TensorFlow convolves on several cores, nor where ARPACK comes upon
-    an invariant subspace (as of a J of low rank), which it leaves by a random
-    vector of its own.
+    The products are J' v, in reverse mode; J' has the same eigenvalues. They
+    are compiled once per denoiser and shape of events. The same seed gives the
+    same eigenvalues up to rounding, which varies between runs if TensorFlow
+    convolves on several cores, or if ARPACK meets an invariant subspace (as
+    for a J of low rank), which it leaves by a random vector of its own.
 
     Args:
-        denoiser: as in `restore`; it treats each event of a batch by itself.
-        x: floating tensor or array `[batch, ...]`; fixed points, to tell
-            whether they attract.
-        seed: int, int32 `[2]` or `[batch, 2]`, of the vectors to start from.
-        sigma: noise level > 0 told to the denoiser, scalar or `[batch]`; None
-            where it needs none.
+        denoiser: as in `restore`; row i of its result must depend on row i of
+            its arguments alone.
+        x: floating tensor or array `[batch, ...]`, such as fixed points.
+        seed: int, int32 `[2]` or `[batch, 2]`, of the initial vectors.
+        sigma: noise level > 0 passed to the denoiser, scalar or `[batch]`;
+            None if it needs none.
         step_size: eta in (0, 2).
-        num_eigenvalues: int >= 1, how many; all where an event has no more
-            values than that.
-        tolerance: > 0, of the eigenvalues, relative to their modulus; they
-            may be further off where J is far from symmetric. Products in
-            float32 support about 1e-6.
-        max_restarts: int >= 1, after which the iteration gives up.
+        num_eigenvalues: int >= 1, number of eigenvalues; all, if an event has
+            no more values than that.
+        tolerance: > 0, of the eigenvalues, relative to their modulus; the
+            error may be larger if J is far from symmetric. Products in float32
+            support about 1e-6.
+        max_restarts: int >= 1, maximum number of restarts.
 
     Returns:
         JacobianSpectrum.
 
     Raises:
-        UserError: if an argument is out of range, if the denoiser does not
-            take such `x` and `sigma` or has no finite derivative, and if the
-            iteration has not converged after `max_restarts`.
+        NotMeasured: if the iteration does not converge in `max_restarts`.
+        ValueError: if an argument is out of range, or if the denoiser does not
+            accept `x` and `sigma` or has no finite derivative.
 
     #### References
 
@@ -106,7 +106,7 @@ def jacobian_eigenvalues(
     check(tolerance > 0, f"tolerance must be > 0, got {tolerance}")
     check_count("num_eigenvalues", num_eigenvalues)
     check_count("max_restarts", max_restarts)
-    x, sigma = read_arrays(denoiser, x, sigma)
+    x, sigma = validate_arrays(denoiser, x, sigma)
     multiply = _jacobian(denoiser, x, sigma)
     starts = seeds.normal(seeds.row_seeds(seed, len(x)), x.shape[1:]).numpy()
     jacobians = [
@@ -131,30 +131,31 @@ def jacobian_eigenvalues(
 def local_dimension(
     denoiser, x, *, seed, sigma=None, num_probes=64, batch_size=256
 ):
-    """Estimates how many directions a denoiser keeps at each image.
+    """Estimates the number of directions that a denoiser keeps at each event.
 
-    It is the trace of D's Jacobian J at x: r for the projection V V', sum_j
-    lambda_j / (lambda_j + sigma^2) for the Wiener filter, and for the exact
-    denoiser the trace of Cov[clean | x] over sigma^2. Hutchinson's
-    estimator averages z' J z over random signs z, in expectation the trace.
+    It is the trace of D's Jacobian J at x: r for a projection on r axes, sum_j
+    lambda_j / (lambda_j + sigma^2) for the Wiener filter, and the trace of
+    Cov[clean | x] over sigma^2 for the exact denoiser. Hutchinson's estimator
+    averages z' J z, whose expectation is the trace, over random signs z.
 
-    Products are as in `jacobian_eigenvalues`: z' J' z = z' J z.
+    The products are those of `jacobian_eigenvalues`: z' J' z = z' J z.
 
     Args:
-        denoiser: as in `restore`; it treats each event of a batch by itself.
-        x: floating tensor or array `[batch, ...]`, any images.
+        denoiser: as in `restore`; row i of its result must depend on row i of
+            its arguments alone.
+        x: floating tensor or array `[batch, ...]`.
         seed: int, int32 `[2]` or `[batch, 2]`, of the signs.
-        sigma: noise level > 0 told to the denoiser, scalar or `[batch]`; None
-            where it needs none.
-        num_probes: int >= 2, how many z an image.
-        batch_size: int >= 1, how many products are computed at a time.
+        sigma: noise level > 0 passed to the denoiser, scalar or `[batch]`;
+            None if it needs none.
+        num_probes: int >= 2, number of z per event.
+        batch_size: int >= 1, number of products that are computed at once.
 
     Returns:
         LocalDimension.
 
     Raises:
-        UserError: if an argument is out of range, or if the denoiser does not
-            take such `x` and `sigma` or has no derivative.
+        ValueError: if an argument is out of range, or if the denoiser does not
+            accept `x` and `sigma` or has no derivative.
 
     #### References
 
@@ -168,7 +169,7 @@ def local_dimension(
     """
     check_count("num_probes", num_probes, least=2)
     check_count("batch_size", batch_size)
-    x, sigma = read_arrays(denoiser, x, sigma)
+    x, sigma = validate_arrays(denoiser, x, sigma)
     multiply = _jacobian(denoiser, x, sigma)
     rows = seeds.row_seeds(seed, len(x))
     traces = map_batches(
@@ -183,15 +184,19 @@ def local_dimension(
     )
 
 
-def read_arrays(denoiser, x, sigma):
-    """Checks x and sigma; gives arrays `[batch, ...]`, `[batch]` or None."""
-    x, sigma = read_events(denoiser, x, sigma)
-    check(x.shape[0], f"there must be at least one image, got {x.shape}")
+def validate_arrays(denoiser, x, sigma):
+    """Returns x and sigma as checked arrays `[batch, ...]`, `[batch]` or None.
+
+    Raises:
+        ValueError: if they are not arguments of the denoiser, or empty.
+    """
+    x, sigma = validate_inputs(denoiser, x, sigma)
+    check(x.shape[0], f"x must have at least one event, got {x.shape}")
     return x.numpy(), None if sigma is None else sigma.numpy()
 
 
 class _UpdateJacobian:
-    """The Jacobian of the update T at one image, as it multiplies vectors."""
+    """Products of the Jacobian of the update T at one event."""
 
     def __init__(self, multiply, row, event_shape, step_size):
         self._multiply = multiply
@@ -202,13 +207,13 @@ class _UpdateJacobian:
         self.num_products = 0
 
     def leading(self, start, num_eigenvalues, tolerance, max_restarts):
-        """Gives the leading eigenvalues, complex `[k]`, modulus falling."""
+        """Returns the leading eigenvalues, complex `[k]`, largest first."""
         count = min(num_eigenvalues, self._size)
-        # ARPACK gives at most all but two.
+        # ARPACK computes at most all but two.
         if count >= self._size - 1:
             values = np.linalg.eigvals(self._times(np.eye(self._size)).T)
         elif not self._times(start[None]).any():
-            # ARPACK refuses the matrix 0: a finite set at small sigma.
+            # ARPACK refuses J = 0, as of the exact denoiser at small sigma.
             values = np.zeros(count)
         else:
             values = self._arnoldi(start, count, tolerance, max_restarts)
@@ -222,7 +227,7 @@ class _UpdateJacobian:
             dtype=np.float64,
         )
         try:
-            # Not `rng`, new in SciPy 1.17: `v0` fixes all but rounding.
+            # `rng` is new in SciPy 1.17; `v0` fixes all but rounding.
             return linalg.eigs(
                 operator,
                 count,
@@ -232,14 +237,14 @@ class _UpdateJacobian:
                 return_eigenvectors=False,
             )
         except linalg.ArpackNoConvergence as error:
-            raise UserError(
+            raise NotMeasured(
                 f"after {max_restarts} restarts only {len(error.eigenvalues)} "
-                f"of {count} eigenvalues of image {self._row} are known to "
-                f"{tolerance:g}: raise max_restarts or tolerance"
+                f"of {count} eigenvalues of event {self._row} have converged "
+                f"to {tolerance:g}: raise max_restarts or tolerance"
             ) from error
         except linalg.ArpackError as error:
-            raise UserError(
-                f"ARPACK gives up on image {self._row}: {error}; ask for other "
+            raise NotMeasured(
+                f"ARPACK fails for event {self._row}: {error}; change "
                 "num_eigenvalues"
             ) from error
 
@@ -251,66 +256,59 @@ class _UpdateJacobian:
         products = self._multiply(rows, shaped).astype(np.float64)
         check(
             np.isfinite(products).all(),
-            f"the denoiser's derivative at image {self._row} is not finite",
+            f"the denoiser's derivative at event {self._row} is not finite",
         )
         eta = self._step_size
         return (1 - eta) * vectors + eta * products.reshape(vectors.shape)
 
 
 def _jacobian(denoiser, x, sigma):
-    """Gives the function that multiplies J' at `x[rows]` with vectors."""
-    run = compiled.loop_of(
-        denoiser, _jacobian_product, tf.constant(x), told=sigma is not None
+    """Returns a function of rows and vectors, J' v at `x[rows]`."""
+    run = loop_cache.loop_of(
+        denoiser,
+        _jacobian_product,
+        tf.constant(x),
+        has_sigma=sigma is not None,
     )
 
     def multiply(rows, vectors):
-        told = [] if sigma is None else [sigma[rows]]
-        return run(x[rows], vectors.astype(x.dtype), *told).numpy()
+        sigmas = [] if sigma is None else [sigma[rows]]
+        return run(x[rows], vectors.astype(x.dtype), *sigmas).numpy()
 
     return multiply
 
 
-def _jacobian_product(denoise, spec, told):
-    """Makes the compiled product of J'.
+def _jacobian_product(denoise, spec, has_sigma):
+    """Builds the compiled product with J'.
 
     Args:
-        denoise: function of `x` and sigma.
-        spec: of `x`.
-        told: whether there is a sigma to tell.
+        denoise: function of x and sigma.
+        spec: `tf.TensorSpec` of x.
+        has_sigma: whether sigma is an argument.
 
     Returns:
-        function of `x`, vectors like `x`, and sigma `[batch]` if `told`.
+        `tf.function` of x, vectors like x, and sigma `[batch]` if `has_sigma`.
     """
 
     def product(x, vectors, sigma=None):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            denoised = _denoised(denoise, x, sigma)
+            denoised = checked_denoise(denoise, x, sigma)
         products = tape.gradient(denoised, x, vectors)
         check(
             products is not None,
-            "the denoiser has no derivative: nothing that TensorFlow can "
-            "differentiate leads from x to D(x)",
+            "the denoiser has no derivative: TensorFlow finds no "
+            "differentiable operations between x and D(x)",
         )
         return products
 
     row = tf.TensorSpec([None], spec.dtype)
-    signature = [spec, spec, *[row] * told]
+    signature = [spec, spec, *[row] * has_sigma]
     return tf.function(product, input_signature=signature, autograph=False)
 
 
-def _denoised(denoise, x, sigma):
-    denoised = tf.cast(denoise(x, sigma), x.dtype)
-    check(
-        denoised.shape.is_compatible_with(x.shape),
-        "the denoiser must give what has the shape of x, "
-        f"{x.shape}, got {denoised.shape}",
-    )
-    return tf.ensure_shape(denoised, x.shape)
-
-
 def _quadratic_forms(multiply, x, images, rows, num_probes, batch_size):
-    """Gives z' J z of some images, for random signs z `[images, probes]`."""
+    """Returns z' J z at the events with some indices, `[indices, probes]`."""
     shape = (num_probes, *x.shape[1:])
     normal = seeds.normal(tf.gather(rows, images), shape).numpy()
     signs = np.where(normal < 0, -1, 1).reshape(-1, *x.shape[1:])

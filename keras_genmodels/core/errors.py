@@ -25,3 +25,10 @@ def user_errors(prefix=""):
         raise
     except ValueError as error:
         raise UserError(f"{prefix}{error}") from error
+
+
+class NotMeasured(ValueError):
+    """A measure that these data do not allow, such as one of too few images.
+
+    An evaluation notes the message and goes on; any other error ends it.
+    """

@@ -1,28 +1,29 @@
-"""Events and noise levels as they are given: read, checked, in one shape."""
+"""Checks and conversions of events and noise levels."""
 
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.validation import check
+
+_BATCH_SIZE = 4096
 
 
 def as_floating(x):
-    """Reads x as a floating tensor.
+    """Returns x as a tensor.
 
     Raises:
-        UserError: if it is of another type.
+        ValueError: unless its dtype is floating.
     """
     x = tf.convert_to_tensor(x)
-    if not x.dtype.is_floating:
-        raise UserError(
-            "x must be of floating type (images: uint8 / 255), got "
-            f"{x.dtype.name}"
-        )
+    check(
+        x.dtype.is_floating,
+        f"x must be of floating type (images: uint8 / 255), got {x.dtype.name}",
+    )
     return x
 
 
 def as_sigma(sigma, x):
-    """Reads a noise level as one number per event.
+    """Returns a noise level as one number per event.
 
     Args:
         sigma: > 0, scalar or `[batch]`.
@@ -32,96 +33,108 @@ def as_sigma(sigma, x):
         tensor `[batch]` of x's dtype.
 
     Raises:
-        UserError: if it has another shape; if it is known now and not > 0.
+        ValueError: for another shape, or a value, if it is known statically,
+            that is not finite and > 0.
     """
     if not tf.is_tensor(sigma):
-        # By way of NumPy, as TensorFlow would round Python's floats.
+        # TensorFlow would convert Python's floats to float32 first.
         try:
             sigma = np.asarray(sigma, x.dtype.as_numpy_dtype)
         except (TypeError, ValueError):
-            raise UserError(
+            raise ValueError(
                 f"sigma must be a number or [batch], got {sigma!r}"
             ) from None
     sigma = tf.cast(sigma, x.dtype)
-    if sigma.shape.rank not in (0, 1) or (
-        sigma.shape.rank == 1
-        and not sigma.shape.is_compatible_with(x.shape[:1])
-    ):
-        raise UserError(
-            f"sigma must be a scalar or [batch], got {sigma.shape} for "
-            f"{x.shape[0]} events"
-        )
+    check(
+        sigma.shape.rank == 0
+        or (
+            sigma.shape.rank == 1
+            and sigma.shape.is_compatible_with(x.shape[:1])
+        ),
+        f"sigma must be a scalar or [batch], got {sigma.shape} for "
+        f"{x.shape[0]} events",
+    )
     value = tf.get_static_value(sigma)
-    if value is not None and not np.all((value > 0) & np.isfinite(value)):
-        raise UserError(f"sigma must be > 0 and finite, got {value}")
+    check(
+        value is None or np.all((value > 0) & np.isfinite(value)),
+        f"sigma must be > 0 and finite, got {value}",
+    )
     return tf.broadcast_to(sigma, tf.shape(x)[:1])
 
 
 def per_event(values, x):
-    """Reshapes `[batch]` so that it goes with `x` `[batch, ...]`."""
+    """Returns `[batch]` values in a shape that broadcasts with `x`."""
     return tf.reshape(values, (-1,) + (1,) * (x.shape.rank - 1))
 
 
 def event_batches(data, name="adapt"):
-    """Reads the data that a denoiser is adapted to, batch by batch.
+    """Reads data batch by batch and checks each batch.
 
     Args:
         data: array or tensor `[n, *event_shape]`, or a `tf.data.Dataset` of
             batches of such, or of dicts with a batch under `image`; floating,
-            or uint8, read as value / 255.
-        name: who asks, for the messages.
+            or uint8 (values of 255 stand for 1).
+        name: name of the argument or function, for messages.
 
     Yields:
         arrays `[batch, *event_shape]`, uint8 or floating, finite.
 
     Raises:
-        UserError: if there are no data, if they are not finite, of another
-            type, or if the shapes or types of the batches differ.
+        ValueError: if there are no data, if they are not finite or of another
+            dtype, or if shape or dtype differ between batches.
     """
-    first, found = None, False
+    first, is_empty = None, True
     for batch in _batches(data, name):
-        if batch.dtype != np.uint8 and batch.dtype.kind != "f":
-            raise UserError(
-                f"{name} takes floating data or uint8 (read as value / 255), "
-                f"got {batch.dtype}"
-            )
-        if batch.ndim < 2:
-            raise UserError(
-                f"{name} takes batches [batch, ...], got shape {batch.shape}"
-            )
         first = batch if first is None else first
-        if (batch.shape[1:], batch.dtype) != (first.shape[1:], first.dtype):
-            raise UserError(
-                f"{name} got events of {batch.shape[1:]} ({batch.dtype}) after "
-                f"such of {first.shape[1:]} ({first.dtype})"
-            )
-        if batch.dtype != np.uint8 and not np.isfinite(batch).all():
-            raise UserError(f"{name} got data that are not finite (NaN or inf)")
+        _check_batch(batch, first, name)
         if batch.size:
-            found = True
+            is_empty = False
             yield batch
-    if not found:
-        raise UserError(f"{name} got no data")
+    check(not is_empty, f"{name} got no data")
 
 
-_ROWS = 4096
+def _check_batch(batch, first, name):
+    is_uint8 = batch.dtype == np.uint8
+    check(
+        is_uint8 or batch.dtype.kind == "f",
+        f"{name} takes floating data or uint8 (read as value / 255), got "
+        f"{batch.dtype}",
+    )
+    check(
+        batch.ndim >= 2,
+        f"{name} takes batches [batch, ...], got shape {batch.shape}",
+    )
+    check(
+        (batch.shape[1:], batch.dtype) == (first.shape[1:], first.dtype),
+        f"{name} got events of {batch.shape[1:]} ({batch.dtype}) after events "
+        f"of {first.shape[1:]} ({first.dtype})",
+    )
+    check(
+        is_uint8 or np.isfinite(batch).all(),
+        f"{name} got data that are not finite (NaN or inf)",
+    )
 
 
 def _batches(data, name):
     if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise UserError(f"{name} got a data set without end: take(n) of it")
-        for batch in data.as_numpy_iterator():
-            batch = batch.get("image") if isinstance(batch, dict) else batch
-            if not isinstance(batch, np.ndarray):
-                raise UserError(
-                    f"{name} takes batches of events, or dicts with such "
-                    f"under 'image', got {data.element_spec}"
-                )
-            yield batch
+        yield from _batches_of_dataset(data, name)
         return
     data = np.asarray(data)
-    if data.ndim == 0:
-        raise UserError(f"{name} takes batches [batch, ...], got {data!r}")
-    for start in range(0, max(1, len(data)), _ROWS):
-        yield data[start : start + _ROWS]
+    check(data.ndim, f"{name} takes batches [batch, ...], got {data!r}")
+    for start in range(0, max(1, len(data)), _BATCH_SIZE):
+        yield data[start : start + _BATCH_SIZE]
+
+
+def _batches_of_dataset(data, name):
+    check(
+        data.cardinality() != tf.data.INFINITE_CARDINALITY,
+        f"{name} got an infinite data set: use take(n)",
+    )
+    for batch in data.as_numpy_iterator():
+        batch = batch.get("image") if isinstance(batch, dict) else batch
+        check(
+            isinstance(batch, np.ndarray),
+            f"{name} takes batches of events, or dicts with such under "
+            f"'image', got {data.element_spec}",
+        )
+        yield batch

@@ -2,28 +2,23 @@
 
 import numpy as np
 
-from keras_genmodels.core.errors import UserError
+
+def check(is_right, message, error=ValueError):
+    """Raises `error(message)` unless a condition holds."""
+    if not is_right:
+        raise error(message)
 
 
-def check_count(name, value, least=1):
-    """Raises unless `value` is an int (not a bool) of at least `least`.
-
-    Raises:
-        UserError: otherwise; the message starts with `name`.
-    """
-    check(
+def is_count(value, least=1):
+    """Returns whether a value is an int (not a bool) of at least `least`."""
+    return (
         isinstance(value, int | np.integer)
         and not isinstance(value, bool)
-        and value >= least,
-        f"{name} must be an int >= {least}, got {value!r}",
+        and value >= least
     )
 
 
-def check(is_right, message):
-    """Raises unless a condition holds.
-
-    Raises:
-        UserError: with `message`, if `is_right` is false.
-    """
-    if not is_right:
-        raise UserError(message)
+def check_count(name, value, least=1, error=ValueError):
+    """Raises unless `value` is an int (not a bool) of at least `least`."""
+    message = f"{name} must be an int >= {least}, got {value!r}"
+    check(is_count(value, least), message, error)

@@ -1,22 +1,22 @@
-"""A finite set of events, and sums over all of it, read block by block."""
+"""Weighted sums over a finite set of events, which is read in blocks."""
 
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-# Events read at once: at most so many, of so many values altogether.
+# Maximum number of events per block, and of their values.
 _BLOCK = 4096
 _VALUES = 2**22
 
-# Of so many events only the likeliest is looked at first.
+# Events per group of `_top_k`.
 _GROUP = 16
 
 
 class Query(NamedTuple):
-    """Noisy events less the mean, times precision; and precision.
+    """Noisy events minus the mean, times the precision, and the precision.
 
-    `events` is `[M, batch]`: so the product with a block is the fastest.
+    `events` is `[M, batch]`, for the fastest product with a block.
     """
 
     events: tf.Tensor
@@ -24,11 +24,14 @@ class Query(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What is known of the logits of all events.
+    """Sums over all events, for logits of P(x_i|x).
 
-    Their largest, `[batch]`; the sum of exp(logit - peak), `[batch]`, and
-    that of the events so weighted, `[batch, M]`; the k largest, falling, and
-    the indices of their events, `[batch, k]`.
+    Args:
+        peak: `[batch]`, the largest logit.
+        total: `[batch]`, the sum of the weights exp(logit - peak).
+        weighted: `[batch, M]`, the sum of the events times their weights.
+        logits: `[batch, k]`, the k largest logits in falling order.
+        indices: int32 `[batch, k]`, of the events with these.
     """
 
     peak: tf.Tensor
@@ -39,13 +42,13 @@ class Sums(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """The probabilities of all events, as `EventSet.covariance` needs them.
+    """The probabilities of all events, for `EventSet.covariance`.
 
     Args:
-        mean: float64 `[batch, M]`, of the events as blocks hold them.
-        peak: `[batch]`, the largest logit, in the type of the query.
-        log_total: float64 `[batch]`; log P(x_i|x) is logit - peak - log_total.
-        indices: int32 `[batch, k]`, of events that were weighed by themselves.
+        mean: float64 `[batch, M]`, of the events in the form of a block.
+        peak: `[batch]`, the largest logit, in the dtype of the query.
+        log_total: float64 `[batch]`; log P(x_i|x) = logit - peak - log_total.
+        indices: int32 `[batch, k]`, of events with a logit in float64.
         logits: float64 `[batch, k]`, logit - peak of these.
     """
 
@@ -57,7 +60,7 @@ class Weights(NamedTuple):
 
 
 class EventSet(NamedTuple):
-    """Events x_1 ... x_N of M values, and what is asked of all of them.
+    """Events x_1 ... x_N of M values.
 
     Noisy events x are `[batch, M]`, sigma is `[batch]`.
 
@@ -73,7 +76,7 @@ class EventSet(NamedTuple):
 
     @property
     def size(self):
-        """How many events there are, N."""
+        """Number of events, N."""
         return self.data.shape[0]
 
     @property
@@ -83,29 +86,28 @@ class EventSet(NamedTuple):
 
     @property
     def unit(self):
-        """What a step of 1 in a block is as a value."""
+        """Value of a step of 1 in a block."""
         return 1 / 255 if self._is_uint8 else 1.0
 
     def nats_lost(self, x, sigma):
-        """Bounds what rounding to float32 does to the logits, `[batch]`.
+        """Returns a bound on the float32 error of the logits, `[batch]`.
 
-        The factors are about twice the errors measured on images and on
-        uniform vectors of 1 to 12288 values, among the likeliest events.
+        The factors are about twice the errors measured for the most probable
+        events among images and uniform vectors of 1 to 12288 values.
         """
         widest = reach = tf.cast(self.radius, x.dtype)
         if self._is_uint8:
-            # Blocks of integers are multiplied as they are, not centred.
+            # Blocks of integers are not centred.
             reach += tf.norm(tf.cast(self.mean, x.dtype))
         size = tf.norm(x - tf.cast(self.mean, x.dtype), axis=1)
         lost = 8 * size * reach + 2 * tf.square(widest)
         return _roundoff() * lost / tf.square(sigma)
 
     def query(self, x, sigma, dtype):
-        """Prepares what events are multiplied with for their logits.
+        """Returns the factor of the events in their logits.
 
-        -|y - x_i|^2 / 2 = (y - m)'x_i - |x_i - m|^2 / 2 + what all i share:
-        the smaller the numbers, the less of them is rounded off, and with m
-        the mean they are small.
+        -|y - x_i|^2 / 2 = (y - m)'x_i - |x_i - m|^2 / 2 + constant. With m the
+        mean the terms are small, and so are rounding errors.
         """
         precision = 1 / tf.square(tf.cast(sigma, dtype))
         scale = (precision * self.unit)[:, None]
@@ -113,9 +115,9 @@ class EventSet(NamedTuple):
         return Query(tf.transpose(centred * scale), precision)
 
     def sums(self, query, k, average=True):
-        """Reads all events once; gives `Sums`, in the query's type.
+        """Computes `Sums` in one pass, in the dtype of the query.
 
-        Without `average`, its `weighted` is left at 0.
+        Without `average`, `weighted` is 0.
         """
 
         def step(start, size, peak, total, weighted, best, indices):
@@ -125,7 +127,7 @@ class EventSet(NamedTuple):
             best, order = tf.math.top_k(tf.concat([best, new], 1), k)
             indices = tf.concat([indices, start + places], 1)
             indices = tf.gather(indices, order, batch_dims=1)
-            # Kept relative to the largest so far, as in FlashAttention.
+            # Relative to the largest logit so far, as in FlashAttention.
             higher = best[:, 0]
             weights = tf.exp(logits - higher)
             decay = tf.exp(peak - higher)
@@ -135,45 +137,47 @@ class EventSet(NamedTuple):
                 weighted += tf.matmul(weights, block, transpose_a=True)
             return higher, total, weighted, best, indices
 
-        nothing = tf.zeros_like(query.precision)
-        none = tf.repeat(nothing[:, None], k, axis=1)
+        zero = tf.zeros_like(query.precision)
+        zeros = tf.repeat(zero[:, None], k, axis=1)
         start = Sums(
-            nothing - np.inf,
-            nothing,
+            zero - np.inf,
+            zero,
             tf.zeros_like(tf.transpose(query.events)),
-            none - np.inf,
-            tf.cast(none, tf.int32),
+            zeros - np.inf,
+            tf.cast(zeros, tf.int32),
         )
         return Sums(*self._over_blocks(step, start))
 
     def covariance(self, query, vectors, weights):
-        """Reads all events once; gives how x_i'v varies with two others.
+        """Computes covariances with x_i'v under P(x_i|x), in one pass.
+
+        Events with a float64 logit, which dominate if few are probable, are
+        added in float64.
 
         Args:
-            query: as of the noisy events that `weights` belong to.
+            query: `Query` of the noisy events.
             vectors: `[batch, M]`, v.
-            weights: `Weights`.
+            weights: `Weights` of the noisy events.
 
         Returns:
-            Cov(x_i, x_i'v), float64 `[batch, M]`; and Cov(log P(x_i|x),
-            x_i'v), float64 `[batch]`. Where few events share all, it is
-            these that count: they are multiplied in float64.
+            Cov(x_i, x_i'v), float64 `[batch, M]`, and Cov(log P(x_i|x),
+            x_i'v), float64 `[batch]`.
         """
         vectors = tf.cast(vectors, tf.float64)
         shift = tf.reduce_sum(weights.mean * vectors, axis=1)
         step = self._covariance_step(query, vectors, shift, weights)
-        nothing = tf.zeros_like(query.precision)
-        rest = self._over_blocks(
-            step, (nothing, tf.zeros_like(tf.transpose(query.events)), nothing)
+        zero = tf.zeros_like(query.precision)
+        sums = self._over_blocks(
+            step, (zero, tf.zeros_like(tf.transpose(query.events)), zero)
         )
-        total, moment, slope = (tf.cast(sums, tf.float64) for sums in rest)
+        total, moment, slope = (tf.cast(value, tf.float64) for value in sums)
         events, _ = self.gather(weights.indices)
         terms = tf.linalg.matvec(events, vectors) - shift[:, None]
         terms *= tf.exp(weights.logits - weights.log_total[:, None])
         total += tf.reduce_sum(terms, axis=1)
         moment += tf.linalg.matvec(events, terms, transpose_a=True)
         slope += tf.reduce_sum(terms * weights.logits, axis=1)
-        # But for rounding, the terms add up to 0.
+        # The terms would add up to 0 without rounding.
         moment -= total[:, None] * weights.mean
         return moment * self.unit**2, slope * self.unit
 
@@ -187,7 +191,7 @@ class EventSet(NamedTuple):
         def step(start, size, total, moment, slope):
             block = self._block(start, size, dtype)
             logits = self._logits(block, start, query)
-            # None is above the peak, whatever was rounded.
+            # Rounding may put a logit above the peak.
             logits = tf.minimum(logits - weights.peak, 0)
             terms = tf.exp(logits - log_total)
             terms = _without(terms, weights.indices - start)
@@ -200,7 +204,7 @@ class EventSet(NamedTuple):
         return step
 
     def gather(self, indices):
-        """Gives events as blocks hold them, and half their squares.
+        """Returns events in the form of a block, and half their squares.
 
         Args:
             indices: int32 `[batch, k]`.
@@ -213,22 +217,22 @@ class EventSet(NamedTuple):
         return events, tf.cast(half, tf.float64)
 
     def as_values(self, events):
-        """Reads what blocks hold as values."""
+        """Returns the values of events in the form of a block."""
         if self._is_uint8:
             return events / 255
         return events + tf.cast(self.mean, events.dtype)
 
     def _over_blocks(self, step, state):
-        """Gives `state` after `state = step(start, size, *state)` for each."""
+        """Repeats `state = step(start, size, *state)` for each block."""
         size = min(_BLOCK, _VALUES // self.data.shape[1], self.size)
-        # Whole groups, so that `_top_k` has to pad the last block only.
+        # Whole groups: `_top_k` then pads only the last block.
         size = max(size // _GROUP * _GROUP, min(_GROUP, self.size))
         whole = self.size // size * size
         _, *state = tf.while_loop(
             lambda start, *_: start < whole,
             lambda start, *state: (start + size, *step(start, size, *state)),
             (0, *state),
-            # One block in memory at a time; two were no faster.
+            # One block in memory at a time; two are no faster.
             parallel_iterations=1,
         )
         if whole < self.size:
@@ -241,12 +245,12 @@ class EventSet(NamedTuple):
         return self._as_block(block, dtype)
 
     def _as_block(self, events, dtype):
-        """Reads events, `[..., M]`: as integers if uint8, else centred."""
+        """Returns events, `[..., M]`: centred unless they are uint8."""
         events = tf.cast(events, dtype)
         return events if self._is_uint8 else events - tf.cast(self.mean, dtype)
 
     def _logits(self, block, start, query):
-        """Gives log P(x_i|x) but for a number a column, `[size, batch]`."""
+        """Returns log P(x_i|x) up to a constant per column, `[size, batch]`."""
         half = tf.slice(self.half_squares, [start], block.shape[:1])
         half = tf.cast(half, block.dtype)[:, None]
         return tf.matmul(block, query.events) - half * query.precision
@@ -257,9 +261,9 @@ class EventSet(NamedTuple):
 
 
 def _roundoff():
-    """Gives what a float32 matrix product rounds its factors off by.
+    """Returns the relative rounding error of factors of a matrix product.
 
-    On GPUs TensorFlow multiplies in TF32, of 11 bits, unless
+    On GPUs TensorFlow multiplies in TF32, with 11 bits, unless
     `tf.config.experimental.enable_tensor_float_32_execution(False)`.
     """
     is_short = tf.config.experimental.tensor_float_32_execution_enabled()
@@ -272,8 +276,8 @@ def _without(weights, places):
 
     Args:
         weights: floating `[rows, columns]`, >= 0.
-        places: int32 `[columns, k]`, rows; those that there are not are
-            passed over.
+        places: int32 `[columns, k]`, row numbers; those out of range are
+            ignored.
     """
     rows = weights.shape[0]
     inside = (places >= 0) & (places < rows)
@@ -286,12 +290,11 @@ def _without(weights, places):
 
 
 def _top_k(logits, k):
-    """Gives the k largest of each column, and their rows, `[columns, k]`.
+    """Returns the k largest of each column, and their rows, `[columns, k]`.
 
-    Of equals the upper comes first, as in `tf.math.top_k`: that is slow on
-    long rows, so it looks at the largest of each group of neighbours, and
-    then only into the k best groups. Whatever is not in these has k that come
-    before it.
+    Of equal values the upper comes first, as in `tf.math.top_k`, which is slow
+    for long rows: this compares the largest of each group of neighbours first,
+    and then only the values in the k best groups.
     """
     rows = logits.shape[0]
     if rows <= k * _GROUP:

@@ -1,60 +1,60 @@
 """The denoising autoencoder."""
 
 import math
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import seeds
+from keras_genmodels.core import deprecation, seeds
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches, per_event
-from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.core.self_supervised import SelfSupervised
-from keras_genmodels.core.validation import check_count
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers.base import Denoiser
+
+_OLD_NAMES = {"copies": "num_noise_draws"}
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class DenoisingAutoencoder(SelfSupervised, Denoiser):
-    """A network trained to take Gaussian noise off.
+    """A network trained to remove Gaussian noise.
 
-    `denoise` is what it is for. Calling the model, as `fit`, `evaluate` and
-    `predict` do, is training's: it puts noise onto clean events and takes it
-    off again.
+    `denoise` applies it. Calling the model, as `fit`, `evaluate` and `predict`
+    do, is for training: it adds noise to clean events and denoises them.
 
-    It is trained on pairs of x and x + sigma eps, eps ~ N(0, I), `copies` for
-    each event and step, at one level or with sigma drawn log-uniformly from a
-    range. The cost is the lecture's, sum |x - D(x + sigma eps)|^2; over a
-    range, squares are weighted by 1 / c_out(sigma)^2, so that no level drowns
-    the others. With m the data's mean, s^2 their variance about it (averaged
-    over the entries of an event), and a network F,
+    It is trained on pairs of x and x + sigma eps, eps ~ N(0, I), with
+    `num_noise_draws` draws per event and step, at one level or with sigma
+    log-uniform in a range. The loss is sum |x - D(x + sigma eps)|^2; for a
+    range, it is weighted by 1 / c_out(sigma)^2, so that all levels count
+    equally. With m the mean of the data, s^2 their variance (averaged over the
+    entries of an event), and a network F,
 
     - D(x, sigma) = m + c_skip (x - m) + c_out F(c_in (x - m), ln(sigma) / 4),
       c_skip = s^2 / (s^2 + sigma^2), c_out = sigma s / (s^2 + sigma^2)^(1/2),
-      c_in = 1 / (s^2 + sigma^2)^(1/2): F's input and target have variance 1
+      c_in = 1 / (s^2 + sigma^2)^(1/2): input and target of F have variance 1
       at every level. For a range of sigma.
-    - The same with sigma fixed, and F of the first argument alone: for a
-      single sigma. Such a model takes every x to be of that level.
-    - D(x) = x - F(x): `blind`, for a range that the network is not told. With
-      a network without additive constants D(a x) = a D(x).
+    - The same with sigma fixed and F of the first argument only: for a single
+      sigma. Such a model assumes this level for every x.
+    - D(x) = x - F(x): `blind`, for a range that is not an input of the
+      network. If the network has no additive constants, D(a x) = a D(x).
 
-    m and s are taken from the data by `adapt`, or by `fit` if need be. `fit`
-    and `evaluate` take clean events alone; `evaluate` reports `loss`,
-    `squared_error` (sum of squares per event) and `psnr` (in dB, of values in
-    [0, 1]), all averaged over the levels that it was made for.
+    m and s are computed by `adapt`, which `fit` calls if needed. `fit` and
+    `evaluate` take clean events only; `evaluate` reports `loss`,
+    `squared_error` (sum of squares per event) and `psnr` (in dB, for values in
+    [0, 1]), averaged over the noise levels of training.
 
     Args:
         network: Keras network, `[batch, *event_shape]` to the same shape; for
-            a range of sigma, unless `blind`, a list of that and `[batch]`,
-            ln(sigma) / 4, to the first one's shape.
+            a range of sigma, unless `blind`, it takes a list of that and
+            `[batch]`, ln(sigma) / 4.
         sigma: level > 0 to train at, or `(lowest, highest)`; in units of x.
-        blind: whether the network is not told sigma of a range.
-        copies: noisy copies of each event per training step, >= 1; the loss
-            is their mean.
-        event_shape: shape of one event; None where the network has an
-            `input_shape` to read it from.
+        blind: whether sigma of a range is not an input of the network.
+        num_noise_draws: int >= 1, noisy versions of each event per training
+            step; the loss is their mean.
+        event_shape: shape of one event; None if the network has an
+            `input_shape`.
         seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
             and `predict` from (seed, values of the event).
         name: name of the model.
@@ -62,16 +62,16 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
     Call arguments:
         x: float tensor `[batch, *event_shape]`, clean; or uint8, read as
             value / 255.
-        training: whether to draw from (seed, step), the step being that of
-            the compiled optimizer.
+        training: whether to draw from (seed, step), where step is that of the
+            compiled optimizer.
 
     Call returns:
         dict of float tensors: `denoised` `[batch, *event_shape]`, D of a
-        noisy copy; `sigma` `[batch]`, its level; and the means over copies
+        noisy version; `sigma` `[batch]`, its level; and the means over draws
         `weighted_error`, `squared_error` and `psnr` `[batch]`.
 
     Raises:
-        UserError, a ValueError: if the pieces do not fit together, for a bad
+        ValueError: if network and arguments do not fit together, for a bad
             argument, and for events of another shape or of integer type.
 
     #### References
@@ -83,31 +83,38 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
     blind image denoising via bias-free convolutional neural networks, ICLR.
     """
 
+    # Arguments in files of formats 1 and 2.
+    _old_names: ClassVar = _OLD_NAMES
+
+    @deprecation.accept_old_arguments(
+        _OLD_NAMES,
+        ("sigma", "blind", "num_noise_draws", "event_shape", "seed", "name"),
+    )
     def __init__(
         self,
         network,
+        *,
         sigma=(0.05, 1.5),
         blind=False,
-        copies=1,
+        num_noise_draws=1,
         event_shape=None,
         seed=0,
         name=None,
     ):
         super().__init__(name=name)
         self.sigma = _as_range(sigma)
-        if blind and self.sigma[0] == self.sigma[1]:
-            raise UserError(
-                f"blind goes with a range of sigma, got {self.sigma[0]} alone"
-            )
-        check_count("copies", copies)
+        check(
+            not blind or self.sigma[0] < self.sigma[1],
+            f"blind requires a range of sigma, got only {self.sigma[0]}",
+        )
+        check_count("num_noise_draws", num_noise_draws)
         seeds.as_seed(seed)
         self.network = network
         self.blind = blind
-        self.copies = copies
+        self.num_noise_draws = num_noise_draws
         self.seed = seed
         self._event_shape = _event_shape(network, event_shape)
-        shape = self._event_shape
-        self._mean = self._constant("data_mean", shape)
+        self._mean = self._constant("data_mean", self._event_shape)
         self._variance = self._constant("data_variance", ())
         self._build_network()
         self._track("squared_error", "psnr")
@@ -125,27 +132,27 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
 
     @property
     def data_stddev(self):
-        """Deviation of the data about their mean, float scalar tensor."""
+        """Standard deviation of the data about their mean, float scalar."""
         return tf.sqrt(tf.convert_to_tensor(self._variance))
 
     @property
     def sigma_range(self):
-        """`(lowest, highest)` noise level that it was trained at."""
+        """`(lowest, highest)` noise level of training."""
         return self.sigma
 
     @property
     def needs_sigma(self):
-        """Whether its network has to be told the noise level."""
+        """Whether sigma is an input of the network."""
         return not self.blind and self.sigma[0] != self.sigma[1]
 
     @property
     def adapted(self):
-        """Whether it knows the mean and the variance of the data."""
+        """Whether mean and variance of the data have been computed."""
         with tf.init_scope():
             return bool(self._variance.numpy() > 0)
 
     def adapt(self, data):
-        """Takes mean and variance from the data, in one pass.
+        """Computes mean and variance of the data, in one pass.
 
         Args:
             data: array `[n, *event_shape]` or a finite `tf.data.Dataset` of
@@ -153,18 +160,18 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
                 floating, or uint8, read as value / 255.
 
         Raises:
-            UserError: if there are no data, or none that differ, or if they
+            ValueError: if there are no data, if all are the same, or if they
                 are not finite or of another shape.
         """
-        # Sums about the first event: they are exact where nothing differs,
-        # and don't cancel where the mean is large.
+        # Sums about the first event: exact for constant data, and without
+        # cancellation for a large mean.
         count, total, squares, first = 0, 0.0, 0.0, None
         for batch in event_batches(data):
-            if batch.shape[1:] != self.event_shape:
-                raise UserError(
-                    f"the network is for events of {self.event_shape}, adapt "
-                    f"got such of {batch.shape[1:]}"
-                )
+            check(
+                batch.shape[1:] == self.event_shape,
+                f"the network takes events of {self.event_shape}, adapt got "
+                f"{batch.shape[1:]}",
+            )
             values = as_float(batch, "float64")
             first = values[0] if first is None else first
             values = values - first
@@ -173,8 +180,7 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
             squares = squares + (values**2).sum(0)
         mean = total / count
         variance = np.maximum(squares / count - mean**2, 0).mean()
-        if not variance > 0:
-            raise UserError("adapt got data that are all the same")
+        check(variance > 0, "adapt got data that are all the same")
         self._mean.assign(first + mean)
         self._variance.assign(variance)
 
@@ -186,8 +192,8 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
 
     def call(self, x, training=False):
         x = self._as_events(_as_floatx(x))
-        copies = self.copies if training else 1
-        x = tf.tile(x, (copies,) + (1,) * (x.shape.rank - 1))
+        draws = self.num_noise_draws if training else 1
+        x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
         sigma, eps = self._draws(x, training)
         denoised = self._denoise(x + per_event(sigma, x) * eps, sigma)
         axes = list(range(1, x.shape.rank))
@@ -199,73 +205,47 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
             "psnr": 10 / math.log(10) * tf.math.log(peak / squares),
         }
         terms = {
-            name: tf.reduce_mean(tf.reshape(value, (copies, -1)), axis=0)
+            name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
             for name, value in terms.items()
         }
-        count = tf.shape(x)[0] // copies
+        count = tf.shape(x)[0] // draws
         return {"denoised": denoised[:count], "sigma": sigma[:count], **terms}
 
-    def get_config(self):
-        """Returns the constructor's arguments and the format of the file."""
-        return {
-            "name": self.name,
-            "format": FORMAT,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "sigma": self.sigma,
-            "blind": self.blind,
-            "copies": self.copies,
-            "event_shape": self.event_shape,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """Rebuilds the model from `get_config`.
-
-        Raises:
-            ValueError: if the file was written by a newer format.
-        """
-        config = check_format(config)
-        config["network"] = keras.saving.deserialize_keras_object(
-            config["network"], custom_objects=custom_objects
-        )
-        return cls(**config)
-
     def _check_adapted(self):
-        if not self.adapted:
-            raise UserError(
-                "this DenoisingAutoencoder knows no data yet: call "
-                "adapt(data) or fit(data) first"
-            )
+        check(
+            self.adapted,
+            "this DenoisingAutoencoder has no data yet: call adapt(data) or "
+            "fit(data) first",
+        )
 
     def _denoise(self, x, sigma):
         if self.blind:
             return x - self._run_network(x)
-        told = self.needs_sigma
-        if not told:
+        if not self.needs_sigma:
             sigma = tf.fill(
                 tf.shape(x)[:1], tf.constant(self.sigma[0], x.dtype)
             )
         level = per_event(sigma, x)
-        mean, variance = self._constants(x)
+        mean = tf.cast(self._mean, x.dtype)
+        variance = tf.cast(self._variance, x.dtype)
         total = variance + level**2
         centered = x - mean
-        scaled = centered / tf.sqrt(total)
-        estimate = self._run_network(
-            [scaled, tf.math.log(sigma) / 4] if told else scaled
-        )
+        inputs = centered / tf.sqrt(total)
+        if self.needs_sigma:
+            inputs = [inputs, tf.math.log(sigma) / 4]
         out = level * tf.sqrt(variance / total)
-        return mean + variance / total * centered + out * estimate
+        skip = mean + variance / total * centered
+        return skip + out * self._run_network(inputs)
 
     def _run_network(self, inputs):
         return tf.cast(self.network(inputs), self.variable_dtype)
 
-    def _constants(self, x):
-        return tf.cast(self._mean, x.dtype), tf.cast(self._variance, x.dtype)
-
     def _weight(self, sigma):
-        """Gives the weight of squares: 1 / c_out^2, or 1 at a single level."""
-        if self.sigma[0] == self.sigma[1]:
+        """Returns the weight of the squared error.
+
+        It is 1 / c_out^2 for a range of levels, and 1 for a single one.
+        """
+        if self.has_single_level:
             return tf.ones_like(sigma)
         variance = tf.cast(self._variance, sigma.dtype)
         return (variance + sigma**2) / (variance * sigma**2)
@@ -276,8 +256,8 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         if training:
             seed = self._step_seed()
             eps = tf.random.stateless_normal(tf.shape(x), seed, dtype=dtype)
-            # Spread evenly, over the batch and over the copies of an event:
-            # the mix of levels then varies less from step to step.
+            # Levels evenly spaced over the batch and over the draws for an
+            # event: their mix varies less from step to step.
             count = tf.shape(x)[0]
             first = tf.random.stateless_uniform(
                 [], seeds.fold_in(seed, 1), dtype=dtype
@@ -305,22 +285,23 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
     def _build_network(self):
         """Builds the network's weights and checks the shape of its output."""
         shape, dtype = (1, *self.event_shape), self.variable_dtype
-        inputs = tf.zeros(shape, dtype)
+        inputs, expected = tf.zeros(shape, dtype), "only events"
         if self.needs_sigma:
             inputs = [inputs, tf.zeros((1,), dtype)]
+            expected = "[events, levels]"
         try:
             output = self.network(inputs)
         except (TypeError, ValueError) as error:
-            what = "[events, levels]" if self.needs_sigma else "events alone"
-            raise UserError(
-                f"the network must take {what}, events of {self.event_shape}, "
-                f"for sigma={self.sigma} and blind={self.blind}, but: {error}"
+            raise ValueError(
+                f"for sigma={self.sigma} and blind={self.blind} the network "
+                f"must take {expected}, with events of {self.event_shape}, "
+                f"but: {error}"
             ) from error
-        if tuple(output.shape) != shape:
-            raise UserError(
-                f"the network turns events of {self.event_shape} into such of "
-                f"{tuple(output.shape[1:])}; a denoiser keeps the shape"
-            )
+        check(
+            tuple(output.shape) == shape,
+            f"the network must return events of the shape it takes, "
+            f"{self.event_shape}, got {tuple(output.shape[1:])}",
+        )
 
 
 def _as_floatx(x):
@@ -329,26 +310,26 @@ def _as_floatx(x):
 
 
 def _as_range(sigma):
-    """Reads a level or a range as `(lowest, highest)`."""
+    """Returns `(lowest, highest)` for a level or a range."""
     levels = np.atleast_1d(np.asarray(sigma, np.float64))
-    if (
-        levels.shape not in ((1,), (2,))
-        or not np.all((levels > 0) & np.isfinite(levels))
-        or levels[0] > levels[-1]
-    ):
-        raise UserError(
-            f"sigma must be a level > 0 or (lowest, highest), got {sigma!r}"
-        )
+    check(
+        levels.shape in ((1,), (2,))
+        and np.all((levels > 0) & np.isfinite(levels))
+        and levels[0] <= levels[-1],
+        f"sigma must be a level > 0 or (lowest, highest), got {sigma!r}",
+    )
     return float(levels[0]), float(levels[-1])
 
 
-def _event_shape(network, given):
-    """Gives the shape of one event that the network takes."""
-    if given is not None:
-        return tuple(given)
+def _event_shape(network, event_shape):
+    """Returns the shape of one event that the network takes."""
+    if event_shape is not None:
+        return tuple(event_shape)
     shape = getattr(network, "input_shape", None)
     if isinstance(shape, list):
         shape = shape[0]
-    if not shape or None in shape[1:]:
-        raise UserError("the network tells no input shape: give event_shape")
+    check(
+        shape and None not in shape[1:],
+        "the network has no fixed input_shape: pass event_shape",
+    )
     return tuple(shape[1:])

@@ -1,21 +1,26 @@
-"""What every denoiser has: D(x, sigma), and all that follows from it."""
+"""The base class of denoisers: D(x, sigma), and what follows from it."""
 
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import deprecation
 from keras_genmodels.core.events import as_floating, as_sigma, per_event
+from keras_genmodels.core.model_config import ConfigFromArguments
+from keras_genmodels.core.validation import check
+from keras_genmodels.sampling import restoration
 
 
-class Denoiser(keras.Model):
+class Denoiser(ConfigFromArguments, keras.Model):
     """An estimate D(x, sigma) of the clean event behind a noisy one.
 
     x = clean + sigma eps with eps ~ N(0, I); the best D is the posterior mean
-    E[clean | x] = x + sigma^2 grad log p_sigma(x), so that the same D is also
-    the predictor of the noise and of the score.
+    E[clean | x] = x + sigma^2 grad log p_sigma(x), so that D also predicts the
+    noise and the score.
 
-    A kind of denoiser defines `_denoise` and the properties `event_shape` and
-    `data_mean`; `sigma_range`, and `needs_sigma` where it needs none.
+    A subclass defines `_denoise` and the properties `event_shape`, `data_mean`
+    and `sigma_range`; also `needs_sigma` if D does not depend on sigma, and
+    `adapt` if it computes something from data. It keeps each constructor
+    argument in an attribute of the same name (see `ConfigFromArguments`).
 
     #### References
 
@@ -24,13 +29,17 @@ class Denoiser(keras.Model):
     formula and selection bias, JASA 106.
     """
 
+    # As of a latent-variable model without conditions.
+    condition_kind = num_classes = observed_mask = None
+    label_dropout = 0.0
+
     def __init__(self, name=None):
         # Autocasting would round the pixels before they are denoised.
         super().__init__(name=name, autocast=False)
 
     @property
     def event_shape(self):
-        """Shape of one event; None before `adapt`."""
+        """Shape of one event, a tuple; None before `adapt`."""
         raise NotImplementedError
 
     @property
@@ -40,42 +49,84 @@ class Denoiser(keras.Model):
 
     @property
     def sigma_range(self):
-        """`(lowest, highest)` noise level that it is made for, floats > 0."""
+        """`(lowest, highest)` noise level it is made for, floats > 0."""
         raise NotImplementedError
 
     @property
     def needs_sigma(self):
-        """Whether it has to be told the noise level."""
+        """Whether D depends on sigma, which must then be passed."""
         return True
 
+    @property
+    def has_single_level(self):
+        """Whether it is made for one noise level only."""
+        lowest, highest = self.sigma_range
+        return lowest == highest
+
     def adapt(self, data):
-        """Computes what D depends on from the data; nothing by default.
+        """Computes what D needs from data; by default nothing.
 
         Args:
-            data: array `[n, *event_shape]`, floating or uint8 (read as value /
-                255).
+            data: array `[n, *event_shape]`, or `tf.data.Dataset` of batches
+                of such, or of dicts with a batch under `image`; floating, or
+                uint8 (read as value / 255): see `core.events.event_batches`.
         """
 
-    def denoise(self, x, sigma=None):
-        """Gives D(x, sigma).
+    def denoise(self, x, sigma=None, condition=None):
+        """Returns D(x, sigma).
 
         Args:
             x: floating tensor or array `[batch, *event_shape]`, noisy.
             sigma: noise level, standard deviation of the noise in units of
-                `x`, > 0: scalar or `[batch]`. None only where `needs_sigma`
-                is false; such a denoiser does the same at every sigma.
+                `x`, > 0: scalar or `[batch]`. May be None, and is ignored, if
+                not `needs_sigma`.
+            condition: must be None: no denoiser is conditional yet.
 
         Returns:
             float tensor like `x`, the posterior mean.
 
         Raises:
-            UserError: for events of another shape or of integer type, for a
-                sigma that is missing, of another shape, or not > 0, and
-                before `adapt`.
+            ValueError: for events of another shape or of integer type, for a
+                sigma that is missing, of another shape, or not > 0, for a
+                condition, and before `adapt`.
         """
-        return self._denoise(*self.read(x, sigma))
+        self._check_no_condition(condition)
+        return self._denoise(*self.validate_inputs(x, sigma))
 
-    def read(self, x, sigma=None):
+    def sample(
+        self, num=None, condition=None, *, seed, guidance=0.0, **settings
+    ):
+        """Draws events, starting from noise; see `kgm.generate`.
+
+        Args:
+            num: int >= 1, or in a graph an int32 scalar tensor.
+            condition: must be None: no denoiser is conditional yet.
+            seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th
+                row seed alone.
+            guidance: must be 0, as there is no condition.
+            **settings: `num_steps`, `sigma_max`, `sigma_min`,
+                `stochasticity`, `initial` and `jit_compile`, as of
+                `generate`.
+
+        Returns:
+            float tensor `[num, *event_shape]`, not clipped.
+
+        Raises:
+            ValueError: as `generate`, for a condition or guidance, and before
+                `adapt`.
+        """
+        self._check_no_condition(condition)
+        check(
+            guidance == 0,
+            "guidance must be 0, as denoisers have no conditions, got "
+            f"{guidance}",
+        )
+        self._check_adapted()
+        return restoration.generate(
+            self, self.event_shape, num, seed=seed, **settings
+        )
+
+    def validate_inputs(self, x, sigma=None):
         """Checks and converts the arguments of `denoise`.
 
         Returns:
@@ -83,60 +134,72 @@ class Denoiser(keras.Model):
             `[batch]` of the same dtype, or None.
 
         Raises:
-            UserError: as `denoise`.
+            ValueError: as `denoise`.
         """
         x = self._as_events(x)
         if sigma is not None:
             return x, as_sigma(sigma, x)
-        if self.needs_sigma:
-            raise UserError(
-                f"this {type(self).__name__} has to be told the noise level: "
-                "give sigma"
-            )
+        check(
+            not self.needs_sigma,
+            f"this {type(self).__name__} needs the noise level: pass sigma",
+        )
         return x, None
 
+    def read(self, x, sigma=None):
+        """Deprecated alias of `validate_inputs`."""
+        deprecation.warn("read", "validate_inputs")
+        return self.validate_inputs(x, sigma)
+
     def noise(self, x, sigma=None):
-        """Gives the predicted noise, x - D(x, sigma); as `denoise`."""
-        x, sigma = self.read(x, sigma)
+        """Returns the predicted noise, x - D(x, sigma); as `denoise`."""
+        x, sigma = self.validate_inputs(x, sigma)
         return x - self._denoise(x, sigma)
 
     def score(self, x, sigma=None):
-        """Gives grad log p_sigma(x) = (D(x, sigma) - x) / sigma^2.
+        """Returns grad log p_sigma(x) = (D(x, sigma) - x) / sigma^2.
 
         Args:
-            x, sigma: as in `denoise`. A model that was made for a single
-                level takes x to be of that one, whatever sigma is or None.
+            x, sigma: as in `denoise`. A denoiser of a single level uses that
+                level and ignores sigma.
 
         Returns:
             float tensor like `x`.
 
         Raises:
-            UserError: as `denoise`, and where sigma is not known.
+            ValueError: as `denoise`, and if sigma is missing, even for a
+                denoiser that does not need it.
         """
-        lowest, highest = self.sigma_range
-        if sigma is None and lowest != highest:
-            raise UserError("a score needs sigma: score(x, sigma)")
-        x, sigma = self.read(x, lowest if lowest == highest else sigma)
+        if self.has_single_level:
+            sigma = self.sigma_range[0]
+        check(sigma is not None, "a score needs sigma: score(x, sigma)")
+        x, sigma = self.validate_inputs(x, sigma)
         return (self._denoise(x, sigma) - x) / per_event(sigma, x) ** 2
 
     def _denoise(self, x, sigma):
-        """Gives D for a checked float `x` and a sigma `[batch]` or None."""
+        """Returns D for a checked float `x` and a sigma `[batch]` or None."""
         raise NotImplementedError
 
+    def _check_no_condition(self, condition):
+        check(
+            condition is None,
+            f"condition must be None, as {type(self).__name__} is not "
+            f"conditional, got {condition!r}",
+        )
+
     def _check_adapted(self):
-        if self.event_shape is None:
-            raise UserError(
-                f"this {type(self).__name__} knows no data yet: call "
-                "adapt(data) first"
-            )
+        check(
+            self.event_shape is not None,
+            f"this {type(self).__name__} has no data yet: call adapt(data) "
+            "first",
+        )
 
     def _as_events(self, x):
         self._check_adapted()
         x = as_floating(x)
         shape = self.event_shape
-        if not x.shape.rank or not x.shape[1:].is_compatible_with(shape):
-            raise UserError(
-                f"x must have shape [batch, {', '.join(map(str, shape))}], "
-                f"got {x.shape}"
-            )
+        check(
+            x.shape.rank and x.shape[1:].is_compatible_with(shape),
+            f"x must have shape [batch, {', '.join(map(str, shape))}], got "
+            f"{x.shape}",
+        )
         return tf.cast(x, self.variable_dtype)

@@ -1,4 +1,4 @@
-"""The exact denoiser of a finite set: the lecture's formula."""
+"""The exact posterior mean of a finite set of events."""
 
 import functools
 import math
@@ -8,25 +8,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.arrays import as_float, concatenate
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import event_batches, per_event
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers._weighted_sums import EventSet, Weights
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
 
-# So many of the likeliest events are weighed in float64.
-_CANDIDATES = 4
+# Number of most probable events whose weights are computed in float64.
+_NUM_CANDIDATES = 4
 
-# The others' probability times what float32 may lose of the difference of
-# their log probabilities, in nats; beyond, all are weighed in float64.
+# Allowed error of float32: the probability of the other events times the error
+# of their log probabilities, in nats. Beyond it, everything is float64.
 _NATS = 3e-3
 
-# What float32 may lose of a sum of weights, relative to it.
+# Relative rounding error of a float32 sum of weights.
 _SUM_ERROR = 1e-6
 
 
 class Posterior(NamedTuple):
-    """The likeliest events behind a noisy one; see `posterior`."""
+    """Most probable clean events for a noisy one; see `posterior`."""
 
     probabilities: tf.Tensor
     indices: tf.Tensor
@@ -34,40 +34,40 @@ class Posterior(NamedTuple):
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class EmpiricalDenoiser(AdaptedDenoiser):
-    """The posterior mean where the data are all there is.
+    """The exact posterior mean of the empirical distribution of the data.
 
-    Under the distribution that gives each of x_1 ... x_N probability 1/N,
+    Under the distribution with probability 1/N for each of x_1 ... x_N,
 
         D(x, sigma) = sum_i P(x_i|x) x_i,
         P(x_i|x) = softmax_i(-|x - x_i|^2 / (2 sigma^2)),
 
-    the lecture's formula and the minimiser of its cost. For sigma -> 0 it is
-    the nearest x_i, for sigma -> infinity the mean. Events that occur twice
-    count twice.
+    which minimises the denoising loss on the training set. For sigma -> 0 it
+    is the nearest x_i, for sigma -> infinity the mean. Duplicates count as
+    often as they occur.
 
-    The data are read once, in blocks, and the weights summed on the way, so
-    that no matrix of N times batch is ever in memory: in float32, but for the
-    4 likeliest events, which are weighed anew in float64. With p the
+    The data are read once per call, in blocks with a running softmax, so that
+    no matrix of N times batch is in memory. The sums are float32; the weights
+    of the 4 most probable events are recomputed in float64. Let p be the
     probability of all others and e a bound on the error of their log
-    P(x_i|x), in nats, the result is within p (exp(e) - 1) < 0.003 times
-    max_i |x_i - D| of D, besides the rounding of the sums, about 1e-6 of
-    max_i |x_i - mean|. In images of 784 values e is about 4e-4 / sigma^2,
-    and where that is much p is next to 0. Where it is not (a crowd within a
-    small sigma), all is done anew in float64, at a quarter of the speed for
-    the batch; rows that did not need it keep their float32 result, so that no
-    row depends on the others. Under a float64 policy all is float64. On a GPU
-    that multiplies in TF32 (TensorFlow's default, see `tf.config`) e is 8000
-    times as much, and float64 often needed; without TF32 it is not.
+    P(x_i|x), in nats. Then the error of D is at most p (exp(e) - 1) < 0.003
+    times max_i |x_i - D|, plus rounding of about 1e-6 max_i |x_i - mean|. For
+    images of 784 values e is about 4e-4 / sigma^2; where that is large, p is
+    nearly 0. Rows that exceed the bound (many neighbours within a small sigma)
+    are recomputed in float64, at a quarter of the speed for the batch; other
+    rows keep their float32 result, so that rows are independent. Under a
+    float64 policy everything is float64. GPUs that multiply in TF32
+    (TensorFlow's default, see `tf.config`) have 8000 times larger e and often
+    need float64.
 
-    Its derivative, by x and by sigma, is exact, too. With J = dD/dx, which is
+    The derivatives by x and by sigma are exact, too. With J = dD/dx, which is
     symmetric, and expectations under P(x_i|x),
 
         J v = E[(x_i - D) (x_i - D)'v] / sigma^2,
 
-    reverse mode reads the data once more and keeps nothing of a block. J v is
-    within 0.003 (|J| + 1) |v|, besides rounding; rows where that is not
-    certain are done anew in float64. Second derivatives are TensorFlow's, of
-    these sums: what they keep grows with N.
+    which reverse mode computes in one more pass without storing blocks. The
+    error of J v is at most 0.003 (|J| + 1) |v|, plus rounding; rows without
+    that guarantee are recomputed in float64. Second derivatives are
+    TensorFlow's own, of these sums: their memory grows with N.
 
     Args:
         name: name of the model.
@@ -82,19 +82,20 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
     @property
     def num_events(self):
-        """How many events it was adapted to, N."""
+        """Number of events in the data, N."""
         return self._weight("data").shape[0]
 
     def adapt(self, data):
-        """Keeps the data.
+        """Stores the data.
 
         Args:
             data: array `[n, *event_shape]`, or `tf.data.Dataset` of batches
                 of such, or of dicts with a batch under `image`; floating, or
-                uint8, read as value / 255 and kept as uint8.
+                uint8, read as value / 255 and stored as uint8.
 
         Raises:
-            UserError: for data that are empty, not finite or of another type.
+            ValueError: for data that are empty, not finite or of another
+                type.
         """
         dtype = self._float_dtype
         batches = list(event_batches(data))
@@ -102,13 +103,12 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         if batches[0].dtype != np.uint8:
             batches = [batch.astype(dtype) for batch in batches]
         count = sum(map(len, batches))
-        values = (as_float(batch, "float64") for batch in batches)
-        mean = sum(value.sum(0) for value in values) / count
+        floats = (as_float(batch, "float64") for batch in batches)
+        mean = sum(batch.sum(0) for batch in floats) / count
         mean = mean.astype(dtype)
-        # About the mean as it is stored: it is what queries are taken from.
-        half_squares = concatenate(
-            _half_squares(as_float(batch, "float64") - mean)
-            for batch in batches
+        # About the mean as stored, which queries subtract.
+        half_squares = np.concatenate(
+            [_half_squares(as_float(b, "float64") - mean) for b in batches]
         )
         values = {
             "mean": mean,
@@ -118,7 +118,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         self._set_data(event_shape, 2 * float(half_squares.mean()), values)
 
     def posterior(self, x, sigma, k):
-        """Gives the k likeliest events behind each noisy one.
+        """Returns the k most probable clean events for each noisy one.
 
         Args:
             x: floating tensor or array `[batch, *event_shape]`, noisy.
@@ -127,22 +127,19 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
         Returns:
             `Posterior`: `probabilities`, float `[batch, k]`, the k largest
-            P(x_i|x), falling, of all N, so that they add up to at most 1; and
-            `indices`, int32 `[batch, k]`, their i in the order of the data.
-            Of equals the one with the lower index comes first.
+            P(x_i|x) of all N in falling order; and `indices`, int32
+            `[batch, k]`, their i. Ties are ordered by index.
 
         Raises:
-            UserError: as `denoise`, and for a k out of range.
+            ValueError: as `denoise`, and for k out of range.
         """
-        x, sigma = self.read(x, sigma)
-        if isinstance(k, bool) or not isinstance(k, int | np.integer):
-            raise UserError(f"k must be an int, got {k!r}")
-        if not 1 <= k <= self.num_events:
-            raise UserError(
-                f"k must be in [1, {self.num_events}], the number of events, "
-                f"got {k}"
-            )
-
+        x, sigma = self.validate_inputs(x, sigma)
+        check_count("k", k)
+        check(
+            k <= self.num_events,
+            f"k must be at most {self.num_events}, the number of events, got "
+            f"{k}",
+        )
         events, flat = self._event_set(), self._flat(x)
 
         def compute(dtype):
@@ -156,7 +153,9 @@ class EmpiricalDenoiser(AdaptedDenoiser):
             return Posterior(*compute(x.dtype))
         is_good = events.nats_lost(flat, sigma) < _NATS
         return Posterior(
-            *_mended(compute(x.dtype), is_good, lambda: compute(tf.float64))
+            *_replace_rows(
+                compute(x.dtype), is_good, lambda: compute(tf.float64)
+            )
         )
 
     def _denoise(self, x, sigma):
@@ -178,19 +177,19 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
 @functools.cache
 def _compiled(data, half_squares, mean, dtype):
-    """Compiles the posterior mean for sets of a shape.
+    """Returns the compiled posterior mean for sets of one shape.
 
-    Run operation by operation, it would take half as long again. The set is
-    an argument, as TensorFlow keeps every graph with a gradient of our own,
-    and the variables that such a graph reads, until the process ends.
+    Eager execution takes 1.5 times as long. The set is an argument, because
+    TensorFlow never frees a graph with a custom gradient, nor the variables
+    that it captures.
 
     Args:
-        data, half_squares, mean: `tf.TensorSpec`, of an `EventSet`.
+        data, half_squares, mean: `tf.TensorSpec`s, of an `EventSet`.
         dtype: of x and sigma.
 
     Returns:
         function of `data`, `half_squares`, `mean`, `x` `[batch, M]` and
-        `sigma` `[batch]`; gives D, `[batch, M]`.
+        `sigma` `[batch]` that returns D, `[batch, M]`.
     """
     compute = _in_float64 if dtype == tf.float64 else _in_float32
 
@@ -207,7 +206,7 @@ def _compiled(data, half_squares, mean, dtype):
 
 
 def _in_float64(events, x, sigma):
-    """Gives D, `[batch, M]`, and the function that multiplies with D'."""
+    """Returns D, `[batch, M]`, and its vector-Jacobian product."""
     weights = _exact_weights(events, x, sigma)
 
     def gradient(vectors):
@@ -217,14 +216,14 @@ def _in_float64(events, x, sigma):
 
 
 def _in_float32(events, x, sigma):
-    """Gives the same, of which only the rows that need it are in float64."""
+    """Returns the same; only rows that need it are computed in float64."""
     weights, log_lost = _float32_weights(events, x, sigma)
 
     def as_result(weights):
         return (tf.cast(events.as_values(weights.mean), x.dtype),)
 
     def gradient(vectors):
-        return _mended(
+        return _replace_rows(
             _products(events, x, sigma, vectors, weights),
             _is_derivative_good(events, x, sigma, log_lost),
             lambda: _products(
@@ -232,7 +231,7 @@ def _in_float32(events, x, sigma):
             ),
         )
 
-    (average,) = _mended(
+    (average,) = _replace_rows(
         as_result(weights),
         log_lost < math.log(_NATS),
         lambda: as_result(_exact_weights(events, x, sigma)),
@@ -241,7 +240,7 @@ def _in_float32(events, x, sigma):
 
 
 def _exact_weights(events, x, sigma):
-    """Weighs all events in float64; gives `Weights`."""
+    """Returns the `Weights` of all events, computed in float64."""
     found = events.sums(events.query(x, sigma, tf.float64), 1)
     return Weights(
         found.weighted / found.total[:, None],
@@ -253,24 +252,24 @@ def _exact_weights(events, x, sigma):
 
 
 def _float32_weights(events, x, sigma):
-    """Weighs the likeliest events in float64, the others in float32.
+    """Computes weights in float64 for the most probable events only.
 
     Returns:
-        `Weights`; and p (exp(e) - 1), by which the others' probabilities are
-        off altogether at most, as a log, float64 `[batch]`.
+        `Weights`, and the logarithm of p (exp(e) - 1), which bounds the total
+        error of the other events' probabilities, float64 `[batch]`.
     """
-    count = min(_CANDIDATES, events.size)
+    count = min(_NUM_CANDIDATES, events.size)
     found = events.sums(events.query(x, sigma, tf.float32), count)
     peak, total, weighted, logits = (
         tf.cast(sums, tf.float64) for sums in found[:4]
     )
     weights = tf.exp(logits - peak[:, None])
     rest = total - tf.reduce_sum(weights, axis=1) + _SUM_ERROR * total
-    # Sharper where the rest is less than what was rounded off the sum.
+    # A sharper bound if the rest is smaller than the rounding of the sum.
     spare = events.size - count
     others = math.log(spare) if spare else -np.inf
     log_rest = tf.minimum(tf.math.log(rest), others + logits[:, -1] - peak)
-    logits, candidates = _weigh_anew(events, x, sigma, found.indices)
+    logits, candidates = _float64_logits(events, x, sigma, found.indices)
     change = tf.exp(logits) - weights
     total += tf.reduce_sum(change, axis=1)
     weighted += tf.linalg.matvec(candidates, change, transpose_a=True)
@@ -284,15 +283,17 @@ def _float32_weights(events, x, sigma):
     return weights, log_rest - log_total + log_error
 
 
-def _weigh_anew(events, x, sigma, indices):
-    """Gives the logits of some events less their largest, and the events.
+def _float64_logits(events, x, sigma, indices):
+    """Computes the logits of some events, relative to their largest.
 
     Args:
-        events, x, sigma: of which set, and which noisy events.
+        events: `EventSet`.
+        x, sigma: noisy events, `[batch, M]`, and their level, `[batch]`.
         indices: int32 `[batch, k]`, of the events.
 
     Returns:
-        float64 `[batch, k]`; float64 `[batch, k, M]`, as blocks hold them.
+        logits, float64 `[batch, k]`, and the events in the form of a block,
+        float64 `[batch, k, M]`.
     """
     query = events.query(x, sigma, tf.float64)
     candidates, half = events.gather(indices)
@@ -302,10 +303,10 @@ def _weigh_anew(events, x, sigma, indices):
 
 
 def _products(events, x, sigma, vectors, weights):
-    """Gives J v and v' dD/dsigma, `[batch, M]` and `[batch]`, in one pass.
+    """Computes J v, `[batch, M]`, and v' dD/dsigma, `[batch]`, in one pass.
 
     J = Cov(x_i) / sigma^2 and dD/dsigma = Cov(x_i, |x - x_i|^2) / sigma^3,
-    where |x - x_i|^2 is -2 sigma^2 log P(x_i|x), but for what all i share.
+    where |x - x_i|^2 is -2 sigma^2 log P(x_i|x) up to a constant.
     """
     query = events.query(x, sigma, weights.peak.dtype)
     covariance, slope = events.covariance(query, vectors, weights)
@@ -315,11 +316,11 @@ def _products(events, x, sigma, vectors, weights):
 
 
 def _is_derivative_good(events, x, sigma, log_lost):
-    """Whether float32 is good enough for the derivative, bool `[batch]`.
+    """Returns whether float32 suffices for the derivative, bool `[batch]`.
 
-    Probabilities that are off by a factor of exp(e) make J so, at most.
-    Otherwise, what they are off altogether is too little to tell: no two
-    events are further apart than twice the radius.
+    It does if each probability, and so J, is off by a factor of at most
+    exp(e); or if the total error of the probabilities is negligible, given
+    that no two events are further apart than twice the radius.
     """
     diameter = 2 * tf.cast(events.radius, tf.float64)
     log_lost += 2 * tf.math.log(diameter / tf.cast(sigma, tf.float64))
@@ -328,23 +329,24 @@ def _is_derivative_good(events, x, sigma, log_lost):
 
 
 def _error(events, x, sigma):
-    """Bounds e, the error of the log probabilities in float32, `[batch]`."""
+    """Returns e, a bound on the float32 error of log P(x_i|x), `[batch]`."""
     return 2 * events.nats_lost(x, sigma)
 
 
-def _mended(results, is_good, anew):
-    """Replaces the rows that are not good by those of `anew`, if there are.
+def _replace_rows(results, is_good, compute):
+    """Replaces rows that are not good, if there are any.
 
     Args:
         results: tuple of tensors `[batch, ...]`.
         is_good: bool `[batch]`.
-        anew: function that gives such a tuple, at a cost.
+        compute: function that returns a tuple like `results`, called only if
+            some row is not good.
     """
 
     def replaced():
         return tuple(
             tf.where(per_event(is_good, result), result, new)
-            for result, new in zip(results, anew(), strict=True)
+            for result, new in zip(results, compute(), strict=True)
         )
 
     return tf.cond(tf.reduce_all(is_good), lambda: tuple(results), replaced)

@@ -1,25 +1,24 @@
-"""What the denoisers that read their data with `adapt` share."""
+"""Base class of the denoisers that are computed from data, not trained."""
 
 import math
 
 import keras
 import numpy as np
 
-from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.denoisers.base import Denoiser
 
 _LOWEST_SIGMA = 0.01
 
 
 class AdaptedDenoiser(Denoiser):
-    """A denoiser whose weights `adapt` computes, rather than training.
+    """A denoiser whose weights `adapt` computes from data.
 
-    A kind lists its weights in `weight_names`, next to `mean`, and ends its
-    `adapt` with `_set_data`. The weights' shapes are known only then, so a
-    file holds them beside the values (`get_build_config`).
+    A subclass names its weights, besides `mean`, in `weight_names`, and ends
+    its `adapt` with `_set_data`. As shapes of weights are known only then, the
+    file stores them next to the values (`get_build_config`).
 
-    `adapt` again replaces what was there. A `tf.function` traced before goes
-    on with the data that it was traced with.
+    A second `adapt` replaces the weights. A `tf.function` traced before it
+    keeps using the first data.
     """
 
     weight_names = ()
@@ -41,29 +40,15 @@ class AdaptedDenoiser(Denoiser):
 
     @property
     def sigma_range(self):
-        """`(0.01, 2 sqrt(total variance))`, floats.
+        """`(0.01, max(0.1, 2 sqrt(total variance)))`, floats.
 
-        The total variance is the trace of the covariance of the data. Where
-        it is next to nothing the upper end is 0.1.
+        The total variance is the trace of the covariance of the data.
         """
         self._check_adapted()
         return _LOWEST_SIGMA, self._highest_sigma
 
-    def get_config(self):
-        """Returns the constructor's arguments and the format of the file."""
-        return {"name": self.name, "format": FORMAT}
-
-    @classmethod
-    def from_config(cls, config):
-        """Rebuilds the denoiser from `get_config`, not adapted.
-
-        Raises:
-            ValueError: if the file was written by a newer format.
-        """
-        return cls(**check_format(config))
-
     def get_build_config(self):
-        """Returns what recreates the weights; None before `adapt`."""
+        """Returns shapes and dtypes of the weights; None before `adapt`."""
         if self.event_shape is None:
             return None
         weights = {name: self._weight(name) for name in self._names()}
@@ -77,7 +62,7 @@ class AdaptedDenoiser(Denoiser):
         }
 
     def build_from_config(self, config):
-        """Recreates the weights, for their values to be loaded."""
+        """Creates the weights, whose values Keras then loads."""
         if not config:
             return
         values = {
@@ -88,10 +73,16 @@ class AdaptedDenoiser(Denoiser):
         self._highest_sigma = config["highest_sigma"]
 
     def _set_data(self, event_shape, total_variance, values):
-        """Ends `adapt`: `values` are arrays, one for each weight."""
+        """Sets all that `adapt` computes.
+
+        Args:
+            event_shape: shape of one event.
+            total_variance: float, trace of the covariance of the data.
+            values: dict of `mean` and the `weight_names` to arrays.
+        """
         self._set_weights(event_shape, values)
-        # So far out the mean and the data behind it look alike: N(mean,
-        # sigma^2 I) is close to the data with noise of that level.
+        # At this level the data look like their mean: N(mean, sigma^2 I) is
+        # close to the distribution of noisy data.
         self._highest_sigma = max(
             2 * math.sqrt(total_variance), 10 * _LOWEST_SIGMA
         )
@@ -99,7 +90,7 @@ class AdaptedDenoiser(Denoiser):
     def _set_weights(self, event_shape, values):
         for name in self._names():
             if hasattr(self, f"_{name}"):
-                # Takes it off Keras' list of weights, too.
+                # Also removes it from Keras' list of weights.
                 delattr(self, f"_{name}")
             weight = self.add_weight(
                 shape=values[name].shape,
@@ -122,7 +113,7 @@ class AdaptedDenoiser(Denoiser):
 
     @property
     def _float_dtype(self):
-        """What floating weights are kept in: 16 bits would be too few."""
+        """Dtype of floating weights: float32 unless the policy is float64."""
         return "float64" if self.variable_dtype == "float64" else "float32"
 
 

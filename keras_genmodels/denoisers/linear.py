@@ -4,41 +4,42 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core import deprecation
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
+from keras_genmodels.core.validation import check, is_count
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
 
 # The covariance takes 8 M^2 bytes and its decomposition about three times
-# that, 2 GB here, and minutes.
+# that: 2 GB and minutes for this many values.
 MAX_PIXELS = 8192
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class LinearDenoiser(AdaptedDenoiser):
-    """The linear denoisers of the data's mean m and principal axes V.
+    """The linear denoisers: projection on principal axes, and Wiener filter.
 
-    With `rank=r` events are projected on the affine subspace of the r first
-    axes (the lecture's "SVD diffusion"), whatever the noise level:
+    With m the mean of the data and V their principal axes, `rank=r` projects
+    events on the affine subspace of the first r axes, at any noise level:
 
         D(x) = m + V_r V_r' (x - m).
 
-    With `rank=None` it is the Wiener filter, the best linear denoiser at the
-    noise level of the call, and the best of all on Gaussian data:
+    `rank=None` is the Wiener filter, the best linear denoiser at the noise
+    level of the call, and the posterior mean if the data are Gaussian:
 
         D(x, sigma) = m + V diag(lambda / (lambda + sigma^2)) V' (x - m),
 
-    with lambda the variances along the axes.
+    where lambda are the variances along the axes.
 
     Args:
         rank: int in [1, M], M the number of values of an event; or None.
-        center: False takes m = 0, and for V the right singular vectors of the
-            data as they are, for lambda the second moments along these: the
-            lecture's V V' x to the letter.
+        center: whether to subtract the mean. False sets m = 0; V are then the
+            right singular vectors of the data, and lambda the second moments
+            along them.
         name: name of the model.
 
     Raises:
-        UserError: for a bad rank.
+        ValueError: for a bad rank.
 
     #### References
 
@@ -49,38 +50,41 @@ class LinearDenoiser(AdaptedDenoiser):
 
     weight_names = ("eigenvalues", "eigenvectors")
 
-    def __init__(self, rank=None, center=True, name=None):
+    @deprecation.accept_old_arguments(old_order=("rank", "center", "name"))
+    def __init__(self, *, rank=None, center=True, name=None):
         super().__init__(name=name)
-        if rank is not None and not _is_count(rank):
-            raise UserError(f"rank must be an int >= 1 or None, got {rank!r}")
+        check(
+            rank is None or is_count(rank),
+            f"rank must be an int >= 1 or None, got {rank!r}",
+        )
         self.rank = rank
         self.center = center
 
     @property
     def needs_sigma(self):
-        """Whether it has to be told the noise level: where `rank` is None."""
+        """Whether D depends on sigma: True if `rank` is None."""
         return self.rank is None
 
     @property
     def eigenvalues(self):
-        """Variances of the data along the axes, `[k]`, falling, >= 0.
+        """Variances of the data along the axes, `[k]`, >= 0, largest first.
 
-        k is `rank`, or M where that is None. They are population variances
+        k is `rank`, or M if that is None. They are population variances
         (1 / N); with `center=False`, second moments.
         """
         return self._weight("eigenvalues")
 
     @property
     def eigenvectors(self):
-        """The axes, `[*event_shape, k]`: `[..., j]` is one like an event.
+        """The orthonormal axes, `[*event_shape, k]`; `[..., j]` is the j-th.
 
-        Orthonormal; of each, the value that is largest in size is positive.
+        The entry of each that is largest in modulus is positive.
         """
         vectors = tf.convert_to_tensor(self._weight("eigenvectors"))
         return tf.reshape(vectors, (*self.event_shape, -1))
 
     def adapt(self, data):
-        """Computes mean and axes, in float64, in one pass over the data.
+        """Computes mean and axes, in float64 and one pass over the data.
 
         Args:
             data: array `[n, *event_shape]`, or `tf.data.Dataset` of batches
@@ -88,9 +92,9 @@ class LinearDenoiser(AdaptedDenoiser):
                 uint8, read as value / 255.
 
         Raises:
-            UserError: for data that are empty, not finite or of another type,
-                for events of more than 8192 values, and for a rank above that
-                of the data.
+            ValueError: for data that are empty, not finite or of another
+                type, for events of more than 8192 values, and for a rank
+                above that of the data.
         """
         count, mean, covariance = 0, 0.0, 0.0
         for batch in _blocks(event_batches(data)):
@@ -101,29 +105,28 @@ class LinearDenoiser(AdaptedDenoiser):
         self._set_moments(batch.shape[1:], mean, covariance)
 
     def with_rank(self, rank):
-        """Gives the projection on the first of this denoiser's axes.
+        """Returns the projection on the first of this denoiser's axes.
 
-        It is what `LinearDenoiser(rank, center)` adapted to the same data is,
-        without reading them again.
+        It equals `LinearDenoiser(rank=rank, center=center)` adapted to the
+        same data, without reading them again.
 
         Args:
-            rank: int >= 1, at most as many axes as there are here.
+            rank: int >= 1, at most the number of axes here.
 
         Returns:
             `LinearDenoiser`, adapted.
 
         Raises:
-            UserError: for a bad rank, or before `adapt`.
+            ValueError: for a bad rank, or before `adapt`.
         """
         eigenvalues = np.asarray(self.eigenvalues)
-        if not _is_count(rank):
-            raise UserError(f"rank must be an int >= 1, got {rank!r}")
-        if rank > len(eigenvalues):
-            raise UserError(
-                f"rank must be at most {len(eigenvalues)}, that of this "
-                f"denoiser, got {rank}"
-            )
-        other = type(self)(rank, self.center)
+        check(is_count(rank), f"rank must be an int >= 1, got {rank!r}")
+        check(
+            rank <= len(eigenvalues),
+            f"rank must be at most {len(eigenvalues)}, that of this denoiser, "
+            f"got {rank}",
+        )
+        other = type(self)(rank=rank, center=self.center)
         other._check_rank(eigenvalues[::-1])
         values = {
             "mean": np.asarray(self.data_mean),
@@ -134,31 +137,23 @@ class LinearDenoiser(AdaptedDenoiser):
         other._highest_sigma = self._highest_sigma
         return other
 
-    def get_config(self):
-        """Returns the constructor's arguments and the format of the file."""
-        return {
-            **super().get_config(),
-            "rank": self.rank,
-            "center": self.center,
-        }
-
     def _check_size(self, event_shape):
         size = int(np.prod(event_shape))
-        if size > MAX_PIXELS:
-            raise UserError(
-                f"the covariance of events of {size} values is too large: "
-                f"adapt takes at most {MAX_PIXELS}; make the images smaller"
-            )
+        check(
+            size <= MAX_PIXELS,
+            f"adapt takes events of at most {MAX_PIXELS} values, because of "
+            f"the size of their covariance, got {size}: make the images "
+            "smaller",
+        )
 
     def _check_rank(self, eigenvalues):
-        """Refuses directions in which the data don't differ: any would do."""
+        """Raises if axes of zero variance, which are arbitrary, are kept."""
         rounding = len(eigenvalues) * np.finfo(np.float64).eps
         rank = int(np.sum(eigenvalues > eigenvalues[-1] * rounding))
-        if self.rank is not None and self.rank > rank:
-            raise UserError(
-                f"rank must be at most {rank}, that of the data, got "
-                f"{self.rank}"
-            )
+        check(
+            self.rank is None or self.rank <= rank,
+            f"rank must be at most {rank}, that of the data, got {self.rank}",
+        )
 
     def _set_moments(self, event_shape, mean, covariance):
         total_variance = np.trace(covariance)
@@ -192,29 +187,29 @@ class LinearDenoiser(AdaptedDenoiser):
         if self.rank is None:
             variances = tf.cast(self._eigenvalues, x.dtype)
             noise = tf.square(sigma)[:, None]
-            # No noise and no variance either: 0, not NaN.
+            # 0, not NaN, if noise and variance are both 0.
             along *= tf.math.divide_no_nan(variances, variances + noise)
         result = mean + tf.matmul(along, axes, transpose_b=True)
         return tf.reshape(result, (-1, *self.event_shape))
 
 
 def _blocks(batches, rows=2048):
-    """Joins small batches: each merge costs M^2, however few its rows."""
-    waiting = []
+    """Joins small batches: each merge costs M^2, for any number of rows."""
+    pending = []
     for batch in batches:
-        waiting.append(batch)
-        if sum(map(len, waiting)) >= rows:
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
+        pending.append(batch)
+        if sum(map(len, pending)) >= rows:
+            yield np.concatenate(pending)
+            pending = []
+    if pending:
+        yield np.concatenate(pending)
 
 
 def _merge(count, mean, covariance, values):
-    """Merges a batch into mean and covariance of what came before it.
+    """Merges a batch into the mean and covariance of the batches before it.
 
-    Chan's update of sums about a mean, divided by the count all along. The
-    textbook's E[xx'] - mm' cancels where the mean is large.
+    Chan, Golub and LeVeque's update, divided by the count. E[xx'] - mm' would
+    cancel for a large mean.
     """
     total = count + len(values)
     share = len(values) / total
@@ -227,9 +222,3 @@ def _merge(count, mean, covariance, values):
         + share * (1 - share) * np.outer(shift, shift)
     )
     return total, mean + share * shift, covariance
-
-
-def _is_count(value):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        return False
-    return value >= 1

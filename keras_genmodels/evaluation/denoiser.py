@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_genmodels import attractors
 from keras_genmodels.core import arrays, seeds
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.evaluation import memorization, noise_level
 from keras_genmodels.evaluation.sections import Measure, Section
@@ -145,7 +145,7 @@ def fixed_points(denoiser, train, held_out, *, seed):
             measures["spectral_radius"] = _spectral_radius(
                 denoiser, found.points[:_NUM_SPECTRA], told, seed
             )
-        except UserError as error:
+        except NotMeasured as error:
             # Arnoldi iteration need not converge; the rest holds all the same.
             notes.append(f"Spectral radius not measured: {error}.")
     return Section("Attractors", measures, notes)
@@ -175,7 +175,7 @@ def _closed_forms(denoiser, train, levels):
         wiener.adapt(train)
         ranks = {s: best_rank(wiener.eigenvalues, s) for s in levels}
         projections = {r: wiener.with_rank(r) for r in {*ranks.values()}}
-    except UserError as error:
+    except ValueError as error:
         notes.append(f"Without V V' and Wiener: {error}.")
         return lambda sigma: same, notes
     same = {"Wiener": wiener, **same}

@@ -1,17 +1,19 @@
 """Models as SavedModels that TensorFlow Serving serves."""
 
+import functools
 import os
 import pathlib
 import re
 
 from keras_genmodels._version import __version__
-from keras_genmodels.core import files
+from keras_genmodels.core import files, validation
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.core.validation import check
 from keras_genmodels.export import latent_signatures, serving_config, signatures
 from keras_genmodels.export import warmup as warmup_records
 from keras_genmodels.export.description import DESCRIPTION, EXTRA
 from keras_genmodels.export.versions import writing_version
+
+check = functools.partial(validation.check, error=UserError)
 
 _NAME = re.compile(r"(?!\d+$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 

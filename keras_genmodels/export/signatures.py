@@ -5,18 +5,23 @@ is a function of row i of its inputs. What it computes it leaves to the verbs
 of the model and to the loops over these.
 """
 
+import functools
 import math
 import numbers
 
 import tensorflow as tf
 
-from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core import validation
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.export.denoiser_signatures import denoiser_signatures
 from keras_genmodels.export.fields import checked
 from keras_genmodels.export.latent_signatures import latent_signatures
 from keras_genmodels.models.latent_variable import VariationalModel
-from keras_genmodels.sampling._inputs import knows_one_level, read_setting
+from keras_genmodels.sampling._inputs import validate_setting
+
+check = functools.partial(validation.check, error=UserError)
+check_count = functools.partial(validation.check_count, error=UserError)
 
 _COMMON = {"max_rows": 1024, "jit_compile": False}
 _OF_LATENT = {"num_samples": 100}
@@ -100,7 +105,8 @@ def _check_walk(denoiser, settings):
             isinstance(settings[name], numbers.Real),
             f"{name} must be a number, got {settings[name]!r}",
         )
-        read_setting(name, settings[name], tf.zeros(1))
+        with user_errors():
+            validate_setting(name, settings[name], tf.zeros(1))
     check(
         settings["tolerance"] < math.inf,
         "tolerance must be finite, got inf",
@@ -111,7 +117,7 @@ def _check_walk(denoiser, settings):
         f"stochasticity must be in [0, 1), got {stochasticity!r}",
     )
     check(
-        not stochasticity or not knows_one_level(denoiser),
+        not stochasticity or not denoiser.has_single_level,
         "stochasticity does not go with a denoiser of a single noise level",
     )
 
@@ -237,7 +243,9 @@ def check_model(model):
     )
     if isinstance(model, Denoiser):
         # It refuses before it looks at the shape.
-        model.read(tf.zeros((1, *(model.event_shape or ()))), 1.0)
+        with user_errors():
+            shape = (1, *(model.event_shape or ()))
+            model.validate_inputs(tf.zeros(shape), 1.0)
     for variable in model.variables:
         value = variable.value
         check(

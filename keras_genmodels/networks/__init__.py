@@ -1,5 +1,6 @@
 """Plain Keras networks: encoders, decoders, denoisers."""
 
+from keras_genmodels.networks import channel_normalization  # noqa: F401
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
     mlp_denoiser,

@@ -1,62 +1,51 @@
-"""Networks of denoisers: noisy event in, event of the same shape out.
+"""Networks of denoisers, from noisy events to events of the same shape.
 
-They are plain Keras models and know nothing of noise beyond the level that
-they are told; what their output means is the caller's choice (a denoiser of
-this package reads it as the noise, or preconditions it).
+They are plain Keras models. The meaning of their output is up to the caller:
+a `DenoisingAutoencoder` takes it as the noise, or preconditions it.
 """
 
 import math
 
 import keras
 
+from keras_genmodels.core import deprecation
+from keras_genmodels.core.validation import check, check_count, is_count
 from keras_genmodels.networks.encoders import input_layer
-from keras_genmodels.networks.layers import (
-    ChannelNormalization,
-    DepthToSpace,
-    LevelFeatures,
-    Modulation,
-    is_count,
-)
+from keras_genmodels.networks.layers import DepthToSpace, FiLM, FourierFeatures
 
 _SMALLEST_SIDE = 2
 _LEVEL_SIZE = 128
+_OLD_NAMES = {"conditional": "noise_conditional"}
 
 
+@deprecation.accept_old_arguments(
+    _OLD_NAMES, ("noise_conditional", "filters", "blocks")
+)
 def unet(
-    image_shape,
-    conditional=True,
-    filters=(32, 64, 128),
-    blocks=2,
-    normalization_groups=None,
+    image_shape, *, noise_conditional=True, filters=(32, 64, 128), blocks=2
 ):
     """Builds a residual U-Net for images of any size.
 
     Each of `filters` is a level of half the size of the one before; levels
-    that would be smaller than 2 pixels are left out. A residual block is two
-    3x3 convolutions, and between them scale and shift by the level, then
-    ReLU. The way up adds what the way down had there.
-
-    Without normalisation it trains faster, by the clock and by the step;
-    Dhariwal and Nichol's modulated normalisation is there on request.
+    smaller than 2 pixels are left out. A residual block is two 3x3
+    convolutions with a scale and shift by the noise level and a ReLU between
+    them. The way up adds the activations of the way down.
 
     Args:
         image_shape: (height, width, channels), each >= 1.
-        conditional: whether it is told the noise level.
+        noise_conditional: whether the noise level is an input.
         filters: channels of each level, from the full size down, each >= 1.
-        blocks: int >= 1, residual blocks at each level of each way.
-        normalization_groups: None, or the number of groups of a
-            `ChannelNormalization` in each block; divides all of `filters`.
+        blocks: int >= 1, residual blocks per level, both down and up.
 
     Returns:
-        Functional `keras.Model`. If `conditional` it maps `[x, level]` to an
-        image, else `x` to an image: `x` and the image
-        `[batch, height, width, channels]`, the level `[batch]`, which is
-        ln(sigma) / 4 of the noise's standard deviation sigma, any finite
-        number. A new model gives zeros. The image is float32 under a mixed
-        dtype policy.
+        Functional `keras.Model`. It maps `x`, or `[x, level]` if
+        `noise_conditional`, to an image: `x` and the image
+        `[batch, height, width, channels]`, the level `[batch]`, ln(sigma) / 4
+        of the noise's standard deviation sigma. A new model returns zeros. The
+        image is float32 under a mixed dtype policy.
 
     Raises:
-        ValueError: for an argument outside of the ranges above.
+        ValueError: for an argument out of range.
 
     #### References
 
@@ -64,42 +53,40 @@ def unet(
     Plug-and-play image restoration with deep denoiser prior (residual blocks
     without normalisation), arXiv:2008.13751. Karras et al. (2022),
     Elucidating the design space of diffusion-based generative models
-    (the level), arXiv:2206.00364. Dhariwal and Nichol (2021), Diffusion
-    models beat GANs on image synthesis, arXiv:2105.05233.
+    (the level), arXiv:2206.00364.
     """
     _check_image_arguments(image_shape, filters, blocks)
-    _check_groups(normalization_groups, filters)
     x = input_layer(image_shape)
-    level = input_layer(()) if conditional else None
-    embedding = _embed(level) if conditional else None
+    level = input_layer(()) if noise_conditional else None
+    embedding = _embed(level) if noise_conditional else None
 
     def block(h, name):
-        return _block(h, embedding, normalization_groups, name)
+        return _block(h, embedding, name)
 
     y = _u_shape(x, filters, blocks, block, use_bias=True)
-    inputs = [x, level] if conditional else x
+    inputs = [x, level] if noise_conditional else x
     return keras.Model(inputs, y, name="unet")
 
 
 def bias_free_unet(image_shape, filters=(32, 64, 128), blocks=2):
     """Builds a U-Net F without additive constants: F(a x) = a F(x), a > 0.
 
-    So is x - F(x), a denoiser that need not be told the noise level and
-    generalises to levels that it was not trained on. It is `unet` without
-    biases, modulation and normalisation; ReLU keeps the homogeneity.
+    So is the denoiser x - F(x), which does not need the noise level and
+    generalises to levels other than those of training. It is `unet` without
+    biases and modulation; ReLU is homogeneous.
 
     Args:
         image_shape: (height, width, channels), each >= 1.
         filters: channels of each level, from the full size down, each >= 1.
-        blocks: int >= 1, residual blocks at each level of each way.
+        blocks: int >= 1, residual blocks per level, both down and up.
 
     Returns:
         Functional `keras.Model`, `[batch, height, width, channels]` to the
-        same shape, float32 under a mixed dtype policy. A new model gives
+        same shape, float32 under a mixed dtype policy. A new model returns
         zeros.
 
     Raises:
-        ValueError: for an argument outside of the ranges above.
+        ValueError: for an argument out of range.
 
     #### References
 
@@ -112,36 +99,41 @@ def bias_free_unet(image_shape, filters=(32, 64, 128), blocks=2):
     return keras.Model(x, y, name="bias_free_unet")
 
 
-def mlp_denoiser(event_shape, conditional=True, hidden_sizes=(512, 512)):
+@deprecation.accept_old_arguments(
+    _OLD_NAMES, ("noise_conditional", "hidden_sizes")
+)
+def mlp_denoiser(
+    event_shape, *, noise_conditional=True, hidden_sizes=(512, 512)
+):
     """Builds a fully connected network from events to events of any rank.
 
-    Each hidden layer is scaled and shifted by the level, then SiLU.
+    Each hidden layer is scaled and shifted by the noise level, then SiLU.
 
     Args:
         event_shape: shape of one event, each side >= 1.
-        conditional: whether it is told the noise level.
+        noise_conditional: whether the noise level is an input.
         hidden_sizes: widths of the hidden layers, each >= 1.
 
     Returns:
-        Functional `keras.Model`. If `conditional` it maps `[x, level]` to an
-        event, else `x` to an event: `x` and the event
-        `[batch, *event_shape]`, the level `[batch]` as for `unet`. A new
-        model gives zeros. The event is float32 under a mixed dtype policy.
+        Functional `keras.Model`. It maps `x`, or `[x, level]` if
+        `noise_conditional`, to an event: `x` and the event
+        `[batch, *event_shape]`, the level `[batch]` as for `unet`. A new model
+        returns zeros. The event is float32 under a mixed dtype policy.
 
     Raises:
-        ValueError: for an argument outside of the ranges above.
+        ValueError: for an argument out of range.
     """
     _check_sizes("event_shape", event_shape)
     _check_sizes("hidden_sizes", hidden_sizes)
     x = input_layer(event_shape)
-    level = input_layer(()) if conditional else None
-    embedding = _embed(level) if conditional else None
+    level = input_layer(()) if noise_conditional else None
+    embedding = _embed(level) if noise_conditional else None
     h = keras.layers.Flatten()(x)
     for i, size in enumerate(hidden_sizes):
         h = _hidden_layer(size, f"hidden_{i}")(h)
-        if conditional:
+        if noise_conditional:
             modulation = _modulation(embedding, size, f"hidden_{i}")
-            h = Modulation(name=f"hidden_{i}_modulated")([h, modulation])
+            h = FiLM(name=f"hidden_{i}_modulated")([h, modulation])
         h = keras.layers.Activation("silu")(h)
     h = keras.layers.Dense(
         math.prod(event_shape),
@@ -150,12 +142,12 @@ def mlp_denoiser(event_shape, conditional=True, hidden_sizes=(512, 512)):
         name="output",
     )(h)
     y = keras.layers.Reshape(tuple(event_shape), dtype=_output_dtype())(h)
-    inputs = [x, level] if conditional else x
+    inputs = [x, level] if noise_conditional else x
     return keras.Model(inputs, y, name="mlp_denoiser")
 
 
 def _u_shape(x, filters, blocks, block, use_bias):
-    """Leads `x` down the levels and up again, `blocks` blocks at each."""
+    """Applies the levels of a U-Net, down and up, with `blocks` at each."""
     sizes = _sizes(x.shape[1:3], len(filters))
     h = _convolution(filters[0], use_bias, "stem")(x)
     skips = []
@@ -175,7 +167,7 @@ def _u_shape(x, filters, blocks, block, use_bias):
         h = _upsample(h, filters[i], sizes[i], use_bias, f"up_{i}")
         h = keras.layers.Add(name=f"skip_{i}")([h, skips[i]])
         h = _repeat(block, h, blocks, f"up_{i}")
-    # A 3x3 convolution to one channel costs half of one to thirty-two.
+    # 1x1: a 3x3 convolution to 1 channel costs half of one to 32 channels.
     return keras.layers.Conv2D(
         x.shape[-1],
         1,
@@ -192,18 +184,14 @@ def _repeat(block, h, count, name):
     return h
 
 
-def _block(h, embedding, groups, name):
-    """Adds a convolution of the modulated ReLU of a convolution."""
+def _block(h, embedding, name):
+    """Adds a residual: convolution, modulation and ReLU, convolution."""
     filters = h.shape[-1]
-    # What follows the first convolution has a shift of its own.
-    plain = embedding is None and groups is None
-    y = _convolution(filters, plain, f"{name}_in")(h)
+    # The modulation has a shift of its own.
+    y = _convolution(filters, embedding is None, f"{name}_in")(h)
     if embedding is not None:
-        y = [y, _modulation(embedding, filters, name)]
-    if groups is not None:
-        y = ChannelNormalization(groups, name=f"{name}_normalized")(y)
-    elif embedding is not None:
-        y = Modulation(name=f"{name}_modulated")(y)
+        modulation = _modulation(embedding, filters, name)
+        y = FiLM(name=f"{name}_modulated")([y, modulation])
     y = keras.layers.ReLU()(y)
     y = _convolution(filters, True, f"{name}_out", gain=0.1)(y)
     return keras.layers.Add(name=name)([h, y])
@@ -218,7 +206,7 @@ def _bias_free_block(h, name):
 
 
 def _upsample(h, filters, size, use_bias, name):
-    """Doubles the size of `h`, crops it to `size`."""
+    """Doubles the size of `h` and crops it to `size`."""
     h = keras.layers.Conv2D(4 * filters, 1, use_bias=use_bias, name=name)(h)
     h = DepthToSpace()(h)
     excess = [(0, n - m) for n, m in zip(h.shape[1:3], size, strict=True)]
@@ -228,8 +216,8 @@ def _upsample(h, filters, size, use_bias, name):
 
 
 def _convolution(filters, use_bias, name, gain=1.0):
-    # The variance that ReLU halves is doubled; a small gain begins near the
-    # identity, which is what normalisation would otherwise be needed for.
+    # Factor 2 for ReLU; a small gain makes residual blocks start near the
+    # identity, so that no normalisation is needed.
     initializer = keras.initializers.VarianceScaling(2.0 * gain)
     return keras.layers.Conv2D(
         filters,
@@ -242,8 +230,8 @@ def _convolution(filters, use_bias, name, gain=1.0):
 
 
 def _hidden_layer(size, name):
-    # Keras' default counts the outputs too: many neurons that read a few
-    # numbers would begin nearly linear, all with their bends at zero.
+    # Keras' default also divides by the outputs and has zero biases: wide
+    # layers of few inputs would start nearly linear.
     return keras.layers.Dense(
         size,
         kernel_initializer=keras.initializers.VarianceScaling(2.0),
@@ -253,7 +241,7 @@ def _hidden_layer(size, name):
 
 
 def _embed(level):
-    h = LevelFeatures()(level)
+    h = FourierFeatures()(level)
     for i in range(2):
         h = keras.layers.Dense(
             _LEVEL_SIZE, activation="silu", name=f"level_{i}"
@@ -262,14 +250,14 @@ def _embed(level):
 
 
 def _modulation(embedding, channels, name):
-    """Gives `[batch, 2 * channels]`, zeros in a new model."""
+    """Returns `[batch, 2 * channels]`, zeros in a new model."""
     return keras.layers.Dense(
         2 * channels, kernel_initializer="zeros", name=f"{name}_modulation"
     )(embedding)
 
 
 def _sizes(size, levels):
-    """Lists the image sizes of the levels, each half of the last."""
+    """Returns the image sizes of the levels, each half of the one before."""
     sizes = [tuple(size)]
     while len(sizes) < levels and min(sizes[-1]) > _SMALLEST_SIDE:
         sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
@@ -277,38 +265,23 @@ def _sizes(size, levels):
 
 
 def _output_dtype():
-    # A mixed policy's short floats would round what the network has found.
+    # Not the compute dtype of a mixed policy, which would round the output.
     return keras.config.dtype_policy().variable_dtype
 
 
 def _check_image_arguments(image_shape, filters, blocks):
     _check_sizes("image_shape", image_shape)
-    if len(image_shape) != 3:
-        raise ValueError(
-            "image_shape must be (height, width, channels), got "
-            f"{tuple(image_shape)}"
-        )
+    check(
+        len(image_shape) == 3,
+        "image_shape must be (height, width, channels), got "
+        f"{tuple(image_shape)}",
+    )
     _check_sizes("filters", filters)
-    if not is_count(blocks):
-        raise ValueError(f"blocks must be an int >= 1, got {blocks!r}")
-
-
-def _check_groups(groups, filters):
-    if groups is None:
-        return
-    if not is_count(groups) or any(n % groups for n in filters):
-        raise ValueError(
-            "normalization_groups must be None or an int >= 1 that divides "
-            f"each of filters {tuple(filters)}, got {groups!r}"
-        )
+    check_count("blocks", blocks)
 
 
 def _check_sizes(name, sizes):
-    if (
-        not isinstance(sizes, (tuple, list))
-        or not sizes
-        or not all(map(is_count, sizes))
-    ):
-        raise ValueError(
-            f"{name} must be a tuple of one or more ints >= 1, got {sizes!r}"
-        )
+    check(
+        isinstance(sizes, tuple | list) and sizes and all(map(is_count, sizes)),
+        f"{name} must be a tuple of one or more ints >= 1, got {sizes!r}",
+    )

@@ -1,17 +1,18 @@
-"""Masks: which pixels of an image are observed."""
+"""Masks of the pixels of an image that are observed."""
 
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import deprecation
+from keras_genmodels.core.validation import check
 
 
-def known_quadrants(image_shape, num_quadrants):
-    """Marks the quadrants of an image that are given; a model has the rest.
+def observed_quadrants(image_shape, num_quadrants):
+    """Returns the mask of the quadrants of an image that are observed.
 
     Args:
-        image_shape: (height, width, channels), both sides >= 2. Of an odd
-            side the upper or left part is the smaller one.
+        image_shape: (height, width, channels), both sides >= 2. If a side is
+            odd, its upper or left part is the smaller one.
         num_quadrants: 1, the lower left one; 2, the left half; 3, all but the
             upper right one.
 
@@ -19,28 +20,36 @@ def known_quadrants(image_shape, num_quadrants):
         bool array of `image_shape`, for `ConditionalVAE(observed_mask=...)`.
 
     Raises:
-        UserError: for another number, or an image without quadrants.
+        ValueError: for another number, or sides below 2.
 
     #### References
 
     Sohn, Lee and Yan (2015), Learning structured output representation using
     deep conditional generative models, NeurIPS, section 5.1.
     """
-    if num_quadrants not in (1, 2, 3):
-        raise UserError(f"num_quadrants must be 1, 2 or 3, got {num_quadrants}")
+    check(
+        num_quadrants in (1, 2, 3),
+        f"num_quadrants must be 1, 2 or 3, got {num_quadrants}",
+    )
     height, width, _ = image_shape
-    if min(height, width) < 2:
-        raise UserError(
-            f"an image of {height}x{width} pixels has no quadrants: both "
-            "sides must be at least 2"
-        )
-    known = np.zeros(image_shape, bool)
-    known[height // 2 :, : width // 2] = True
+    check(
+        min(height, width) >= 2,
+        f"image_shape must have sides of at least 2, got {height}x{width} "
+        "pixels",
+    )
+    observed = np.zeros(image_shape, bool)
+    observed[height // 2 :, : width // 2] = True
     if num_quadrants >= 2:
-        known[:, : width // 2] = True
+        observed[:, : width // 2] = True
     if num_quadrants == 3:
-        known[height // 2 :] = True
-    return known
+        observed[height // 2 :] = True
+    return observed
+
+
+def known_quadrants(image_shape, num_quadrants):
+    """Deprecated alias of `observed_quadrants`."""
+    deprecation.warn("known_quadrants", "observed_quadrants")
+    return observed_quadrants(image_shape, num_quadrants)
 
 
 def fill_unobserved(x, mask, values):

@@ -1,4 +1,4 @@
-"""What is done to clean events: seeded noise, and parts cut away."""
+"""Seeded noise."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ from keras_genmodels.core.events import as_floating, as_sigma, per_event
 
 
 def gaussian(x, sigma, *, seed):
-    """Adds Gaussian noise, x + sigma eps.
+    """Returns x with Gaussian noise, x + sigma eps.
 
     Args:
         x: floating tensor or array `[batch, ...]`.
@@ -19,7 +19,7 @@ def gaussian(x, sigma, *, seed):
         tensor like `x`; not clipped.
 
     Raises:
-        UserError: for x of integer type, and for a sigma of another shape or
+        ValueError: for x of integer type, and for a sigma of another shape or
             not > 0.
     """
     x = as_floating(x)

@@ -3,10 +3,9 @@
 import numpy as np
 
 from keras_genmodels import plots
-from keras_genmodels.denoisers import LinearDenoiser
 from keras_genmodels.metrics import denoising
 from keras_genmodels.plots.attractors import singular_images
-from keras_genmodels.sampling.restoration import denoise_once, generate
+from keras_genmodels.sampling.restoration import denoise_once
 
 _COLUMNS = 8
 _GAP = 6  # white pixels between blocks of rows
@@ -24,13 +23,13 @@ def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
 
     Returns:
         dict of names to uint8 pictures `[height, width, 3]`: `denoising`,
-        `samples` and, for a `LinearDenoiser`, `singular_images`.
+        `samples` and, for a denoiser with `eigenvectors`, `singular_images`.
     """
     pictures = {
         "denoising": _denoising(denoiser, images[:_COLUMNS], seed),
-        "samples": _samples(denoiser, images.shape[1:], seed, num_steps),
+        "samples": _samples(denoiser, seed, num_steps),
     }
-    if isinstance(denoiser, LinearDenoiser):
+    if hasattr(denoiser, "eigenvectors"):
         pictures["singular_images"] = singular_images(denoiser)
     return pictures
 
@@ -49,8 +48,8 @@ def _denoising(denoiser, clean, seed):
     )
 
 
-def _samples(denoiser, shape, seed, num_steps):
-    images = generate(denoiser, shape, 64, seed=seed, num_steps=num_steps)
+def _samples(denoiser, seed, num_steps):
+    images = denoiser.sample(64, seed=seed, num_steps=num_steps)
     return plots.titled(
         plots.image_grid(images),
         f"Generated from noise in at most {num_steps} steps",

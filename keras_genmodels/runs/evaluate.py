@@ -266,5 +266,5 @@ def _or_note(title, make):
     """Gives a section, or one that says why these data do not allow it."""
     try:
         return make()
-    except UserError as error:
+    except ValueError as error:
         return Section(title, {}, [f"Not measured: {error}."])

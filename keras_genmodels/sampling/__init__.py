@@ -1,1 +1,10 @@
 """Loops over any denoiser: restoring, and generating from noise."""
+
+from keras_genmodels.sampling.restoration import (
+    Restoration,
+    denoise_once,
+    generate,
+    restore,
+)
+
+__all__ = ["Restoration", "denoise_once", "generate", "restore"]

@@ -1,25 +1,28 @@
-"""Checks of arguments, most of them of the functions over any denoiser."""
+"""Checks of the arguments of the loops over a denoiser."""
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import as_floating, as_sigma
 from keras_genmodels.core.validation import check
-from keras_genmodels.denoisers.base import Denoiser
 
 
-def read_events(denoiser, x, sigma):
-    """Checks x and sigma; gives x as a tensor, sigma as `[batch]` or None."""
-    if isinstance(denoiser, Denoiser):
-        x, sigma = denoiser.read(x, sigma)
+def validate_inputs(denoiser, x, sigma):
+    """Returns x as a float tensor, and sigma as `[batch]` or None.
+
+    Raises:
+        ValueError: if they are not arguments of the denoiser, if x is not
+            finite, and if `denoiser` is none.
+    """
+    if hasattr(denoiser, "validate_inputs"):
+        x, sigma = denoiser.validate_inputs(x, sigma)
     else:
-        if not callable(getattr(denoiser, "denoise", denoiser)):
-            raise UserError(
-                "denoiser must have denoise(x, sigma) or be a function of "
-                f"both, got {denoiser!r}"
-            )
+        check(
+            callable(getattr(denoiser, "denoise", denoiser)),
+            "denoiser must have denoise(x, sigma) or be a function of both, "
+            f"got {denoiser!r}",
+        )
         x = as_floating(x)
         check(
             x.shape.rank is not None and x.shape.rank >= 2,
@@ -34,7 +37,7 @@ def read_events(denoiser, x, sigma):
     return x, sigma
 
 
-# The limits in words, and whether a known value keeps to them.
+# Description of the allowed values, and a test of static ones.
 _SETTINGS = {
     "step_size": ("in (0, 2)", lambda v: (v > 0) & (v < 2)),
     "max_steps": (
@@ -45,21 +48,21 @@ _SETTINGS = {
 }
 
 
-def read_setting(name, value, x):
-    """Reads a setting of the loop as `[batch]`, int32 or of x's dtype."""
+def validate_setting(name, value, x):
+    """Returns a setting of `restore` as `[batch]`, int32 or of x's dtype."""
     dtype = tf.int32 if name == "max_steps" else x.dtype
-    limits, keeps = _SETTINGS[name]
+    allowed, is_allowed = _SETTINGS[name]
     if not tf.is_tensor(value):
-        # By way of NumPy, as TensorFlow would round Python's floats.
+        # TensorFlow would convert Python's floats to float32 first.
         value = np.asarray(value)
-    known = tf.get_static_value(value) if tf.is_tensor(value) else value
+    static = tf.get_static_value(value) if tf.is_tensor(value) else value
     check(
-        known is None
+        static is None
         or (
-            np.asarray(known).dtype.kind in "fiu"
-            and np.all(keeps(np.asarray(known)))
+            np.asarray(static).dtype.kind in "fiu"
+            and np.all(is_allowed(np.asarray(static)))
         ),
-        f"{name} must be {limits}, got {known}",
+        f"{name} must be {allowed}, got {static}",
     )
     value = tf.cast(value, dtype)
     check(
@@ -73,16 +76,17 @@ def read_setting(name, value, x):
     return tf.broadcast_to(value, tf.shape(x)[:1])
 
 
-def read_levels(denoiser, sigma_max, sigma_min):
-    """Resolves the noise levels to start and to end at."""
+def resolve_levels(denoiser, sigma_max, sigma_min):
+    """Returns the first and the last noise level of `generate`, floats."""
     if sigma_max is None or sigma_min is None:
-        known = getattr(denoiser, "sigma_range", None)
+        sigma_range = getattr(denoiser, "sigma_range", None)
         check(
-            known is not None,
-            "this denoiser has no sigma_range: give sigma_max and sigma_min",
+            sigma_range is not None,
+            "this denoiser has no sigma_range: pass sigma_max and sigma_min",
         )
-        sigma_max = known[1] if sigma_max is None else sigma_max
-        sigma_min = min(known[0], sigma_max) if sigma_min is None else sigma_min
+        lowest, highest = sigma_range
+        sigma_max = highest if sigma_max is None else sigma_max
+        sigma_min = min(lowest, sigma_max) if sigma_min is None else sigma_min
     check(
         0 < sigma_min <= sigma_max < np.inf,
         "the levels must be 0 < sigma_min <= sigma_max, got sigma_min="
@@ -91,13 +95,8 @@ def read_levels(denoiser, sigma_max, sigma_min):
     return float(sigma_max), float(sigma_min)
 
 
-def knows_one_level(denoiser):
-    known = getattr(denoiser, "sigma_range", None)
-    return known is not None and known[0] == known[1]
-
-
-def read_start(denoiser, shape, rows, sigma_max, initial):
-    """Gives `initial`, or the data's mean plus noise."""
+def initial_events(denoiser, shape, rows, sigma_max, initial):
+    """Returns `initial`, or the mean of the data plus noise."""
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if initial is not None:
         initial = tf.convert_to_tensor(initial)
@@ -110,7 +109,7 @@ def read_start(denoiser, shape, rows, sigma_max, initial):
     mean = getattr(denoiser, "data_mean", None)
     check(
         mean is not None,
-        "this denoiser has no data_mean to start from: give initial",
+        "this denoiser has no data_mean to start from: pass initial",
     )
     mean = tf.convert_to_tensor(mean)
     check(

@@ -1,15 +1,21 @@
-"""How the noise level falls while an image is generated: pure functions."""
+"""Noise levels and step sizes of generating."""
 
 import numpy as np
+from scipy.optimize import brentq
+
+# Stands for log(0): brentq needs finite values.
+_LOG_OF_ZERO = -1e4
+# For levels that do not fall, so that no step size is 0.
+_LEAST_STEP = 2.0**-60
 
 
 def falling_levels(sigma_max, sigma_min, num_steps):
-    """Gives noise levels that fall by a constant factor, and a last one of 0.
+    """Returns noise levels that fall by a constant factor, and then 0.
 
     Args:
         sigma_max: first level, > 0.
         sigma_min: last level above 0, in (0, sigma_max].
-        num_steps: int >= 1, how many levels above 0.
+        num_steps: int >= 1, number of levels above 0.
 
     Returns:
         float64 array `[num_steps + 1]`.
@@ -18,28 +24,31 @@ def falling_levels(sigma_max, sigma_min, num_steps):
 
 
 def growing_steps(sigma_max, sigma_min, num_steps, stochasticity=0.0):
-    """Gives h_t = h_0 t / (1 + h_0 (t - 1)) for t = 1, ..., num_steps - 1.
+    """Returns h_t = h_0 t / (1 + h_0 (t - 1)) for t = 1, ..., num_steps - 1.
 
-    h_0 is solved for: the level, which a step multiplies by 1 - beta h_t, is
-    to fall from `sigma_max` to `sigma_min`. Where that takes more steps, as
-    little is left of it as can be: all h_t are 1.
+    h_0 is such that the level, which each step multiplies by 1 - beta h_t,
+    falls from `sigma_max` to `sigma_min`. If `num_steps` are too few for that,
+    all h_t are 1.
 
     Args:
         sigma_max, sigma_min, num_steps: as in `falling_levels`.
         stochasticity: 1 - beta, in [0, 1).
 
     Returns:
-        float64 array `[num_steps]`; the last is 1, a whole denoising.
+        float64 array `[num_steps]`; the last is 1, a whole denoising step.
     """
     t = np.arange(1, num_steps)
-    wanted = np.log(sigma_min / sigma_max)
+    beta = 1 - stochasticity
 
     def steps(h_0):
         return h_0 * t / (1 + h_0 * (t - 1))
 
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        h_0 = (low + high) / 2
-        fallen = np.log1p(-(1 - stochasticity) * steps(h_0)).sum()
-        low, high = (low, h_0) if fallen < wanted else (h_0, high)
-    return np.append(steps(high), 1.0)
+    def excess(h_0):
+        fall = np.log1p(-beta * steps(h_0)).sum()
+        return max(fall, _LOG_OF_ZERO) - np.log(sigma_min / sigma_max)
+
+    with np.errstate(divide="ignore"):
+        if excess(1.0) >= 0:
+            return np.ones(num_steps)
+        h_0 = brentq(excess, 0.0, 1.0, xtol=1e-300, maxiter=1000)
+    return np.append(steps(max(h_0, _LEAST_STEP)), 1.0)

@@ -237,8 +237,10 @@ def label_of_a_vae(folder, finished):
 
 
 def sigma_range_of_a_single_level(folder, finished):
-    network = kgm.mlp_denoiser((SIDE, SIDE, 1), False, (4,))
-    model = kgm.DenoisingAutoencoder(network, 0.1)
+    network = kgm.mlp_denoiser(
+        (SIDE, SIDE, 1), noise_conditional=False, hidden_sizes=(4,)
+    )
+    model = kgm.DenoisingAutoencoder(network, sigma=0.1)
     model.adapt(np.eye(SIDE)[np.newaxis, ..., np.newaxis] * [[[[1]]], [[[2]]]])
     model.save(folder / "model.keras")
     flags = [f"--workdir={folder}", "--sigma=0.1,1"]

@@ -24,7 +24,7 @@ from support.app_runs import (
 import keras_genmodels as kgm
 from keras_genmodels.export import export
 from keras_genmodels.export.replay import replay
-from keras_genmodels.operators.masks import known_quadrants
+from keras_genmodels.operators.masks import observed_quadrants
 
 SHAPE = (8, 8, 1)
 COMMANDS = """
@@ -89,7 +89,7 @@ def models(folder):
         "completion": kgm.ConditionalVAE(
             *latent_pieces(3),
             kgm.image_condition(SHAPE, 3, filters=2),
-            observed_mask=known_quadrants(SHAPE, 2),
+            observed_mask=observed_quadrants(SHAPE, 2),
         ),
         "denoiser": linear_denoiser(),
     }
@@ -332,7 +332,7 @@ def test_generated_images_are_the_models_own(output, models):
 
 def test_completes_pictures(output, pictures):
     image = output("complete", "complete.npz")["image"]
-    known = known_quadrants(SHAPE, 2)
+    known = observed_quadrants(SHAPE, 2)
     given = picture(pictures / "a.png")[..., :1] / 255
     np.testing.assert_allclose(image[0][known], given[known], atol=1e-6)
     assert np.abs(image[0] - given)[~known].max() > 0.1

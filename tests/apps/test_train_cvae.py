@@ -47,7 +47,7 @@ KINDS = {
         "--epochs=2",
     ),
 }
-KNOWN = operators.known_quadrants((SIDE, SIDE, 1), 2)
+KNOWN = operators.observed_quadrants((SIDE, SIDE, 1), 2)
 
 
 @pytest.fixture(scope="module")

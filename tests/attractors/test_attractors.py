@@ -1,4 +1,4 @@
-"""Attractors of denoisers whose fixed points and Jacobians are known."""
+"""Attractors of denoisers with known fixed points and Jacobians."""
 
 import keras
 import numpy as np
@@ -7,9 +7,8 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 
 from keras_genmodels import attractors
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
-from keras_genmodels.networks.layers import ChannelNormalization
 
 A = np.array([0.9, 1.2])
 SIGMA = 1.0
@@ -22,7 +21,7 @@ def two_points(x, sigma):
 
 
 def scale_of_fixed_point(sigma=SIGMA):
-    """Gives c > 0 such that c A is a fixed point."""
+    """Returns c > 0 such that c A is a fixed point."""
     c = 1.0
     for _ in range(1000):
         c = np.tanh(c * A @ A / sigma**2)
@@ -46,7 +45,7 @@ def leading(matrix, count):
 
 
 def assert_same_spectrum(actual, expected, atol):
-    """Each eigenvalue has its partner: equal moduli may swap places."""
+    """Compares sets of eigenvalues, as equal moduli may swap places."""
     assert actual.shape == expected.shape
     assert np.abs(actual[:, None] - expected).min(1).max() < atol
     assert np.abs(actual[:, None] - expected).min(0).max() < atol
@@ -81,9 +80,9 @@ class TestFixedPoints:
         right = starts @ A > 0
         expected = np.where(right[:, None], c * A, -c * A)
         np.testing.assert_allclose(found.ends, expected, atol=1e-4)
-        assert found.num_unsettled == 0
+        assert found.num_not_converged == 0
         assert len(found.points) == 2
-        # The more visited comes first, and the numbers go with the points.
+        # Sorted by counts, with matching assignments.
         assert found.counts.tolist() == sorted(
             [right.sum(), (~right).sum()], reverse=True
         )
@@ -99,14 +98,14 @@ class TestFixedPoints:
         np.testing.assert_allclose(found.ends, STORED, atol=1e-4)
         np.testing.assert_array_equal(found.counts, 1)
 
-    def test_all_starts_go_to_the_mean_at_large_sigma(self, exact):
+    def test_all_starts_converge_to_the_mean_at_large_sigma(self, exact):
         found = attractors.fixed_points(
             exact, 2 * small_images(20, seed=1), sigma=20.0
         )
         assert found.counts.tolist() == [20]
         np.testing.assert_allclose(found.points[0], STORED.mean(0), atol=1e-3)
 
-    def test_vv_keeps_every_point_of_its_subspace(self):
+    def test_a_projection_fixes_every_point_of_its_subspace(self):
         data = small_images(30)
         denoiser = adapted(LinearDenoiser(rank=3), data)
         starts = denoiser.denoise(small_images(10, seed=1)).numpy()
@@ -114,25 +113,25 @@ class TestFixedPoints:
         assert len(found.points) == 10
         np.testing.assert_allclose(found.ends, starts, atol=1e-5)
         assert (found.num_steps == 0).all()
-        # None is a stored image, nor leads to one.
+        # No stored image is fixed.
         stored = attractors.fixed_points(denoiser, data)
         away = np.sqrt(np.square(stored.ends - data).mean((1, 2, 3)))
         assert away.min() > 0.05
 
-    def test_what_does_not_settle_belongs_to_no_point(self):
+    def test_starts_that_do_not_converge_have_no_point(self):
         turn = linear(np.array([[0.0, -1.0], [1.0, 0.0]]))
         found = attractors.fixed_points(
             turn, [[1.0, 0.0], [0.0, 0.0]], max_steps=20
         )
         assert found.assignments.tolist() == [-1, 0]
-        assert found.num_unsettled == 1
+        assert found.num_not_converged == 1
         np.testing.assert_array_equal(found.points, [[0.0, 0.0]])
 
-    def test_a_denoiser_that_is_not_finite_settles_nowhere(self):
+    def test_nothing_converges_if_d_is_not_finite(self):
         found = attractors.fixed_points(
             lambda x, sigma: x * np.nan, np.ones((2, 3))
         )
-        assert found.num_unsettled == 2
+        assert found.num_not_converged == 2
         assert found.points.shape == (0, 3)
 
     def test_points_are_ordered_by_their_starts(self):
@@ -168,7 +167,7 @@ class TestJacobianEigenvalues:
             seed=0,
         )
         for row in spectrum.eigenvalues:
-            # A pair that 5 cuts through may show either half.
+            # Of a conjugate pair that 5 divides, either may be found.
             np.testing.assert_allclose(row.real, expected.real, atol=1e-8)
             np.testing.assert_allclose(
                 np.abs(row.imag), np.abs(expected.imag), atol=1e-8
@@ -178,7 +177,7 @@ class TestJacobianEigenvalues:
         )
 
     def test_no_dense_jacobian_is_formed(self):
-        # Triangular: the eigenvalues stand on the diagonal.
+        # Triangular: the eigenvalues are the diagonal.
         matrix = np.triu(np.full((300, 300), 0.01), 1)
         matrix += np.diag(0.7 ** np.arange(300.0))
         spectrum = attractors.jacobian_eigenvalues(
@@ -210,7 +209,7 @@ class TestJacobianEigenvalues:
             [[slope * (1 - c**2), 0], [slope * (1 - c**2), 0], [slope, 0]],
             atol=1e-9,
         )
-        # The stored points attract, what lies between them repels.
+        # The stored points attract, the point between them repels.
         assert (spectrum.spectral_radius[:2] < 1).all()
         assert spectrum.spectral_radius[2] > 1
 
@@ -235,7 +234,7 @@ class TestJacobianEigenvalues:
             rtol=1e-3,
         )
 
-    def test_vv_decides_nothing(self):
+    def test_a_projection_has_eigenvalues_1(self):
         data = small_images(30)
         denoiser = adapted(LinearDenoiser(rank=3), data)
         spectrum = attractors.jacobian_eigenvalues(
@@ -245,8 +244,8 @@ class TestJacobianEigenvalues:
             spectrum.eigenvalues, [[1, 1, 1, 0.5]] * 2, atol=1e-5
         )
 
-    def test_the_exact_denoiser_streams_its_data(self, float64):
-        # More than two blocks and a rest, so that the loop over them turns.
+    def test_the_exact_denoiser_reads_several_blocks(self, float64):
+        # More than one block of 4096.
         data = np.random.default_rng(0).random((5000, 5))
         denoiser = adapted(EmpiricalDenoiser(), data)
         x, sigma = data[:1] + 0.05, 0.2
@@ -285,7 +284,7 @@ class TestJacobianEigenvalues:
         network = keras.Sequential(
             [
                 keras.layers.Conv2D(4, 3, padding="same", activation="silu"),
-                ChannelNormalization(2),
+                keras.layers.GroupNormalization(2),
                 keras.layers.Conv2D(1, 3, padding="same"),
             ]
         )
@@ -342,10 +341,10 @@ class TestJacobianEigenvalues:
         )
         np.testing.assert_allclose(spectrum.spectral_radius, [0.5, 0.25])
 
-    def test_giving_up_says_so(self):
-        # On a circle no eigenvalue leads.
+    def test_failure_to_converge_is_reported(self):
+        # All eigenvalues have modulus 1.
         shift = np.roll(np.eye(400), 1, axis=0)
-        with pytest.raises(UserError, match="raise max_restarts or tolerance"):
+        with pytest.raises(NotMeasured, match="raise max_restarts"):
             attractors.jacobian_eigenvalues(
                 linear(shift), np.ones((1, 400)), max_restarts=1, seed=0
             )
@@ -379,7 +378,7 @@ class TestBasinRadius:
             bounded = np.isfinite(expected)
             assert (np.isinf(basin.upper[row]) == ~bounded).all()
             assert (basin.radii[row, ~bounded] == 4.0).all()
-            # From one side: never beyond the plane.
+            # A lower bound.
             short = (expected - basin.radii[row])[bounded]
             assert (short >= 0).all()
             assert (short <= accuracy).all()
@@ -405,12 +404,12 @@ class TestBasinRadius:
         np.testing.assert_array_equal(both.radii, again.radii)
         np.testing.assert_array_equal(both.radii[:1], measure(x[:1], 1).radii)
         assert (both.radii != other.radii).any()
-        # No push to the plane is shorter than the way straight to it.
+        # The distance to the plane is a lower bound.
         least = np.linalg.norm(x, axis=1) - 8 / 2**10
         assert np.isfinite(both.upper).any()
         assert (both.smallest >= least).all()
 
-    def test_stored_images_have_cells_and_vv_has_none(self, exact):
+    def test_basins_of_stored_images_and_of_a_projection(self, exact):
         distances = cdist(STORED.reshape(20, -1), STORED.reshape(20, -1))
         nearest = distances[0, 1:].argmin() + 1
         basin = attractors.basin_radius(
@@ -419,7 +418,7 @@ class TestBasinRadius:
             sigma=0.03,
             directions=STORED[nearest][None] - STORED[:1],
         )
-        # On the way to its nearest no third image comes between.
+        # Between an image and its nearest there is no third.
         half_way = distances[0, nearest] / 2
         assert half_way - 4 / 2**10 <= basin.radii[0, 0] <= half_way
         denoiser = adapted(LinearDenoiser(rank=3), STORED)
@@ -430,18 +429,18 @@ class TestBasinRadius:
             directions=along,
             return_distance=0.01,
         )
-        # sqrt(M) times the distance that still counts as the same image.
+        # sqrt(M) times `return_distance`.
         assert (flat.radii <= 0.04).all()
         assert np.isfinite(flat.upper).all()
 
-    def test_the_mean_attracts_from_as_far_as_is_looked(self, exact):
+    def test_the_mean_attracts_up_to_max_radius(self, exact):
         basin = attractors.basin_radius(
             exact, STORED[:2], sigma=20.0, seed=0, num_directions=4
         )
         assert np.isinf(basin.upper).all()
         np.testing.assert_array_equal(basin.radii, 4.0)
 
-    def test_an_image_that_never_rests_has_no_basin(self):
+    def test_an_event_that_does_not_converge_has_no_basin(self):
         turn = linear(np.array([[0.0, -1.0], [1.0, 0.0]]))
         basin = attractors.basin_radius(
             turn, [[1.0, 0.0]], seed=0, max_steps=20
@@ -451,7 +450,7 @@ class TestBasinRadius:
 
 
 class TestLocalDimension:
-    def test_vv_keeps_its_rank(self):
+    def test_a_projection_keeps_its_rank(self):
         data = small_images(50)
         found = attractors.local_dimension(
             adapted(LinearDenoiser(rank=5), data),
@@ -466,7 +465,7 @@ class TestLocalDimension:
         assert (found.standard_error < np.sqrt(2 * 5 / 400) * 1.2).all()
         assert (found.standard_error > 0).all()
 
-    def test_wiener_keeps_what_stands_out_of_the_noise(self):
+    def test_wiener_keeps_the_sum_of_its_factors(self):
         data = small_images(50)
         denoiser = adapted(LinearDenoiser(), data)
         sigmas = np.array([0.1, 0.3, 3.0], "float32")
@@ -566,10 +565,10 @@ class TestMemorization:
         copies = train[:20] + np.float32(1e-3)
         assert attractors.memorization(copies, train, held_out).rate == 1
         held_out[0] = train[7]
-        with pytest.raises(UserError, match="quantile above"):
+        with pytest.raises(ValueError, match="quantile above"):
             attractors.memorization(copies, train, held_out)
-        mended = attractors.memorization(copies, train, held_out, quantile=0.05)
-        assert mended.rate == 1
+        found = attractors.memorization(copies, train, held_out, quantile=0.05)
+        assert found.rate == 1
 
 
 IDENTITY_CALLS = {
@@ -627,13 +626,13 @@ def test_bad_images_and_denoisers_are_refused(name):
         (np.ones((2, 3), int), "floating type"),
         (np.ones(3), r"shape \[batch, ...\]"),
         (np.full((2, 3), np.nan), "not finite"),
-        (np.ones((0, 3)), "at least one image"),
+        (np.ones((0, 3)), "at least one event"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             call(lambda x, sigma: x, x, **arguments)
-    with pytest.raises(UserError, match="must have denoise"):
+    with pytest.raises(ValueError, match="must have denoise"):
         call(None, np.ones((2, 3)), **arguments)
-    with pytest.raises(UserError, match="told the noise level"):
+    with pytest.raises(ValueError, match="pass sigma"):
         denoiser = adapted(EmpiricalDenoiser(), np.ones((2, 3)))
         call(denoiser, np.ones((2, 3)), **arguments)
 
@@ -643,7 +642,7 @@ def test_a_denoiser_without_derivative_is_refused(name):
     def rounds(x, sigma):
         return tf.numpy_function(np.round, [x], x.dtype)
 
-    with pytest.raises(UserError, match="the denoiser has no derivative"):
+    with pytest.raises(ValueError, match="the denoiser has no derivative"):
         getattr(attractors, name)(rounds, np.ones((2, 3)), seed=0)
 
 
@@ -660,5 +659,5 @@ def test_a_denoiser_without_derivative_is_refused(name):
 )
 def test_bad_sets_are_refused(changes, message):
     sets = {name: np.ones((2, 3)) for name in ("images", "train", "held_out")}
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         attractors.memorization(**(sets | changes))

@@ -1,4 +1,4 @@
-"""What every denoiser has of its base class."""
+"""What every denoiser has from its base class."""
 
 import keras
 import numpy as np
@@ -11,13 +11,15 @@ from keras_genmodels.sampling.restoration import denoise_once
 DATA = np.random.default_rng(0).random((40, 4, 4, 1), np.float32)
 
 
-def network(conditional):
-    return kgm.mlp_denoiser((4, 4, 1), conditional, hidden_sizes=(8,))
+def network(noise_conditional):
+    return kgm.mlp_denoiser(
+        (4, 4, 1), noise_conditional=noise_conditional, hidden_sizes=(8,)
+    )
 
 
 KINDS = {
     "exact": kgm.EmpiricalDenoiser,
-    "told": lambda: kgm.DenoisingAutoencoder(network(True)),
+    "range": lambda: kgm.DenoisingAutoencoder(network(True)),
     "one level": lambda: kgm.DenoisingAutoencoder(network(False), sigma=0.1),
 }
 
@@ -26,12 +28,12 @@ def adapted(kind):
     denoiser = KINDS[kind]()
     denoiser.adapt(DATA)
     for weight in denoiser.trainable_weights:
-        # A new network gives zeros.
+        # A new network returns zeros.
         weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 5)
     return denoiser
 
 
-def test_a_model_of_one_level_scores_at_that_level():
+def test_a_denoiser_of_one_level_scores_at_that_level():
     denoiser = adapted("one level")
     expected = (denoiser.denoise(DATA[:2]) - DATA[:2]) / 0.1**2
     for sigma in (None, 0.1, 0.5):
@@ -40,8 +42,8 @@ def test_a_model_of_one_level_scores_at_that_level():
         )
 
 
-def test_denoising_once_is_never_a_rest():
-    # Far closer to D than restore's tolerance, which would leave it there.
+def test_denoise_once_ignores_the_tolerance():
+    # So close to D that `restore` stops at once.
     denoiser = adapted("exact")
     noisy = DATA[:3] + 1e-4
     assert np.array_equal(kgm.restore(denoiser, noisy, sigma=0.01).x, noisy)
@@ -50,7 +52,7 @@ def test_denoising_once_is_never_a_rest():
     )
 
 
-def test_denoising_once_does_not_hide_what_is_not_finite():
+def test_denoise_once_returns_nan_if_d_is_not_finite():
     def broken(x, sigma):
         return tf.where(x > 0.5, np.inf, x)
 
@@ -60,12 +62,12 @@ def test_denoising_once_does_not_hide_what_is_not_finite():
     assert np.isnan(found[1]).all()
 
 
-def test_training_takes_bytes_as_adapt_does():
-    denoiser = KINDS["told"]()
-    denoiser.compile(keras.optimizers.SGD(0.0))
+def test_training_reads_uint8_as_adapt_does():
+    denoiser = KINDS["range"]()
+    denoiser.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     pixels = np.round(DATA * 255).astype(np.uint8)
     denoiser.fit(pixels, verbose=0)
-    # Eagerly: a graph may multiply by 1 / 255, and other bits draw otherwise.
+    # Eagerly: a graph may multiply by 1 / 255; other bits are other seeds.
     np.testing.assert_array_equal(
         denoiser(pixels)["denoised"],
         denoiser(pixels / np.float32(255))["denoised"],
@@ -73,13 +75,38 @@ def test_training_takes_bytes_as_adapt_does():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"sigma": "much"}, "sigma must be a number"),
         ({"sigma": 0.1, "step_size": "big"}, "step_size must be in"),
         ({"sigma": 0.1, "max_steps": None}, "max_steps must be an int"),
     ],
 )
-def test_what_is_no_number_is_refused(arguments, told):
-    with pytest.raises(kgm.UserError, match=told):
+def test_settings_that_are_no_numbers_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
         kgm.restore(adapted("exact"), DATA[:1], **arguments)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sample_equals_generate(kind):
+    denoiser = adapted(kind)
+    found = denoiser.sample(3, seed=1, num_steps=4)
+    expected = kgm.generate(denoiser, (4, 4, 1), 3, seed=1, num_steps=4)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "num must be an int"),
+        ({"num": 2, "condition": [1, 2]}, "not conditional"),
+        ({"num": 2, "guidance": 1.0}, "guidance must be 0"),
+    ],
+)
+def test_sample_refuses_conditions(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        adapted("exact").sample(**arguments, seed=0)
+    with pytest.raises(ValueError, match=r"adapt\(data\)"):
+        KINDS["exact"]().sample(2, seed=0)
+    with pytest.raises(ValueError, match="not conditional"):
+        adapted("exact").denoise(DATA[:1], 0.1, condition=[1])

@@ -1,4 +1,4 @@
-"""The linear denoisers: closed forms, streaming, files, mistakes."""
+"""The linear denoisers: closed forms, data sets, files, bad arguments."""
 
 import keras
 import numpy as np
@@ -6,12 +6,11 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from keras_genmodels import UserError
 from keras_genmodels.denoisers import LinearDenoiser
 
 
 def make_data(n=60, shape=(3, 2, 1), seed=0):
-    """Correlated events, far from the origin."""
+    """Returns correlated events, far from the origin."""
     rng = np.random.default_rng(seed)
     size = int(np.prod(shape))
     data = rng.normal(size=(n, size)) @ rng.normal(size=(size, size)) + 3
@@ -87,42 +86,42 @@ def test_projection_is_that_of_the_svd(float64, center):
     assert (np.take(vectors, np.abs(vectors).argmax(0) * 2 + [0, 1]) > 0).all()
     # Generation starts at the mean of the data, whatever the axes go through.
     np.testing.assert_allclose(denoiser.data_mean, data.mean(0), rtol=1e-12)
-    # Twice is once.
+    # A projection is idempotent.
     once = denoiser.denoise(y)
     np.testing.assert_allclose(denoiser.denoise(once), once, rtol=1e-9)
 
 
 @pytest.mark.parametrize("center", [True, False])
-def test_a_projection_on_the_first_axes_needs_no_data(float64, center):
+def test_with_rank_equals_adapting_at_that_rank(float64, center):
     data, y = make_data(), make_noisy()
     whole = adapted(data, center=center)
     for denoiser in (whole, whole.with_rank(5)):
-        cut = denoiser.with_rank(2)
+        found = denoiser.with_rank(2)
         same = adapted(data, rank=2, center=center)
-        np.testing.assert_array_equal(cut.denoise(y), same.denoise(y))
-        assert cut.get_config() | {"name": ""} == same.get_config() | {
+        np.testing.assert_array_equal(found.denoise(y), same.denoise(y))
+        assert found.get_config() | {"name": ""} == same.get_config() | {
             "name": ""
         }
-        assert cut.sigma_range == same.sigma_range
-        np.testing.assert_array_equal(cut.eigenvalues, same.eigenvalues)
+        assert found.sigma_range == same.sigma_range
+        np.testing.assert_array_equal(found.eigenvalues, same.eigenvalues)
 
 
-def test_a_projection_has_no_more_axes_than_there_are():
+def test_with_rank_refuses_more_axes_than_there_are():
     flat_data = make_data()
     flat_data[:, 0] = 1
-    for denoiser, rank, told in (
+    for denoiser, rank, message in (
         (adapted(flat_data), 5, "at most 4, that of the data"),
         (adapted(make_data(), rank=3), 4, "at most 3, that of this denoiser"),
         (adapted(make_data()), 0, "int >= 1"),
         (adapted(make_data()), None, "int >= 1"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(ValueError, match=message):
             denoiser.with_rank(rank)
-    with pytest.raises(UserError, match="adapt"):
+    with pytest.raises(ValueError, match="adapt"):
         LinearDenoiser().with_rank(1)
 
 
-def test_uncentred_wiener_takes_second_moments(float64):
+def test_uncentred_wiener_uses_second_moments(float64):
     data, y, sigma = make_data(), make_noisy(), 2.0
     moments = flat(data).T @ flat(data) / len(data)
     expected = flat(y) @ np.linalg.inv(moments + 4 * np.eye(6)) @ moments
@@ -143,7 +142,7 @@ def test_sigma_range_comes_from_the_variance_about_the_mean():
 
 
 @pytest.mark.parametrize("events", [1, 7, 2100])
-def test_a_stream_gives_what_the_array_gives(float64, events):
+def test_adapting_to_a_data_set_equals_adapting_to_its_array(float64, events):
     data = make_data(5000)
     stream = tf.data.Dataset.from_tensor_slices({"image": data}).batch(events)
     if events == 1:
@@ -156,14 +155,14 @@ def test_a_stream_gives_what_the_array_gives(float64, events):
         )
 
 
-def test_far_from_the_origin_nothing_cancels(float64):
+def test_a_large_mean_causes_no_cancellation(float64):
     """With a mean of 1e8, E[xx'] - mm' has no correct digit left."""
     data = np.random.default_rng(0).integers(-8, 9, (5000, 3)).astype(float)
     near, far = adapted(data), adapted(data + 1e8)
     np.testing.assert_allclose(far.eigenvalues, near.eigenvalues, rtol=1e-7)
 
 
-def test_bytes_are_read_as_parts_of_255(float64):
+def test_uint8_is_read_as_value_over_255(float64):
     data = np.random.default_rng(0).integers(0, 256, (50, 4), np.uint8)
     whole, parts = adapted(data), adapted(data / 255)
     for name in ("eigenvalues", "eigenvectors", "data_mean"):
@@ -172,7 +171,7 @@ def test_bytes_are_read_as_parts_of_255(float64):
         )
 
 
-def test_no_variance_and_next_to_no_noise_give_the_mean():
+def test_no_variance_and_tiny_noise_return_the_mean():
     denoiser = adapted(np.full((3, 2), 0.5, np.float32))
     x = np.ones((1, 2), np.float32)
     # 1e-30 squared is 0 in float32.
@@ -191,7 +190,7 @@ def test_a_second_adapt_replaces_the_first(float64):
 
 
 @pytest.mark.parametrize("rank", [None, 2])
-def test_xla_and_any_batch_size(rank):
+def test_xla_agrees_for_any_batch_size(rank):
     denoiser = adapted(make_data(), rank=rank)
     compiled = tf.function(
         denoiser.denoise,
@@ -210,8 +209,7 @@ def test_xla_and_any_batch_size(rank):
     assert compiled.experimental_get_tracing_count() == 1
 
 
-def test_a_file_brings_all_back(tmp_path):
-    """In a fresh process: see test_empirical_denoiser.py."""
+def test_a_file_restores_the_denoiser(tmp_path):
     denoiser = adapted(make_data(), rank=2, center=False)
     denoiser.save(tmp_path / "m.keras")
     copy = keras.saving.load_model(tmp_path / "m.keras")
@@ -230,7 +228,7 @@ def test_a_file_of_a_newer_format_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet")
-def test_it_loads_as_not_adapted_if_it_was_not(tmp_path):
+def test_a_file_without_data_loads(tmp_path):
     LinearDenoiser(rank=1).save(tmp_path / "m.keras")
     copy = keras.saving.load_model(tmp_path / "m.keras")
     assert copy.event_shape is None
@@ -238,7 +236,17 @@ def test_it_loads_as_not_adapted_if_it_was_not(tmp_path):
     assert copy.denoise(make_noisy()).shape == (5, 3, 2, 1)
 
 
-def test_a_saved_model_runs_on_its_own(tmp_path):
+def test_a_file_keeps_the_dtype_policy(float64, tmp_path):
+    denoiser, x = adapted(make_data()), make_noisy()
+    denoiser.save(tmp_path / "m.keras")
+    denoised = denoiser.denoise(x, 0.3)
+    keras.config.set_dtype_policy("float32")
+    copy = keras.saving.load_model(tmp_path / "m.keras")
+    assert copy.dtype_policy.name == "float64"
+    np.testing.assert_array_equal(copy.denoise(x, 0.3), denoised)
+
+
+def test_a_saved_model_computes_the_same(tmp_path):
     module = tf.Module()
     module.denoiser = adapted(make_data())
     module.denoise = tf.function(
@@ -254,8 +262,8 @@ def test_a_saved_model_runs_on_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("rank", [0, -1, 2.0, True, "2"])
-def test_bad_rank(rank):
-    with pytest.raises(UserError, match="rank must be an int >= 1 or None"):
+def test_bad_ranks_are_refused(rank):
+    with pytest.raises(ValueError, match="rank must be an int >= 1 or None"):
         LinearDenoiser(rank=rank)
 
 
@@ -270,30 +278,30 @@ def test_bad_rank(rank):
         (np.zeros((1, 91, 91), np.uint8), "at most 8192"),
     ],
 )
-def test_bad_data(data, message):
+def test_bad_data_are_refused(data, message):
     denoiser = LinearDenoiser(rank=3)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         denoiser.adapt(data)
-    with pytest.raises(UserError, match=r"call adapt\(data\) first"):
+    with pytest.raises(ValueError, match=r"call adapt\(data\) first"):
         denoiser.denoise(np.ones((1, 3)))
 
 
-def test_bad_calls():
+def test_bad_arguments_are_refused():
     denoiser = LinearDenoiser()
     for name in ("data_mean", "sigma_range", "eigenvalues", "eigenvectors"):
-        with pytest.raises(UserError, match=r"call adapt\(data\) first"):
+        with pytest.raises(ValueError, match=r"call adapt\(data\) first"):
             getattr(denoiser, name)
     denoiser.adapt(make_data())
     x = make_noisy()
-    with pytest.raises(UserError, match="give sigma"):
+    with pytest.raises(ValueError, match="pass sigma"):
         denoiser.denoise(x)
-    with pytest.raises(UserError, match="sigma must be > 0"):
+    with pytest.raises(ValueError, match="sigma must be > 0"):
         denoiser.denoise(x, 0.0)
-    with pytest.raises(UserError, match="x must have shape"):
+    with pytest.raises(ValueError, match="x must have shape"):
         denoiser.denoise(x[:, :2], 1.0)
-    with pytest.raises(UserError, match="floating type"):
+    with pytest.raises(ValueError, match="floating type"):
         denoiser.denoise(np.ones((2, 3, 2, 1), np.uint8), 1.0)
-    with pytest.raises(UserError, match="a score needs sigma"):
+    with pytest.raises(ValueError, match="a score needs sigma"):
         adapted(make_data(), rank=2).score(x)
 
 
@@ -307,7 +315,7 @@ def test_bad_calls():
     ],
 )
 def test_psnr_on_digits(sigma, wiener, rank, projection):
-    """The figures measured by another implementation, in dB."""
+    """As measured with another implementation, in dB."""
     images = load_digits().images.astype("float32") / 16
     train, test = images[:1437], images[1437:]
     noise = np.random.default_rng(0).standard_normal(test.shape)
@@ -319,3 +327,9 @@ def test_psnr_on_digits(sigma, wiener, rank, projection):
 
     assert abs(psnr(adapted(train)) - wiener) < 0.01
     assert abs(psnr(adapted(train, rank=rank)) - projection) < 0.01
+
+
+def test_positional_arguments_are_accepted_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="rank, center"):
+        denoiser = LinearDenoiser(3, False)
+    assert (denoiser.rank, denoiser.center) == (3, False)

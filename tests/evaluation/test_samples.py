@@ -154,7 +154,7 @@ def test_other_errors_of_samples_are_told():
     constant = sample_evaluation.Features(
         lambda x: features.extract(images.noise), "pixels", True
     )
-    with pytest.raises(kgm.UserError, match="events of shape"):
+    with pytest.raises(ValueError, match="events of shape"):
         sample_evaluation.measure(narrow, images, constant)
 
 

@@ -260,17 +260,17 @@ def test_a_damaged_file_is_one_clear_error(tmp_path):
 )
 def test_without_labels_there_is_no_classifier(tmp_path, labels, message):
     data = tiny(labels)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         classifier_features.train_classifier(data.train)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         classifier_features.cached_classifier(data, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_bad_arguments_are_one_clear_error(digits, classifier, tmp_path):
-    with pytest.raises(UserError, match="num_steps must be an int >= 1"):
+    with pytest.raises(ValueError, match="num_steps must be an int >= 1"):
         classifier_features.cached_classifier(digits, tmp_path, num_steps=0)
-    with pytest.raises(UserError, match="num_steps must be an int >= 1"):
+    with pytest.raises(ValueError, match="num_steps must be an int >= 1"):
         classifier_features.train_classifier(digits.train, num_steps=1.5)
     with pytest.raises(ValueError, match="seed must be in"):
         classifier_features.train_classifier(digits.train, seed=-1)
@@ -280,5 +280,5 @@ def test_bad_arguments_are_one_clear_error(digits, classifier, tmp_path):
         (images[:0], "no data"),
         (np.full((3, 8, 8, 1), np.nan), "not finite"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(ValueError, match=message):
             classifier_features.classifier_features(classifier, bad)

@@ -8,7 +8,6 @@ import scipy.linalg
 import scipy.stats
 import threadpoolctl
 
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.metrics import sample_quality
 
 METRICS = (
@@ -256,27 +255,31 @@ def test_a_training_image_is_its_own_nearest_at_no_distance():
 def test_bad_features_are_one_clear_error(change, message):
     x = normal(30)
     for metric in (*METRICS, sample_quality.nearest_training_images):
-        with pytest.raises(UserError, match=f"^features {message}"):
+        with pytest.raises(ValueError, match=f"^features {message}"):
             metric(change(x), x)
-        with pytest.raises(UserError, match=f"_features {message}"):
+        with pytest.raises(ValueError, match=f"_features {message}"):
             metric(x, change(x))
-        with pytest.raises(UserError, match=r"4 values each.* have 3"):
+        with pytest.raises(ValueError, match=r"4 values each.* have 3"):
             metric(x, x[:, :3])
 
 
 def test_too_few_events_are_one_clear_error():
     x = normal(60)
     for metric in METRICS:
-        with pytest.raises(UserError, match=r"^features must be at least 20"):
+        with pytest.raises(ValueError, match=r"^features must be at least 20"):
             metric(x[:19], x)
-        with pytest.raises(UserError, match="real_features must be at least 2"):
+        with pytest.raises(
+            ValueError, match="real_features must be at least 2"
+        ):
             metric(x, x[:19])
     for metric in METRICS[:2]:
         with pytest.raises(
-            UserError, match="features must be at least 32, got"
+            ValueError, match="features must be at least 32, got"
         ):
             metric(x[:31], x, k=15)
-        with pytest.raises(UserError, match="k must be an int >= 1, got 0"):
+        with pytest.raises(ValueError, match="k must be an int >= 1, got 0"):
             metric(x, x, k=0)
-    with pytest.raises(UserError, match="training_features must be at least 9"):
+    with pytest.raises(
+        ValueError, match="training_features must be at least 9"
+    ):
         sample_quality.nearest_training_images(x, x[:8], 9)

@@ -1,4 +1,6 @@
-"""Networks of denoisers: shapes, homogeneity, precision, round trips."""
+"""Networks of denoisers: shapes, homogeneity, precision, files."""
+
+import warnings
 
 import keras
 import numpy as np
@@ -7,6 +9,7 @@ import tensorflow as tf
 
 from keras_genmodels.networks import denoisers as networks
 from keras_genmodels.networks import layers
+from keras_genmodels.networks.channel_normalization import ChannelNormalization
 
 SHAPES = [(8, 8, 1), (28, 28, 1), (9, 13, 3), (64, 64, 3)]
 SMALL = {"filters": (4, 8, 16), "blocks": 1}
@@ -14,7 +17,7 @@ LEVEL = np.float32(np.log(0.5) / 4)
 
 
 def perturb(network, seed=0):
-    """Moves every weight, so that zero-initialised layers pass something."""
+    """Changes every weight, as some layers are initialised with zeros."""
     rng = np.random.default_rng(seed)
     for weight in network.trainable_variables:
         noise = rng.standard_normal(weight.shape)
@@ -36,18 +39,12 @@ def builds():
     return {
         "unet": lambda: networks.unet((9, 13, 3), **SMALL),
         "unconditional_unet": lambda: networks.unet(
-            (9, 13, 3), conditional=False, **SMALL
-        ),
-        "normalized_unet": lambda: networks.unet(
-            (9, 13, 3), normalization_groups=2, **SMALL
-        ),
-        "unconditional_normalized_unet": lambda: networks.unet(
-            (9, 13, 3), False, normalization_groups=2, **SMALL
+            (9, 13, 3), noise_conditional=False, **SMALL
         ),
         "bias_free_unet": lambda: networks.bias_free_unet((9, 13, 3), **SMALL),
         "mlp": lambda: networks.mlp_denoiser((2,), hidden_sizes=(7, 6)),
         "unconditional_mlp": lambda: networks.mlp_denoiser(
-            (3, 2), conditional=False, hidden_sizes=(7,)
+            (3, 2), noise_conditional=False, hidden_sizes=(7,)
         ),
     }
 
@@ -58,11 +55,11 @@ every_network = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_image_networks_fit_images_of_any_size(shape):
+def test_image_networks_take_images_of_any_size(shape):
     x = images(shape)
     for network in (
         networks.unet(shape, **SMALL),
-        networks.unet(shape, conditional=False, **SMALL),
+        networks.unet(shape, noise_conditional=False, **SMALL),
         networks.bias_free_unet(shape, **SMALL),
     ):
         assert network(inputs_of(network, x)).shape == x.shape
@@ -83,14 +80,14 @@ def test_mlp_takes_events_of_any_rank(shape):
 
 
 @every_network
-def test_new_networks_give_zeros(build):
+def test_new_networks_return_zeros(build):
     network = build()
     x = images(network.output_shape[1:])
     assert not np.any(network(inputs_of(network, x)))
 
 
 @pytest.mark.parametrize("name", ["unet", "bias_free_unet"])
-def test_every_pixel_hears_every_other(name):
+def test_every_pixel_depends_on_every_other(name):
     network = perturb(getattr(networks, name)((8, 11, 1), **SMALL))
     x = tf.constant(images((8, 11, 1), 1))
     level = tf.fill((1,), LEVEL)
@@ -117,46 +114,59 @@ def test_bias_free_unet_has_kernels_only():
     assert {weight.name for weight in network.weights} == {"kernel"}
 
 
-@pytest.mark.parametrize("groups", [1, 2, 6])
-def test_normalization_agrees_with_keras(float64, groups):
-    x = 3 + 2 * images((7, 5, 6), 4, "float64")
-    ours = perturb(built(layers.ChannelNormalization(groups), x))
-    theirs = built(keras.layers.GroupNormalization(groups), x)
-    theirs.set_weights(ours.get_weights())
-    np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-10, atol=1e-12)
+@pytest.fixture
+def channel_normalization():
+    """Returns a function that builds the layer without its warning."""
+
+    def build(groups, **kwargs):
+        config = {"groups": groups, **kwargs}
+        return ChannelNormalization.from_config(config)
+
+    return build
 
 
-def test_gradients_of_normalization_agree_with_keras(float64):
+def test_normalization_agrees_with_keras(float64, channel_normalization):
     x = tf.constant(3 + 2 * images((7, 5, 6), 4, "float64"))
-    weights = images((7, 5, 6), 4, "float64")
-    gradients = []
-    for layer in (
-        layers.ChannelNormalization(3),
-        keras.layers.GroupNormalization(3),
-    ):
+    factors = images((7, 5, 6), 4, "float64")
+    ours = perturb(built(channel_normalization(3), x))
+    theirs = built(keras.layers.GroupNormalization(3), x)
+    theirs.set_weights(ours.get_weights())
+    results = []
+    for layer in (ours, theirs):
         with tf.GradientTape() as tape:
             tape.watch(x)
-            total = tf.reduce_sum(weights * layer(x))
-        gradients.append(tape.gradient(total, [x, *layer.trainable_variables]))
-    for ours, theirs in zip(*gradients, strict=True):
+            y = layer(x)
+            total = tf.reduce_sum(factors * y)
+        gradients = tape.gradient(total, [x, *layer.trainable_variables])
+        results.append([y, *gradients])
+    for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
-def test_normalization_in_float32_and_bfloat16():
+def test_normalization_in_float32_and_bfloat16(channel_normalization):
     x = 3 + 2 * images((7, 5, 6), 4)
     exact = keras.layers.GroupNormalization(3)(x).numpy()
-    single = layers.ChannelNormalization(3)(x)
+    single = channel_normalization(3)(x)
     np.testing.assert_allclose(single, exact, atol=1e-4)
-    mixed = layers.ChannelNormalization(3, dtype="mixed_bfloat16")(x)
+    mixed = channel_normalization(3, dtype="mixed_bfloat16")(x)
     assert mixed.dtype == tf.bfloat16
     # bfloat16 has 8 bits: the input 5 / 0.6 is rounded to 1/256 of itself.
     np.testing.assert_allclose(tf.cast(mixed, "float32"), exact, atol=0.1)
 
 
-@pytest.mark.parametrize(
-    "layer", [layers.ChannelNormalization(3), layers.Modulation()]
-)
-def test_modulation_scales_and_shifts(layer):
+def test_normalization_is_deprecated_but_loads():
+    with pytest.warns(DeprecationWarning, match="GroupNormalization"):
+        layer = ChannelNormalization(2, name="old")
+    config = keras.saving.serialize_keras_object(layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        copy = keras.saving.deserialize_keras_object(config)
+    assert (copy.groups, copy.name) == (2, "old")
+
+
+@pytest.mark.parametrize("name", ["normalization", "film"])
+def test_modulation_scales_and_shifts(name, channel_normalization):
+    layer = layers.FiLM() if name == "film" else channel_normalization(3)
     x = images((7, 5, 6))
     scale, shift = np.random.default_rng(2).standard_normal((2, 2, 1, 1, 6))
     modulation = np.concatenate([scale, shift], -1)[:, 0, 0].astype("float32")
@@ -190,8 +200,8 @@ def test_every_weight_has_a_gradient(build):
         assert np.any(gradient.numpy() != 0), weight.path
 
 
-@pytest.mark.parametrize("name", ["unet", "normalized_unet", "mlp"])
-def test_conditional_networks_hear_the_level(name):
+@pytest.mark.parametrize("name", ["unet", "mlp"])
+def test_conditional_networks_depend_on_the_level(name):
     network = perturb(builds()[name]())
     x = images(network.output_shape[1:])
     outputs = [network(inputs_of(network, x, level)) for level in (-1.0, 0.5)]
@@ -203,7 +213,7 @@ def test_conditional_networks_hear_the_level(name):
 
 
 @every_network
-def test_networks_come_back_from_a_file(build, tmp_path):
+def test_a_file_restores_a_network(build, tmp_path):
     network = perturb(build())
     x = inputs_of(network, images(network.output_shape[1:]))
     network.save(tmp_path / "network.keras")
@@ -232,14 +242,14 @@ def test_networks_work_in_float64(build, float64):
     x = images(network.output_shape[1:], dtype="float64")
     outputs = network(inputs_of(network, x))
     assert outputs.dtype == tf.float64
-    # A change that float32 would lose goes through.
+    # A change below the precision of float32 has an effect.
     nudged = network(inputs_of(network, x + 1e-11))
     assert np.abs(nudged - outputs).max() > 0
 
 
 def test_mixed_precision_does_not_round_the_level(bfloat16):
     network = networks.mlp_denoiser((2,), hidden_sizes=(4,))
-    features = network.get_layer(index=level_features_index(network))
+    features = network.get_layer(index=fourier_features_index(network))
     probe = keras.Model(network.input, features.output)
     level = np.array([0.4001, 0.4009], np.float32)  # one bfloat16 number
     fine = tf.sin(16 * level)
@@ -273,10 +283,6 @@ def test_a_network_learns_to_denoise():
         (lambda: networks.unet((8, 8, 1), blocks=0), "blocks must be"),
         (lambda: networks.unet((8, 8, 1), blocks=True), "blocks must be"),
         (
-            lambda: networks.unet((8, 8, 1), normalization_groups=5),
-            "normalization_groups must be",
-        ),
-        (
             lambda: networks.bias_free_unet((8, 8, 1), filters=(4.0,)),
             "filters must be",
         ),
@@ -286,13 +292,7 @@ def test_a_network_learns_to_denoise():
             lambda: networks.mlp_denoiser((2,), hidden_sizes=(0,)),
             "hidden_sizes must be",
         ),
-        (lambda: layers.LevelFeatures(3), "size must be"),
-        (lambda: layers.ChannelNormalization(0), "groups must be"),
-        (lambda: layers.ChannelNormalization(2, 0.0), "epsilon must be"),
-        (
-            lambda: layers.ChannelNormalization(4).build((None, 3, 3, 6)),
-            "groups must divide the 6 channels, got 4",
-        ),
+        (lambda: layers.FourierFeatures(3), "size must be"),
     ],
 )
 def test_bad_arguments_are_named(make, message):
@@ -300,11 +300,21 @@ def test_bad_arguments_are_named(make, message):
         make()
 
 
+def test_old_arguments_are_accepted_with_a_warning():
+    for build in (
+        lambda: networks.unet((4, 4, 1), conditional=False, filters=(2,)),
+        lambda: networks.unet((4, 4, 1), False, (2,)),
+        lambda: networks.mlp_denoiser((4,), False, (2,)),
+    ):
+        with pytest.warns(DeprecationWarning, match="noise_conditional"):
+            assert not isinstance(build().input, list)
+
+
 def built(layer, x):
     layer.build(x.shape)
     return layer
 
 
-def level_features_index(network):
+def fourier_features_index(network):
     kinds = [type(layer) for layer in network.layers]
-    return kinds.index(layers.LevelFeatures)
+    return kinds.index(layers.FourierFeatures)

@@ -1,4 +1,4 @@
-"""Noise is of the level asked for, and depends on the seed of its row."""
+"""Noise of the right level and seed; masks of quadrants."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from keras_genmodels import operators
 from keras_genmodels.core import seeds
-from keras_genmodels.core.errors import UserError
 
 
 def test_noise_has_the_level_of_its_row():
@@ -18,12 +17,12 @@ def test_noise_has_the_level_of_its_row():
         noise.std((1, 2, 3)), levels, rtol=4 / np.sqrt(2 * 10000)
     )
     assert np.all(np.abs(noise.mean((1, 2, 3))) < 4 * levels / 100)
-    # Not the same noise in all rows, nor clipped.
+    # Rows are independent, and nothing is clipped.
     assert abs(np.corrcoef(noise.reshape(3, -1))[0, 1]) < 4 / 100
     assert noise.min() < -0.5
 
 
-def test_noise_is_added_at_a_common_level_as_drawn():
+def test_noise_is_sigma_times_the_draws_of_the_seed():
     x = np.random.default_rng(0).random((4, 3)).astype("float32")
     eps = seeds.normal(seeds.row_seeds(9, 4), (3,))
     noisy = operators.gaussian(x, 0.25, seed=9)
@@ -56,41 +55,49 @@ def test_a_graph_of_unknown_batch_size_draws_the_same():
 
 
 @pytest.mark.parametrize("sigma", [0, -1.0, np.nan, np.inf])
-def test_levels_that_are_none_are_refused(sigma):
-    with pytest.raises(UserError, match="sigma must be > 0 and finite, got"):
+def test_bad_levels_are_refused(sigma):
+    with pytest.raises(ValueError, match="sigma must be > 0 and finite, got"):
         operators.gaussian(np.ones((2, 3), "float32"), sigma, seed=0)
 
 
-def test_other_mistakes_are_refused():
+def test_bad_shapes_and_dtypes_are_refused():
     x = np.ones((2, 3), "float32")
-    with pytest.raises(UserError, match=r"sigma must be a scalar or \[batch"):
+    with pytest.raises(ValueError, match=r"sigma must be a scalar or \[batch"):
         operators.gaussian(x, [0.1] * 3, seed=0)
-    with pytest.raises(UserError, match=r"floating type .* got uint8"):
+    with pytest.raises(ValueError, match=r"floating type .* got uint8"):
         operators.gaussian(x.astype(np.uint8), 0.1, seed=0)
     with pytest.raises(ValueError, match="3 row seeds for 2 rows"):
         operators.gaussian(x, 0.1, seed=np.ones((3, 2), np.int32))
 
 
 @pytest.mark.parametrize("num_quadrants", [1, 2, 3])
-def test_quadrants_are_added_one_by_one(num_quadrants):
-    """From the lower left by way of the upper left to the lower right."""
-    known = operators.known_quadrants((5, 7, 2), num_quadrants)
+def test_quadrants_are_added_in_order(num_quadrants):
+    """Lower left, upper left, lower right."""
+    observed = operators.observed_quadrants((5, 7, 2), num_quadrants)
     expected = np.zeros((5, 7, 2), bool)
     for part in range(num_quadrants):
         rows = slice(0, 2) if part == 1 else slice(2, 5)
         columns = slice(3, 7) if part == 2 else slice(0, 3)
         expected[rows, columns] = True
-    np.testing.assert_array_equal(known, expected)
+    np.testing.assert_array_equal(observed, expected)
 
 
 @pytest.mark.parametrize(
-    ("shape", "num_quadrants", "told"),
+    ("shape", "num_quadrants", "message"),
     [
         ((4, 4, 1), 0, "1, 2 or 3, got 0"),
         ((4, 4, 1), 4, "1, 2 or 3, got 4"),
         ((1, 4, 1), 1, "1x4 pixels"),
     ],
 )
-def test_what_has_no_such_quadrants_is_refused(shape, num_quadrants, told):
-    with pytest.raises(UserError, match=told):
-        operators.known_quadrants(shape, num_quadrants)
+def test_bad_quadrants_are_refused(shape, num_quadrants, message):
+    with pytest.raises(ValueError, match=message):
+        operators.observed_quadrants(shape, num_quadrants)
+
+
+def test_known_quadrants_is_a_deprecated_alias():
+    with pytest.warns(DeprecationWarning, match="observed_quadrants"):
+        old = operators.known_quadrants((4, 4, 1), 2)
+    np.testing.assert_array_equal(
+        old, operators.observed_quadrants((4, 4, 1), 2)
+    )

@@ -34,8 +34,10 @@ def blend(x, sigma):
 
 
 def make_dae(sigma=(0.05, 1.5)):
-    network = kgm.mlp_denoiser(SHAPE, np.ndim(sigma) == 1, (8,))
-    return kgm.DenoisingAutoencoder(network, sigma)
+    network = kgm.mlp_denoiser(
+        SHAPE, noise_conditional=np.ndim(sigma) == 1, hidden_sizes=(8,)
+    )
+    return kgm.DenoisingAutoencoder(network, sigma=sigma)
 
 
 def with_validation(data):
@@ -162,7 +164,7 @@ def test_a_psnr_that_is_none_is_told(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "denoiser",
-    [kgm.LinearDenoiser(), kgm.LinearDenoiser(3), kgm.EmpiricalDenoiser()],
+    [kgm.LinearDenoiser(), kgm.LinearDenoiser(rank=3), kgm.EmpiricalDenoiser()],
     ids=["wiener", "projection", "exact"],
 )
 def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
@@ -362,7 +364,7 @@ def test_settings_are_checked_before_anything_is_written(tmp_path):
     images = tiny_data(3, 2).test.images
     output = tmp_path / "output"
     for wrong in ({"step_size": 2.0}, {"sigma": 0.0}, {"add_noise": -1.0}):
-        with pytest.raises(kgm.UserError, match="must be"):
+        with pytest.raises(ValueError, match="must be"):
             restore(images, output, **wrong)
     assert not output.exists()
 

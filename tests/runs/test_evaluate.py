@@ -112,7 +112,7 @@ def test_what_is_measured_is_measured_once(evaluated, tmp_path):
     assert current(more) == found and "num_samples" not in found["settings"]
     latent, _ = evaluated("vae")
     assert evaluate.read_current(latent, more) is None
-    moved = finish(adapted(kgm.LinearDenoiser(2)), Workdir(tmp_path))
+    moved = finish(adapted(kgm.LinearDenoiser(rank=2)), Workdir(tmp_path))
     files.write_json(moved.metrics, files.read_json(workdir.metrics))
     assert evaluate.read_current(moved, SETTINGS) is None
     files.write_json(moved.metrics, {"evaluation": 3})

@@ -125,7 +125,7 @@ def test_the_default_binarization_suits_the_likelihood(tmp_path):
         (kgm.LinearDenoiser, {"epochs": 3}, TypeError, "epochs"),
         (
             lambda: kgm.DenoisingAutoencoder(
-                kgm.mlp_denoiser((8, 8, 1), True, (4,))
+                kgm.mlp_denoiser((8, 8, 1), hidden_sizes=(4,))
             ),
             {"binarization": "none"},
             TypeError,
@@ -155,4 +155,4 @@ def test_data_that_do_not_suit_a_denoiser_end_in_a_user_error(tmp_path):
     constant = datasets.Split(np.zeros_like(data.train.images), None)
     data = datasets.ImageDataset("constant", constant, None, data.test)
     with pytest.raises(kgm.UserError, match="constant: "):
-        runs.train(kgm.LinearDenoiser(100), data, tmp_path / "run")
+        runs.train(kgm.LinearDenoiser(rank=100), data, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""The loop of `generate` over denoisers whose every step is known."""
+"""`generate` with denoisers whose every step has a closed form."""
 
 import functools
 import itertools
@@ -19,14 +19,14 @@ from support.known_denoisers import (
     halve,
 )
 
-from keras_genmodels.core import seeds
+from keras_genmodels.core import seeds, xla
 from keras_genmodels.denoisers import LinearDenoiser
-from keras_genmodels.sampling import restoration, schedules
+from keras_genmodels.sampling import schedules
 from keras_genmodels.sampling.restoration import generate, restore
 
 
 @pytest.mark.usefixtures("float64")
-def test_each_step_is_the_lectures_update():
+def test_each_step_is_an_update_of_restore():
     denoiser, x = Gaussian(), events(3, scale=2.0)
     found = generate(denoiser, (4,), 3, seed=0, num_steps=6, initial=x)
     levels = schedules.falling_levels(4.0, 0.01, 6)
@@ -43,7 +43,7 @@ def test_each_step_is_the_lectures_update():
 
 
 def ode_factors(sigma_max, sigma_min):
-    """Gives what the exact ODE, and D at the end, multiply coordinates by."""
+    """Returns the factors of the exact ODE, followed by D, per coordinate."""
     fallen = (VARIANCES + sigma_min**2) / (VARIANCES + sigma_max**2)
     return np.sqrt(fallen) * VARIANCES / (VARIANCES + sigma_min**2)
 
@@ -60,29 +60,29 @@ def test_generating_converges_to_the_ode_with_order_one():
         )
         errors.append(np.abs(found - exact).max())
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    # Terms of order two are still seen: 0.97 to 1.01.
+    # Terms of order two contribute: 0.97 to 1.01.
     assert 0.93 < order < 1.07
     assert errors[-1] < 0.01
 
 
 @pytest.mark.usefixtures("float64")
-def test_generated_events_end_with_the_datas_covariance():
+def test_generated_events_have_the_covariance_of_the_data():
     draws = np.random.default_rng(0).normal(size=(64, 4))
     draws -= draws.mean(0)
-    # Covariance 1 to the last digit, so that no Monte Carlo error is left.
+    # Covariance exactly 1, without Monte Carlo error.
     draws @= np.linalg.inv(np.linalg.cholesky(draws.T @ draws / 64).T)
     x = MEAN + (draws * np.sqrt(VARIANCES + 16)) @ AXES.T
     found = generate(Gaussian(), (4,), 64, seed=0, num_steps=300, initial=x)
     covariance = np.cov(found.numpy().T, bias=True)
-    # Of order one: 2% with 300 steps, 4% with 150.
+    # The error is of order one: 2% with 300 steps, 4% with 150.
     np.testing.assert_allclose(
         covariance, (AXES * VARIANCES) @ AXES.T, atol=0.02
     )
     np.testing.assert_allclose(found.numpy().mean(0), MEAN, atol=1e-12)
 
 
-def variances_of_the_stochastic_walk(variances, levels, beta):
-    """Gives what is left of N(0, variances + sigma_max^2), step by step."""
+def variances_of_stochastic_steps(variances, levels, beta):
+    """Propagates N(0, variances + sigma_max^2) through the steps."""
     spread = variances + levels[0] ** 2
     for sigma, lower in itertools.pairwise(levels):
         h = min(1, (1 - lower / sigma) / beta)
@@ -93,32 +93,32 @@ def variances_of_the_stochastic_walk(variances, levels, beta):
 
 
 @pytest.mark.usefixtures("float64")
-def test_noise_put_back_keeps_the_datas_variance():
+def test_stochastic_sampling_keeps_the_variance_of_the_data():
     # Many coordinates of three variances rather than many events.
-    variances, copies = np.array([2.0, 0.5, 0.05]), 20000
+    variances, repeats = np.array([2.0, 0.5, 0.05]), 20000
     denoiser = Gaussian(
-        np.zeros(3 * copies), np.repeat(variances, copies), axes=None
+        np.zeros(3 * repeats), np.repeat(variances, repeats), axes=None
     )
     predicted = []
     for num_steps in (8, 40):
         found = generate(
             denoiser,
-            (3 * copies,),
+            (3 * repeats,),
             2,
             seed=0,
             num_steps=num_steps,
             stochasticity=0.5,
         )
         levels = schedules.falling_levels(4.0, 0.01, num_steps)
-        expected = variances_of_the_stochastic_walk(variances, levels, 0.5)
-        measured = (found.numpy().reshape(2, 3, copies) ** 2).mean((0, 2))
+        expected = variances_of_stochastic_steps(variances, levels, 0.5)
+        measured = (found.numpy().reshape(2, 3, repeats) ** 2).mean((0, 2))
         # Four standard errors of a variance from 40000 draws.
         np.testing.assert_allclose(
             measured, expected, rtol=4 * np.sqrt(2 / 40000)
         )
         predicted.append(expected)
     coarse, fine = np.abs(np.array(predicted) / variances - 1).max(1)
-    limit = variances_of_the_stochastic_walk(
+    limit = variances_of_stochastic_steps(
         variances, schedules.falling_levels(4.0, 0.01, 4000), 0.5
     )
     assert fine < coarse / 3
@@ -128,9 +128,9 @@ def test_noise_put_back_keeps_the_datas_variance():
 @pytest.mark.usefixtures("float64")
 def test_the_start_is_the_mean_plus_noise_of_the_highest_level():
     denoiser = Gaussian(np.full(40000, 3.0), np.full(40000, 1e12), axes=None)
-    # To so broad a prior all of x is signal: D(x) = x, but for 1e-11.
-    for given, level in ((None, 4.0), (2.5, 2.5)):
-        x = generate(denoiser, (40000,), 1, seed=1, sigma_max=given).numpy()
+    # For so broad a prior D(x) = x, up to 1e-11.
+    for sigma_max, level in ((None, 4.0), (2.5, 2.5)):
+        x = generate(denoiser, (40000,), 1, seed=1, sigma_max=sigma_max).numpy()
         assert abs(x.mean() - 3) < 4 * level / 200
         assert abs(x.std() / level - 1) < 4 / np.sqrt(2 * 40000)
 
@@ -145,7 +145,7 @@ def test_equal_levels_are_one_denoising():
 
 
 @pytest.mark.usefixtures("float64")
-def test_blind_generation_reads_the_level_off_the_residual():
+def test_blind_generation_estimates_the_level_by_the_residual():
     shares = np.array([0.9, 0.5, 0.0, 0.2])
     scales = np.array([3.0, 1.0, 0.3, 0.1, 0.01])
     x = scales[:, None] * np.random.default_rng(2).normal(size=(5, 4))
@@ -154,20 +154,20 @@ def test_blind_generation_reads_the_level_off_the_residual():
     )
     h = schedules.growing_steps(2.0, 0.05, 12)
     left = np.cumprod(1 - h[:-1, None] * (1 - shares), axis=0)
-    way = np.concatenate([x[None], left[:, None] * x])
-    levels = np.sqrt((((1 - shares) * way) ** 2).mean(-1))
+    iterates = np.concatenate([x[None], left[:, None] * x])
+    levels = np.sqrt((((1 - shares) * iterates) ** 2).mean(-1))
     levels[-1] = 0
     stops = (levels <= 0.05).argmax(0)
     assert len(set(stops)) >= 3 and stops.max() == 11
     np.testing.assert_allclose(
-        found, shares * way[stops, np.arange(5)], **EXACT
+        found, shares * iterates[stops, np.arange(5)], **EXACT
     )
 
 
 @pytest.mark.usefixtures("float64")
-def test_blind_generation_stops_by_itself_on_the_manifold():
-    # A point: the level read off is right. It is too high by 4, so that the
-    # steps for sigma_max 2 do not do, or too low, so that fewer do.
+def test_blind_generation_stops_on_the_manifold():
+    # The manifold is a point, so the estimated level is exact. It starts 4
+    # times too high for the steps planned from sigma_max 2, or too low.
     denoiser = Blind(np.zeros(16))
     h = schedules.growing_steps(2.0, 0.1, 20)
     for start, evaluations in ((8.0, 20), (2.0, 20), (0.5, None)):
@@ -190,9 +190,9 @@ def test_blind_generation_stops_by_itself_on_the_manifold():
 
 
 @pytest.mark.usefixtures("float64")
-def test_blind_noise_put_back_explores_the_manifold():
-    # Two coordinates of 400 lie in the subspace. D leaves them alone, and
-    # they gather all noise: gamma^2 of levels that fall as without it.
+def test_blind_stochastic_sampling_explores_the_manifold():
+    # D keeps two coordinates of 400. They accumulate all noise: gamma^2 of
+    # levels that fall as without noise.
     shares = np.zeros(400)
     shares[:2] = 1
     denoiser = Blind(shares)
@@ -204,8 +204,8 @@ def test_blind_noise_put_back_explores_the_manifold():
     levels = 2.0 * np.concatenate([[1], np.cumprod(1 - beta * h)[:-1]])
     expected = 4 + (((1 - beta * h) ** 2 - (1 - h) ** 2) * levels**2).sum()
     assert expected > 4.5
-    # Four standard errors; 398 of 400 coordinates make the level read off
-    # too low by 0.3%, its variance by 0.5%.
+    # Four standard errors; the level is estimated by 398 of 400 coordinates,
+    # too low by 0.3%, its square by 0.5%.
     np.testing.assert_allclose(
         found[:, :2].var(), expected, rtol=4 * np.sqrt(2 / 3000) + 0.005
     )
@@ -213,7 +213,7 @@ def test_blind_noise_put_back_explores_the_manifold():
 
 
 @pytest.mark.usefixtures("float64")
-def test_a_model_of_one_level_is_walked_by_the_plain_loop():
+def test_a_denoiser_of_one_level_uses_restore():
     denoiser = Blind([0.9, 0.5, 0.0], sigma_range=(0.5, 0.5))
     rows = seeds.row_seeds(7, 4)
     start = 0.5 * seeds.normal(rows, (3,), "float64")
@@ -228,7 +228,7 @@ def blind():
 
 @pytest.mark.parametrize("make", [Gaussian, blind])
 @pytest.mark.parametrize("stochasticity", [0.0, 0.5])
-def test_an_image_depends_on_its_seed_alone(make, stochasticity):
+def test_an_event_depends_on_its_seed_alone(make, stochasticity):
     denoiser = make()
     draw = functools.partial(
         generate, denoiser, (4,), num_steps=9, stochasticity=stochasticity
@@ -245,9 +245,9 @@ def test_an_image_depends_on_its_seed_alone(make, stochasticity):
     assert len(np.unique(everything.round(5))) == 10
 
 
-def test_the_noise_put_back_is_new_at_each_step_and_for_each_image():
-    # D(x) = 0 and h = 1: an x is nothing but the noise of its step, gamma
-    # eps with gamma the next level.
+def test_added_noise_differs_between_steps_and_events():
+    # D(x) = 0 and h = 1: x is the noise of its step, gamma eps, with gamma the
+    # next level.
     noise = []
 
     def denoise(x, sigma):
@@ -272,22 +272,21 @@ def test_the_noise_put_back_is_new_at_each_step_and_for_each_image():
     assert 0.6 < draws.std() < 1.5
 
 
-def test_xla_generates_what_the_plain_graph_does(monkeypatch):
-    # As on a GPU.
+def test_xla_agrees_with_the_plain_graph(monkeypatch):
     denoiser = Gaussian()
     plain = generate(denoiser, (4,), 3, seed=0, num_steps=9)
-    monkeypatch.setattr(restoration, "_use_xla", lambda jit_compile: True)
+    # "auto" as on a GPU.
+    monkeypatch.setattr(xla, "should_compile", lambda model: True)
     compiled = generate(denoiser, (4,), 3, seed=0, num_steps=9)
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
-    for make in (Gaussian, blind):
-        draw = functools.partial(
-            generate, make(), (4,), num_steps=9, stochasticity=0.5
-        )
-        whole, one = draw(3, seed=0), draw(1, seed=0)
-        np.testing.assert_allclose(one, whole[:1], rtol=1e-4, atol=1e-5)
+    draw = functools.partial(
+        generate, blind(), (4,), num_steps=9, stochasticity=0.5
+    )
+    whole, one = draw(3, seed=0), draw(1, seed=0)
+    np.testing.assert_allclose(one, whole[:1], rtol=1e-4, atol=1e-5)
 
 
-def test_generating_with_other_settings_does_not_trace_again():
+def test_other_settings_do_not_trace_again():
     traces = []
 
     def denoise(x, sigma):
@@ -308,7 +307,7 @@ def test_generating_with_other_settings_does_not_trace_again():
     assert len(traces) == first
 
 
-# -- what is refused --------------------------------------------------------
+# Bad arguments.
 
 
 ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
@@ -334,25 +333,26 @@ ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
             {"initial": np.ones((2, 3), np.uint8)},
         ),
         (r"not finite", {"initial": np.full((2, 3), np.nan)}),
-        (r"no sigma_range: give sigma_max and sigma_min", {"denoiser": halve}),
+        (r"no sigma_range: pass sigma_max and sigma_min", {"denoiser": halve}),
         (
-            r"no data_mean to start from: give initial",
+            r"no data_mean to start from: pass initial",
             {"denoiser": halve, "sigma_max": 1, "sigma_min": 0.1},
         ),
         (
-            r"puts no noise back .* leave out stochasticity",
+            r"single noise level takes neither stochasticity",
             {"denoiser": ONE_LEVEL, "stochasticity": 0.5},
         ),
         (
-            r"stays at the level: leave out .* sigma_min",
+            r"single noise level takes .* sigma_min",
             {"denoiser": ONE_LEVEL, "sigma_min": 0.1},
         ),
         (r"3 row seeds for 2 rows", {"seed": np.ones((3, 2), np.int32)}),
         (r"seed must be an int", {"seed": None}),
+        (r"jit_compile must be", {"jit_compile": 1}),
         (r"call adapt\(data\) first", {"denoiser": LinearDenoiser()}),
     ],
 )
-def test_generate_says_what_is_wrong(message, arguments):
+def test_bad_arguments_are_refused(message, arguments):
     arguments = {
         "denoiser": Blind([0.5, 0.5, 0.5]),
         "shape": (3,),
@@ -364,11 +364,11 @@ def test_generate_says_what_is_wrong(message, arguments):
         generate(**arguments)
 
 
-def test_a_blind_object_without_a_range_is_told_the_levels():
+def test_a_blind_object_without_a_range_takes_levels():
     denoiser = Halver()
     denoiser.needs_sigma = False
     found = generate(
         denoiser, (3,), 2, seed=0, sigma_max=1, sigma_min=0.5, initial=X
     )
-    # Its residual begins at 0.5: it is denoised, and done.
+    # The residual starts at 0.5: one denoising step finishes.
     np.testing.assert_array_equal(found, X / 2)

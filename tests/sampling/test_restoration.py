@@ -1,4 +1,4 @@
-"""The loop of `restore` over denoisers whose every step is known."""
+"""`restore` with denoisers whose every step has a closed form."""
 
 import functools
 import gc
@@ -22,16 +22,13 @@ from support.known_denoisers import (
 )
 
 from keras_genmodels.core import loop_cache
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import LinearDenoiser
 from keras_genmodels.sampling import restoration
 from keras_genmodels.sampling.restoration import generate, restore
 
-# -- restore --------------------------------------------------------------
-
 
 @pytest.mark.usefixtures("float64")
-def test_coordinates_shrink_as_in_the_closed_form():
+def test_iterates_agree_with_the_closed_form():
     x = events(3)
     found = restore(
         Gaussian(), x, sigma=0.5, step_size=0.3, max_steps=17, tolerance=0
@@ -45,17 +42,17 @@ def test_coordinates_shrink_as_in_the_closed_form():
 
 
 @pytest.mark.usefixtures("float64")
-def test_each_image_stops_by_itself_where_predicted():
+def test_each_event_stops_at_its_own_step():
     scales = np.array([3.0, 1.0, 0.1, 0.03, 0.01, 0.0])
     x = MEAN + scales[:, None] * (events(6) - MEAN)
     eta, limit, tolerance = 0.4, 9, 0.004
     shares = VARIANCES / (VARIANCES + 0.25)
-    way = closed_form(x, shares, eta, limit)
-    changes = ((way - MEAN) @ AXES) * (1 - shares)
+    iterates = closed_form(x, shares, eta, limit)
+    changes = ((iterates - MEAN) @ AXES) * (1 - shares)
     residuals = np.sqrt((changes**2).mean(-1))
-    rests = residuals <= tolerance
-    steps = np.where(rests.any(0), rests.argmax(0), limit)
-    # Else the test would not tell a common stop from one for each image.
+    converged = residuals <= tolerance
+    steps = np.where(converged.any(0), converged.argmax(0), limit)
+    # So that a common stop would fail the test.
     assert steps.min() == 0 and steps.max() == limit and len(set(steps)) >= 4
     found = restore(
         Gaussian(),
@@ -68,16 +65,18 @@ def test_each_image_stops_by_itself_where_predicted():
     )
     rows = np.arange(6)
     np.testing.assert_array_equal(found.num_steps, steps)
-    np.testing.assert_allclose(found.x, way[steps, rows], **EXACT)
+    np.testing.assert_allclose(found.x, iterates[steps, rows], **EXACT)
     # D is not evaluated again after the last of `max_steps` updates.
     last = np.minimum(steps, limit - 1)
     np.testing.assert_allclose(found.residual, residuals[last, rows], **EXACT)
-    stays = np.minimum(np.arange(limit + 1)[:, None], steps)
-    np.testing.assert_allclose(found.trajectory, way[stays, rows], **EXACT)
+    repeated = np.minimum(np.arange(limit + 1)[:, None], steps)
+    np.testing.assert_allclose(
+        found.trajectory, iterates[repeated, rows], **EXACT
+    )
 
 
 def test_the_trajectory_ends_with_the_last_step():
-    # Three halvings, and the evaluation that finds that x rests.
+    # Three updates, and the evaluation at which x has converged.
     found = restore(
         halve,
         np.ones((2, 3), "float32"),
@@ -92,7 +91,7 @@ def test_the_trajectory_ends_with_the_last_step():
 
 
 @pytest.mark.usefixtures("float64")
-def test_one_whole_step_is_one_denoising():
+def test_one_step_of_size_1_is_one_denoising():
     x, denoiser = events(5), Gaussian()
     found = restore(denoiser, x, sigma=0.7, step_size=1, max_steps=1)
     np.testing.assert_allclose(found.x, denoiser.denoise(x, 0.7), **EXACT)
@@ -122,7 +121,7 @@ def test_every_row_has_its_own_settings():
 
 
 @pytest.mark.usefixtures("float64")
-def test_the_projection_moves_only_what_is_off_the_subspace():
+def test_a_projection_changes_only_coordinates_off_its_subspace():
     x = np.random.default_rng(0).normal(size=(3, 6))
     shares = np.array([1, 1, 0, 0, 0, 0.0])
     found = restore(Blind(shares), x, step_size=0.5, tolerance=1e-6)
@@ -132,7 +131,7 @@ def test_the_projection_moves_only_what_is_off_the_subspace():
     assert np.all(found.num_steps < 30)
 
 
-def test_no_steps_give_x_itself():
+def test_no_steps_return_x():
     x = np.ones((2, 3), "float32")
     found = restore(halve, x, max_steps=0, trajectory=True)
     np.testing.assert_array_equal(found.x, x)
@@ -140,16 +139,15 @@ def test_no_steps_give_x_itself():
     np.testing.assert_array_equal(found.trajectory, x[None])
 
 
-def test_an_empty_batch_comes_back():
+def test_an_empty_batch_is_returned():
     found = restore(halve, np.zeros((0, 3), "float32"), trajectory=True)
     assert found.x.shape == (0, 3) and found.trajectory.shape == (1, 0, 3)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_the_last_finite_x_stays_where_the_denoiser_fails(bad):
+def test_the_last_finite_x_is_returned_if_d_is_not_finite():
     def fails_near_zero(x, sigma):
         small = tf.reduce_max(tf.abs(x), axis=1, keepdims=True) < 0.3
-        return tf.where(small, tf.constant(bad, x.dtype), x / 2)
+        return tf.where(small, tf.constant(np.nan, x.dtype), x / 2)
 
     x = np.array([[1.0, 0.5], [16.0, 8.0]], "float32")
     found = restore(fails_near_zero, x, step_size=1, max_steps=5)
@@ -160,7 +158,7 @@ def test_the_last_finite_x_stays_where_the_denoiser_fails(bad):
 
 
 @pytest.mark.parametrize("trajectory", [False, True])
-def test_xla_does_what_the_plain_graph_does(trajectory):
+def test_xla_agrees_with_the_plain_graph(trajectory):
     x = events(5).astype("float32")
     compiled, plain = (
         restore(
@@ -204,11 +202,11 @@ def test_other_settings_do_not_trace_again(jit_compile):
     assert len(traces) == first
 
 
-# -- kinds of denoisers, and what is kept of them --------------------------
+# Kinds of denoisers, and the cache of their loops.
 
 
 class Slotted:
-    """Can't be referred to weakly."""
+    """A denoiser without weak references."""
 
     __slots__ = ("share",)
 
@@ -220,7 +218,7 @@ class Slotted:
 
 
 class Unhashable:
-    """Can't be a key."""
+    """A denoiser without a hash."""
 
     __hash__ = None
 
@@ -229,7 +227,7 @@ class Unhashable:
 
 
 def scaled(x, sigma, factor):
-    """Is a denoiser once `factor` is bound."""
+    """A denoiser once `factor` is bound."""
     return factor * x
 
 
@@ -245,7 +243,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "method"])
-def test_denoisers_of_all_kinds_are_walked(kind):
+def test_denoisers_of_all_kinds_are_accepted(kind):
     denoiser = Halver().denoise if kind == "method" else KINDS[kind]()
     x = np.array([[1.0, 2.0]], "float32")
     for _ in range(2):
@@ -253,7 +251,7 @@ def test_denoisers_of_all_kinds_are_walked(kind):
         np.testing.assert_array_equal(found.x, x / 8)
 
 
-def test_a_method_is_traced_once_though_each_access_makes_a_new_one():
+def test_a_bound_method_is_traced_once():
     traces = []
 
     class Counting:
@@ -269,7 +267,7 @@ def test_a_method_is_traced_once_though_each_access_makes_a_new_one():
     assert len(traces) == first
 
 
-def test_one_denoiser_is_walked_under_all_options():
+def test_loops_of_different_options_are_different():
     def denoise(x, sigma):
         return x / 2 if sigma is None else x / 4
 
@@ -287,27 +285,27 @@ def test_one_denoiser_is_walked_under_all_options():
         draw(num_steps=2, stochasticity=stochasticity, initial=X)
         for stochasticity in (0, 0.5)
     )
-    # A half of the way to x / 4, then all of the way.
+    # Half of a step to x / 4, then a whole one.
     np.testing.assert_allclose(plain, X * 5 / 32, rtol=1e-6)
     assert np.all(np.abs(noisy - plain) > 1e-6)
 
 
-def test_two_denoisers_of_a_class_are_told_apart():
+def test_denoisers_of_one_class_have_their_own_loops():
     x = np.ones((1, 2), "float32")
     both = [Blind([0.5, 0.5]), Blind([0.25, 0.25])]
     found = [restore(d, x, step_size=1, max_steps=1).x for d in both]
     np.testing.assert_array_equal(found, [x / 2, x / 4])
 
 
-@pytest.mark.parametrize("trajectory", [False, True])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "slots"])
-def test_loops_are_freed_with_their_denoiser(kind, trajectory):
+def test_loops_are_freed_with_their_denoiser(kind):
     gc.collect()
     before = len(loop_cache._loops)
     denoiser = KINDS[kind]()
     x = np.ones((1, 2), "float32")
-    for jit_compile in (False, True):
-        restore(denoiser, x, trajectory=trajectory, jit_compile=jit_compile)
+    # Each flag changes what refers to the denoiser.
+    for flag in (False, True):
+        restore(denoiser, x, trajectory=flag, jit_compile=flag)
     gone = weakref.ref(denoiser)
     del denoiser
     gc.collect()
@@ -316,7 +314,7 @@ def test_loops_are_freed_with_their_denoiser(kind, trajectory):
 
 
 @pytest.mark.usefixtures("float64")
-def test_a_second_adapt_is_not_walked_with_the_first_data():
+def test_a_second_adapt_replaces_the_loop():
     denoiser = LinearDenoiser(rank=1)
     x = np.array([[3.0, 4.0]])
     for axis in (0, 1):
@@ -327,7 +325,7 @@ def test_a_second_adapt_is_not_walked_with_the_first_data():
         np.testing.assert_allclose(found.x, x * np.eye(2)[axis], **EXACT)
 
 
-def test_weights_that_training_changes_are_read_anew():
+def test_changed_weights_are_used():
     class Scaling(Blind):
         def _denoise(self, x, sigma):
             return x * tf.cast(self.evaluations, x.dtype)
@@ -339,7 +337,7 @@ def test_weights_that_training_changes_are_read_anew():
         np.testing.assert_array_equal(found.x, value * x)
 
 
-def test_a_denoiser_of_unknown_static_shape_is_walked():
+def test_a_denoiser_of_unknown_static_shape_is_accepted():
     def denoise(x, sigma):
         return tf.numpy_function(lambda v: v / 2, [x], x.dtype)
 
@@ -348,7 +346,7 @@ def test_a_denoiser_of_unknown_static_shape_is_walked():
     np.testing.assert_array_equal(found.x, x / 4)
 
 
-# -- what is refused --------------------------------------------------------
+# Bad arguments.
 
 
 @pytest.mark.parametrize(
@@ -372,12 +370,11 @@ def test_a_denoiser_of_unknown_static_shape_is_walked():
         (r"x has values that are not finite", {"x": X * np.inf}),
         (r"denoiser must have denoise\(x, sigma\)", {"denoiser": 3}),
         (
-            r"the denoiser must give what has the shape of x, \(None, 3\), got "
-            r"\(None, 1\)",
+            r"the denoiser must return .* \(None, 3\), got \(None, 1\)",
             {"denoiser": lambda x, sigma: x[:, :1]},
         ),
         (
-            r"has to be told the noise level",
+            r"needs the noise level: pass sigma",
             {"denoiser": Gaussian(), "x": events(2)},
         ),
         (
@@ -386,7 +383,13 @@ def test_a_denoiser_of_unknown_static_shape_is_walked():
         ),
     ],
 )
-def test_restore_says_what_is_wrong(message, arguments):
+def test_bad_arguments_are_refused(message, arguments):
     arguments = {"denoiser": halve, "x": X, **arguments}
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         restore(arguments.pop("denoiser"), arguments.pop("x"), **arguments)
+
+
+def test_none_for_jit_compile_is_deprecated():
+    with pytest.warns(DeprecationWarning, match="auto"):
+        found = restore(halve, X, max_steps=1, step_size=1, jit_compile=None)
+    np.testing.assert_array_equal(found.x, X / 2)

@@ -1,4 +1,4 @@
-"""The schedules against what they are meant to do to the noise level."""
+"""The schedules: their formulas and the levels they lead to."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def test_one_level_is_the_first():
     np.testing.assert_array_equal(falling_levels(3.0, 0.1, 1), [3, 0])
 
 
-def test_equal_levels_stay():
+def test_equal_levels_are_constant():
     np.testing.assert_array_equal(falling_levels(2.0, 2.0, 3), [2, 2, 2, 0])
 
 
@@ -23,20 +23,20 @@ def test_equal_levels_stay():
     ("num_steps", "stochasticity"),
     [(2, 0.0), (3, 0.0), (10, 0.5), (300, 0.0), (300, 0.9)],
 )
-def test_steps_grow_by_the_formula_and_lead_to_the_last_level(
+def test_steps_follow_the_formula_and_reach_the_last_level(
     num_steps, stochasticity
 ):
     h = growing_steps(4.0, 0.05, num_steps, stochasticity)
     assert len(h) == num_steps and h[-1] == 1
     h, t = h[:-1], np.arange(1, num_steps)
     np.testing.assert_allclose(h, h[0] * t / (1 + h[0] * (t - 1)), rtol=1e-12)
-    # h_0 is found to the last digit; near 1, 1 - h_t magnifies that.
+    # h_0 is exact to the last digit; 1 - h_t near 0 magnifies its error.
     fallen = np.prod(1 - (1 - stochasticity) * h)
     np.testing.assert_allclose(fallen, 0.05 / 4, rtol=1e-9)
 
 
-def test_too_few_steps_are_the_largest_there_are():
-    # 0.9^9 is 0.39: so much is put back that the level can't fall further.
+def test_too_few_steps_are_as_large_as_possible():
+    # With so much noise the level falls to at least 0.9^9 = 0.39.
     np.testing.assert_allclose(growing_steps(4.0, 0.05, 10, 0.9), np.ones(10))
 
 

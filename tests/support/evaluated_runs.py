@@ -19,7 +19,7 @@ NUM_TRAIN, NUM_TEST = 200, 60
 SETTINGS = model_evaluation.Settings(
     num_images=50, num_samples=20, seed=1, classifier_steps=30
 )
-KNOWN = operators.known_quadrants(SHAPE, 2)
+KNOWN = operators.observed_quadrants(SHAPE, 2)
 
 
 @functools.cache
@@ -64,7 +64,7 @@ MAKE = {
         kgm.mlp_encoder(SHAPE, 5, (8,)), 5, observed_mask=KNOWN
     ),
     "learned": lambda: adapted(
-        kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, True, (8,)))
+        kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, hidden_sizes=(8,)))
     ),
     "linear": lambda: adapted(kgm.LinearDenoiser()),
     "exact": lambda: adapted(kgm.EmpiricalDenoiser()),

@@ -71,7 +71,9 @@ def tokens():
 
 
 def learned(conditional=True, **kwargs):
-    network = kgm.mlp_denoiser(SHAPE, conditional, hidden_sizes=(8,))
+    network = kgm.mlp_denoiser(
+        SHAPE, noise_conditional=conditional, hidden_sizes=(8,)
+    )
     denoiser = kgm.DenoisingAutoencoder(network, **kwargs)
     for weight in denoiser.trainable_weights:
         # A new network gives zeros.

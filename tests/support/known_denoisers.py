@@ -1,11 +1,11 @@
-"""Denoisers whose every step has a closed form, and events for them."""
+"""Denoisers of closed form, and events for them."""
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.denoisers.base import Denoiser
 
-# What float64 leaves of some hundred steps.
+# Rounding of some hundred steps in float64.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
 
 MEAN = np.array([0.5, -0.25, 0.125, 1.0])
@@ -34,7 +34,7 @@ class Gaussian(Denoiser):
 
 
 class Blind(Denoiser):
-    """Multiplies coordinates by shares, whatever the noise level."""
+    """Multiplies coordinates by shares, at every noise level."""
 
     needs_sigma = False
 
@@ -55,26 +55,26 @@ class Blind(Denoiser):
 
 
 def halve(x, sigma):
-    """Is a linear denoiser without a noise level."""
+    """A linear denoiser without a noise level."""
     return x / 2
 
 
 def closed_form(start, shares, eta, num_steps):
-    """Gives all x on the way of a linear D, `[1 + num_steps, batch, M]`."""
+    """Returns the iterates of a linear D, `[1 + num_steps, batch, M]`."""
     t = np.arange(num_steps + 1)[:, None, None]
     along = (start - MEAN) @ AXES
-    way = (1 - np.reshape(eta, (-1, 1)) * (1 - shares)) ** t * along
-    return MEAN + way @ AXES.T
+    factors = (1 - np.reshape(eta, (-1, 1)) * (1 - shares)) ** t
+    return MEAN + (factors * along) @ AXES.T
 
 
 def events(count, seed=0, scale=1.0):
-    """Gives events `[count, 4]` that are not at the mean."""
+    """Returns events `[count, 4]` away from the mean."""
     draws = np.random.default_rng(seed).normal(size=(count, len(MEAN)))
     return MEAN + scale * draws
 
 
 class Halver:
-    """Has a method; is no `Denoiser`."""
+    """An object with `denoise` that is no `Denoiser`."""
 
     def denoise(self, x, sigma):
         return x / 2

@@ -27,7 +27,7 @@ def _quadrants():
 
 
 def _learned():
-    return kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, True, (16,)))
+    return kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, hidden_sizes=(16,)))
 
 
 _MAKE = {
