@@ -1,11 +1,13 @@
 """Finished runs of every kind on the digits, as a script makes them."""
 
 import functools
+from unittest import mock
 
 import keras
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
+from keras_genmodels.core import xla
 from support.evaluated_runs import KNOWN, SHAPE, make_cvae
 from support.small_vaes import make_vae
 
@@ -49,7 +51,11 @@ def trainer(folder):
         keras.utils.set_random_seed(0)
         workdir = runs.Workdir(folder / kind)
         training = _TRAINING if kind not in ("linear", "exact") else {}
-        runs.train(_MAKE[kind](), datasets.load("digits"), workdir, **training)
+        # Compiling takes longer than it saves on models this small.
+        with mock.patch.object(xla, "should_compile", return_value=False):
+            runs.train(
+                _MAKE[kind](), datasets.load("digits"), workdir, **training
+            )
         return workdir
 
     return finished
