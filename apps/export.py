@@ -141,17 +141,15 @@ def check_flags():
 def export_model():
     """Exports the model of --workdir, and tells how to serve it."""
     guard.load_tensorflow()
-    from keras_genmodels.core import files
     from keras_genmodels.export import check_name, export, summary
-    from keras_genmodels.runs import results
     from keras_genmodels.runs.workdir import Workdir
 
     check_name(FLAGS.name)
     workdir = Workdir(FLAGS.workdir)
     model = workdir.load_model()
     # Its evaluation is long, and no client reads it.
-    metrics = files.read_json(workdir.metrics) or {}
-    metrics.pop(results.EVALUATION, None)
+    metrics = workdir.read_metrics() or {}
+    metrics.pop("evaluation", None)
     version = export(
         model,
         FLAGS.export_dir,

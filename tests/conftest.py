@@ -50,6 +50,14 @@ def bfloat16():
     keras.config.set_dtype_policy(before)
 
 
+@pytest.fixture
+def without_xla(monkeypatch):
+    """Skips XLA, whose compilation takes longer than a small computation."""
+    from keras_genmodels.core import xla
+
+    monkeypatch.setattr(xla, "should_compile", lambda _: False)
+
+
 @pytest.fixture(scope="module")
 def launch():
     """Runs apps beside each other, no more at once than a small machine bears.
@@ -100,7 +108,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory):
-    """Gives, for a kind, an evaluated run's workdir and what was found."""
+    """Returns a function of a kind to its evaluated run and evaluation."""
     from support.evaluated_runs import evaluator
 
     return evaluator(tmp_path_factory.mktemp("evaluated"))

@@ -1,21 +1,24 @@
-"""Sections of an evaluation: tables of measures that JSON can hold."""
+"""Sections of an evaluation: named measures with their meaning, for JSON."""
 
 import dataclasses
 
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.metrics.estimates import Estimate
+
+NOT_FINITE = "Not measured: the model draws values that are not finite."
 
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One row of a table of results.
+    """One number, and what a person needs to read it.
 
     Args:
-        label: str, what is measured, for a person.
-        estimate: `Estimate`, of the model at hand.
+        label: str, a short name.
+        estimate: `Estimate`.
         meaning: str, one sentence.
         unit: str, "" for a pure number.
-        references: dict of names to `Estimate`s of the same, that the scale
-            can be read by.
+        references: dict of names to `Estimate`s of the same quantity, such as
+            those of real images, to compare with.
     """
 
     label: str
@@ -25,11 +28,7 @@ class Measure:
     references: dict[str, Estimate] = dataclasses.field(default_factory=dict)
 
     def as_dict(self):
-        """Gives what JSON holds: no number that is not finite.
-
-        One that is infinite is None, and has its sign beside it: `infinite`,
-        1 or -1.
-        """
+        """Returns a dict for JSON."""
         return {
             "label": self.label,
             **self.estimate.as_dict(),
@@ -44,26 +43,41 @@ class Measure:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One table of results.
+    """A table of measures.
 
     Args:
-        title: str.
+        title: str. Measures of sections of different titles are not
+            comparable.
         measures: dict of names to `Measure`s.
-        notes: list of str, what holds for the table as a whole.
-        on_references: list of str, what the references are.
+        notes: list of str, on the section as a whole.
+        reference_notes: list of str, on the references.
     """
 
     title: str
-    measures: dict[str, Measure]
+    measures: dict[str, Measure] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
-    on_references: list[str] = dataclasses.field(default_factory=list)
+    reference_notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, what, compute, *args):
+        """Adds measures, or a note on why they cannot be measured.
+
+        Args:
+            what: str, for the note: "{what} not measured: ...".
+            compute: function to a dict of names to `Measure`s; it may raise
+                `NotMeasured`.
+            *args: arguments of `compute`.
+        """
+        try:
+            self.measures.update(compute(*args))
+        except NotMeasured as error:
+            self.notes.append(f"{what} not measured: {error}.")
 
     def as_dict(self):
-        """Gives what JSON holds."""
+        """Returns a dict for JSON."""
         return {
             "title": self.title,
             "notes": self.notes,
-            "on_references": self.on_references,
+            "reference_notes": self.reference_notes,
             "measures": {
                 name: measure.as_dict()
                 for name, measure in self.measures.items()

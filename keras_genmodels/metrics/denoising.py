@@ -1,70 +1,85 @@
-"""How well a denoiser takes noise off."""
+"""How well a denoiser removes noise."""
 
 import numpy as np
 
 from keras_genmodels.core.arrays import as_float, map_batches
-from keras_genmodels.metrics.estimates import averages
+from keras_genmodels.metrics.estimates import average
 from keras_genmodels.metrics.image_quality import psnr
 from keras_genmodels.sampling.restoration import denoise_once
 
 # The noise levels that denoisers are compared at, in units of pixels.
 NOISE_LEVELS = (0.1, 0.25, 0.5, 1.0)
 
+# Images that are denoised at once.
+_BATCH_SIZE = 128
+
 
 def noise_levels(denoiser):
-    """Gives the levels of `NOISE_LEVELS` that a denoiser is made for.
+    """Returns the levels of `NOISE_LEVELS` within a denoiser's range.
 
-    Where there are none, as for a model of a single level, the ends of its
-    range.
+    If there are none, as for a model of a single level, they are the ends of
+    its range.
     """
     lowest, highest = denoiser.sigma_range
     levels = [s for s in NOISE_LEVELS if lowest <= s <= highest]
     return levels or sorted({lowest, highest})
 
 
-def evaluate_denoiser(denoiser, images, *, sigmas, seed=0, batch_size=128):
-    """Measures how well noise is taken off, as PSNR.
+def add_noise(images, sigma, *, seed=0):
+    """Adds Gaussian noise: sigma times `default_rng(seed).standard_normal`.
 
-    The noise is sigma times the draw of `numpy.random.default_rng(seed)`, the
-    same for each sigma, so that anyone can repeat it; nothing is clipped.
+    The draw is the same for every sigma and easy to repeat; nothing is
+    clipped.
+
+    Args:
+        images: floating array `[n, ...]`.
+        sigma: standard deviation of the noise.
+        seed: int.
+
+    Returns:
+        array like `images`.
+    """
+    noise = np.random.default_rng(seed).standard_normal(images.shape)
+    return (images + sigma * noise).astype(images.dtype)
+
+
+def denoise(denoiser, noisy, sigma):
+    """Computes D(noisy, sigma) batch by batch.
+
+    Args:
+        denoiser: as in `restoration.restore`.
+        noisy: floating array `[n, ...]`.
+        sigma: noise level > 0.
+
+    Returns:
+        array like `noisy`.
+    """
+    return map_batches(
+        lambda images: denoise_once(denoiser, images, sigma),
+        noisy,
+        batch_size=_BATCH_SIZE,
+    )
+
+
+def denoising_psnr(denoiser, images, sigmas, *, seed=0):
+    """Computes the PSNR of denoised images at several noise levels.
 
     Args:
         denoiser: as in `restoration.restore`.
         images: array `[n, ...]` in [0, 1], or uint8, read as value / 255.
         sigmas: the noise levels, each > 0.
-        seed: int.
-        batch_size: images at a time.
+        seed: int, as in `add_noise`.
 
     Returns:
-        dict of the levels as text to dicts of floats: `psnr` and
-        `noisy_psnr`, 10 log10(1 / mean squared error) of each image, averaged,
-        in dB; each with its `..._standard_error`.
-
-    Raises:
-        ValueError: if there are no images.
+        dict of each level to an `Estimate` in dB.
     """
-    if not len(images):
-        raise ValueError("there is nothing to evaluate: no images")
+    clean = as_float(images)
     return {
-        f"{sigma:g}": averages(
-            _denoising(denoiser, images, sigma, seed, batch_size)
+        sigma: average(
+            psnr(
+                denoise(denoiser, add_noise(clean, sigma, seed=seed), sigma),
+                clean,
+            )
         )
         for sigma in sigmas
     }
-
-
-def _denoising(denoiser, images, sigma, seed, batch_size):
-    """Gives the PSNR of each image, denoised and noisy, as arrays `[n]`."""
-    generator = np.random.default_rng(seed)
-
-    def measure(images):
-        clean = as_float(images)
-        noise = generator.standard_normal(clean.shape)
-        noisy = (clean + sigma * noise).astype(clean.dtype)
-        denoised = denoise_once(denoiser, noisy, sigma)
-        return {
-            "psnr": psnr(denoised, clean),
-            "noisy_psnr": psnr(noisy, clean),
-        }
-
-    return map_batches(measure, images, batch_size=batch_size)

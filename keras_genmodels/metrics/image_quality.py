@@ -1,21 +1,23 @@
-"""How like the truth images are: PSNR and SSIM."""
+"""PSNR and SSIM of images against the truth."""
 
 import numpy as np
 import skimage.metrics
 
-# The least side of an image that SSIM's window fits into.
+from keras_genmodels.core.errors import NotMeasured
+
+# Side in pixels of SSIM's sliding window.
 SSIM_WINDOW = 7
 
 
 def psnr(images, truth):
-    """Gives 10 log10(1 / mean squared error) of each image, in dB.
+    """Computes the PSNR of each image, 10 log10(1 / mean squared error).
 
     Args:
         images: array or tensor `[n, ...]`.
         truth: the same, in [0, 1].
 
     Returns:
-        float64 array `[n]`; infinite where there is no error.
+        float64 array `[n]`, dB; infinite where there is no error.
     """
     difference = np.asarray(images, np.float64) - np.asarray(truth, np.float64)
     errors = (difference.reshape(len(difference), -1) ** 2).mean(1)
@@ -24,22 +26,31 @@ def psnr(images, truth):
 
 
 def ssim(images, truth):
-    """Gives the structural similarity of each image to the truth.
+    """Computes the structural similarity of each image to the truth.
 
     With scikit-image's defaults: windows of 7 x 7 pixels.
 
     Args:
-        images: float array `[n, height, width, channels]`, sides >= 7.
+        images: float array `[n, height, width, channels]`.
         truth: the same, in [0, 1].
 
     Returns:
         float64 array `[n]`, at most 1.
+
+    Raises:
+        NotMeasured: if an image is smaller than the window.
 
     #### References
 
     Wang, Bovik, Sheikh and Simoncelli (2004), Image quality assessment, IEEE
     Transactions on Image Processing 13.
     """
+    height, width = truth.shape[1:3]
+    if min(height, width) < SSIM_WINDOW:
+        raise NotMeasured(
+            f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} "
+            f"pixels, got {height} x {width}"
+        )
     return np.array(
         [
             skimage.metrics.structural_similarity(

@@ -1,4 +1,4 @@
-"""Whether class-conditional samples show their label, and how they differ."""
+"""Label accuracy and diversity of class-conditional samples."""
 
 import math
 
@@ -6,99 +6,99 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import pairwise_distances_chunked
 
-from keras_genmodels import datasets
 from keras_genmodels.core.arrays import as_float, concatenate
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.validation import check
 from keras_genmodels.metrics.estimates import average
 
-# Of the images that a classifier holds, as floats.
-_MOST_VALUES = 2**26
+# Largest number of pixel values that a classifier is fitted to, as floats.
+_MAX_VALUES = 2**26
 # MiB of distances in memory at once.
 _WORKING_MEMORY = 64
 
-# The jackknife leaves one image out, and what is left needs a pair.
-_SMALLEST_LABEL = 3
+# The jackknife leaves one image out, and a distance needs two.
+_MIN_IMAGES_PER_LABEL = 3
 
 
 def fit_label_classifier(images, labels, *, seed=0):
-    """Trains a classifier that judges the labels of generated images.
+    """Fits a classifier of real images, to classify generated ones.
 
-    100 extremely randomised trees (Geurts et al., 2006), which share nothing
-    with the networks that they judge. Of 57 000 images of Fashion-MNIST they
-    took 31 s of processor time and 0.3 GB, and were right about 87.5 % of the
-    test split, read in a second; a random forest took 64 s for 87.3 %, ridge
-    regression on 1000 Nystroem features of a Gaussian kernel 9 s for 86.0 %.
-    Of the digits they were right about 97 to 99 % of 360 held out at random,
-    and 93 to 94 % of the test split, which is of other writers (random forests
-    92 to 93 %, a Gaussian support vector machine 95 %).
+    It is an ensemble of 100 extremely randomised trees, which shares nothing
+    with the networks that it judges. On 57 000 images of Fashion-MNIST the
+    fit took 31 s of processor time and 0.3 GB, for an accuracy of 87.5 % on
+    the test split; a random forest took 64 s for 87.3 %. On the 8x8 digits the
+    accuracy is 97 to 99 % on 360 random images, and 93 to 94 % on the test
+    split, which is by other writers.
 
     Args:
         images: array `[n, height, width, channels]`, of the training split:
             floating in [0, 1], or uint8, read as value / 255.
-        labels: integer array `[n]`, of at least two values.
-        seed: int in [0, 2**31). The same seed gives the same trees.
+        labels: integer array `[n]`.
+        seed: int in [0, 2**31).
 
     Returns:
         `sklearn.ensemble.ExtraTreesClassifier` of `[n, height * width *
         channels]` float rows.
 
     Raises:
-        UserError: if images or labels are missing, not finite, of another
-            type or shape, or if there is one label only.
+        NotMeasured: if all labels are the same.
+        ValueError: if images or labels are missing, not finite, or of another
+            type or shape.
+
+    #### References
+
+    Geurts, Ernst and Wehenkel (2006), Extremely randomized trees, Machine
+    Learning 63.
     """
-    images, labels = _read(images, labels)
-    check(
-        labels.min() < labels.max(),
-        f"labels must have at least two values to tell apart, got {labels[0]}",
-    )
+    images, labels = _validate(images, labels)
+    if labels.min() == labels.max():
+        raise NotMeasured(
+            f"a classifier needs at least two labels, all are {labels[0]}"
+        )
     classifier = ExtraTreesClassifier(n_jobs=-1, random_state=seed)
     classifier.fit(_as_rows(images), labels)
-    # Threads would add up the trees' votes in the order they come in.
+    # Threads would add up the trees' votes in a random order.
     return classifier.set_params(n_jobs=1)
 
 
-def some(split):
-    """Takes images from all over a split, as many as a classifier can hold.
+def subsample(split):
+    """Takes evenly spaced images of a split, as many as memory allows.
 
     Args:
         split: a `datasets.Split` with labels.
 
     Returns:
-        `datasets.Split`, all of it if it is not too large.
+        `datasets.Split`, the same one if it is small enough.
     """
-    total = len(split.images)
-    most = max(1, _MOST_VALUES // math.prod(split.images.shape[1:]))
-    if total <= most:
-        return split
-    rows = np.linspace(0, total - 1, most).astype(int)
-    return datasets.Split(split.images[rows], split.labels[rows])
+    num = max(1, _MAX_VALUES // math.prod(split.images.shape[1:]))
+    return split.subsample(num)
 
 
-def label_consistency(classifier, images, labels):
-    """Measures how often a classifier sees the label that was asked for.
+def label_accuracy(classifier, images, labels):
+    """Computes how often a classifier predicts the label that was asked for.
 
-    The classifier errs on real images too: report the figure beside that of
-    the test split, which is what perfect samples would get. It says nothing of
+    The classifier errs on real images too: compare with its accuracy on the
+    test split, which is what perfect samples would get. The accuracy ignores
     diversity: a single good image of each label gets 1.
 
     Args:
-        classifier: as `fit_label_classifier` gives it.
+        classifier: from `fit_label_classifier`.
         images: array `[n, height, width, channels]`, generated or of the test
             split: floating in [0, 1], or uint8, read as value / 255.
         labels: integer array `[n]`, those the images were generated for.
 
     Returns:
         dict: the floats `accuracy` in [0, 1] and `accuracy_standard_error`,
-        which is above 0 even where all are right or all wrong (that of bools,
-        see `measures.average`); the int `num_examples`; and `labels`, a dict
+        see `estimates.average`; the int `num_examples`; and `labels`, a dict
         of each label as text to a dict of these three.
 
     Raises:
-        UserError: if images or labels are missing, not finite, of another
-            type or shape, or not of those the classifier was trained on.
+        NotMeasured: if a label is not among those of the classifier.
+        ValueError: if images or labels are missing, not finite, or of another
+            type or shape.
     """
-    images, labels = _read(images, labels)
+    images, labels = _validate(images, labels)
     rows = _as_rows(images)
     check(
         rows.shape[1] == classifier.n_features_in_,
@@ -117,19 +117,18 @@ def label_consistency(classifier, images, labels):
 
 
 def diversity(images, labels, real_images, real_labels, *, seed=0):
-    """Measures how different the images of one label are from each other.
+    """Compares distances within a label, of generated and of real images.
 
     The mean Euclidean distance of two images of a label, over all pairs, is
-    averaged over the labels and divided by the same of real images: of as
-    many for each label, drawn by `seed`, or of all if there are fewer. The
-    ratio is 0 for one image repeated and 1 for images that are as diverse as
-    real ones; noise raises it, so read it beside `label_consistency`.
+    averaged over the labels and divided by the same of real images: as many
+    for each label, drawn by `seed`, or all if there are fewer. The ratio is 0
+    if each label has a single image, repeated, and 1 if the images are as
+    diverse as real ones. Noise raises it: read it together with
+    `label_accuracy`.
 
-    The standard errors are of the delete-one jackknife over the images of
-    each label, generated and real, which are taken as independent.
-
-    Labels with fewer than 3 generated or 3 real images, too few for the
-    jackknife, are left out: `labels` holds those that count.
+    The standard errors are those of the delete-one jackknife over the images
+    of each label, generated and real, taken as independent. Labels with fewer
+    than 3 generated or 3 real images are left out.
 
     Args:
         images: array `[n, height, width, channels]`, generated: floating in
@@ -147,12 +146,13 @@ def diversity(images, labels, real_images, real_labels, *, seed=0):
         ints `num_examples` and `num_real_examples`.
 
     Raises:
-        UserError: if images or labels are missing, not finite, of another
-            type or shape, if a label has no real images, if no label has
-            enough images, or if the real images of a label are all the same.
+        NotMeasured: if a label has no real images, if no label has enough
+            images, or if the real images of a label are all the same.
+        ValueError: if images or labels are missing, not finite, or of another
+            type or shape.
     """
-    images, labels = _read(images, labels)
-    real_images, real_labels = _read(real_images, real_labels, "real_")
+    images, labels = _validate(images, labels)
+    real_images, real_labels = _validate(real_images, real_labels, "real_")
     check(
         images.shape[1:] == real_images.shape[1:],
         f"images have shape {images.shape[1:]}, and real_images have shape "
@@ -164,12 +164,12 @@ def diversity(images, labels, real_images, real_labels, *, seed=0):
     for label in np.unique(labels):
         own = images[labels == label]
         real = real_images[real_labels == label]
-        if min(len(own), len(real)) >= _SMALLEST_LABEL:
+        if min(len(own), len(real)) >= _MIN_IMAGES_PER_LABEL:
             spreads[str(label)] = _compare(own, real, generator)
-    check(
-        spreads,
-        f"no label has {_SMALLEST_LABEL} images and as many real ones",
-    )
+    if not spreads:
+        raise NotMeasured(
+            f"no label has {_MIN_IMAGES_PER_LABEL} images and as many real ones"
+        )
     return {
         **_ratio(
             _average(spreads.values(), "distance"),
@@ -180,8 +180,8 @@ def diversity(images, labels, real_images, real_labels, *, seed=0):
     }
 
 
-def _read(images, labels, prefix=""):
-    """Checks images and their labels; gives both as arrays."""
+def _validate(images, labels, prefix=""):
+    """Checks images and their labels; returns both as arrays."""
     images = concatenate(event_batches(images, f"{prefix}images"))
     check(
         images.ndim == 4,
@@ -203,7 +203,8 @@ def _read(images, labels, prefix=""):
 
 def _check_known(labels, known, where):
     unknown = np.setdiff1d(labels, known)
-    check(not len(unknown), f"labels {unknown} are not among {where}, {known}")
+    if len(unknown):
+        raise NotMeasured(f"labels {unknown} are not among {where}, {known}")
 
 
 def _as_rows(images):
@@ -220,7 +221,7 @@ def _accuracy(is_right):
 
 
 def _compare(images, real_images, generator):
-    """Gives the figures of one label, against as many real images."""
+    """Compares the images of one label with as many real ones."""
     count = min(len(images), len(real_images))
     rows = generator.choice(len(real_images), count, replace=False)
     return {
@@ -231,13 +232,13 @@ def _compare(images, real_images, generator):
 
 
 def _spread(images):
-    """Gives the mean distance of two images, and its standard error.
+    """Computes the mean distance of two images, and its standard error.
 
     With r_i the sum of distances from image i and S that of all pairs, the
     mean over the pairs without i is (S - r_i) / ((n - 1) (n - 2) / 2).
     """
     rows = _as_rows(images).astype(np.float64)
-    # About their mean, little is rounded off |a|^2 - 2 a'b + |b|^2.
+    # Centred, |a|^2 - 2 a'b + |b|^2 has little rounding error.
     rows -= rows.mean(0)
     sums = np.concatenate(
         list(
@@ -266,10 +267,8 @@ def _average(spreads, name):
 
 def _ratio(generated, real):
     """Divides two `(distance, standard error)`, independent, to first order."""
-    check(
-        real[0] > 0,
-        "the real images of a label are all the same: their diversity is 0",
-    )
+    if not real[0] > 0:
+        raise NotMeasured("the real images of a label are all the same")
     ratio = generated[0] / real[0]
     error = math.hypot(generated[1], ratio * real[1]) / real[0]
     return {

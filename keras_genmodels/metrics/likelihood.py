@@ -1,156 +1,170 @@
-"""(model, data) in, numbers with standard errors out."""
+"""Bounds of log p(x) under a latent-variable model, for each example."""
 
+import functools
 import math
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import entr
 
 from keras_genmodels.core import seeds
-from keras_genmodels.core.arrays import concatenate
-from keras_genmodels.metrics.estimates import averages
+from keras_genmodels.core.arrays import as_float, concatenate
 from keras_genmodels.models import likelihood
 
+# A latent is active if its posterior mean has a larger variance (Burda et
+# al., 2015).
+ACTIVE_VARIANCE = 0.01
 
-def evaluate_bound(model, batches, *, seed):
-    """Measures the evidence lower bound over a data set.
+
+def likelihood_terms(
+    model,
+    batches,
+    *,
+    seed,
+    num_samples=5000,
+    chunk_size=2000,
+    jit_compile="auto",
+):
+    """Computes the evidence lower bound and tighter bounds of each example.
+
+    The draws for example i depend on the seed and i alone, so that the batch
+    size changes nothing but rounding.
 
     Args:
         model: a `LatentVariableModel`.
         batches: iterable of float tensors `[batch, *event_shape]`, or, for a
             conditional one, of dicts of `image`, such a tensor, and
             `condition`. A batch without a condition is one without labels.
-        seed: int or int32 `[2]`. The draw for example i depends on i alone,
-            so that the figures do not depend on the batch size.
+        seed: int or int32 `[2]`.
+        num_samples: int >= 1, draws of the importance-weighted bound.
+        chunk_size, jit_compile: as in `likelihood.importance_weighted`.
 
     Returns:
-        dict of floats, nats per example: `elbo`, `rate` and `distortion`,
-        each with its `..._standard_error`; and the int `num_examples`. Where
-        the model completes events, they are of the unseen entries.
+        dict of float64 arrays `[n]`, nats; of a model that completes images
+        they are of the unseen pixels:
+
+          * `elbo`, `rate` and `distortion`;
+          * `monte_carlo`, log p(x|z) for one z from the prior;
+          * `log_likelihood`, the importance-weighted bound, and
+            `effective_samples`, in [1, num_samples], see
+            `likelihood.importance_weighted`;
+          * `loss`, what the model is trained to minimise;
+
+        and `latent_means`, float64 `[n, latent_size]`, see `latent_means`.
 
     Raises:
         ValueError: if there is no example, and for batches that the model
             does not take.
     """
-    values = bound_terms(model, batches, seed=seed)
-    return {**averages(values), "num_examples": len(values["elbo"])}
-
-
-def bound_terms(model, batches, *, seed):
-    """Gives the evidence lower bound of each example, and its parts.
-
-    Args:
-        model, batches, seed: as in `evaluate_bound`.
-
-    Returns:
-        dict of float64 arrays `[n]`, nats: `elbo`, `rate` and `distortion`.
-
-    Raises:
-        ValueError: as `evaluate_bound`.
-    """
-    terms = tf.function(
-        lambda inputs, rows: _without_image(
-            model.elbo_terms(*inputs, seed=rows)
-        ),
-        reduce_retracing=True,
-        autograph=False,
+    one_draw = _one_draw_terms(model)
+    weigh = functools.partial(
+        likelihood.importance_weighted,
+        model,
+        chunk_size=chunk_size,
+        jit_compile=jit_compile,
     )
-    values = _per_example(model, batches, seed, terms)
-    return {"elbo": -(values["rate"] + values["distortion"]), **values}
-
-
-def evaluate_monte_carlo(model, batches, *, seed):
-    """Measures log p(x|c) over a data set by one draw of the prior each.
-
-    Args:
-        model, batches, seed: as in `evaluate_bound`.
-
-    Returns:
-        dict: the floats `log_likelihood`, nats per example, as of the models'
-        `monte_carlo`, and its `..._standard_error`; the int `num_examples`.
-
-    Raises:
-        ValueError: as `evaluate_bound`.
-    """
-    terms = tf.function(
-        lambda inputs, rows: {
-            "log_likelihood": model.monte_carlo(*inputs, seed=rows)
-        },
-        reduce_retracing=True,
-        autograph=False,
-    )
-    values = _per_example(model, batches, seed, terms)
-    return {
-        **averages(values),
-        "num_examples": len(values["log_likelihood"]),
-    }
-
-
-def evaluate_likelihood(model, batches, *, seed, num_samples=5000, **settings):
-    """Measures the importance-weighted log-likelihood over a data set.
-
-    It takes `num_samples` decoded images for each example; see `likelihood`.
-
-    Args:
-        model, batches, seed: as in `evaluate_bound`.
-        num_samples: int >= 1, draws of z for each example.
-        **settings: `chunk_size` and `jit_compile` of
-            `likelihood.importance_weighted`.
-
-    Returns:
-        dict of floats: `log_likelihood`, nats per example, in expectation at
-        most log p(x) or log p(x|c) and at least the elbo; and
-        `effective_samples`, in [1, num_samples], how many draws its weights
-        amount to; each with its `..._standard_error` over examples; and the
-        ints `num_samples` and `num_examples`.
-
-    Raises:
-        ValueError: as `evaluate_bound`, and for a bad `num_samples`.
-    """
-    values = likelihood_terms(
-        model, batches, seed=seed, num_samples=num_samples, **settings
-    )
-    return {
-        **averages(values),
-        "num_samples": int(num_samples),
-        "num_examples": len(values["log_likelihood"]),
-    }
-
-
-def likelihood_terms(model, batches, *, seed, num_samples=5000, **settings):
-    """Gives the importance-weighted log-likelihood of each example.
-
-    Args:
-        model, batches, seed, num_samples, **settings: as in
-            `evaluate_likelihood`.
-
-    Returns:
-        dict of float64 arrays `[n]`: `log_likelihood`, nats, and
-        `effective_samples`.
-
-    Raises:
-        ValueError: as `evaluate_likelihood`.
-    """
+    draws_of_loss = model.num_importance_samples
 
     def terms(inputs, rows):
-        return likelihood.importance_weighted(
-            model, *inputs, num_samples=num_samples, seed=rows, **settings
-        )._asdict()
+        found = {
+            **one_draw(inputs, rows),
+            **weigh(*inputs, num_samples=num_samples, seed=rows)._asdict(),
+        }
+        if draws_of_loss > 1:
+            bound = weigh(*inputs, num_samples=draws_of_loss, seed=rows)
+            found["loss"] = -bound.log_likelihood
+        return found
 
-    return _per_example(model, batches, seed, terms)
+    values = _per_example(model, batches, seed, terms)
+    values["elbo"] = -(values["rate"] + values["distortion"])
+    if draws_of_loss == 1:
+        values["loss"] = values["distortion"] + model.beta * values["rate"]
+    return values
 
 
 def bits_per_dimension(nats, event_size):
-    """Turns nats per event into bits per entry of the event."""
+    """Converts nats per event into bits per entry of the event."""
     return nats / (event_size * math.log(2))
 
 
-def _per_example(model, batches, seed, terms):
-    """Gathers the terms of all examples, as float64 arrays `[n]`.
+def binarization_entropy(images, counted=True):
+    """Computes the entropy of pixels drawn as Bernoulli(grey value).
+
+    The average of -log p(x) over the draws is at least that for every model.
 
     Args:
-        model, batches, seed: as in `evaluate_bound`.
-        terms: function of the inputs of a batch, checked, and its row seeds;
-            gives a dict of tensors `[batch]`.
+        images: array `[n, *event_shape]`: floating in [0, 1], or uint8, read
+            as value / 255.
+        counted: bool array `event_shape`, the pixels that count; all by
+            default.
+
+    Returns:
+        float64 array `[n]`, nats.
+    """
+    # Resized floats may leave [0, 1] by a rounding error.
+    grey = np.clip(as_float(images).astype(np.float64), 0, 1)
+    entropy = (entr(grey) + entr(1 - grey)) * counted
+    return entropy.reshape(len(entropy), -1).sum(1)
+
+
+def latent_means(model, x, condition=None):
+    """Computes the means of q(z|x), relative to the prior.
+
+    Args:
+        model: a `LatentVariableModel`.
+        x: float tensor or array `[batch, *event_shape]`.
+        condition: as in `model.encode`.
+
+    Returns:
+        float tensor `[batch, latent_size]`: the means less those of the
+        prior, in units of the prior's standard deviation; with a prior
+        p(z|c), what the image adds to the condition.
+    """
+    prior = model.prior(condition)
+    mean = model.encode(x, condition).mean()
+    return (mean - prior.mean()) / prior.stddev()
+
+
+def active_units(means):
+    """Counts the latents whose posterior mean varies over the data.
+
+    Args:
+        means: array `[n, latent_size]`, from `latent_means`.
+
+    Returns:
+        int in [0, latent_size], how many have a variance above 0.01.
+
+    #### References
+
+    Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders,
+    arXiv:1509.00519, section 5.2.
+    """
+    return int(np.sum(np.var(means, axis=0) > ACTIVE_VARIANCE))
+
+
+def _one_draw_terms(model):
+    """Compiles the terms of one draw of z, from the posterior or prior."""
+
+    @functools.partial(tf.function, reduce_retracing=True, autograph=False)
+    def terms(inputs, rows):
+        bound = model.elbo_terms(*inputs, seed=rows)
+        return {
+            "rate": bound["rate"],
+            "distortion": bound["distortion"],
+            "monte_carlo": model.monte_carlo(*inputs, seed=rows),
+            "latent_means": latent_means(model, *inputs),
+        }
+
+    return terms
+
+
+def _per_example(model, batches, seed, terms):
+    """Concatenates the terms of all batches, as float64 arrays `[n, ...]`.
+
+    Args:
+        model, batches, seed: as in `likelihood_terms`.
+        terms: function of the checked inputs of a batch and its row seeds to
+            a dict of tensors `[batch, ...]`.
     """
     seed, parts, start = seeds.as_seed(seed), [], 0
     for batch in batches:
@@ -165,7 +179,6 @@ def _per_example(model, batches, seed, terms):
 
 
 def _event_and_condition(batch):
-    """Takes a batch apart; what has no condition is an event alone."""
     if not isinstance(batch, dict):
         return (batch,)
     for key in ("image", "condition"):
@@ -175,7 +188,3 @@ def _event_and_condition(batch):
                 "is missing"
             )
     return batch["image"], batch["condition"]
-
-
-def _without_image(terms):
-    return {name: terms[name] for name in ("rate", "distortion")}

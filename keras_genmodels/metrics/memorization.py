@@ -1,4 +1,4 @@
-"""Whether images repeat the training set: distances to their nearest ones."""
+"""Whether images repeat the training set."""
 
 from typing import NamedTuple
 
@@ -6,21 +6,22 @@ import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min
 
 from keras_genmodels.core.arrays import as_float, concatenate, map_batches
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.validation import check
 
-# Images at a time: in float64 25 MB of 784 values each.
+# Images that are compared at once: 25 MB in float64 of 784 values each.
 _BLOCK = 4096
 
 
 class Memorization(NamedTuple):
-    """What `memorization` returns; distances are Euclidean.
+    """The result of `memorization`; distances are Euclidean.
 
     Args:
-        rate: float in [0, 1], the share of images that are memorised.
-        memorized: bool `[n]`, whether each image is.
-        threshold: float, below which distance to the nearest training image
-            one counts as memorised.
+        rate: float in [0, 1], the share of memorised images.
+        memorized: bool `[n]`, whether each image is memorised.
+        threshold: float; an image is memorised if its distance to the nearest
+            training image is smaller.
         nearer_train_rate: float in [0, 1], the share of images whose nearest
             training image is nearer than their nearest held-out image. New
             images are nearer to the larger set more often: compare it with
@@ -42,38 +43,38 @@ class Memorization(NamedTuple):
 
 
 def memorization(images, train, held_out, *, quantile=0.0):
-    """Tells how many fixed points or samples repeat the training set.
+    """Computes how many fixed points or samples repeat the training set.
 
-    An image is memorised if it is closer to a training image than any
+    An image is memorised if it is closer to a training image than every
     held-out image is: its distance to the nearest training image is below
     `threshold`, the smallest distance from a held-out image to the nearest
-    training image. New images of the same distribution are that close with
+    training image. A new image of the same distribution is that close with
     probability at most 1 / (num_held_out + 1), however large the training
-    set is. A held-out image that is also in the training set makes the
-    threshold 0, so that nothing counts as memorised: a small `quantile`
-    passes over such.
+    set is. A `quantile` > 0 ignores that share of the held-out images, such
+    as exact duplicates of training images.
 
-    The training set is read in blocks, and is never in memory as floats as a
-    whole. Neighbours are found and distances computed in float64.
+    The training set is read in blocks, and never held in memory as floats.
+    Neighbours are found and distances computed in float64.
 
     Args:
         images: array `[n, ...]`, fixed points or samples. These and the
             others may be floating, or uint8, read as value / 255.
         train: array `[num_train, ...]`, or a `tf.data.Dataset` of batches of
-            such, or of dicts with a batch under `image`; at best with
-            batches of some thousand. It is read more than once: a data set
-            must have a fixed order for the indices to mean something.
+            such, or of dicts with a batch under `image`, preferably batches
+            of some thousand. It is read more than once: a data set needs a
+            fixed order for the indices to mean something.
         held_out: the same, images that were not trained on.
         quantile: in [0, 1), the largest share of the held-out images that may
-            be closer to a training image than `threshold`; 0 is none.
+            be closer to a training image than `threshold`.
 
     Returns:
-        Memorization.
+        `Memorization`.
 
     Raises:
-        UserError: if there are no data, if they are not finite, of another
-            type or of differing shapes, if `quantile` is out of range, or if
-            so many held-out images are training images that none is closer.
+        NotMeasured: if more than `quantile` of the held-out images are exact
+            duplicates of training images: no image can be closer.
+        ValueError: if there are no data, if they are not finite, of another
+            type or of differing shapes, or if `quantile` is out of range.
 
     #### References
 
@@ -89,11 +90,12 @@ def memorization(images, train, held_out, *, quantile=0.0):
         images, "held_out", held_out
     )
     threshold = float(np.quantile(reference, quantile, method="lower"))
-    check(
-        threshold > 0,
-        "held_out has copies of training images, to which nothing can be "
-        f"closer: raise quantile above {np.mean(reference == 0):g}",
-    )
+    if not threshold > 0:
+        raise NotMeasured(
+            f"{100 * np.mean(reference == 0):.3g} % of the held-out images are "
+            "exact duplicates of training images, so no threshold for "
+            "memorisation exists"
+        )
     memorized = distances < threshold
     return Memorization(
         rate=float(memorized.mean()),
@@ -113,10 +115,10 @@ def _nearest(queries, name, data):
     Args:
         queries: array `[n, ...]`.
         name: of `data`, for the messages.
-        data: as `event_batches` takes it.
+        data: as in `event_batches`.
 
     Returns:
-        distances, float64 `[n]`, and which of `data` it is, int `[n]`.
+        distances, float64 `[n]`, and indices into `data`, int `[n]`.
     """
     return map_batches(
         lambda block: _nearest_of_block(block, name, data),
@@ -133,8 +135,8 @@ def _nearest_of_block(block, name, data):
     for batch in event_batches(data, name):
         check(
             batch.shape[1:] == block.shape[1:],
-            f"{name} has events of shape {batch.shape[1:]}, and it is "
-            f"compared with events of shape {block.shape[1:]}",
+            f"{name} must have events of shape {block.shape[1:]}, as those it "
+            f"is compared with, got {batch.shape[1:]}",
         )
         rows = _as_rows(batch)
         nearest, _ = pairwise_distances_argmin_min(queries, rows)

@@ -1,4 +1,4 @@
-"""How near generated samples are to real ones, over arrays of features."""
+"""Precision, recall, density, coverage and Frechet distance of samples."""
 
 import math
 
@@ -7,44 +7,45 @@ import threadpoolctl
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import NearestNeighbors
 
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.metrics.estimates import average
 
 # MiB of distances in memory at once.
 _WORKING_MEMORY = 64
 
-# Squared distances that differ by less are equal, relative to the largest
-# squared norm about the mean: what float32 features of one image differ by in
-# two batches, and more than float64 rounds off |a|^2 - 2 a'b + |b|^2.
+# Squared distances that differ by less, relative to the largest squared norm
+# about the mean, are equal: float32 features of one image differ by as much in
+# two batches, and |a|^2 - 2 a'b + |b|^2 in float64 by less.
 _TIE = 1e-12
 
-# Of the jackknife.
+# Of the jackknife: random halves, and the fewest events to halve.
 _NUM_HALVINGS = 10
-_LEAST = 20
+_MIN_EVENTS = 20
 
 
 def precision_recall(features, real_features, *, k=5):
-    """Measures how many samples look real, and how much of the real they show.
+    """Computes the precision and the recall of samples.
 
-    Each set stands for the union of balls about its events, which reach to
-    the k-th nearest other event of the set. Precision is the share of the
-    samples within the balls of the real events, recall the share of the real
-    events within the balls of the samples. Both depend on k and on the sizes
-    of the sets: compare figures of equal ones only.
+    Each set of events is replaced by the union of balls around its events,
+    each of which reaches to the k-th nearest other event of the set.
+    Precision is the share of the samples within the balls of the real events,
+    recall the share of the real events within the balls of the samples. Both
+    depend on k and on the sizes of the sets: compare only numbers of equal
+    ones.
 
-    The standard errors are of the jackknife that leaves out half of both
-    sets at a time: with ten halvings, drawn at random, always the same, the
-    root mean square of half the difference between the figures of the halves.
-    So that of a share is at most 1/2. To leave out fewer will not do, as a
-    share is a step where one ball decides for many samples that are alike
-    (Shao and Wu, 1989): leaving out tenths gave up to 1.15. Where all halves
-    agree the error is still that of the share's posterior (see
-    `measures.average`), below which it is never put.
+    The standard errors are those of a jackknife that leaves out half of both
+    sets (Shao and Wu, 1989): the root mean square, over ten random halvings
+    that are always the same, of half the difference between the two halves.
+    Leaving out a tenth overestimates them where one ball decides for many
+    similar samples: up to 1.15 for a share, where halves give at most 0.5. An
+    error is never below that of the share's posterior, see
+    `estimates.average`.
 
-    For Gaussians of 60 to 200 events they were 0.8 to 1.2 times the spread of
-    repetitions, that of the Frechet distance 0.9 to 1.5 times; where all
-    samples lie close together among outliers, so that one real event decides,
-    those of precision and density were 0.5 to 0.9 times.
+    On Gaussians of 60 to 200 events the errors were 0.8 to 1.2 times the
+    spread of repetitions, that of the Frechet distance 0.9 to 1.5 times; if
+    all samples lie close together among outliers, those of precision and
+    density were 0.5 to 0.9 times.
 
     Args:
         features: floating array `[n, d]`, of the samples, of which there must
@@ -57,8 +58,9 @@ def precision_recall(features, real_features, *, k=5):
         `..._standard_error`.
 
     Raises:
-        UserError: for features that are not finite, of another type or
-            shape, or too few.
+        NotMeasured: for too few features.
+        ValueError: for features that are not finite, or of another type or
+            shape.
 
     #### References
 
@@ -80,18 +82,18 @@ def precision_recall(features, real_features, *, k=5):
 
 
 def density_coverage(features, real_features, *, k=5):
-    """Measures how densely samples lie among the real events, and where.
+    """Computes the density and the coverage of samples.
 
-    With balls about the real events, as in `precision_recall`: density is the
-    number of balls that a sample lies in, on average and divided by k, so
-    that a single outlier among the real events counts for little; coverage is
-    the share of the balls that have a sample in them. New real events get 1
-    and about 1 - 2**-k, where there are as many. The balls are closed, so that
-    the real events themselves get 1 + 1 / k and 1.
+    With the balls of the real events, as in `precision_recall`: density is
+    the mean number of balls that a sample lies in, divided by k, so that a
+    single outlier among the real events counts for little; coverage is the
+    share of the balls that contain a sample. As many new real events get 1
+    and about 1 - 2**-k. The balls are closed, so that the real events
+    themselves get 1 + 1 / k and 1.
 
-    The standard errors are those of `precision_recall`. A sample in any ball
-    adds at least 1 / k to the density: its error is at least 1 / k of that of
-    the share of such samples.
+    The standard errors are those of `precision_recall`. That of the density
+    is at least 1 / k of that of the share of samples in any ball, each of
+    which adds at least 1 / k.
 
     Args:
         features: floating array `[n, d]`, of the samples, of which there must
@@ -104,7 +106,7 @@ def density_coverage(features, real_features, *, k=5):
         `..._standard_error`.
 
     Raises:
-        UserError: as `precision_recall`.
+        NotMeasured, ValueError: as `precision_recall`.
 
     #### References
 
@@ -125,15 +127,14 @@ def density_coverage(features, real_features, *, k=5):
 
 
 def frechet_classifier_distance(features, real_features):
-    """Measures the Frechet distance of Gaussians fitted to both sets.
+    """Computes the Frechet distance of Gaussians fitted to both sets.
 
         |m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2)),
 
-    of the means and the covariances of the features, by default those of
-    `classifier_features`: the square of the 2-Wasserstein distance, as is
-    usual. It is not comparable with figures of other features, and so not
-    with the FID, nor with those of other numbers of events: of few it is too
-    large, by what falls as 1/n.
+    with the means and covariances of the features: the square of the
+    2-Wasserstein distance, as is usual. It is comparable only with numbers of
+    the same features, hence not with the FID, and of equally many events: its
+    bias falls as 1/n.
 
     The standard error is that of `precision_recall`.
 
@@ -146,8 +147,7 @@ def frechet_classifier_distance(features, real_features):
         of the features, and its `..._standard_error`.
 
     Raises:
-        UserError: for features that are not finite, of another type or
-            shape, or too few.
+        NotMeasured, ValueError: as `precision_recall`.
 
     #### References
 
@@ -162,7 +162,7 @@ def frechet_classifier_distance(features, real_features):
 
 
 def nearest_training_images(features, training_features, k=1):
-    """Finds the training images that samples are most like.
+    """Finds the training images that are nearest to each sample.
 
     Args:
         features: floating array `[n, d]`, of the samples.
@@ -174,11 +174,14 @@ def nearest_training_images(features, training_features, k=1):
         distances, float64 `[n, k]`, Euclidean.
 
     Raises:
-        UserError: for features that are not finite, of another type or
-            shape, or none; for fewer training features than k.
+        NotMeasured: for no features, or fewer training features than k.
+        ValueError: for features that are not finite, or of another type or
+            shape.
     """
     check_count("k", k)
-    features, training = _read(features, training_features, 1, k, "training_")
+    features, training = _validate(
+        features, training_features, 1, k, "training_"
+    )
     indices = _neighbours(training, k).kneighbors(
         features, return_distance=False
     )
@@ -198,24 +201,24 @@ def nearest_training_images(features, training_features, k=1):
 
 
 def _with_errors(measure, features, real_features, least, units):
-    """Measures two sets, and halves of both, which tell the errors.
+    """Measures two sets, and halves of both for the standard errors.
 
     Args:
-        measure: function of features `[n, d]` and real features, to a dict of
-            arrays `[n]` that are to be averaged, or numbers.
-        features, real_features: as given.
-        least: how many of either there must be, unless more for the halves.
+        measure: function of features `[n, d]` and real features to a dict of
+            arrays `[n]`, which are averaged, or of numbers.
+        features, real_features: arrays, not yet validated.
+        least: how many of either the metric needs.
         units: dict of the names of the averages to the smallest number above
             0 that is averaged.
 
     Returns:
         dict of floats, each with its `..._standard_error`.
     """
-    least = max(least, _LEAST)
-    sets = _read(features, real_features, least, least)
+    least = max(least, _MIN_EVENTS)
+    sets = _validate(features, real_features, least, least)
     generator = np.random.default_rng(0)
-    # Threads that wait for each other over arrays this small, busily, took 5
-    # to 20 times as long where other programs run.
+    # On arrays this small, threads that wait for each other take 5 to 20
+    # times as long if other programs run.
     with threadpoolctl.threadpool_limits(1):
         pairs = [
             [measure(*half) for half in _halves(sets, generator)]
@@ -235,7 +238,7 @@ def _with_errors(measure, features, real_features, least, units):
 
 
 def _halves(sets, generator):
-    """Divides the sets at random: gives halves of all, and the other ones."""
+    """Divides each set at random into two halves."""
     drawn = [x[generator.permutation(len(x))] for x in sets]
     sizes = [len(x) // 2 for x in sets]
     return (
@@ -244,10 +247,13 @@ def _halves(sets, generator):
     )
 
 
-def _read(features, others, least, least_others, prefix="real_"):
-    """Checks two sets of features; gives both about the mean of the second.
+def _validate(features, others, least, least_others, prefix="real_"):
+    """Validates two sets of features; subtracts the mean of the second.
 
-    So little is rounded off their distances: float64 `[n, d]`.
+    Centred, their distances have little rounding error.
+
+    Returns:
+        both, float64 `[n, d]`.
     """
     features = _as_features(features, "features", least)
     others = _as_features(others, f"{prefix}features", least_others)
@@ -267,10 +273,10 @@ def _as_features(features, name, least):
         f"{name} must be floating, of shape [n, d], got {features.dtype} of "
         f"shape {features.shape}",
     )
-    check(
-        len(features) >= least,
-        f"{name} must be at least {least}, got {len(features)}",
-    )
+    if len(features) < least:
+        raise NotMeasured(
+            f"{name} must be at least {least}, got {len(features)}"
+        )
     check(
         np.isfinite(features).all(),
         f"{name} have values that are not finite (NaN or inf)",
@@ -279,19 +285,19 @@ def _as_features(features, name, least):
 
 
 def _neighbours(features, k):
-    # Trees are slower from about ten dimensions on.
+    # Brute force is faster than trees from about ten dimensions on.
     return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(features)
 
 
 def _radii(centres, k):
-    """Gives how far each ball reaches, `[n]`: ties are within."""
+    """Computes the radius of each ball, `[n]`, with ties inside."""
     distances, _ = _neighbours(centres, k).kneighbors()
     widest = np.max(np.sum(centres**2, axis=1))
     return np.sqrt(distances[:, -1] ** 2 + _TIE * widest)
 
 
 def _num_balls(features, centres, k):
-    """Counts the balls about the centres that each event is in, `[n]`."""
+    """Counts the balls around the centres that contain each event, `[n]`."""
     radii = _radii(centres, k)
     chunks = pairwise_distances_chunked(
         features,
@@ -313,12 +319,12 @@ def _frechet(features, others):
     )
     squares = (mean - other_mean, factor, other_factor)
     shared = np.linalg.norm(factor @ other_factor.T, "nuc")
-    # Equal sets leave a rounding error of either sign.
+    # For equal sets the rounding error may be negative.
     return max(0.0, float(sum(np.sum(x**2) for x in squares) - 2 * shared))
 
 
 def _gaussian(features):
-    """Gives the mean, `[d]`, and R with R'R the covariance."""
+    """Returns the mean, `[d]`, and R with R'R the covariance."""
     mean = features.mean(0)
     factor = np.linalg.qr(features - mean, mode="r")
     return mean, factor / math.sqrt(len(features) - 1)

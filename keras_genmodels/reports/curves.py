@@ -1,4 +1,4 @@
-"""The curves of trainings, read from TensorBoard's files and drawn."""
+"""Training curves: read from TensorBoard's files, and drawn."""
 
 import io
 
@@ -8,17 +8,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from tensorboard.backend.event_processing import plugin_event_accumulator
 
-# TensorBoard's folders: the split that each is of, and how its tags begin.
+# TensorBoard's folders: the split of each, and the prefix of its tags.
 _FOLDERS = {
     "train": ("train", "epoch_"),
     "validation": ("validation", "epoch_"),
     "pictures": ("validation", "psnr/"),
 }
-# Keras' own, the same in every run that has the same flags.
+# Written by Keras; determined by the settings.
 _LEFT_OUT = ("learning_rate",)
 _STYLES = {"train": ":", "validation": "-"}
-# Colours that differ to colour-blind eyes, too, on white and on black (Okabe
-# and Ito, without the darkest and the lightest).
+# Distinct for colour-blind readers, on white and on black (Okabe and Ito,
+# without the darkest and the lightest).
 COLOURS = ("#0096D6", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#8A8A8A")
 _INK = "#8A8A8A"
 # Inches.
@@ -29,12 +29,13 @@ def read(directory):
     """Reads the curves of a training.
 
     Args:
-        directory: TensorBoard's folder of the run; there may be none.
+        directory: pathlib.Path, TensorBoard's folder of the run; it may be
+            missing.
 
     Returns:
         dict of names such as "elbo" to dicts of "train" and "validation" to
-        lists of (epoch from 1, value), in the order of the epochs. Of an
-        epoch that was made twice, by a run that was resumed, the last counts.
+        lists of (epoch from 1, value), sorted by epoch. If a resumed run
+        repeated an epoch, the last value counts.
     """
     curves = {}
     for folder, (split, prefix) in _FOLDERS.items():
@@ -48,12 +49,12 @@ def draw(curves, name):
     """Draws one curve of one run or of several.
 
     Args:
-        curves: dict of names of runs to what `read` gives.
+        curves: dict of names of runs to dicts as from `read`.
         name: str, such as "elbo".
 
     Returns:
-        bytes of an SVG picture, transparent, readable on white and on black;
-        always the same for the same curves.
+        bytes of an SVG picture, transparent, readable on white and on black,
+        and deterministic.
     """
     height = _HEIGHT + _LINE * len(curves)
     figure = Figure((_WIDTH, height), layout="constrained")
@@ -64,14 +65,14 @@ def draw(curves, name):
             axes.plot(
                 *zip(*points, strict=True),
                 _STYLES[split],
-                # A single epoch would be no line.
+                # A single epoch is no line.
                 marker="." if len(points) < 20 else "",
                 color=COLOURS[number % len(COLOURS)],
-                # A dollar sign would begin a formula.
+                # Matplotlib reads a dollar sign as a formula.
                 label=label.replace("$", r"\$"),
             )
     _style(axes, name)
-    # Below, a line for each run, as the curves may be anywhere.
+    # Below the axes, as the curves may be anywhere.
     figure.legend(
         loc="outside lower center",
         ncols=2,
@@ -92,7 +93,7 @@ def draw(curves, name):
 def _read(folder, prefix):
     accumulator = plugin_event_accumulator.EventAccumulator(
         str(folder),
-        # All scalars, and of pictures next to none: they are large.
+        # All scalars, but few pictures: these are large.
         tensor_size_guidance={"scalars": 0, "images": 1},
     ).Reload()
     found = {}

@@ -61,7 +61,7 @@ def read(workdir, evaluation):
     return Run(
         str(workdir),
         workdir.read_run().as_texts(),
-        files.read_json(workdir.metrics),
+        workdir.read_metrics(),
         evaluation,
         report_curves.read(workdir.tensorboard),
         {
@@ -207,20 +207,21 @@ def _image_counts(run):
 
 
 def _training(run):
-    if "epochs" not in run.metrics:
+    training = run.metrics.get("training")
+    if training is None:
         return "none needed"
     return (
         "{epochs} epoch{s}, {steps} steps; {minutes:.1f} minutes; best epoch "
         "{best_epoch}"
     ).format(
-        s="s" * (run.metrics["epochs"] > 1),
-        minutes=run.metrics["training_seconds"] / 60,
-        **run.metrics,
+        s="s" * (training["epochs"] > 1),
+        minutes=training["seconds"] / 60,
+        **training,
     )
 
 
 def _validation_loss(run):
-    loss = run.metrics.get("validation_loss")
+    loss = run.metrics.get("training", {}).get("validation_loss")
     return "" if loss is None else f"{loss:.4g}"
 
 

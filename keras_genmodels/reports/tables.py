@@ -1,11 +1,12 @@
-"""Evaluations of one run or of several, arranged as tables."""
+"""Tables of the evaluations of one run or of several."""
 
 import dataclasses
 import textwrap
 
-from keras_genmodels.metrics.estimates import told
+from keras_genmodels.metrics.estimates import Estimate
+from keras_genmodels.metrics.estimates import as_text as number_as_text
 
-# Of a terminal.
+# Width of a terminal, in characters.
 _WIDTH = 80
 
 
@@ -16,7 +17,7 @@ class Row:
     Args:
         label: str, with the unit.
         meaning: str, one sentence.
-        cells: list of str, one a column, "" where there is nothing.
+        cells: list of str, one for each column; "" if there is no number.
     """
 
     label: str
@@ -26,7 +27,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One section of evaluations.
+    """One section of the evaluations.
 
     Args:
         title: str.
@@ -42,16 +43,18 @@ class Table:
 
 
 def tables(evaluations):
-    """Arranges evaluations: a row a measure, a column a run.
+    """Builds a table of each section: a row per measure, a column per run.
+
+    References that are the same for all runs are columns, too.
 
     Args:
-        evaluations: dict of names of runs to what `model_evaluation.evaluate`
-            gives. References that all have alike are columns, too.
+        evaluations: dict of names of runs to dicts as from
+            `runs.evaluate.evaluate`.
 
     Returns:
-        list of `Table`, one for each section that any of them has, of the
-        runs that have it. Sections of other titles do not compare, and are
-        tables of their own.
+        list of `Table`, one for each title of a section: sections of
+        different titles are not comparable. Runs without the section have no
+        column.
     """
     found = []
     for name in _union(e["sections"] for e in evaluations.values()):
@@ -61,25 +64,25 @@ def tables(evaluations):
             if name in evaluation["sections"]
         }
         for title in _union([s["title"]] for s in sections.values()):
-            alike = {r: s for r, s in sections.items() if s["title"] == title}
-            found.append(_table(alike))
+            same = {r: s for r, s in sections.items() if s["title"] == title}
+            found.append(_table(same))
     return found
 
 
 def warnings(evaluations):
-    """Tells why the numbers of several runs may not be compared.
+    """Returns reasons not to compare the numbers of several runs.
 
     Args:
         evaluations: as in `tables`.
 
     Returns:
-        list of str, sentences.
+        list of str, sentences; empty if the runs are comparable.
     """
     found = [
         {"test_images": evaluation["test_images"], **evaluation["settings"]}
         for evaluation in evaluations.values()
     ]
-    # Not all kinds of models have all settings.
+    # Not every kind of model has every setting.
     differ = {
         name
         for name in _union(found)
@@ -90,11 +93,11 @@ def warnings(evaluations):
     what = "evaluated with the same settings"
     if "test_images" in differ:
         what = "the same test images"
-    return [f"Not {what}: numbers of these runs don't compare."]
+    return [f"Not {what}: the numbers of these runs are not comparable."]
 
 
 def as_text(tables):
-    """Writes tables for a terminal.
+    """Formats tables for a terminal.
 
     Args:
         tables: list of `Table`.
@@ -119,9 +122,9 @@ def as_text(tables):
 
 
 def _table(sections):
-    """Arranges one section, given by run.
+    """Builds the table of a dict of names of runs to sections.
 
-    References are shown where all runs that have the measure have the same.
+    References are shown if they are the same for all runs with the measure.
     """
     by_run = {run: section["measures"] for run, section in sections.items()}
     names = _union(by_run.values())
@@ -142,7 +145,7 @@ def _table(sections):
 
 
 def _common(measures):
-    """Gives the references that all have alike, as far as they are shown."""
+    """Returns the references that are formatted the same in all measures."""
     first, *others = (measure["references"] for measure in measures)
     return {
         kind: estimate
@@ -154,9 +157,9 @@ def _common(measures):
 
 
 def _notes(sections, columns):
-    """Gives the notes of a section, after whose they are if not of all.
+    """Returns the notes, prefixed with the run's name unless all share them.
 
-    Those on references are given where all that they speak of is shown.
+    Notes on references are left out unless all these references are shown.
     """
     by_run = {}
     for run, section in sections.items():
@@ -165,14 +168,14 @@ def _notes(sections, columns):
         )
         by_run[run] = [*section["notes"]]
         if references and {*references} <= {*columns}:
-            by_run[run] += section["on_references"]
-    told = []
+            by_run[run] += section["reference_notes"]
+    notes = []
     for note in _union(by_run.values()):
-        of = [run for run, notes in by_run.items() if note in notes]
-        told.append(
+        of = [run for run, others in by_run.items() if note in others]
+        notes.append(
             note if len(of) == len(by_run) else f"{', '.join(of)}: {note}"
         )
-    return told
+    return notes
 
 
 def _cells(shown):
@@ -180,11 +183,9 @@ def _cells(shown):
 
 
 def _cell(estimate):
-    if "infinite" in estimate:
-        return "infinite" if estimate["infinite"] > 0 else "-infinite"
-    return told(estimate["value"], estimate["standard_error"])
+    return number_as_text(*Estimate.from_dict(estimate))
 
 
 def _union(collections):
-    """Gives what any of them has, each once, in the order it comes."""
+    """Returns the distinct items of all collections, in order."""
     return [*dict.fromkeys(item for part in collections for item in part)]

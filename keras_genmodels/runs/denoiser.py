@@ -4,17 +4,17 @@ from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.metrics import denoising, estimates
+from keras_genmodels.evaluation import evaluate_briefly
+from keras_genmodels.evaluation.model import BRIEF_NUM_IMAGES
+from keras_genmodels.metrics import denoising
 from keras_genmodels.plots import denoiser as denoiser_plots
-from keras_genmodels.runs import results
+from keras_genmodels.runs import metrics_file, results
 from keras_genmodels.training import fit
 
 # Arguments of `runs.train` that only this family has.
 ARGUMENTS = ()
 # Training steps of a run that does not say how many; more overfits the digits.
 DEFAULT_STEPS = 1000
-# As in the comparison of denoisers: the first of the test split.
-_TEST_IMAGES = 1000
 # For the curves of a training.
 _WATCHED_IMAGES = 256
 _WATCHED_STEPS = 30
@@ -67,9 +67,8 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     )
     # A copy without optimizer is what a user loads.
     model = results.without_training(model)
-    return _finish(
-        model, data, workdir, seed, planned_epochs=options.epochs, **report
-    )
+    training = {"planned_epochs": options.epochs, **report}
+    return _finish(model, data, workdir, seed, training)
 
 
 def load_denoiser(workdir):
@@ -87,30 +86,6 @@ def load_denoiser(workdir):
     return model
 
 
-def summary(workdir):
-    """Tells in a few lines how the run came out and where things lie."""
-    metrics = files.read_json(workdir.metrics)
-    lines = [
-        f"{metrics['kind']}, PSNR on {metrics['test']['num_examples']} test "
-        "images:"
-    ]
-    for sigma, values in metrics["test"]["noise_levels"].items():
-        psnr, noisy = (
-            estimates.as_text(values[n], values[f"{n}_standard_error"], "dB")
-            for n in ("psnr", "noisy_psnr")
-        )
-        lines.append(f"  sigma {float(sigma):<5g} {psnr}, noisy {noisy}")
-    if "epochs" in metrics:
-        lines.append(
-            f"After {metrics['epochs']} epochs in "
-            f"{metrics['training_seconds'] / 60:.1f} minutes."
-        )
-    lines.append(f"Results in {workdir}: model.keras, metrics.json, figures/")
-    if "epochs" in metrics:
-        lines.append(f"Curves: tensorboard --logdir {workdir.tensorboard}")
-    return "\n".join(lines)
-
-
 def _image(batch):
     return batch["image"]
 
@@ -124,37 +99,29 @@ def _validation(split, seed):
 
 
 def _watch(model, images, seed):
-    """Gives what TensorBoard shows: pictures, and PSNR at each level."""
-    levels = denoising.evaluate_denoiser(
-        model, images, sigmas=denoising.noise_levels(model)
+    """Returns pictures and the PSNR at each level, for TensorBoard."""
+    psnr = denoising.denoising_psnr(
+        model, images, denoising.noise_levels(model)
     )
     return {
         **denoiser_plots.denoiser_pictures(
             model, images, seed=seed, num_steps=_WATCHED_STEPS
         ),
-        **{f"psnr/sigma_{s}": level["psnr"] for s, level in levels.items()},
+        **{f"psnr/sigma_{s:g}": found.value for s, found in psnr.items()},
     }
 
 
-def _finish(denoiser, data, workdir, seed, **report):
-    """Reads the test split, and writes figures, model and metrics."""
-    images = data.test.images[:_TEST_IMAGES]
-    test = denoising.evaluate_denoiser(
-        denoiser, images, sigmas=denoising.noise_levels(denoiser)
-    )
-    metrics = {
-        "kind": type(denoiser).__name__,
-        "dataset": data.name,
-        "test": {"noise_levels": test, "num_examples": len(images)},
-        **report,
-        **results.written(),
-    }
+def _finish(denoiser, data, workdir, seed, training=None):
+    """Measures the test split, and writes figures, model and metrics."""
+    images = data.test.images[:BRIEF_NUM_IMAGES]
+    sections = evaluate_briefly(denoiser, data)
     pictures = denoiser_plots.denoiser_pictures(
         denoiser, arrays.as_float(images), seed=seed
     )
     for name, picture in pictures.items():
         plots.save_png(workdir.figures / f"{name}.png", picture)
-    with files.replacing(workdir.model) as beside:
-        denoiser.save(beside)
-    files.write_json(workdir.metrics, metrics)
-    return files.as_json(metrics)
+    with files.replacing(workdir.model) as temporary:
+        denoiser.save(temporary)
+    return metrics_file.write(
+        workdir, denoiser, data, sections, len(images), training
+    )

@@ -122,7 +122,7 @@ def _quality(noisy, restored, clean):
     lines = []
     for name, (measure, unit) in measures.items():
         before, after = (
-            estimates.as_text(*average(measure(images, clean)), unit, 3)
+            estimates.as_text(*average(measure(images, clean)), unit)
             for images in (noisy, restored)
         )
         lines.append(f"{name} before {before}, after {after}")

@@ -5,10 +5,6 @@ import importlib.metadata
 import platform
 
 from keras_genmodels._version import __version__
-from keras_genmodels.core import files
-
-# In metrics.json: what `model_evaluation` found, until the run is extended.
-EVALUATION = "evaluation"
 
 
 def is_finished(workdir, options=None):
@@ -18,12 +14,11 @@ def is_finished(workdir, options=None):
         workdir: a `Workdir`.
         options: a `training.Options`; None for a run without training.
     """
-    metrics = files.read_json(workdir.metrics)
-    return (
-        metrics is not None
-        and workdir.model.exists()
-        and metrics.get("planned_epochs") == (options and options.epochs)
-    )
+    metrics = workdir.read_metrics()
+    if metrics is None or not workdir.model.exists():
+        return False
+    planned = metrics.get("training", {}).get("planned_epochs")
+    return planned == (options and options.epochs)
 
 
 def describe(data, workdir, options=None):

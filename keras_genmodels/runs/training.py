@@ -7,7 +7,7 @@ from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentVariableModel
-from keras_genmodels.runs import denoiser, latent, results
+from keras_genmodels.runs import denoiser, latent, metrics_file, results
 from keras_genmodels.runs.description import RunDescription, as_settings
 from keras_genmodels.runs.workdir import Workdir, load_model
 from keras_genmodels.training import fit
@@ -128,8 +128,8 @@ def train(
                 batch_size=batch_size,
                 verbose=verbose,
             )
-        print(family.summary(workdir))
-        return files.read_json(workdir.metrics)
+        print(metrics_file.summary(workdir))
+        return workdir.read_metrics()
 
 
 def arguments_for(model):

@@ -57,6 +57,22 @@ class Workdir:
             )
         return run
 
+    def read_metrics(self):
+        """Returns the content of metrics.json, or None if there is none.
+
+        See `metrics_file`; that of version 0.2 is converted.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        # Later, as it imports scikit-learn, which most apps do not need.
+        from keras_genmodels.runs import metrics_0_2
+
+        content = files.read_json(self.metrics)
+        if content is not None and not isinstance(content, dict):
+            raise UserError(f"{self.metrics} is damaged: train again")
+        return content and metrics_0_2.convert(content)
+
     def check(self, run, assumed=None):
         """Checks that a run is the one that was begun here, if any.
 

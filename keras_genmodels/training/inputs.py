@@ -166,9 +166,6 @@ def threshold(images, binarization):
     return white.astype(np.uint8) * np.uint8(255)
 
 
-cut = threshold
-
-
 def _widest(model):
     """Counts the values that the widest layer makes of one image."""
     sizes = [math.prod(model.event_shape)]

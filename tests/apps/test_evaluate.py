@@ -18,7 +18,7 @@ from support.evaluated_runs import MAKE, digits, finish
 from support.html_page import Page
 
 from keras_genmodels import datasets
-from keras_genmodels.metrics.estimates import told
+from keras_genmodels.metrics.estimates import as_text
 from keras_genmodels.runs.workdir import Workdir
 
 BOUNDED = ("--num_images=30", "--num_samples=4")
@@ -60,7 +60,7 @@ def test_a_run_is_measured_and_shown(trained, evaluated):
     assert found["settings"]["num_samples"] == 4
     shown = page(workdir.path / "report.html")
     for text in (said, shown.text):
-        assert told(elbo["value"], elbo["standard_error"]) in text
+        assert as_text(elbo["value"], elbo["standard_error"]) in text
         assert "Importance-weighted bound, 4 draws" in text
     assert "VAE on images.npz" in shown.text
     # The sheet that the evaluation itself adds.
@@ -113,7 +113,7 @@ def test_a_run_goes_on_after_its_evaluation(trained, folder):
     assert after == before
     shown = page(workdir.path / "report.html")
     for text in (said, shown.text):
-        assert told(elbo["value"], elbo["standard_error"]) in text
+        assert as_text(elbo["value"], elbo["standard_error"]) in text
     assert "1 epoch, " in shown.text and "hidden_sizes" in shown.text
     sheets = len([*workdir.figures.glob("*.png")])
     assert sheets > 3

@@ -9,12 +9,14 @@ from support.app_runs import (
     SIDE,
     Refused,
     Trained,
+    assert_same_results,
     assert_same_weights,
     check_refusal,
     contents,
     each_refused,
     kill,
     last_step,
+    measures,
     metrics,
     picture,
     run,
@@ -22,6 +24,7 @@ from support.app_runs import (
 )
 
 from keras_genmodels import operators
+from keras_genmodels.metrics.estimates import as_text
 
 LABELS = sklearn.datasets.load_digits().target[-NUM_TEST:]
 TINY = (
@@ -76,16 +79,14 @@ def load(trained, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_run_prints_and_writes_its_results(trained, kind):
     workdir, process = trained[kind]
-    said, found = succeed(process), metrics(workdir)
-    test = found["test"]
-    assert found["kind"] == "ConditionalVAE"
-    weighted = test["importance_weighted"]
-    assert weighted["num_samples"] == 100
-    assert weighted["log_likelihood"] >= test["elbo"]
-    assert f"Test elbo {test['elbo']:.2f}" in said
-    drawn = test["monte_carlo"]["log_likelihood"]
-    assert f"(Monte Carlo): {drawn:.2f}" in said
-    assert f"100 samples: {weighted['log_likelihood']:.2f}" in said
+    said, test = succeed(process), measures(workdir, "likelihood")
+    assert metrics(workdir)["kind"] == "ConditionalVAE"
+    weighted = test["log_likelihood"]
+    assert weighted["label"].endswith("100 draws")
+    assert weighted["value"] >= test["elbo"]["value"]
+    for measure in (test["elbo"], weighted):
+        number = as_text(measure["value"], measure["standard_error"], "nats")
+        assert number in said
     figures = {path.stem for path in (workdir / "figures").glob("*.png")}
     drawn = "samples" if kind == "label" else "completions"
     assert figures == {"reconstructions", drawn}
@@ -95,27 +96,28 @@ def test_a_run_prints_and_writes_its_results(trained, kind):
 
 def test_generated_images_show_their_labels(trained):
     workdir, process = trained["label"]
-    labels = metrics(workdir)["labels"]
-    drawn, real = labels["generated"], labels["real"]
-    assert real["accuracy"] > 0.9
+    labels = measures(workdir, "labels")
+    drawn = labels["label_accuracy"]
+    real = drawn["references"]["real test images"]
+    assert real["value"] > 0.9
     # A tiny model; one that does not look at the label gets 0.1.
-    assert 0.5 < drawn["accuracy"] <= 1
-    assert drawn["num_examples"] == real["num_examples"] == NUM_TEST
-    assert 0 < labels["diversity"] < 1
-    for value in (drawn["accuracy"], real["accuracy"]):
-        assert f"{value:.1%}" in process.stdout
+    assert 0.5 < drawn["value"] <= 1
+    assert 0 < labels["diversity"]["value"] < 1
+    for estimate in (drawn, real):
+        number = as_text(estimate["value"], estimate["standard_error"])
+        assert number in process.stdout
 
 
 def test_the_distortion_of_a_completion_is_of_the_unobserved_half(trained):
-    test = metrics(trained["quadrants"].workdir)["test"]
+    test = measures(trained["quadrants"].workdir, "likelihood")
     # After two epochs hardly better than a coin for each of 32 pixels.
-    assert 0.3 * 32 < test["distortion"] < 1.2 * 32 * np.log(2)
+    assert 0.3 * 32 < test["distortion"]["value"] < 1.2 * 32 * np.log(2)
 
 
 def test_the_test_loss_is_that_of_three_samples(trained):
-    test = metrics(trained["label"].workdir)["test"]
-    weighted = test["importance_weighted"]["log_likelihood"]
-    assert -weighted < test["loss"] < -test["elbo"]
+    test = measures(trained["label"].workdir, "likelihood")
+    weighted = test["log_likelihood"]["value"]
+    assert -weighted < test["loss"]["value"] < -test["elbo"]["value"]
 
 
 @pytest.mark.slow
@@ -131,8 +133,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     resumed = succeed(run("train_cvae", flags, f"--workdir={cut}"))
     assert "Epoch 1/" not in resumed
     assert_same_weights(cut, whole)
-    for name in ("test", "labels", "steps", "best_epoch", "validation_loss"):
-        assert metrics(cut)[name] == metrics(whole)[name]
+    assert_same_results(cut, whole)
 
 
 @pytest.mark.slow

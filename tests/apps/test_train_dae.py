@@ -6,18 +6,21 @@ from support.app_runs import (
     NUM_TEST,
     Refused,
     Trained,
+    assert_same_results,
     assert_same_weights,
     check_refusal,
     contents,
     each_refused,
     kill,
     last_step,
+    measures,
     metrics,
     picture,
     run,
     succeed,
 )
 
+from keras_genmodels.metrics.estimates import as_text
 from keras_genmodels.runs.workdir import load_model
 
 STEPS_PER_EPOCH = 11
@@ -54,13 +57,16 @@ def trained(folder, data_dir, launch):
 def test_a_run_prints_and_writes_its_results(trained, kind):
     workdir, process = trained[kind]
     said = succeed(process)
-    found = metrics(workdir)["test"]
-    assert found["num_examples"] == NUM_TEST
-    assert (*found["noise_levels"],) == ("0.1", "0.25", "0.5", "1")
-    for sigma, values in found["noise_levels"].items():
-        noisy = -20 * np.log10(float(sigma))
-        assert values["noisy_psnr"] == pytest.approx(noisy, abs=0.2)
-        assert f"{values['psnr']:.2f} dB" in said
+    assert metrics(workdir)["test"]["num_images"] == NUM_TEST
+    found = measures(workdir, "denoising")
+    levels = ("0.1", "0.25", "0.5", "1")
+    assert [*found] == [f"psnr/{sigma}" for sigma in levels]
+    for name, measure in found.items():
+        noisy = -20 * np.log10(float(name.partition("/")[2]))
+        reference = measure["references"]["noisy"]["value"]
+        assert reference == pytest.approx(noisy, abs=0.2)
+        number = as_text(measure["value"], measure["standard_error"], "dB")
+        assert number in said
     assert f"Results in {workdir}" in said
     assert ("tensorboard --logdir" in said) == (kind == "learned")
     for name in ("denoising", "samples"):
@@ -70,8 +76,8 @@ def test_a_run_prints_and_writes_its_results(trained, kind):
 @pytest.mark.parametrize(("kind", "psnr"), [("linear", 17.31), ("exact", 17.1)])
 def test_denoisers_without_training_reach_their_known_psnr(trained, kind, psnr):
     """Measured separately, with the validation images among the data."""
-    found = metrics(trained[kind].workdir)["test"]["noise_levels"]["0.25"]
-    assert found["psnr"] == pytest.approx(psnr, abs=0.1)
+    found = measures(trained[kind].workdir, "denoising")["psnr/0.25"]
+    assert found["value"] == pytest.approx(psnr, abs=0.1)
 
 
 @pytest.mark.slow
@@ -86,8 +92,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     resumed = succeed(run("train_dae", flags, f"--workdir={cut}"))
     assert "Epoch 1/" not in resumed
     assert_same_weights(cut, whole)
-    for name in ("test", "steps", "best_epoch", "validation_loss"):
-        assert metrics(cut)[name] == metrics(whole)[name]
+    assert_same_results(cut, whole)
 
 
 @pytest.mark.slow

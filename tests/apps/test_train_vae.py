@@ -19,6 +19,7 @@ from support.app_runs import (
     check_refusal,
     contents,
     each_refused,
+    measures,
     metrics,
     picture,
     run,
@@ -30,6 +31,7 @@ from support.app_runs import (
 from tensorboard.backend.event_processing import event_accumulator
 
 from keras_genmodels.core import files
+from keras_genmodels.metrics.estimates import as_text
 from keras_genmodels.runs.workdir import Workdir
 
 TINY = (
@@ -64,21 +66,28 @@ def copied(trained, tmp_path):
 
 def test_training_prints_the_results_and_their_paths(trained):
     said = succeed(trained.process)
-    assert f"Test elbo {metrics(trained.workdir)['test']['elbo']:.2f}" in said
+    for name in ("elbo", "rate", "distortion", "log_likelihood"):
+        measure = measures(trained.workdir, "likelihood")[name]
+        number = as_text(measure["value"], measure["standard_error"], "nats")
+        assert number in said
     assert f"Results in {trained.workdir}" in said
     assert f"tensorboard --logdir {trained.workdir}/tensorboard" in said
 
 
 def test_metrics_json_holds_plausible_numbers(trained):
     found = metrics(trained.workdir)
-    test = found["test"]
-    assert test["num_examples"] == NUM_TEST
-    assert ENTROPY < -test["elbo"] < SIDE**2 * math.log(2)
-    assert test["elbo"] == pytest.approx(-test["rate"] - test["distortion"])
+    test = measures(trained.workdir, "likelihood")
+    values = {name: measure["value"] for name, measure in test.items()}
+    assert found["test"]["num_images"] == NUM_TEST
+    assert ENTROPY < -values["elbo"] < SIDE**2 * math.log(2)
+    assert values["elbo"] == pytest.approx(
+        -values["rate"] - values["distortion"]
+    )
     for name in ("elbo", "rate", "distortion"):
-        assert 0 < test[f"{name}_standard_error"] < 1
-    assert (found["epochs"], found["steps"]) == (2, 22)
-    assert 1 <= found["best_epoch"] <= 2
+        assert 0 < test[name]["standard_error"] < 1
+    training = found["training"]
+    assert (training["epochs"], training["steps"]) == (2, 22)
+    assert 1 <= training["best_epoch"] <= 2
 
 
 def test_flags_model_and_checkpoints_are_written(trained, tiny_run):
@@ -124,7 +133,7 @@ def test_tensorboard_has_the_curves_of_each_split(trained, split, steps):
     )
     np.testing.assert_allclose(curves["loss"], -np.array(curves["elbo"]))
     if split == "test":
-        expected = metrics(trained.workdir)["test"]["elbo"]
+        expected = measures(trained.workdir, "likelihood")["elbo"]["value"]
         np.testing.assert_allclose(curves["elbo"], [expected], rtol=1e-6)
 
 
@@ -165,7 +174,7 @@ def test_a_run_of_version_0_2_is_extended(tmp_path):
     flags = (f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}")
     said = succeed(run("train_vae", *flags, "--epochs=2"))
     assert "Epoch 1/" not in said
-    assert metrics(workdir.path)["steps"] == 22
+    assert metrics(workdir.path)["training"]["steps"] == 22
     assert workdir.read_run().epochs == 2
     other = run("train_vae", *flags, "--epochs=2", "--beta=2")
     assert_refused(other, "train_vae", "--beta=2.0 (was 1.0)")
@@ -193,7 +202,7 @@ def test_a_full_disk_keeps_the_results_and_with_space_the_run_is_extended(
     assert contents(copied, *growing) == before
     assert not unfinished(copied)
     succeed(run(*extend))
-    assert metrics(copied)["epochs"] == 4
+    assert metrics(copied)["training"]["epochs"] == 4
 
 
 @pytest.mark.slow
@@ -251,16 +260,19 @@ def test_other_images_likelihoods_and_posteriors(launch, tmp_path):
     gaussian = train("gaussian", "--posterior=full", "--network=mlp")
     logistic = train("discretized_logistic")
     succeed(gaussian.result())
-    assert "bits_per_dimension" not in metrics(tmp_path / "gaussian")["test"]
+    continuous = measures(tmp_path / "gaussian", "likelihood")
+    assert "bits_per_dimension" not in continuous
     test = metrics_of_finished(logistic, tmp_path / "discretized_logistic")
-    bits = -test["elbo"] / (math.prod(shape) * math.log(2))
-    assert test["bits_per_dimension"] == pytest.approx(bits)
-    assert f"{bits:.3f} bits per dimension" in logistic.result().stdout
+    bits = -test["elbo"]["value"] / (math.prod(shape) * math.log(2))
+    measure = test["bits_per_dimension"]
+    assert measure["value"] == pytest.approx(bits)
+    text = as_text(bits, measure["standard_error"], "bits")
+    assert text in logistic.result().stdout
 
 
 def metrics_of_finished(process, workdir):
     succeed(process.result())
-    return metrics(workdir)["test"]
+    return measures(workdir, "likelihood")
 
 
 # Errors, each of one line.

@@ -1,4 +1,4 @@
-"""Whether log p(x) tells images of another kind from those trained on."""
+"""Whether log p(x) separates other images from those like the training data."""
 
 import keras
 import numpy as np
@@ -11,13 +11,13 @@ from keras_genmodels import datasets
 SHAPE = (8, 8, 1)
 
 
-def cut(split):
+def binary(split):
     return (split.images > 127).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def model():
-    """A small VAE of the digits cut at 0.5, without the ones."""
+def score():
+    """log p(x) under a small VAE of the binary digits without the ones."""
     keras.utils.set_random_seed(0)
     train = datasets.load("digits", validation_split=0).train
     posterior = kgm.MultivariateNormalDiag(8)
@@ -29,27 +29,25 @@ def model():
         likelihood,
     )
     model.compile(keras.optimizers.Adam(3e-3), jit_compile=False)
-    x = cut(train)[train.labels != 1]
+    x = binary(train)[train.labels != 1]
     model.fit(x, batch_size=128, epochs=40, verbose=0)
-    return model
+    return lambda images: kgm.log_likelihood(
+        model, images, num_samples=100, jit_compile=False
+    ).numpy()
 
 
 @pytest.fixture(scope="module")
-def held_out():
-    """The digits of the test split: those that are no ones, and the ones."""
+def usual(score):
+    """The test images that are no ones, and their scores."""
     test = datasets.load("digits", validation_split=0).test
-    return cut(test)[test.labels != 1], cut(test)[test.labels == 1]
+    images = binary(test)[test.labels != 1]
+    return images, score(images)
 
 
-def separation(model, usual, others):
-    """The area under the ROC curve: 0.5 for chance, 1 if all are told."""
-    scores = -kgm.log_likelihood(
-        model,
-        np.concatenate([usual, others]),
-        num_samples=100,
-        jit_compile=False,
-    )
-    return roc_auc_score(np.arange(len(scores)) >= len(usual), scores)
+def separation(usual_scores, other_scores):
+    """Returns the AUROC: 0.5 for chance, 1 if all others are separated."""
+    scores = -np.concatenate([usual_scores, other_scores])
+    return roc_auc_score(np.arange(len(scores)) >= len(usual_scores), scores)
 
 
 def noise(images, generator):
@@ -64,21 +62,23 @@ def shuffled(images, generator):
 OTHERS = {
     "noise": noise,
     "shuffled": shuffled,
-    "turned": lambda images, _: np.rot90(images, axes=(1, 2)),
+    "rotated": lambda images, _: np.rot90(images, axes=(1, 2)),
     "inverted": lambda images, _: 1 - images,
-    "black": lambda images, _: np.zeros_like(images),
-    "white": lambda images, _: np.ones_like(images),
+    "black": lambda images, _: np.zeros_like(images[:1]),
+    "white": lambda images, _: np.ones_like(images[:1]),
 }
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_images_of_another_kind_are_less_likely(model, held_out, kind):
+def test_images_of_another_kind_are_less_likely(score, usual, kind):
     """Measured, with three seeds: 1.000 of each kind."""
-    usual, _ = held_out
-    others = OTHERS[kind](usual, np.random.default_rng(0))
-    assert separation(model, usual, others) > 0.98
+    images, scores = usual
+    others = OTHERS[kind](images, np.random.default_rng(0))
+    assert separation(scores, score(others)) > 0.98
 
 
-def test_simple_images_may_be_as_likely_as_others(model, held_out):
+def test_simple_images_may_be_as_likely_as_others(score, usual):
     """The caveat of `log_likelihood`. Measured: 0.51 to 0.59."""
-    assert separation(model, *held_out) < 0.75
+    test = datasets.load("digits", validation_split=0).test
+    ones = binary(test)[test.labels == 1]
+    assert separation(usual[1], score(ones)) < 0.75

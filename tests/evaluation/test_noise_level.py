@@ -1,4 +1,4 @@
-"""The noise level that a denoiser finds without being told."""
+"""The estimate of the noise level of images."""
 
 import numpy as np
 import pytest
@@ -22,8 +22,8 @@ def noisy_gaussians(sigma, count=20):
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0])
-def test_it_is_the_likeliest_level_of_gaussian_data(sigma):
-    """Found by another way, from the density itself.
+def test_it_is_the_maximum_likelihood_level_of_gaussian_data(sigma):
+    """Found by maximising the density itself.
 
     The denoiser's Jacobian is diagonal, so that a single random sign an entry
     gives its trace.
@@ -48,20 +48,20 @@ def test_it_is_the_likeliest_level_of_gaussian_data(sigma):
     np.testing.assert_allclose(found, likeliest, rtol=2e-4)
 
 
-def test_few_steps_are_enough_and_the_truth_is_met():
+def test_eight_steps_are_enough():
     noisy = noisy_gaussians(0.3, count=200)
     denoiser = Gaussian(np.full(len(VARIANCES), 0.5), VARIANCES, None)
     found = noise_level.estimate_levels(denoiser, noisy, seed=0)
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert found.mean() == pytest.approx(0.3, abs=4 * error)
-    # What the best denoiser takes off is less than all of the noise.
+    # The best denoiser removes less than all of the noise.
     removed = noisy - denoiser.denoise(noisy, 0.3).numpy()
     taken = np.sqrt(np.mean(np.square(removed), axis=1))
     assert taken.mean() < 0.3 - 20 * error
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.25, 1.0])
-def test_the_wiener_filter_reads_the_level_off_digits(sigma):
+def test_the_wiener_filter_estimates_the_level_of_digits(sigma):
     images = arrays.as_float(digits().train.images)
     noise = np.random.default_rng(0).standard_normal(images.shape)
     noisy = (images + sigma * noise).astype(np.float32)
@@ -71,8 +71,8 @@ def test_the_wiener_filter_reads_the_level_off_digits(sigma):
     assert found.mean() == pytest.approx(sigma, rel=0.04)
 
 
-def test_who_is_not_told_tells_at_once():
-    """Of a projection, from the directions that it takes the noise off."""
+def test_a_denoiser_without_sigma_needs_one_step():
+    """The noise of a projection is what it removes."""
     noisy = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
     denoiser = Blind([1, 1, 1, 0, 0, 0, 0, 0])
     found = noise_level.estimate_levels(denoiser, noisy, seed=0)
@@ -80,13 +80,13 @@ def test_who_is_not_told_tells_at_once():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_who_takes_nothing_off_finds_no_noise():
+def test_a_denoiser_that_removes_nothing_finds_no_noise():
     noisy = np.ones((2, 4), np.float32)
     found = noise_level.estimate_levels(Blind([1, 1, 1, 1]), noisy, seed=0)
     np.testing.assert_array_equal(found, 0)
 
 
-def test_what_is_no_number_gives_none():
+def test_a_denoiser_that_is_not_finite_gives_nan():
     variances = VARIANCES.copy()
     variances[0] = np.nan
     denoiser = Gaussian(np.full(len(VARIANCES), 0.5), variances, None)

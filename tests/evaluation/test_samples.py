@@ -1,34 +1,43 @@
-"""What is measured of samples."""
+"""The samples section, of any model."""
 
 import functools
 
 import numpy as np
 import pytest
-from support.evaluated_runs import NUM_TRAIN, digits
+from support.evaluated_runs import KNOWN, MAKE, NUM_TRAIN, digits
 
-import keras_genmodels as kgm
 from keras_genmodels import datasets
 from keras_genmodels.core import arrays
-from keras_genmodels.evaluation import samples as sample_evaluation
-from keras_genmodels.metrics import classifier as classifier_features
+from keras_genmodels.evaluation import comparison, nearest, samples
+from keras_genmodels.metrics import classifier
 
 
 @functools.cache
 def compared():
     """Some training images, what they are compared with, and features."""
-    images = sample_evaluation.comparison(digits(), 50, "dynamic", seed=0)
-    features = sample_evaluation.Features(
+    features = comparison.Features(
         lambda x: arrays.as_float(x).reshape(len(x), -1)[:, :20],
         "some pixels",
         True,
     )
-    return images, features
+    return compared_with(digits()), features
+
+
+def compared_with(data, num_images=50, binarization="none"):
+    everything = comparison.all_training_images(data)
+    return comparison.comparison(
+        data, everything, num_images, binarization, seed=0
+    )
+
+
+def features_of(data, folder):
+    everything = comparison.all_training_images(data)
+    return comparison.features(data, everything, folder, num_steps=1)
 
 
 def test_real_images_are_ideal_samples():
     images, features = compared()
-    samples = arrays.as_float(images.real)
-    section = sample_evaluation.measure(samples, images, features)
+    section = samples.section(arrays.as_float(images.real), images, features)
     found = {k: m.estimate.value for k, m in section.measures.items()}
     assert found["precision"] == found["recall"] == found["coverage"] == 1
     assert found["frechet_classifier_distance"] == pytest.approx(0, abs=1e-6)
@@ -37,8 +46,8 @@ def test_real_images_are_ideal_samples():
 
 def test_held_out_images_are_not_memorised():
     images, features = compared()
-    samples = arrays.as_float(images.test.images)
-    section = sample_evaluation.measure(samples, images, features)
+    drawn = arrays.as_float(images.test.images)
+    section = samples.section(drawn, images, features)
     assert section.measures["memorized"].estimate.value <= 0.02
     for measure in section.measures.values():
         if measure.references:
@@ -48,26 +57,24 @@ def test_held_out_images_are_not_memorised():
 
 @pytest.mark.parametrize("held", [2**24, 64 * 30])
 def test_the_sheet_shows_the_nearest_and_the_furthest(monkeypatch, held):
-    """However many training images are looked at in one go."""
-    monkeypatch.setattr(sample_evaluation, "_MOST_VALUES", held)
+    """However many training images are compared at once."""
+    monkeypatch.setattr(nearest, "_MAX_VALUES", held)
     images, features = compared()
     shown = []
     monkeypatch.setattr(
-        sample_evaluation.plots,
+        nearest.plots,
         "image_grid",
         lambda grid, columns: shown.append((grid, columns)),
     )
-    monkeypatch.setattr(
-        sample_evaluation.plots, "titled", lambda grid, *_, **__: grid
-    )
+    monkeypatch.setattr(nearest.plots, "titled", lambda grid, *_, **__: grid)
     copies = arrays.as_float(digits().train.images[-8:])
-    samples = np.concatenate([images.noise[:8], copies])
-    sample_evaluation.extremes(samples, images, features)
+    drawn = np.concatenate([images.noise[:8], copies])
+    nearest.nearest_sheet(drawn, images, features)
     ((grid, columns),) = shown
     assert columns == 8 and len(grid) == 6 * 8
-    nearest, first, second, furthest, *_ = np.split(grid, 6)
-    np.testing.assert_array_equal(nearest, first)
-    np.testing.assert_array_equal(nearest, copies)
+    near, first, second, furthest, *_ = np.split(grid, 6)
+    np.testing.assert_array_equal(near, first)
+    np.testing.assert_array_equal(near, copies)
     assert not np.isclose(first, second).all((1, 2, 3)).any()
     assert {image.tobytes() for image in furthest} == {
         image.tobytes() for image in images.noise[:8]
@@ -85,43 +92,31 @@ def test_the_sheet_shows_the_nearest_and_the_furthest(monkeypatch, held):
     )
 
 
-def test_all_training_images_are_looked_for_in_samples():
+def test_memorisation_compares_with_all_training_images():
     images, features = compared()
     assert len(images.train.images) == NUM_TRAIN
     copies = arrays.as_float(digits().train.images[-50:])
-    section = sample_evaluation.measure(copies, images, features)
+    section = samples.section(copies, images, features)
     assert section.measures["memorized"].estimate.value == 1
 
 
-def test_a_damaged_classifier_is_told(tmp_path):
-    feature_function = functools.partial(
-        sample_evaluation.feature_function, digits(), tmp_path, num_steps=1
-    )
-    feature_function()
-    (path,) = tmp_path.glob("*.keras")
-    path.write_bytes(b"nonsense")
-    with pytest.raises(kgm.UserError, match="is damaged: delete it"):
-        feature_function()
-
-
-def test_cut_images_are_compared_with_cut_ones():
-    images = sample_evaluation.comparison(digits(), 50, "threshold", seed=0)
+def test_thresholded_images_are_compared_with_thresholded_ones():
+    images = compared_with(digits(), 50, "threshold")
     for values in (images.train.images, images.real, images.test.images):
         assert {*np.unique(values)} == {0, 255} and values.dtype == np.uint8
-    cut = arrays.as_float(digits().train.images) >= 0.5
-    np.testing.assert_array_equal(images.train.images > 0, cut)
+    white = arrays.as_float(digits().train.images) >= 0.5
+    np.testing.assert_array_equal(images.train.images > 0, white)
+    nothing = np.full_like(images.noise, np.nan)
+    section = samples.section(nothing, images, compared()[1])
+    assert section.title == "Samples, thresholded at 0.5"
 
 
-def test_cut_images_have_a_table_of_their_own():
-    titles = []
-    for binarization in ("none", "dynamic", "threshold"):
-        images = sample_evaluation.comparison(
-            digits(), 50, binarization, seed=0
-        )
-        _, features = compared()
-        section = sample_evaluation.measure(images.noise, images, features)
-        titles.append(section.title)
-    assert titles == ["Samples", "Samples", "Samples, cut at 0.5"]
+def test_samples_that_are_not_finite_are_a_note():
+    images, features = compared()
+    nothing = np.full_like(images.noise, np.nan)
+    section = samples.section(nothing, images, features)
+    assert section.title == "Samples" and not section.measures
+    assert "not finite" in section.notes[0]
 
 
 def repeated():
@@ -133,29 +128,28 @@ def repeated():
     return datasets.ImageDataset("digits", data.train, None, test, None)
 
 
-def test_copies_among_the_test_images_leave_out_one_row_alone():
-    images = sample_evaluation.comparison(repeated(), 60, "none", seed=0)
-    _, features = compared()
-    section = sample_evaluation.measure(images.noise, images, features)
+def test_duplicates_among_the_test_images_only_leave_out_memorisation():
+    images = compared_with(repeated(), 60)
+    section = samples.section(images.noise, images, compared()[1])
     assert {*section.measures} == {
         *("precision", "recall", "density", "coverage"),
         "frechet_classifier_distance",
     }
-    (note,) = [note for note in section.notes if "copies" in note]
-    assert note == (
-        "3.33 % of the test images are copies of training images, than which "
-        "nothing can be nearer: how many samples are memorised is not told."
-    )
+    (note,) = [note for note in section.notes if "duplicates" in note]
+    assert note.startswith("Memorised samples not measured: 3.33 % of")
 
 
-def test_other_errors_of_samples_are_told():
+def test_too_few_images_are_a_note_and_a_wrong_shape_is_an_error():
     images, features = compared()
-    narrow = images.noise[:, :4]
-    constant = sample_evaluation.Features(
+    few = compared_with(digits(), 12)
+    section = samples.section(few.noise, few, features)
+    assert {*section.measures} == {"memorized"}
+    assert "Precision and Recall not measured: " in section.notes[1]
+    constant = comparison.Features(
         lambda x: features.extract(images.noise), "pixels", True
     )
     with pytest.raises(ValueError, match="events of shape"):
-        sample_evaluation.measure(narrow, images, constant)
+        samples.section(images.noise[:, :4], images, constant)
 
 
 def test_without_labels_the_pixels_are_compared(tmp_path):
@@ -167,9 +161,10 @@ def test_without_labels_the_pixels_are_compared(tmp_path):
         ),
         None,
     )
-    features = sample_evaluation.feature_function(plain, tmp_path, num_steps=1)
-    images = sample_evaluation.comparison(plain, 50, "none", seed=0)
-    section = sample_evaluation.measure(images.noise, images, features)
+    images = compared_with(plain)
+    section = samples.section(
+        images.noise, images, features_of(plain, tmp_path)
+    )
     assert "the pixels" in section.notes[0]
     assert "frechet_classifier_distance" not in section.measures
     assert section.measures["precision"].estimate.value == 0
@@ -187,23 +182,20 @@ def split_by(seed):
 
 
 def test_the_scale_is_the_same_for_runs_of_other_seeds(tmp_path):
-    samples = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
+    drawn = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
     found = []
-    for data in (digits(), split_by(0), split_by(1)):
-        features = sample_evaluation.feature_function(
-            data, tmp_path, num_steps=1
-        )
-        images = sample_evaluation.comparison(data, 50, "none", seed=0)
-        section = sample_evaluation.measure(samples, images, features)
+    for data in (digits(), split_by(1)):
+        features = features_of(data, tmp_path)
+        section = samples.section(drawn, compared_with(data), features)
         found.append({k: m.references for k, m in section.measures.items()})
-    assert found[1] == found[2] == found[0]
+    assert found[0] == found[1]
     assert {"test images", "noise"} == {*found[0]["precision"]}
     assert len([*tmp_path.glob("*.keras")]) == 1
 
 
-def test_all_training_images_are_in_an_order_of_their_own():
+def test_all_training_images_have_the_same_order_for_every_split():
     one, other = (
-        sample_evaluation.all_training_images(split_by(seed)) for seed in (0, 1)
+        comparison.all_training_images(split_by(seed)) for seed in (0, 1)
     )
     np.testing.assert_array_equal(one.images, other.images)
     np.testing.assert_array_equal(one.labels, other.labels)
@@ -214,19 +206,19 @@ def test_all_training_images_are_in_an_order_of_their_own():
     assert [labels[image] for image in key] == [*one.labels]
 
 
-def test_noise_is_the_worst():
-    """In the features of a classifier that has learned what no images are."""
+def test_noise_is_worse_than_blends_and_blends_than_real_images():
+    """In the features of a classifier that has learned non-images."""
     data = datasets.load("digits", validation_split=0)
-    classifier = classifier_features.train_classifier(data.train, num_steps=600)
-    features = sample_evaluation.Features(
-        functools.partial(classifier_features.classifier_features, classifier),
+    trained = classifier.train_classifier(data.train, num_steps=150)
+    features = comparison.Features(
+        functools.partial(classifier.classifier_features, trained),
         "a classifier",
         True,
     )
-    images = sample_evaluation.comparison(data, 300, "none", seed=0)
+    images = compared_with(data, 300)
     rows = np.random.default_rng(0).integers(0, 1000, (300, 3))
     blends = arrays.as_float(data.train.images)[rows].mean(1)
-    section = sample_evaluation.measure(blends, images, features)
+    section = samples.section(blends, images, features)
     for name in ("precision", "recall", "density", "coverage"):
         measure = section.measures[name]
         noise = measure.references["noise"].value
@@ -236,3 +228,11 @@ def test_noise_is_the_worst():
     measure = section.measures["frechet_classifier_distance"]
     assert measure.references["test images"].value < measure.estimate.value
     assert measure.estimate.value < measure.references["noise"].value / 4
+
+
+def test_completions_keep_the_observed_pixels():
+    test = digits().test
+    grey = arrays.as_float(test.images)
+    drawn = samples.draw(MAKE["quadrants"](), test, "threshold", seed=0)
+    np.testing.assert_array_equal(drawn[:, KNOWN], grey[:, KNOWN])
+    assert not np.array_equal(drawn, grey)

@@ -1,4 +1,4 @@
-"""The classifier of the data at hand: its features, seed, cache, errors."""
+"""The classifier of a data set: its features, seed, cache and errors."""
 
 import subprocess
 import sys
@@ -10,7 +10,6 @@ import sklearn.datasets
 import tensorflow as tf
 
 from keras_genmodels import datasets
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.seeds import as_seed
 from keras_genmodels.metrics import classifier as classifier_features
 
@@ -48,14 +47,14 @@ def tiny(labels=(0, 1) * 8, seed=0):
     return datasets.ImageDataset("tiny", split, None, split, None)
 
 
-def test_it_learns(digits, classifier):
+def test_it_learns_the_labels(digits, classifier):
     logits = classifier.predict(digits.test.images / np.float32(255), verbose=0)
     assert logits.dtype == np.float32
     # 0.90 was measured after twice the steps; chance is 0.1.
     assert np.mean(logits.argmax(1) == digits.test.labels) > 0.7
 
 
-def test_it_tells_non_images_from_images(digits, classifier):
+def test_it_separates_non_images_from_images(digits, classifier):
     generator = np.random.default_rng(0)
     images = digits.test.images / np.float32(255)
     pixels = images.reshape(len(images), -1)
@@ -94,7 +93,7 @@ def test_non_images_are_those_of_the_seed_and_the_step():
         assert differs.all()
 
 
-def test_features_are_what_the_last_layer_reads(digits, classifier):
+def test_features_are_the_input_of_the_last_layer(digits, classifier):
     images = digits.test.images
     features = classifier_features.classifier_features(classifier, images)
     assert features.dtype == np.float32
@@ -117,7 +116,7 @@ def test_bytes_are_read_as_value_over_255(digits, classifier):
     np.testing.assert_array_equal(*features)
 
 
-def test_the_size_of_blocks_does_not_matter(digits, classifier, monkeypatch):
+def test_the_size_of_blocks_changes_nothing(digits, classifier, monkeypatch):
     images = digits.test.images[:50]
     whole = classifier_features.classifier_features(classifier, images)
     monkeypatch.setattr(classifier_features, "_BLOCK", 7)
@@ -129,7 +128,8 @@ def test_the_size_of_blocks_does_not_matter(digits, classifier, monkeypatch):
 _FEATURES = """
 import sys
 import numpy as np
-from keras_genmodels import classifier_features, datasets
+from keras_genmodels import datasets
+from keras_genmodels.metrics import classifier as classifier_features
 with np.load(sys.argv[1]) as arrays:
     split = datasets.Split(arrays["images"], arrays["labels"])
 classifier = classifier_features.train_classifier(split, num_steps=20)
@@ -189,7 +189,9 @@ def test_training_does_not_set_the_global_seed():
     assert draws[0] == draws[1]
 
 
-def test_the_second_time_it_is_read(digits, classifier, cache, monkeypatch):
+def test_it_is_read_from_its_file_the_second_time(
+    digits, classifier, cache, monkeypatch
+):
     monkeypatch.setattr(classifier_features, "train_classifier", None)
     again = classifier_features.cached_classifier(
         digits, cache, num_steps=NUM_STEPS
@@ -201,9 +203,7 @@ def test_the_second_time_it_is_read(digits, classifier, cache, monkeypatch):
     )
 
 
-def test_other_data_or_settings_get_a_classifier_of_their_own(
-    tmp_path, monkeypatch
-):
+def test_other_data_or_settings_have_another_file(tmp_path, monkeypatch):
     trained = []
 
     def train(split, seed, num_steps):
@@ -228,13 +228,24 @@ def test_other_data_or_settings_get_a_classifier_of_their_own(
         (data.train, seed, num_steps) for data, seed, num_steps in calls
     ]
     assert len(list(folder.iterdir())) == 5
-    # Nor does one of another network or training do.
+    # As has another network or training.
     monkeypatch.setattr(classifier_features, "_RECIPE", 0)
     classifier_features.cached_classifier(tiny(), folder, num_steps=5)
     assert len(trained) == 6 and len(list(folder.iterdir())) == 6
 
 
-def test_a_training_that_fails_leaves_no_file(tmp_path, monkeypatch):
+@pytest.fixture
+def untrained(monkeypatch):
+    """Skips the training, which takes seconds to compile."""
+
+    def build(split, seed, num_steps):
+        del split, seed, num_steps
+        return keras.Sequential([keras.Input((1,)), keras.layers.Dense(2)])
+
+    monkeypatch.setattr(classifier_features, "train_classifier", build)
+
+
+def test_a_training_that_fails_leaves_no_file(tmp_path, monkeypatch, untrained):
     def fail(*_, **__):
         raise KeyboardInterrupt
 
@@ -244,21 +255,24 @@ def test_a_training_that_fails_leaves_no_file(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file_is_one_clear_error(tmp_path):
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path, untrained):
     classifier_features.cached_classifier(tiny(), tmp_path, num_steps=1)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     for damaged in (whole[:1000], whole.replace(b"Dense", b"Dance")):
         path.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"\.keras is damaged: delete it"):
+        with pytest.raises(
+            classifier_features.DamagedClassifierError,
+            match=r"\.keras is damaged: delete it",
+        ):
             classifier_features.cached_classifier(tiny(), tmp_path, num_steps=1)
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [(None, "no labels to train"), ((3,) * 16, r"needs two labels.* \[3\]")],
+    [(None, "no labels to train"), ((3,) * 16, r"at least two labels.* \[3\]")],
 )
-def test_without_labels_there_is_no_classifier(tmp_path, labels, message):
+def test_a_classifier_needs_two_labels(tmp_path, labels, message):
     data = tiny(labels)
     with pytest.raises(ValueError, match=message):
         classifier_features.train_classifier(data.train)
@@ -267,7 +281,7 @@ def test_without_labels_there_is_no_classifier(tmp_path, labels, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_arguments_are_one_clear_error(digits, classifier, tmp_path):
+def test_bad_arguments_are_errors(digits, classifier, tmp_path):
     with pytest.raises(ValueError, match="num_steps must be an int >= 1"):
         classifier_features.cached_classifier(digits, tmp_path, num_steps=0)
     with pytest.raises(ValueError, match="num_steps must be an int >= 1"):

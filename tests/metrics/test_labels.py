@@ -1,4 +1,4 @@
-"""Samples of a label: whether a classifier sees it, and how they differ."""
+"""Label accuracy and diversity of class-conditional samples."""
 
 import itertools
 import math
@@ -9,6 +9,7 @@ import scipy.stats
 import sklearn.datasets
 
 from keras_genmodels import datasets
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.metrics import labels as label_metrics
 
 NUM_TRAIN = 1437
@@ -36,9 +37,9 @@ def few(count=4, labels=(3, 7), seed=0):
     return generator.random((len(labels), 2, 3, 1)), labels
 
 
-def test_real_images_get_the_classifiers_own_accuracy(judged):
+def test_the_accuracy_of_real_images_is_that_of_the_classifier(judged):
     classifier, images, labels = judged
-    figures = label_metrics.label_consistency(classifier, images, labels)
+    figures = label_metrics.label_accuracy(classifier, images, labels)
     accuracy = classifier.score(images.reshape(len(images), -1), labels)
     assert figures["accuracy"] == pytest.approx(accuracy)
     # The last 360 digits are of other writers: 0.94 to 0.95 for 5 seeds.
@@ -49,19 +50,19 @@ def test_real_images_get_the_classifiers_own_accuracy(judged):
     assert figures["num_examples"] == 360
 
 
-def test_a_classifier_gets_no_more_than_it_can_hold(monkeypatch):
+def test_a_subsample_is_evenly_spaced_and_limited_in_size(monkeypatch):
     split = datasets.Split(np.arange(10.0)[:, None, None, None], np.arange(10))
-    assert label_metrics.some(split) is split
-    monkeypatch.setattr(label_metrics, "_MOST_VALUES", 4)
-    some = label_metrics.some(split)
+    assert label_metrics.subsample(split) is split
+    monkeypatch.setattr(label_metrics, "_MAX_VALUES", 4)
+    some = label_metrics.subsample(split)
     # From all over it, as data may be sorted by their labels.
     np.testing.assert_array_equal(some.labels, [0, 3, 6, 9])
     np.testing.assert_array_equal(some.images.ravel(), some.labels)
 
 
-def test_accuracy_of_each_label(judged):
+def test_each_label_has_an_accuracy(judged):
     classifier, images, labels = judged
-    figures = label_metrics.label_consistency(classifier, images, labels)
+    figures = label_metrics.label_accuracy(classifier, images, labels)
     guesses = classifier.predict(images.reshape(len(images), -1))
     for label in range(10):
         of_label = figures["labels"][str(label)]
@@ -79,7 +80,7 @@ def test_the_error_is_above_0_where_all_are_right(judged):
     classifier, images, labels = judged
     guesses = classifier.predict(images.reshape(len(images), -1))
     is_right = guesses == labels
-    of_right = label_metrics.label_consistency(
+    of_right = label_metrics.label_accuracy(
         classifier, images[is_right], labels[is_right]
     )
     assert of_right["accuracy"] == 1
@@ -90,7 +91,7 @@ def test_the_error_is_above_0_where_all_are_right(judged):
 
 def test_shuffled_labels_are_as_good_as_chance(judged):
     classifier, images, labels = judged
-    figures = label_metrics.label_consistency(
+    figures = label_metrics.label_accuracy(
         classifier, images, np.random.default_rng(0).permutation(labels)
     )
     assert figures["accuracy"] == pytest.approx(
@@ -190,7 +191,7 @@ def test_one_image_repeated_has_no_diversity():
     assert figures["diversity_standard_error"] == pytest.approx(0, abs=1e-12)
 
 
-def test_the_size_of_blocks_does_not_matter(monkeypatch):
+def test_the_size_of_blocks_changes_nothing(monkeypatch):
     images, labels = digits()
     arguments = images[:500], labels[:500], images[500:], labels[500:]
     whole = label_metrics.diversity(*arguments)
@@ -200,7 +201,7 @@ def test_the_size_of_blocks_does_not_matter(monkeypatch):
     assert parts["diversity"] == pytest.approx(whole["diversity"], rel=1e-12)
 
 
-def test_as_many_real_images_are_drawn_by_the_seed():
+def test_as_many_real_images_are_drawn_and_by_the_seed():
     images, labels = few(3)
     real_images, real_labels = few(9, (3, 7, 8), seed=1)
     figures = [
@@ -229,7 +230,7 @@ def test_labels_of_too_few_images_are_left_out():
     images, labels = few(3)
     figures = label_metrics.diversity(images[:5], labels[:5], *few(seed=1))
     assert set(figures["labels"]) == {"3"}
-    with pytest.raises(ValueError, match="no label has 3 images"):
+    with pytest.raises(NotMeasured, match="no label has 3 images"):
         label_metrics.diversity(images[:4], labels[:4], *few(seed=1))
 
 
@@ -245,30 +246,30 @@ def test_labels_of_too_few_images_are_left_out():
         (lambda x, y: (x, y.astype(float)), "labels must be 8 integers"),
     ],
 )
-def test_bad_images_and_labels_are_one_clear_error(judged, change, message):
+def test_bad_images_and_labels_are_errors(judged, change, message):
     images, labels = change(*few())
     with pytest.raises(ValueError, match=message):
         label_metrics.fit_label_classifier(images, labels)
     with pytest.raises(ValueError, match=message):
-        label_metrics.label_consistency(judged[0], images, labels)
+        label_metrics.label_accuracy(judged[0], images, labels)
     with pytest.raises(ValueError, match=message):
         label_metrics.diversity(images, labels, *few())
     with pytest.raises(ValueError, match=f"real_.*{message}"):
         label_metrics.diversity(*few(), images, labels)
 
 
-def test_what_does_not_fit_together_is_one_clear_error(judged):
+def test_data_that_do_not_match_are_errors(judged):
     classifier, images, labels = judged
-    with pytest.raises(ValueError, match=r"two values.* got 5"):
+    with pytest.raises(NotMeasured, match="at least two labels"):
         label_metrics.fit_label_classifier(images, np.full_like(labels, 5))
     with pytest.raises(ValueError, match=r"images have 6 values.* 64"):
-        label_metrics.label_consistency(classifier, *few())
-    with pytest.raises(ValueError, match=r"\[10\] are not among the classif"):
-        label_metrics.label_consistency(classifier, images, labels + 1)
-    with pytest.raises(ValueError, match=r"\[3\] are not among real_labels"):
+        label_metrics.label_accuracy(classifier, *few())
+    with pytest.raises(NotMeasured, match=r"\[10\] are not among the classif"):
+        label_metrics.label_accuracy(classifier, images, labels + 1)
+    with pytest.raises(NotMeasured, match=r"\[3\] are not among real_labels"):
         label_metrics.diversity(*few(), *few(labels=(7, 8)))
     with pytest.raises(ValueError, match=r"\(2, 3, 1\).*\(8, 8, 1\)"):
         label_metrics.diversity(*few(), images, labels)
     same = np.ones((6, 2, 3, 1)), np.full(6, 3)
-    with pytest.raises(ValueError, match="all the same"):
+    with pytest.raises(NotMeasured, match="all the same"):
         label_metrics.diversity(*few(labels=(3,)), *same)

@@ -1,44 +1,21 @@
-"""Figures of a data set: averages with standard errors, of every example."""
-
-import math
+"""Bounds of each example of a data set, and what is computed from them."""
 
 import numpy as np
 import pytest
+import scipy.special
+import sklearn.datasets
 from support.small_cvaes import OBSERVED, images, labels, of_labels, of_parts
-from support.small_vaes import binary_images, make_vae
+from support.small_vaes import SHAPE, binary_images, make_vae
 
 from keras_genmodels.core import seeds
-from keras_genmodels.metrics import estimates
-from keras_genmodels.metrics import likelihood as evaluation
-from keras_genmodels.models import likelihood
+from keras_genmodels.metrics import likelihood
+from keras_genmodels.models.likelihood import importance_weighted
 
 
-def test_figures_are_averages_over_all_examples():
-    model, x = make_vae(), binary_images(23)
-    terms = model.elbo_terms(x, seed=seeds.row_seeds(5, 23))
-    rate, distortion = terms["rate"].numpy(), terms["distortion"].numpy()
-    for size in (23, 10, 1):
-        batches = [x[i : i + size] for i in range(0, 23, size)]
-        figures = evaluation.evaluate_bound(model, batches, seed=5)
-        assert figures["num_examples"] == 23
-        for name, values in {
-            "rate": rate,
-            "distortion": distortion,
-            "elbo": -rate - distortion,
-        }.items():
-            assert figures[name] == pytest.approx(values.mean(), rel=1e-5)
-            assert figures[f"{name}_standard_error"] == pytest.approx(
-                values.std(ddof=1) / np.sqrt(23), rel=1e-4
-            )
-
-
-def test_the_draws_are_those_of_the_seed():
-    model, x = make_vae(), binary_images(8)
-    figures = [
-        evaluation.evaluate_bound(model, [x], seed=seed)["distortion"]
-        for seed in (0, 0, 1)
-    ]
-    assert figures[0] == figures[1] != figures[2]
+def terms_of(model, batches, seed=5, num_samples=6):
+    return likelihood.likelihood_terms(
+        model, batches, seed=seed, num_samples=num_samples, jit_compile=False
+    )
 
 
 def batches_of(x, condition, size):
@@ -48,88 +25,130 @@ def batches_of(x, condition, size):
     ]
 
 
+def test_terms_are_those_of_the_model_for_any_batch_size():
+    model, x = make_vae(beta=3.0), binary_images(23)
+    rows = seeds.row_seeds(5, 23)
+    bound = model.elbo_terms(x, seed=rows)
+    rate, distortion = bound["rate"].numpy(), bound["distortion"].numpy()
+    expected = {
+        "rate": rate,
+        "distortion": distortion,
+        "elbo": -rate - distortion,
+        "monte_carlo": model.monte_carlo(x, seed=rows),
+        "loss": distortion + 3 * rate,
+        "latent_means": model.encode(x).mean(),
+        **importance_weighted(
+            model, x, num_samples=6, seed=rows, jit_compile=False
+        )._asdict(),
+    }
+    for size in (23, 10):
+        batches = [x[i : i + size] for i in range(0, 23, size)]
+        terms = terms_of(model, batches)
+        assert terms.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(
+                terms[name], values, rtol=1e-4, atol=1e-5, err_msg=name
+            )
+
+
+def test_the_loss_of_several_draws_is_their_bound():
+    model, x = make_vae(num_importance_samples=3), binary_images(7)
+    bound = terms_of(model, [x], num_samples=3)["log_likelihood"]
+    loss = terms_of(model, [x], num_samples=20)["loss"]
+    np.testing.assert_allclose(loss, -bound, rtol=1e-5)
+
+
+def test_the_draws_are_those_of_the_seed():
+    model, x = make_vae(), binary_images(8)
+    found = [terms_of(model, [x], seed)["distortion"] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
 @pytest.mark.parametrize("kind", ["labels", "parts"])
 def test_conditional_models_take_dicts(kind):
     model = of_labels() if kind == "labels" else of_parts()
     x = images(11)
     condition = labels(11) if kind == "labels" else x * OBSERVED
     rows = seeds.row_seeds(5, 11)
-    elbo = model.elbo(x, condition, seed=rows).numpy()
-    weighted = likelihood.importance_weighted(
+    expected = importance_weighted(
         model, x, condition, num_samples=6, seed=rows, jit_compile=False
-    )
-    for size in (11, 4):
-        batches = batches_of(x, condition, size)
-        figures = evaluation.evaluate_bound(model, batches, seed=5)
-        assert figures["elbo"] == pytest.approx(elbo.mean(), rel=1e-5)
-        figures = evaluation.evaluate_likelihood(
-            model, batches, seed=5, num_samples=6, jit_compile=False
-        )
-        assert figures["num_examples"] == 11
-        assert figures["num_samples"] == 6
-        for name, values in weighted._asdict().items():
-            assert figures[name] == pytest.approx(
-                values.numpy().mean(), rel=1e-5
-            )
-            assert figures[f"{name}_standard_error"] == pytest.approx(
-                values.numpy().std(ddof=1) / np.sqrt(11), rel=1e-4
-            )
+    )._asdict()
+    expected["elbo"] = model.elbo(x, condition, seed=rows)
+    terms = terms_of(model, batches_of(x, condition, 4))
+    for name, values in expected.items():
+        np.testing.assert_allclose(terms[name], values, rtol=1e-4)
 
 
 def test_events_alone_are_without_a_label():
     x = images(4)
     model = of_labels(label_dropout=0.1)
-    figures = evaluation.evaluate_bound(model, [x], seed=0)
-    expected = model.elbo(x, seed=seeds.row_seeds(0, 4)).numpy().mean()
-    assert figures["elbo"] == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("make", "batch", "message"),
-    [
-        (make_vae, {"image": binary_images(2)}, "'condition' is missing"),
-        (
-            make_vae,
-            {"image": binary_images(2), "condition": labels(2)},
-            "a VAE takes no condition",
-        ),
-        (of_labels, images(2), "needs a condition"),
-        (of_labels, {"condition": labels(2)}, "'image' is missing"),
-        (
-            of_labels,
-            {"image": images(2), "condition": labels(3)},
-            "got 3 conditions for 2 rows",
-        ),
-    ],
-)
-def test_batches_of_another_kind_are_refused(make, batch, message):
-    for evaluate in (evaluation.evaluate_bound, evaluation.evaluate_likelihood):
-        with pytest.raises(ValueError, match=message):
-            evaluate(make(), [batch], seed=0)
-
-
-def test_bits_per_dimension():
-    # 8 bits for each of 64 pixels.
-    assert evaluation.bits_per_dimension(64 * 8 * np.log(2), 64) == (
-        pytest.approx(8)
+    expected = model.elbo(x, seed=seeds.row_seeds(5, 4))
+    np.testing.assert_allclose(
+        terms_of(model, [x])["elbo"], expected, rtol=1e-4
     )
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("make", "batches", "message"),
     [
-        ((-22.714, 0.4321, "nats"), "-22.71 nats (standard error 0.43)"),
-        ((3.0, None, "dB"), "3.00 dB"),
-        ((0.12345, 0.001, "", 3), "0.123 (standard error 0.001)"),
-        ((None, None, "nats"), "not finite"),
-        ((math.inf, math.nan, "dB"), "not finite"),
+        (make_vae, [], "nothing to evaluate"),
+        (make_vae, [{"image": binary_images(2)}], "'condition' is missing"),
+        (
+            make_vae,
+            [{"image": binary_images(2), "condition": labels(2)}],
+            "a VAE takes no condition",
+        ),
+        (of_labels, [images(2)], "needs a condition"),
+        (of_labels, [{"condition": labels(2)}], "'image' is missing"),
+        (
+            of_labels,
+            [{"image": images(2), "condition": labels(3)}],
+            "got 3 conditions for 2 rows",
+        ),
     ],
 )
-def test_averages_as_text(arguments, text):
-    assert estimates.as_text(*arguments) == text
+def test_batches_that_the_model_does_not_take_are_refused(
+    make, batches, message
+):
+    with pytest.raises(ValueError, match=message):
+        terms_of(make(), batches)
 
 
-def test_nothing_to_evaluate_is_an_error():
-    for evaluate in (evaluation.evaluate_bound, evaluation.evaluate_likelihood):
-        with pytest.raises(ValueError, match="nothing to evaluate"):
-            evaluate(make_vae(), [], seed=0)
+def test_uniform_pixels_of_256_levels_have_8_bits_per_dimension():
+    assert likelihood.bits_per_dimension(64 * 8 * np.log(2), 64) == (
+        pytest.approx(8)
+    )
+
+
+def test_the_entropy_of_the_binarised_digits_is_that_of_theory():
+    """13.30 nats, over the last 360 in their order."""
+    digits = sklearn.datasets.load_digits().images[-360:, :, :, None] / 16
+    entropy = likelihood.binarization_entropy(digits)
+    assert entropy.shape == (360,)
+    assert entropy.mean() == pytest.approx(13.30, abs=0.005)
+
+
+def test_the_entropy_is_summed_over_the_counted_pixels():
+    grey = np.random.default_rng(0).random((5, *SHAPE))
+    counted = np.random.default_rng(1).random(SHAPE) < 0.5
+    every = scipy.special.entr(grey) + scipy.special.entr(1 - grey)
+    np.testing.assert_allclose(
+        likelihood.binarization_entropy(grey, counted),
+        (every * counted).sum((1, 2, 3)),
+    )
+
+
+def test_a_pixel_that_rounding_put_above_1_has_no_entropy():
+    grey = np.full((1, *SHAPE), np.nextafter(np.float32(1), 2))
+    assert likelihood.binarization_entropy(grey) == 0
+
+
+@pytest.mark.parametrize(("scale", "count"), [(0.21, 1), (0.19, 0)])
+def test_a_unit_is_active_if_the_variance_of_its_mean_is_above_0_01(
+    scale, count
+):
+    """Of a mean that is 0 or `scale` the variance is scale^2 / 4."""
+    means = np.full((10, 2), 5.0)
+    means[::2, 0] += scale
+    assert likelihood.active_units(means) == count

@@ -8,6 +8,7 @@ import scipy.linalg
 import scipy.stats
 import threadpoolctl
 
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.metrics import sample_quality
 
 METRICS = (
@@ -99,7 +100,7 @@ def test_a_set_against_itself_is_ideal(shift, k):
     assert figures["frechet_classifier_distance"] < 1e-9
 
 
-def test_new_draws_get_what_theory_says():
+def test_new_draws_have_the_density_and_coverage_of_theory():
     figures = sample_quality.density_coverage(
         normal(500, 6), normal(500, 6, seed=1), k=3
     )
@@ -129,7 +130,7 @@ def test_one_real_event_repeated_is_precise_and_recalls_nothing_else():
     assert sample_quality.density_coverage(features, real)["coverage"] < 0.5
 
 
-def test_the_size_of_blocks_does_not_matter(monkeypatch):
+def test_the_size_of_blocks_changes_nothing(monkeypatch):
     features, real = normal(200, shift=0.5), normal(300, seed=1)
     whole = [metric(features, real) for metric in METRICS[:2]]
     # MiB: about nine rows of 300 distances.
@@ -186,7 +187,7 @@ def test_standard_errors_are_about_the_spread_of_repetitions(metric):
             assert 0.75 < np.mean(errors) / spread < 1.35, name
 
 
-def test_standard_errors_of_shares_are_possible():
+def test_standard_errors_of_shares_are_at_most_a_half():
     """Of samples that are all alike, one real event decides for all."""
     errors = []
     for seed in range(8):
@@ -252,7 +253,7 @@ def test_a_training_image_is_its_own_nearest_at_no_distance():
         (lambda x: x[:0], r"must be at least .* got 0"),
     ],
 )
-def test_bad_features_are_one_clear_error(change, message):
+def test_bad_features_are_errors(change, message):
     x = normal(30)
     for metric in (*METRICS, sample_quality.nearest_training_images):
         with pytest.raises(ValueError, match=f"^features {message}"):
@@ -263,23 +264,23 @@ def test_bad_features_are_one_clear_error(change, message):
             metric(x, x[:, :3])
 
 
-def test_too_few_events_are_one_clear_error():
+def test_too_few_events_are_not_measured():
     x = normal(60)
     for metric in METRICS:
-        with pytest.raises(ValueError, match=r"^features must be at least 20"):
+        with pytest.raises(NotMeasured, match=r"^features must be at least 20"):
             metric(x[:19], x)
         with pytest.raises(
-            ValueError, match="real_features must be at least 2"
+            NotMeasured, match="real_features must be at least 2"
         ):
             metric(x, x[:19])
     for metric in METRICS[:2]:
         with pytest.raises(
-            ValueError, match="features must be at least 32, got"
+            NotMeasured, match="features must be at least 32, got"
         ):
             metric(x[:31], x, k=15)
         with pytest.raises(ValueError, match="k must be an int >= 1, got 0"):
             metric(x, x, k=0)
     with pytest.raises(
-        ValueError, match="training_features must be at least 9"
+        NotMeasured, match="training_features must be at least 9"
     ):
         sample_quality.nearest_training_images(x, x[:8], 9)

@@ -95,11 +95,13 @@ def make_run(path="/runs/a", flags=None, **changes):
         "written": "2026-11-22T16:00:00+00:00",
     }
     metrics = {
-        "epochs": 200,
-        "steps": 2200,
-        "best_epoch": 181,
-        "training_seconds": 90.0,
-        "validation_loss": 22.51,
+        "training": {
+            "epochs": 200,
+            "steps": 2200,
+            "best_epoch": 181,
+            "seconds": 90.0,
+            "validation_loss": 22.51,
+        },
         "written": "2026-11-22T15:00:00+00:00",
         "versions": {"keras_genmodels": "0.1.0", "python": "3.11.9"},
     }

@@ -16,9 +16,12 @@ from tensorboard.backend.event_processing import event_accumulator
 import keras_genmodels as kgm
 from keras_genmodels import datasets, operators, runs
 from keras_genmodels.core import arrays as arrays_lib
-from keras_genmodels.metrics import denoising, image_quality, likelihood
+from keras_genmodels.evaluation import denoising as denoising_section
+from keras_genmodels.metrics import denoising, image_quality
+from keras_genmodels.metrics.estimates import as_text, average
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.runs import denoiser as denoiser_runs
+from keras_genmodels.runs import metrics_file
 from keras_genmodels.runs import restore as restoration_runs
 from keras_genmodels.runs.workdir import Workdir
 
@@ -31,6 +34,10 @@ def blend(x, sigma):
 
 
 # Runs.
+
+
+def measures_of(metrics):
+    return metrics["test"]["sections"]["denoising"]["measures"]
 
 
 def make_dae(sigma=(0.05, 1.5)):
@@ -67,11 +74,13 @@ def test_a_run_leaves_its_results(trained):
     workdir, metrics = trained
     assert json.loads(workdir.metrics.read_text()) == metrics
     assert metrics["kind"] == "DenoisingAutoencoder"
-    assert (metrics["epochs"], metrics["steps"]) == (2, 10)
-    assert metrics["planned_epochs"] == 2
-    assert metrics["validation_loss"] > 0
-    assert [*metrics["test"]["noise_levels"]] == ["0.1", "0.25", "0.5", "1"]
-    assert metrics["test"]["num_examples"] == 20
+    training = metrics["training"]
+    assert (training["epochs"], training["steps"]) == (2, 10)
+    assert training["planned_epochs"] == 2
+    assert training["validation_loss"] > 0
+    levels = ("0.1", "0.25", "0.5", "1")
+    assert [*measures_of(metrics)] == [f"psnr/{sigma}" for sigma in levels]
+    assert metrics["test"]["num_images"] == 20
 
 
 def test_the_model_on_disk_is_the_one_that_was_measured(trained):
@@ -80,11 +89,12 @@ def test_the_model_on_disk_is_the_one_that_was_measured(trained):
     assert type(model) is kgm.DenoisingAutoencoder
     assert not model.compiled
     data = tiny_data(40, 20)
-    again = denoising.evaluate_denoiser(
-        model, data.test.images, sigmas=(0.1, 0.25, 0.5, 1.0)
+    again = denoising.denoising_psnr(
+        model, data.test.images, (0.1, 0.25, 0.5, 1.0)
     )
-    for sigma, values in metrics["test"]["noise_levels"].items():
-        assert again[sigma] == pytest.approx(values, rel=1e-4)
+    for sigma, psnr in again.items():
+        measure = measures_of(metrics)[f"psnr/{sigma:g}"]
+        assert measure["value"] == pytest.approx(psnr.value, rel=1e-4)
     np.testing.assert_allclose(
         model.data_mean, data.train.images.mean(0) / 255, rtol=1e-5
     )
@@ -118,18 +128,17 @@ def test_tensorboard(trained):
     assert tags <= {*curves.Tags()["tensors"]}
 
 
-def test_the_summary_tells_psnr_and_where_things_lie(trained):
+def test_the_summary_has_the_psnr_and_where_things_are(trained):
     workdir, metrics = trained
-    told = denoiser_runs.summary(workdir)
-    level = metrics["test"]["noise_levels"]["0.25"]
-    psnr, noisy = (
-        f"{level[name]:.2f} dB (standard error "
-        f"{level[f'{name}_standard_error']:.2f})"
-        for name in ("psnr", "noisy_psnr")
+    text = metrics_file.summary(workdir)
+    measure = measures_of(metrics)["psnr/0.25"]
+    own, noisy = (
+        as_text(estimate["value"], estimate["standard_error"], "dB")
+        for estimate in (measure, measure["references"]["noisy"])
     )
-    assert f"sigma 0.25  {psnr}, noisy {noisy}" in told
+    assert f"{own}, noisy {noisy}" in text
     for words in ("20 test images", "2 epochs", str(workdir), "tensorboard"):
-        assert words in told
+        assert words in text
 
 
 def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
@@ -143,23 +152,21 @@ def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
         jit_compile=False,
         verbose=0,
     )
-    assert metrics["validation_loss"] is None
-    assert [*metrics["test"]["noise_levels"]] == ["0.07"]
-    assert "sigma 0.07" in denoiser_runs.summary(workdir)
+    assert metrics["training"]["validation_loss"] is None
+    assert [*measures_of(metrics)] == ["psnr/0.07"]
+    assert "sigma 0.07" in metrics_file.summary(workdir)
 
 
-def test_a_psnr_that_is_none_is_told(tmp_path, monkeypatch):
-    """Of an exact copy, and of noise that nothing was added of."""
+def test_an_infinite_psnr_is_written_as_such(tmp_path, monkeypatch):
+    """Such as that of an exact copy."""
     workdir, data = Workdir(tmp_path), tiny_data(9, 3)
-    monkeypatch.setattr(
-        likelihood, "psnr", lambda images, _: np.full(len(images), np.inf)
-    )
+    psnr = ("PSNR", lambda x, _: np.full(len(x), np.inf), "Infinite.", "dB")
+    monkeypatch.setitem(denoising_section._IMAGE_MEASURES, "psnr", psnr)
     metrics = runs.train(kgm.EmpiricalDenoiser(), data, workdir)
     assert json.loads(workdir.metrics.read_text()) == metrics
-    level = metrics["test"]["noise_levels"]["0.25"]
-    assert {*level.values()} == {None}
-    told = denoiser_runs.summary(workdir)
-    assert "sigma 0.25  not finite, noisy not finite" in told
+    level = measures_of(metrics)["psnr/0.25"]
+    assert level["value"] is None and level["infinite"] == 1
+    assert "infinite, noisy infinite" in metrics_file.summary(workdir)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +179,7 @@ def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
     metrics = runs.train(denoiser, data, workdir)
     assert json.loads(workdir.metrics.read_text()) == metrics
     assert metrics["kind"] == type(denoiser).__name__
-    told = denoiser_runs.summary(workdir)
+    told = metrics_file.summary(workdir)
     assert "sigma 0.25" in told
     assert "epochs" not in told
     assert "tensorboard" not in told
@@ -194,42 +201,6 @@ def test_a_vae_is_no_denoiser(tmp_path):
 
 
 # Evaluation.
-
-
-def test_denoisers_are_measured_by_the_protocol():
-    images = tiny_data(3, 20).test.images
-    clean = images / 255
-    found = denoising.evaluate_denoiser(
-        blend, images, sigmas=(0.25, 1.0), seed=4
-    )
-    assert [*found] == ["0.25", "1"]
-    for name, sigma in (("0.25", 0.25), ("1", 1.0)):
-        noise = np.random.default_rng(4).standard_normal(clean.shape)
-        noisy = clean + sigma * noise
-        for what, image in (("psnr", blend(noisy, 0)), ("noisy_psnr", noisy)):
-            squares = ((image - clean) ** 2).mean((1, 2, 3))
-            psnr = 10 * np.log10(1 / squares)
-            assert found[name][what] == pytest.approx(psnr.mean(), rel=1e-5)
-            error = found[name][f"{what}_standard_error"]
-            assert error == pytest.approx(psnr.std(ddof=1) / 20**0.5, rel=1e-4)
-
-
-def test_the_batch_size_decides_nothing():
-    images = tiny_data(3, 20).test.images
-    whole, parts = (
-        denoising.evaluate_denoiser(
-            blend, images, sigmas=(0.5,), batch_size=batch_size
-        )["0.5"]
-        for batch_size in (128, 7)
-    )
-    assert parts == pytest.approx(whole, rel=1e-6)
-
-
-def test_no_images_are_nothing_to_evaluate():
-    with pytest.raises(ValueError, match="no images"):
-        denoising.evaluate_denoiser(
-            blend, np.zeros((0, *SHAPE), np.float32), sigmas=(0.5,)
-        )
 
 
 @pytest.mark.parametrize(
@@ -305,13 +276,9 @@ def test_quality_is_told_where_the_truth_is_known(tmp_path):
             [measure(a, b) for a, b in zip(x, clean, strict=True)]
             for x in (noisy, restored)
         )
-        error = np.std(after, ddof=1) / 9**0.5
-        unit = " dB" if name == "PSNR" else ""
-        line = next(line for line in told if line.startswith(name))
-        assert f"before {np.mean(before):.3f}{unit} (" in line
-        assert line.endswith(
-            f"after {np.mean(after):.3f}{unit} (standard error {error:.3f})"
-        )
+        unit = "dB" if name == "PSNR" else ""
+        expected = (as_text(*average(x), unit) for x in (before, after))
+        assert "{} before {}, after {}".format(name, *expected) in told
     assert "images/" not in told[-1]
     assert not (tmp_path / "images").exists()
 
@@ -320,7 +287,7 @@ def test_images_that_were_perfect_have_no_finite_psnr(tmp_path):
     told = restore(
         tiny_data(3, 2).test.images, tmp_path, truth_known=True, step_size=1e-9
     )
-    assert "PSNR before not finite" in told
+    assert "PSNR before infinite" in told
 
 
 def test_images_below_the_window_of_ssim(tmp_path):

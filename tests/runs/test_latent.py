@@ -11,11 +11,18 @@ from support.tiny_data import tiny_data
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
-from keras_genmodels.metrics import likelihood as evaluation
-from keras_genmodels.runs import latent, results
+from keras_genmodels.metrics.estimates import as_text, average
+from keras_genmodels.metrics.likelihood import likelihood_terms
+from keras_genmodels.runs import metrics_file, results
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
+
+pytestmark = pytest.mark.usefixtures("without_xla")
+
+
+def measures_of(metrics):
+    return metrics["test"]["sections"]["likelihood"]["measures"]
 
 
 def train(model, data, workdir, binarization):
@@ -34,10 +41,9 @@ def train(model, data, workdir, binarization):
 def test_one_test_image_and_no_validation_are_enough(tmp_path):
     workdir = Workdir(tmp_path / "run")
     metrics = train(make_vae(), tiny_data(9, 1), workdir, "dynamic")
-    assert metrics["is_likelihood"]
-    assert metrics["test"]["num_examples"] == 1
-    assert metrics["validation_loss"] is None
-    assert "cross entropy" not in latent.summary(workdir)
+    assert metrics["test"]["num_images"] == 1
+    assert metrics["training"]["validation_loss"] is None
+    assert "cross entropies" not in metrics_file.summary(workdir)
     options = fit.Options(epochs=1, steps_per_epoch=2)
     assert results.is_finished(workdir, options)
     assert type(workdir.load_model()) is kgm.VAE
@@ -48,8 +54,8 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     plain = make_vae()
     model = kgm.VAE(plain.encoder, plain.decoder, plain.posterior, likelihood)
     workdir = Workdir(tmp_path / "run")
-    assert not train(model, tiny_data(9, 4), workdir, "none")["is_likelihood"]
-    assert "not a likelihood" in latent.summary(workdir)
+    train(model, tiny_data(9, 4), workdir, "none")
+    assert "not likelihoods" in metrics_file.summary(workdir)
 
 
 def test_figures_that_are_not_finite_are_told(tmp_path):
@@ -68,68 +74,64 @@ def test_figures_that_are_not_finite_are_told(tmp_path):
     workdir = Workdir(tmp_path / "run")
     metrics = train(model, data, workdir, "none")
     assert json.loads(workdir.metrics.read_text()) == metrics
-    test = metrics["test"]
+    test = measures_of(metrics)
     for name in ("elbo", "rate", "loss", "bits_per_dimension"):
-        assert test[name] is test[f"{name}_standard_error"] is None
-    told = latent.summary(workdir)
-    assert "Test elbo not finite, of 4 images" in told
-    assert "Rate not finite, distortion" in told
-    assert "Code length not finite" in told
+        assert test[name]["value"] is test[name]["standard_error"] is None
+    lines = metrics_file.summary(workdir).splitlines()
+    for label in ("Evidence", "Rate", "Bits"):
+        (line,) = [x for x in lines if x.startswith(f"  {label}")]
+        assert "infinite" in line or "not finite" in line
 
 
 def test_every_average_of_a_run_has_an_error(tmp_path):
     """The loss and the bits, by the test images one by one."""
     model = make_vae(likelihood="discretized_logistic", beta=3.0)
     data, workdir = tiny_data(9, 7), Workdir(tmp_path / "run")
-    test = train(model, data, workdir, "none")["test"]
+    test = measures_of(train(model, data, workdir, "none"))
     model = workdir.load_model()
     inputs = latent_inputs.Inputs(model, data, "none", 0)
-    terms = evaluation.bound_terms(model, inputs.of(data.test), seed=0)
+    terms = likelihood_terms(model, inputs.of(data.test), seed=0, num_samples=1)
     loss = terms["distortion"] + 3 * terms["rate"]
     bits = -terms["elbo"] / (64 * math.log(2))
     for name, values in (("loss", loss), ("bits_per_dimension", bits)):
         error = np.std(values, ddof=1) / 7**0.5
-        assert test[name] == pytest.approx(values.mean(), rel=1e-5)
-        found = test[f"{name}_standard_error"]
+        assert test[name]["value"] == pytest.approx(values.mean(), rel=1e-5)
+        found = test[name]["standard_error"]
         assert found == pytest.approx(error, rel=1e-4)
-    assert (
-        f"Code length {bits.mean():.3f} bits per dimension (standard error "
-        f"{found:.3f})." in latent.summary(workdir)
-    )
+    text = as_text(bits.mean(), error, "bits")
+    assert text in metrics_file.summary(workdir)
 
 
 def test_the_loss_of_several_draws_has_an_error(tmp_path):
     model = make_vae(num_importance_samples=3)
     data, workdir = tiny_data(9, 7), Workdir(tmp_path / "run")
-    test = train(model, data, workdir, "dynamic")["test"]
+    test = measures_of(train(model, data, workdir, "dynamic"))
     model = workdir.load_model()
     inputs = latent_inputs.Inputs(model, data, "dynamic", 0)
-    found = evaluation.evaluate_likelihood(
-        model, inputs.of(data.test), seed=0, num_samples=3
-    )
-    assert test["loss"] == pytest.approx(-found["log_likelihood"], rel=1e-5)
-    error = found["log_likelihood_standard_error"]
-    assert test["loss_standard_error"] == pytest.approx(error, rel=1e-4)
+    terms = likelihood_terms(model, inputs.of(data.test), seed=0, num_samples=3)
+    mean, error = average(-terms["log_likelihood"])
+    assert test["loss"]["value"] == pytest.approx(mean, rel=1e-5)
+    assert test["loss"]["standard_error"] == pytest.approx(error, rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("labels", "told"),
-    [([0, 1, 2] * 8, "A classifier reads"), ([1] * 24, "two values")],
-)
-def test_labels_are_judged_where_they_can_be(tmp_path, labels, told):
+@pytest.mark.parametrize("labels", [[0, 1, 2] * 8, [1] * 24])
+def test_labels_are_measured_where_they_can_be(tmp_path, labels):
     data = tiny_data(12, 12, labels, SHAPE)
     workdir = Workdir(tmp_path / "run")
     metrics = train(of_labels(), data, workdir, "dynamic")
-    assert told in latent.summary(workdir)
+    found = metrics["test"]["sections"]["labels"]
+    assert 0 < found["measures"]["diversity"]["value"] < 2
+    text = metrics_file.summary(workdir)
     if len(set(labels)) > 1:
-        found = metrics["labels"]
-        for name in ("generated", "real"):
-            assert 0 <= found[name]["accuracy"] <= 1
-        assert found["num_labels"] == 3
-        assert 0 < found["diversity"] < 2
-    weighted = metrics["test"]["importance_weighted"]
-    assert weighted["num_samples"] == 100
-    assert weighted["log_likelihood"] > metrics["test"]["elbo"]
+        accuracy = found["measures"]["label_accuracy"]
+        reference = accuracy["references"]["real test images"]
+        assert 0 <= accuracy["value"] <= 1 and 0 <= reference["value"] <= 1
+        assert "Label accuracy  " in text
+    else:
+        assert "Label accuracy not measured: " in text
+    test = measures_of(metrics)
+    assert test["log_likelihood"]["label"].endswith("100 draws")
+    assert test["log_likelihood"]["value"] > test["elbo"]["value"]
 
 
 def test_what_a_run_is_about_to_do_is_told():

@@ -122,6 +122,18 @@ def metrics(workdir):
     return json.loads((workdir / "metrics.json").read_text())
 
 
+def measures(workdir, section):
+    """Returns the measures of a section of the test split."""
+    return metrics(workdir)["test"]["sections"][section]["measures"]
+
+
+def assert_same_results(workdir, other):
+    mine, theirs = metrics(workdir), metrics(other)
+    assert mine["test"] == theirs["test"]
+    for name in ("steps", "best_epoch", "validation_loss"):
+        assert mine["training"][name] == theirs["training"][name]
+
+
 def picture(path):
     with PIL.Image.open(path) as opened:
         assert opened.format == "PNG"

@@ -1,13 +1,16 @@
 """Finished runs of small models of every kind, evaluated."""
 
 import functools
+from unittest import mock
 
 import numpy as np
 import sklearn.datasets
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, operators
-from keras_genmodels.core import files
+from keras_genmodels.core import files, xla
+from keras_genmodels.evaluation import Settings
+from keras_genmodels.metrics import denoising
 from keras_genmodels.runs import evaluate as model_evaluation
 from keras_genmodels.runs import results
 from keras_genmodels.runs.description import RunDescription
@@ -16,9 +19,8 @@ from support.small_vaes import make_vae
 
 SHAPE = (8, 8, 1)
 NUM_TRAIN, NUM_TEST = 200, 60
-SETTINGS = model_evaluation.Settings(
-    num_images=50, num_samples=20, seed=1, classifier_steps=30
-)
+LEVEL = 0.25
+SETTINGS = Settings(num_images=50, num_samples=20, seed=1, classifier_steps=30)
 KNOWN = operators.observed_quadrants(SHAPE, 2)
 
 
@@ -74,6 +76,8 @@ LATENT = ("vae", "labels", "quadrants")
 
 def finish(model, workdir, binarization="dynamic", data=None, **fields):
     """Writes what a training does, as far as an evaluation reads it."""
+    if isinstance(model, kgm.Denoiser):
+        binarization = None
     workdir.claim(
         RunDescription.of(
             model, data or digits(), binarization=binarization, **fields
@@ -81,8 +85,8 @@ def finish(model, workdir, binarization="dynamic", data=None, **fields):
     )
     with files.replacing(workdir.model) as beside:
         model.save(beside)
-    metrics = {"kind": type(model).__name__, "planned_epochs": None}
-    files.write_json(workdir.metrics, {**metrics, **results.written()})
+    metrics = {"kind": type(model).__name__, **results.written()}
+    files.write_json(workdir.metrics, metrics)
     return workdir
 
 
@@ -91,14 +95,19 @@ def value(found, section, name):
 
 
 def evaluator(folder):
-    """Gives a function of a kind: its evaluated run, and what was found."""
+    """Returns a function of a kind to its run and that run's evaluation."""
 
     @functools.cache
     def evaluate(kind):
         workdir = finish(MAKE[kind](), Workdir(folder / kind))
-        found = model_evaluation.evaluate(
-            workdir, digits(), SETTINGS, folder / "classifiers"
-        )
+        # XLA takes seconds to compile each model, as does each noise level.
+        with (
+            mock.patch.object(xla, "should_compile", lambda _: False),
+            mock.patch.object(denoising, "NOISE_LEVELS", (LEVEL,)),
+        ):
+            found = model_evaluation.evaluate(
+                workdir, digits(), SETTINGS, folder / "classifiers"
+            )
         return workdir, found
 
     return evaluate

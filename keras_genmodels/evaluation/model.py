@@ -1,0 +1,156 @@
+"""Evaluates a trained model: the sections that its family has."""
+
+import dataclasses
+
+from keras_genmodels.core.validation import check_count
+from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.evaluation import (
+    attractors,
+    comparison,
+    denoising,
+    labels,
+    likelihood,
+    nearest,
+    samples,
+)
+from keras_genmodels.metrics.labels import subsample
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much to measure.
+
+    Args:
+        num_images: int >= 1, test images and samples; all if there are fewer.
+        num_samples: int >= 1, draws of the importance-weighted bound of a
+            latent-variable model.
+        seed: int in [0, 2**31), of all draws, those of binarised pixels too.
+        classifier_steps: int >= 1, training steps of the classifier whose
+            features samples are compared by.
+    """
+
+    num_images: int = 1000
+    num_samples: int = 500
+    seed: int = 0
+    classifier_steps: int = 2000
+
+    def __post_init__(self):
+        for name in ("num_images", "num_samples", "classifier_steps"):
+            check_count(name, getattr(self, name))
+        check_count("seed", self.seed, least=0)
+
+
+# Of `evaluate_briefly`: draws of the bound, test images of a denoiser.
+BRIEF_NUM_SAMPLES = 100
+BRIEF_NUM_IMAGES = 1000
+
+
+def evaluate_briefly(model, data, *, binarization="none", seed=0):
+    """Measures what takes seconds, for the end of a training.
+
+    Args:
+        model: a `LatentVariableModel` or a `Denoiser` of images.
+        data: a `datasets.ImageDataset`, whose test split is measured: all of
+            it, or its first 1000 images of a denoiser.
+        binarization: "none", "dynamic" or "threshold", as in training.
+        seed: int in [0, 2**31), of all draws; the noise of a denoiser is
+            always that of seed 0.
+
+    Returns:
+        dict of names to `Section`s: `denoising`; or `likelihood`, with 100
+        draws, and, of a model of labels, `labels`.
+    """
+    if isinstance(model, Denoiser):
+        images = data.test.images[:BRIEF_NUM_IMAGES]
+        return {"denoising": denoising.brief_section(model, images)}
+    sections = {
+        "likelihood": likelihood.section(
+            model,
+            data.test,
+            binarization,
+            num_samples=BRIEF_NUM_SAMPLES,
+            seed=seed,
+        )
+    }
+    if _has_labels(model):
+        test = comparison.thresholded(subsample(data.test), binarization)
+        drawn = samples.draw(model, test, seed=seed)
+        sections["labels"] = _labels(
+            drawn, test, data.train, binarization, seed
+        )
+    return sections
+
+
+def evaluate(model, data, settings, folder, *, binarization="none"):
+    """Measures everything that the family of a model has.
+
+    Args:
+        model: a `LatentVariableModel` or a `Denoiser` of images.
+        data: a `datasets.ImageDataset`.
+        settings: a `Settings`.
+        folder: where the classifier of the data set is stored.
+        binarization: "none", "dynamic" or "threshold", as in training.
+
+    Returns:
+        dict of names to `Section`s: those of `evaluate_briefly`, measured
+        more thoroughly, `attractors` of a denoiser, and `samples`; and the
+        picture of `nearest.nearest_sheet`, or None.
+
+    Raises:
+        DamagedClassifierError: if the file of the classifier is damaged.
+    """
+    everything = comparison.all_training_images(data)
+    test = data.test.take(settings.num_images)
+    if isinstance(model, Denoiser):
+        sections = _of_denoiser(model, data, everything, test, settings.seed)
+    else:
+        sections = {
+            "likelihood": likelihood.section(
+                model,
+                test,
+                binarization,
+                num_samples=settings.num_samples,
+                seed=settings.seed,
+            )
+        }
+    images = comparison.comparison(
+        data, everything, settings.num_images, binarization, seed=settings.seed
+    )
+    features = comparison.features(
+        data, everything, folder, num_steps=settings.classifier_steps
+    )
+    drawn = samples.draw(model, images.test, binarization, seed=settings.seed)
+    if _has_labels(model):
+        sections["labels"] = _labels(
+            drawn, images.test, everything, binarization, settings.seed
+        )
+    sections["samples"] = samples.section(drawn, images, features)
+    if not sections["samples"].measures:
+        return sections, None
+    return sections, nearest.nearest_sheet(drawn, images, features)
+
+
+def _of_denoiser(denoiser, data, everything, test, seed):
+    return {
+        "denoising": denoising.section(
+            denoiser, everything.images, test.images, seed=seed
+        ),
+        "attractors": attractors.section(
+            denoiser, data.train.images, test.images, seed=seed
+        ),
+    }
+
+
+def _has_labels(model):
+    return not isinstance(model, Denoiser) and model.condition_kind == "label"
+
+
+def _labels(drawn, test, train, binarization, seed):
+    train = comparison.thresholded(subsample(train), binarization)
+    return labels.section(
+        drawn,
+        test,
+        train,
+        seed=seed,
+        thresholded=binarization == "threshold",
+    )

@@ -1,0 +1,36 @@
+"""Functions under their names of version 0.2."""
+
+import numpy as np
+import pytest
+from support.small_vaes import binary_images, make_vae
+
+from keras_genmodels import evaluation
+from keras_genmodels.metrics import denoising, likelihood
+from keras_genmodels.metrics.estimates import average
+
+
+def blend(x, sigma):
+    return (x + 0.5) / 2
+
+
+def test_the_psnr_of_denoised_and_noisy_images():
+    images = np.random.default_rng(0).random((9, 8, 8, 1), np.float32)
+    with pytest.warns(DeprecationWarning, match="denoising_psnr"):
+        found = evaluation.evaluate_denoiser(blend, images, sigmas=(0.5,))
+    psnr = denoising.denoising_psnr(blend, images, (0.5,))[0.5]
+    assert found["0.5"]["psnr"] == psnr.value
+    assert found["0.5"]["psnr_standard_error"] == psnr.standard_error
+    assert found["0.5"]["noisy_psnr"] == pytest.approx(6.02, abs=0.5)
+
+
+def test_the_importance_weighted_bound():
+    model, x = make_vae(), binary_images(5)
+    settings = {"seed": 0, "num_samples": 3, "jit_compile": False}
+    with pytest.warns(DeprecationWarning, match="likelihood_terms"):
+        found = evaluation.evaluate_likelihood(model, [x], **settings)
+    terms = likelihood.likelihood_terms(model, [x], **settings)
+    for name in ("log_likelihood", "effective_samples"):
+        mean, error = average(terms[name])
+        assert found[name] == mean
+        assert found[f"{name}_standard_error"] == error
+    assert (found["num_samples"], found["num_examples"]) == (3, 5)
