@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_genmodels import datasets
-from keras_genmodels.core import arrays, seeds
+from keras_genmodels.core import arrays
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import memorization
 from keras_genmodels.evaluation.sections import (
@@ -14,10 +14,9 @@ from keras_genmodels.evaluation.sections import (
 from keras_genmodels.metrics import sample_quality
 from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.models import conditional_sampling
-from keras_genmodels.sampling.restoration import generate
 from keras_genmodels.training import inputs
 
-# Images that are drawn at once.
+# Images whose conditions are read at once.
 _BATCH_SIZE = 250
 # Steps from noise to an image, of a denoiser.
 _NUM_STEPS = 50
@@ -86,27 +85,19 @@ def draw(model, test, binarization="none", *, seed):
         float array `[n, height, width, channels]` in [0, 1]: means of p(x|z),
         or ends of 50 steps from noise. Observed pixels are those of `test`.
     """
-    rows = seeds.row_seeds(seed, len(test.images))
-    if isinstance(model, Denoiser):
-        images = arrays.map_batches(
-            lambda part: generate(
-                model,
-                model.event_shape,
-                len(part),
-                seed=part,
-                num_steps=_NUM_STEPS,
-            ),
-            rows,
-            batch_size=_BATCH_SIZE,
+    is_denoiser = isinstance(model, Denoiser)
+    count = len(test.images)
+    if is_denoiser or model.condition_kind is None:
+        settings = {"num_steps": _NUM_STEPS} if is_denoiser else {}
+        images = conditional_sampling.sample(
+            model, count, seed=seed, **settings
         )
-    elif model.condition_kind is None:
-        images = conditional_sampling.sample(model, len(rows), seed=rows)
     else:
         batches = datasets.evaluation_batches(
             test, batch_size=_BATCH_SIZE, seed=seed, binarization=binarization
         ).map(inputs.input_of(model))
         given = arrays.concatenate(batch["condition"] for batch in batches)
-        images = conditional_sampling.sample(model, condition=given, seed=rows)
+        images = conditional_sampling.sample(model, condition=given, seed=seed)
         images = model.keep_observed(arrays.as_float(test.images), images)
     return np.clip(images, 0, 1).astype(np.float32)
 
