@@ -99,7 +99,7 @@ def draw(model, test, binarization="none", *, seed):
         given = arrays.concatenate(batch["condition"] for batch in batches)
         images = conditional_sampling.sample(model, condition=given, seed=seed)
         images = model.keep_observed(arrays.as_float(test.images), images)
-    return np.clip(images, 0, 1).astype(np.float32)
+    return np.clip(np.asarray(images), 0, 1).astype(np.float32)
 
 
 def section(samples, images, features):

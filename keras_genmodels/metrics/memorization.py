@@ -61,8 +61,7 @@ def memorization(images, train, held_out, *, quantile=0.0):
             others may be floating, or uint8, read as value / 255.
         train: array `[num_train, ...]`, or a `tf.data.Dataset` of batches of
             such, or of dicts with a batch under `image`, preferably batches
-            of some thousand. It is read more than once: a data set needs a
-            fixed order for the indices to mean something.
+            of some thousand, in a fixed order.
         held_out: the same, images that were not trained on.
         quantile: in [0, 1), the largest share of the held-out images that may
             be closer to a training image than `threshold`.
@@ -84,11 +83,16 @@ def memorization(images, train, held_out, *, quantile=0.0):
     check(0 <= quantile < 1, f"quantile must be in [0, 1), got {quantile}")
     images = concatenate(event_batches(images, "images"))
     held_out = concatenate(event_batches(held_out, "held_out"))
-    distances, indices = _nearest(images, "train", train)
-    reference, _ = _nearest(held_out, "train", train)
     held_out_distances, held_out_indices = _nearest(
         images, "held_out", held_out
     )
+    # The training set is the largest: it is read once.
+    queries = np.concatenate(
+        [as_float(queries, "float64") for queries in (images, held_out)]
+    )
+    distances, indices = _nearest(queries, "train", train)
+    reference = distances[len(images) :]
+    distances, indices = distances[: len(images)], indices[: len(images)]
     threshold = float(np.quantile(reference, quantile, method="lower"))
     if not threshold > 0:
         raise NotMeasured(

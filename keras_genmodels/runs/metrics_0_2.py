@@ -15,15 +15,15 @@ def convert(content):
         content: dict.
 
     Returns:
-        dict in the form of `runs.metrics_file`; `content` itself if it has
-        that form.
+        dict in the form of `runs.metrics_file`, without an evaluation, whose
+        form has changed; `content` itself if it is of a later version.
     """
     test = content.get("test", {})
     if "num_examples" not in test:
         return content
     converted = {
         name: content[name]
-        for name in ("kind", "dataset", "label_names", "evaluation")
+        for name in ("kind", "dataset", "label_names")
         if name in content
     }
     if "epochs" in content:

@@ -81,6 +81,13 @@ def test_old_metrics_of_denoisers_keep_their_numbers(tmp_path):
     assert "22.667 ± 0.051 dB" in metrics_file.summary(workdir)
 
 
+def test_an_old_evaluation_is_made_again(tmp_path):
+    workdir = Workdir(tmp_path)
+    content = {**OLD["vae"], "evaluation": {"sections": {}}}
+    workdir.metrics.write_text(json.dumps(content))
+    assert "evaluation" not in workdir.read_metrics()
+
+
 def test_current_metrics_are_read_as_they_are(tmp_path):
     workdir, metrics = converted("vae", tmp_path)
     workdir.metrics.write_text(json.dumps(metrics))
