@@ -139,8 +139,8 @@ def _nearest_of_block(block, name, data):
     for batch in event_batches(data, name):
         check(
             batch.shape[1:] == block.shape[1:],
-            f"{name} must have events of shape {block.shape[1:]}, as those it "
-            f"is compared with, got {batch.shape[1:]}",
+            f"{name} has events of shape {batch.shape[1:]}, but is compared "
+            f"with events of shape {block.shape[1:]}",
         )
         rows = _as_rows(batch)
         nearest, _ = pairwise_distances_argmin_min(queries, rows)

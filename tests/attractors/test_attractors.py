@@ -565,7 +565,7 @@ class TestMemorization:
         copies = train[:20] + np.float32(1e-3)
         assert attractors.memorization(copies, train, held_out).rate == 1
         held_out[0] = train[7]
-        with pytest.raises(ValueError, match="quantile above"):
+        with pytest.raises(NotMeasured, match="exact duplicates"):
             attractors.memorization(copies, train, held_out)
         found = attractors.memorization(copies, train, held_out, quantile=0.05)
         assert found.rate == 1
