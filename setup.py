@@ -13,6 +13,7 @@ VERSION = re.search(
 # Each pair of bounds holds the versions that the tests were run with.
 REQUIRED = [
     "absl-py>=2.1,<3",
+    "filelock>=3.16,<5",
     "importlib_resources>=6",  # tensorflow-datasets uses it, undeclared
     "jinja2>=3.1,<4",
     "keras>=3.15,<3.16",
@@ -29,6 +30,7 @@ REQUIRED = [
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
     "threadpoolctl>=3.1,<4",
+    "tqdm>=4.66,<5",
 ]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]
 TEST = [

@@ -32,12 +32,11 @@ flag_types.define_levels(
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
 flags.DEFINE_integer(
-    "num_noise_draws",
+    "copies",
     1,
     "Number of noise draws for each image and step.",
     lower_bound=1,
 )
-flag_types.define_alias("copies", "num_noise_draws")
 flags.DEFINE_enum(
     "network",
     None,
@@ -73,7 +72,7 @@ flags.DEFINE_bool(
 _ONLY_LEARNED = (
     "sigma",
     "blind",
-    "num_noise_draws",
+    "copies",
     "network",
     "filters",
     "hidden_sizes",
@@ -128,7 +127,7 @@ def build_denoiser(config, data):
         build_network(config, data.image_shape),
         sigma=config.sigma,
         blind=config.blind,
-        num_noise_draws=config.num_noise_draws,
+        num_noise_draws=config.copies,
         seed=config.seed,
     )
 

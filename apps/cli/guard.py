@@ -15,8 +15,6 @@ import tempfile
 
 from absl import app, flags, logging
 
-from . import flag_types
-
 FLAGS = flags.FLAGS
 
 _LOG_LINE = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
@@ -83,17 +81,13 @@ def program_of(module):
 
 
 def flags_of(module):
-    """Returns the flags of an app, its own and the shared ones, by name.
-
-    Old names of flags are left out.
-    """
+    """Returns the flags of an app, its own and the shared ones, by name."""
     own = sys.argv[0] if module == "__main__" else module
     flags_there = (
         flag
         for name, flags_of_one in FLAGS.flags_by_module_dict().items()
         if name == own or _is_shared(name)
         for flag in flags_of_one
-        if flag.name not in flag_types.ALIASES
     )
     return sorted(flags_there, key=lambda flag: flag.name)
 
@@ -160,31 +154,17 @@ def _user_message(error):
     """Returns the message of an error that the user can correct, else None."""
     if isinstance(error, WrongFlags):
         return str(error)
-    import tensorflow as tf
-
     from keras_genmodels.core.errors import UserError
 
     if isinstance(error, UserError):
         return str(error)
-    if not isinstance(error, OSError | tf.errors.OpError | RuntimeError):
+    if not isinstance(error, OSError) or error.errno is None:
         return None
-    message, code = str(error), getattr(error, "errno", None)
-    if code is not None:
-        path = f": {error.filename}" if error.filename else ""
-        message = f"{error.strerror}{path}"
-    if code in _DISK_ERRORS or _names_disk_error(message):
+    path = f": {error.filename}" if error.filename else ""
+    message = f"{error.strerror}{path}"
+    if error.errno in _DISK_ERRORS:
         return f"{message[:300]}; free disk space, then repeat the command"
-    if code is not None:
-        return f"{message}; check the path and its permissions"
-    return None
-
-
-def _names_disk_error(message):
-    """Returns whether a message has the C library's text of a disk error.
-
-    TensorFlow and HDF5 report the error number only as this text.
-    """
-    return any(os.strerror(code) in message for code in _DISK_ERRORS)
+    return f"{message}; check the path and its permissions"
 
 
 def _one_line(program, message):

@@ -4,8 +4,6 @@ A flag whose name is an argument of `runs.train`, or of `training.fit.Options`,
 is passed there.
 """
 
-import sys
-
 from absl import flags
 
 from . import config as config_lib
@@ -173,6 +171,6 @@ def train(model, data, config):
             {k: v for k, v in config.values.items() if k not in _NOT_SETTINGS},
             dict(config.defaults),
         ),
-        # A progress bar on a terminal, a line for each epoch elsewhere.
-        verbose=1 if sys.stdout.isatty() else 2,
+        # Keras' own lines for --verbosity=0 (info) and more.
+        verbose=2 if flags.FLAGS.verbosity >= 0 else 1,
     )

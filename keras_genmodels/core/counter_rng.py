@@ -1,8 +1,8 @@
-"""Standard normals by number: as many as wanted of a row, from any on.
+"""A counter-based generator: the j-th draw of each row, for any j.
 
-`seeds.normal` draws all of a row at once, and its numbers differ with XLA and
-without. These are those of a counter-based generator, which is a formula:
-XLA makes one loop of it, and the j-th draw costs the same for every j.
+`seeds.normal` draws all numbers of a row at once, and they differ with and
+without XLA. These are a formula of (seed, j): they are the same with XLA,
+which fuses them into one loop, and each costs the same.
 """
 
 import math
@@ -14,24 +14,24 @@ _PARITY = 0x1BD11BDA
 
 
 def normals(rows, numbers, size, dtype):
-    """Draws vectors of standard normals by their numbers.
+    """Draws vectors of standard normals by their index.
 
     Args:
-        rows: int32 tensor `[batch, 2]`, seeds.
-        numbers: int32 tensor `[..., batch]`, >= 0, which draw of each row.
-        size: int, how many normals to a draw.
+        rows: int32 tensor `[batch, 2]`, a seed per row.
+        numbers: int32 tensor `[..., batch]`, >= 0, indices of the draws.
+        size: int, length of the vector of a draw.
         dtype: float32 or float64.
 
     Returns:
-        tensor `[..., batch, size]`. Each is a function of its row's seed, the
-        draw's number and its place in the vector.
+        tensor `[..., batch, size]`. A value depends on the seed of its row, on
+        the index of the draw and on its index in the vector.
     """
     keys = tf.unstack(tf.bitcast(rows, tf.uint32)[:, tf.newaxis], axis=-1)
     numbers = tf.cast(numbers, tf.uint32)[..., tf.newaxis]
     places = tf.cast(tf.range(size), tf.uint32)
     places, numbers = places + 0 * numbers, numbers + 0 * places
     high, low = threefry(keys, (numbers, places))
-    # The middles of so many intervals of (-1, 1) as the type can tell apart.
+    # Midpoints of equal intervals of (-1, 1), as many as the dtype resolves.
     if dtype == tf.float64:
         low = tf.cast(tf.bitwise.right_shift(low, _word(12)), dtype) + 0.5
         uniform = tf.cast(high, dtype) * 2.0**-31 + low * 2.0**-51 - 1
@@ -42,7 +42,7 @@ def normals(rows, numbers, size, dtype):
 
 
 def threefry(key, counter):
-    """Scrambles a counter by a key: Threefry-2x32 of 20 rounds.
+    """Encrypts a counter with a key: Threefry-2x32 of 20 rounds.
 
     Args:
         key: two uint32 tensors.

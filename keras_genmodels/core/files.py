@@ -1,7 +1,7 @@
-"""Files that appear whole or not at all, arrays, and the lock of a folder."""
+"""Files that are written atomically, arrays, and locks between processes."""
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import pathlib
@@ -10,18 +10,26 @@ import tempfile
 import zipfile
 import zlib
 
+import filelock
 import numpy as np
 import psutil
+import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
 
-# Of what is being written; the number of the process follows.
+# Prefix of temporary folders; the id of the process follows.
 WRITING = ".writing-"
-# What NumPy says of a file that is no .npz file, or a spoilt one.
+# The classes by which TensorFlow reports errors of the operating system.
+_ERRNOS = {
+    tf.errors.ResourceExhaustedError: errno.ENOSPC,
+    tf.errors.OutOfRangeError: errno.EFBIG,
+    tf.errors.PermissionDeniedError: errno.EACCES,
+}
+# What NumPy raises for a file that is not an .npz file, or is damaged.
 _UNREADABLE_ARCHIVE = (
     EOFError,
     OSError,
-    # A password, or a compression that Python does not know.
+    # A password, or an unknown compression.
     RuntimeError,
     TypeError,
     ValueError,
@@ -32,35 +40,65 @@ _UNREADABLE_ARCHIVE = (
 
 @contextlib.contextmanager
 def replacing(path):
-    """Yields a path to write to, and moves it to `path` once all is written.
+    """Yields a temporary path, whose file replaces `path` after the block.
 
-    If the block fails, `path` is left as it was and nothing else remains.
+    If the block fails, `path` is left unchanged and nothing else remains.
 
     Args:
-        path: where the file will appear; its folder is made if needed.
+        path: of the file; its folder is created if needed.
+
+    Raises:
+        OSError: if the file cannot be written, with its name.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent)
+    prefix = f"{WRITING}{os.getpid()}-"
+    with (
+        disk_errors(path),
+        # In a folder of its own, so that the temporary file has its name.
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as folder,
+    ):
+        temporary = pathlib.Path(folder, path.name)
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def disk_errors(path, note=""):
+    """Raises errors of the disk in the block as `OSError`s about `path`.
+
+    Args:
+        path: of the file or folder that is being written.
+        note: str, added to the description of the error.
+
+    Raises:
+        OSError: with an `errno`, for an `OSError` or an error of TensorFlow
+            that stands for one.
+    """
     try:
-        # In a folder of its own, so that the file keeps its name meanwhile.
-        with tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=f"{WRITING}{os.getpid()}-"
-        ) as folder:
-            beside = pathlib.Path(folder, path.name)
-            yield beside
-            with open(beside, "rb") as written:
-                os.fsync(written.fileno())
-            os.replace(beside, path)
-    except OSError as error:
-        if error.errno is None:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        number = errno_of(error)
+        if number is None:
             raise
-        # Of the file that was asked for: few errors name any.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+        raise OSError(number, os.strerror(number) + note, str(path)) from error
+
+
+def errno_of(error):
+    """Returns the `errno` of an error of writing to disk, None for others."""
+    if isinstance(error, OSError):
+        return error.errno
+    return next(
+        (code for kind, code in _ERRNOS.items() if isinstance(error, kind)),
+        None,
+    )
 
 
 def remove_unfinished(folder):
-    """Removes what processes that were killed left half written."""
+    """Removes the temporary folders of processes that were killed."""
     for unfinished in folder.glob(f"{WRITING}*"):
         process = unfinished.name.removeprefix(WRITING).partition("-")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
@@ -68,25 +106,26 @@ def remove_unfinished(folder):
 
 
 def as_json(content):
-    """Gives content as a JSON file holds it.
+    """Returns content as it is read back from a JSON file.
 
-    A number that is not finite becomes None, as JSON knows none.
+    Numbers that are not finite become None: JSON has none.
 
     Raises:
-        TypeError, ValueError, RecursionError: for what JSON does not hold.
+        TypeError, ValueError, RecursionError: for content that JSON cannot
+            hold.
     """
     return json.loads(json.dumps(content), parse_constant=lambda _: None)
 
 
 def write_json(path, content):
-    """Writes a JSON file of `as_json`, whole or not at all."""
+    """Writes `as_json(content)` to a JSON file, atomically."""
     text = json.dumps(as_json(content), indent=2)
-    with replacing(path) as beside:
-        beside.write_text(text + "\n")
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n")
 
 
 def read_json(path):
-    """Reads a JSON file, or gives None if there is none.
+    """Reads a JSON file; returns None if it does not exist.
 
     Raises:
         UserError: if it is not JSON.
@@ -100,9 +139,9 @@ def read_json(path):
 
 
 def write_arrays(path, **arrays):
-    """Writes an `.npz` file of arrays, whole or not at all."""
-    with replacing(path) as beside:
-        np.savez_compressed(beside, **arrays)
+    """Writes an `.npz` file of arrays, atomically."""
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
 
 
 def read_arrays(path, *names):
@@ -113,11 +152,11 @@ def read_arrays(path, *names):
         *names: of the arrays.
 
     Returns:
-        `(arrays, found)`: a dict of those of `names` that are there, and the
-        list of the names of all arrays there.
+        `(arrays, found)`: a dict of the arrays of `names` that the file has,
+        and the list of the names of all its arrays.
 
     Raises:
-        UserError: if the file is missing or no such archive, or one of the
+        UserError: if the file is missing or not such an archive, or one of the
             arrays is of Python objects.
     """
     path = pathlib.Path(path)
@@ -126,9 +165,12 @@ def read_arrays(path, *names):
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = archive.files
-            # A member that is no array comes as bytes.
-            there = [name for name in names if name in found]
-            return {n: np.asarray(archive[n]) for n in there}, found
+            # `asarray`, as a member that is not an array is read as bytes.
+            return {
+                name: np.asarray(archive[name])
+                for name in names
+                if name in found
+            }, found
     except _UNREADABLE_ARCHIVE as error:
         raise UserError(
             f"{path} cannot be read ({error}): save plain number arrays with "
@@ -137,22 +179,26 @@ def read_arrays(path, *names):
 
 
 @contextlib.contextmanager
-def locked(folder):
-    """Keeps other processes from working in `folder` at the same time.
+def locked(path, wait=True):
+    """Holds a lock between processes, and between threads, in the block.
 
-    The lock ends with the process, however that ends.
+    The lock ends with the process, however that ends; its file remains.
+
+    Args:
+        path: of the lock file; its folder must exist.
+        wait: whether to wait while another holds the lock.
 
     Raises:
-        UserError: if another process holds it.
+        BlockingIOError: if another holds the lock and `wait` is False.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is at work in {folder}: wait for it, or "
-                "give another --workdir"
-            ) from None
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout as error:
+        raise BlockingIOError(
+            errno.EWOULDBLOCK, "locked by another process", str(path)
+        ) from error
+    try:
         yield
+    finally:
+        lock.release()

@@ -1,8 +1,8 @@
 """Explicit randomness: every draw is a function of a seed that is passed in.
 
-A seed is an int32 tensor `[2]`; a Python int `n` stands for `[0, n]`. Where a
-function draws something for each row of a batch it uses one seed a row, so
-that a row's draw depends neither on the batch size nor on the row's place.
+A seed is an int32 tensor `[2]`; a Python int `n` stands for `[0, n]`. Draws for
+the rows of a batch use one seed per row, so that they depend neither on the
+batch size nor on the position of the row.
 """
 
 import numpy as np
@@ -12,11 +12,11 @@ _INT32_MAX = 2**31 - 1
 
 
 def as_seed(seed):
-    """Reads a seed that a user gave.
+    """Converts a seed to a tensor.
 
     Args:
         seed: int in [0, 2**31), or an integer tensor or array `[2]` (one seed)
-            or `[batch, 2]` (one a row).
+            or `[batch, 2]` (one per row).
 
     Returns:
         int32 tensor `[2]` or `[batch, 2]`.
@@ -64,13 +64,13 @@ def fold_in(seed, data):
 
 
 def row_seeds(seed, num_rows, first_row=0):
-    """Gives one seed a row.
+    """Returns one seed per row.
 
     Args:
-        seed: as in `as_seed`. Row i of a single seed folds in i; a seed for
-            each row is passed through.
+        seed: as in `as_seed`. A single seed is folded with the index of each
+            row; a seed per row is returned as it is.
         num_rows: int or int32 scalar tensor.
-        first_row: number of the first row, for rows that come in parts.
+        first_row: index of the first row, for rows that come in parts.
 
     Returns:
         int32 tensor `[num_rows, 2]`.
@@ -103,7 +103,7 @@ def normal(seeds, shape, dtype="float32"):
 
 
 def uniform(seeds, dtype="float32"):
-    """Draws one number in [0, 1) a row, row i from seed i alone.
+    """Draws one number in [0, 1) per row, row i from seed i alone.
 
     Args:
         seeds: int32 tensor `[batch, 2]`.
@@ -115,7 +115,7 @@ def uniform(seeds, dtype="float32"):
     return _uniform_rows(seeds, dtype)
 
 
-# Eagerly, `vectorized_map` traces at every call: these trace once.
+# In functions, as `vectorized_map` would trace at every eager call.
 @tf.function(reduce_retracing=True, autograph=False)
 def _fold_rows(seed, rows):
     return tf.vectorized_map(lambda row: fold_in(seed, row), rows, warn=False)
@@ -145,12 +145,11 @@ def _uniform_rows(seeds, dtype):
 
 
 def content_seeds(seed, x):
-    """Gives each row of `x` a seed that depends on the row's values alone.
+    """Returns for each row of `x` a seed that depends on its values alone.
 
-    For passes in which a row's place is not known (Keras' `evaluate` and
-    `predict`): the draw for an example is then fixed by the seed, whatever
-    the batch size and the order. The values' bits are summed with random odd
-    weights, modulo 2**32.
+    For Keras' `evaluate` and `predict`, which do not know the index of a row:
+    the draw for an example depends neither on the batch size nor on the order.
+    The bits of the values are summed with random odd weights, modulo 2**32.
 
     Args:
         seed: one seed, as in `as_seed`.
@@ -161,7 +160,7 @@ def content_seeds(seed, x):
     """
     bits = tf.bitcast(tf.cast(x, tf.float32), tf.int32)
     bits = tf.reshape(bits, (tf.shape(bits)[0], -1))
-    # 1.0 has its bits at the top, where a product would shift them out.
+    # The set bits of 1.0 are the highest, which a product would shift out.
     bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, 23))
     weights = tf.random.stateless_uniform(
         (tf.shape(bits)[1], 2), as_seed(seed), None, None, tf.int32

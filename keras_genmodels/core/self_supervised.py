@@ -1,9 +1,11 @@
 """The loss and the random numbers of models that train without targets."""
 
+import typing
+
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import seeds
+from keras_genmodels.core import private_api, seeds
 
 # Keeps the random numbers of training apart from others of the same seed.
 _TRAINING_STREAM = 1
@@ -15,7 +17,12 @@ class SelfSupervised:
     The model has a `seed`, and defines `_per_example_loss(terms, training)`
     and `_per_example_metrics(terms)` of the dict that `call` returns. `fit`
     and `evaluate` take events without targets; `compile` takes no loss.
+
+    `metric_units` has the metrics that the progress of a training shows, the
+    most important first, and their units.
     """
+
+    metric_units: typing.ClassVar = {"loss": ""}
 
     def _track(self, *names):
         """Creates a running mean per metric; called by the constructor."""
@@ -30,7 +37,7 @@ class SelfSupervised:
             raise ValueError(
                 f"a {kind} is trained without targets: fit(x), not fit(x, y)"
             )
-        if self._compile_loss is not None:
+        if private_api.is_compiled_with_loss(self):
             raise ValueError(
                 f"a {kind} brings its own loss: compile without loss="
             )

@@ -6,6 +6,8 @@ import warnings
 import keras
 import tensorflow as tf
 
+from keras_genmodels.core import private_api
+
 _CONVOLUTIONS = tuple(
     getattr(keras.layers, name)
     for name in dir(keras.layers)
@@ -59,5 +61,6 @@ def should_compile(model):
 
 def _has_convolutions(model):
     return any(
-        isinstance(layer, _CONVOLUTIONS) for layer in model._flatten_layers()
+        isinstance(layer, _CONVOLUTIONS)
+        for layer in private_api.flatten_layers(model)
     )

@@ -1,8 +1,7 @@
-"""Batches of a split as functions of (seed, step), without any state.
+"""Batches of a split as functions of (seed, step), without state.
 
-The k-th batch of a training is the same whether or not the k - 1 before it
-were drawn, so a resumed training sees what an uninterrupted one would have
-seen.
+The k-th training batch is the same whether or not the k - 1 before it were
+drawn, so a resumed training gets the batches of an uninterrupted one.
 """
 
 import numpy as np
@@ -13,8 +12,7 @@ from keras_genmodels.core.seeds import as_seed, fold_in
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
 
-# One stream of random numbers for each purpose; `shuffled` and `stream_seed`
-# serve datasets.py too.
+# One stream of random numbers for each purpose.
 ORDER, PIXELS, EVALUATION, TEST, VALIDATION = range(5)
 
 _BLOCK = 64
@@ -23,12 +21,11 @@ _BLOCK = 64
 def training_batches(
     split, *, batch_size, seed, binarization="none", start_step=0
 ):
-    """Gives shuffled batches without end.
+    """Returns an endless data set of shuffled batches.
 
-    Batch s holds the positions s * batch_size ... of a sequence in which each
-    run of n = len(split.images) positions, an epoch, shows every image once,
-    in an order drawn from (seed, epoch). A batch may reach into the next
-    epoch.
+    In each epoch every image occurs once, in an order drawn from (seed,
+    epoch). Batches are consecutive parts of the sequence of all epochs, so
+    one may reach into the next epoch.
 
     Args:
         split: datasets.Split.
@@ -36,8 +33,8 @@ def training_batches(
         seed: int in [0, 2**31).
         binarization: "none"; "threshold", 1 where the value is at least 0.5;
             or "dynamic", 1 with the value as probability, drawn from (seed,
-            s) and so anew each time an image is shown.
-        start_step: int, the batch to start from.
+            step) and so anew each time an image is shown.
+        start_step: int, index of the first batch.
 
     Returns:
         tf.data.Dataset of dicts: "image" float32 `[batch_size, height, width,
@@ -69,16 +66,16 @@ def training_batches(
 
 
 def evaluation_batches(split, *, batch_size, seed, binarization="none"):
-    """Gives every image once, in order.
+    """Returns a data set of batches with every image once, in order.
 
     Args:
         split, batch_size, seed, binarization: as in `training_batches`, but
-            the draw of "dynamic" depends on (seed, image) only: it is the
-            same in each pass and for each batch size.
+            the draw of "dynamic" depends on (seed, index of the image) only:
+            it is the same in each pass and for each batch size.
 
     Returns:
-        tf.data.Dataset of dicts as in `training_batches`, the last batch as
-        short as need be.
+        tf.data.Dataset of dicts as in `training_batches`; the last batch may
+        be smaller.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -88,10 +85,10 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
     data = _as_tensors(split)
     pixel_seed = stream_seed(seed, EVALUATION)
 
-    # Drawn in blocks of a fixed size, that the batch size may not matter.
+    # Drawn in blocks of a fixed size, so that the batch size does not matter.
     def block(start):
         end = tf.minimum(start + _BLOCK, count)
-        # A slice would share memory, of which TensorFlow logs an error.
+        # TensorFlow logs an error for a slice, as it shares memory.
         rows = {
             key: tf.gather(value, tf.range(start, end))
             for key, value in data.items()
@@ -124,8 +121,8 @@ def _check_batches(split, batch_size, binarization):
         raise ValueError("split must hold at least one image, got none")
 
 
-class _Lent:
-    """Hands an array to TensorFlow, which copies a plain one twice over."""
+class _NoCopyArray:
+    """Makes TensorFlow copy an array once, where it copies plain ones twice."""
 
     def __init__(self, array):
         self._array = array
@@ -135,9 +132,9 @@ class _Lent:
 
 
 def _as_tensors(split):
-    """Puts a split in main memory, wherever the model is."""
+    """Returns the tensors of a split, in main memory on any device."""
     with tf.device("cpu"):
-        data = {"image": tf.convert_to_tensor(_Lent(split.images))}
+        data = {"image": tf.convert_to_tensor(_NoCopyArray(split.images))}
         if split.labels is not None:
             data["label"] = tf.constant(split.labels, tf.int32)
     return data
@@ -145,20 +142,20 @@ def _as_tensors(split):
 
 def _prefetched(dataset):
     options = tf.data.Options()
-    # Rewriting the pipeline, tf.data would copy the whole split once more.
+    # The optimizer of tf.data would copy the whole split once more.
     options.experimental_optimization.apply_default_optimizations = False
-    # Its autotuner sleeps for powers of two of 10 ms, and whoever drops an
-    # iterator waits until it wakes: up to half of the time of a `fit`.
+    # The autotuner sleeps for powers of two of 10 ms, and deleting an iterator
+    # waits for it: up to half of the time of a `fit`.
     options.autotune.enabled = False
     return dataset.prefetch(2).with_options(options)
 
 
 def stream_seed(seed, stream):
-    """Derives the seed of one purpose from the user's.
+    """Derives the seed of one stream of random numbers.
 
     Args:
         seed: int in [0, 2**31).
-        stream: int, one of those above.
+        stream: int, such as `ORDER`.
 
     Returns:
         int32 tensor `[2]`.
@@ -168,7 +165,7 @@ def stream_seed(seed, stream):
 
 
 def shuffled(positions, count, seed):
-    """Maps positions in an endless sequence to image indices.
+    """Maps positions in the sequence of all epochs to indices of images.
 
     Args:
         positions: int64 tensor `[m]`, consecutive and ascending.
@@ -183,9 +180,9 @@ def shuffled(positions, count, seed):
     keys = tf.stack(
         [_order_key(seed, epochs[0] + i) for i in range(num_epochs)]
     )
-    # tf.random.experimental.index_shuffle stops at 4 rounds, at which
-    # neighbours avoid one batch and the orders of two epochs correlate (0.4
-    # on 65537 images), and it rejects a key for each position.
+    # Not tf.random.experimental.index_shuffle: it has 4 rounds, with which
+    # neighbours rarely share a batch and the orders of two epochs correlate
+    # (0.4 for 65537 images), and it takes no key per position.
     return tf.raw_ops.RandomIndexShuffle(
         index=positions % count,
         seed=tf.gather(keys, epochs - epochs[0]),
@@ -195,10 +192,10 @@ def shuffled(positions, count, seed):
 
 
 def _order_key(seed, epoch):
-    """Returns the int32 `[3]` key of an epoch's order.
+    """Returns the int32 `[3]` key of the order of an epoch.
 
-    Hashed, because the shuffle reads as little as 8 bits of each number: by
-    the epoch itself the orders would repeat after 256.
+    Hashed, because the shuffle may use only 8 bits of each number: with the
+    epoch itself as key the orders would repeat after 256.
     """
     return tf.random.stateless_uniform(
         [3], fold_in(seed, epoch), None, None, tf.int32, alg="philox"
@@ -212,8 +209,8 @@ def _binarize(images, binarization, seed, num_draws):
         images: float32 tensor `[n, ...]` in [0, 1].
         binarization: as in `training_batches`.
         seed: int32 tensor `[2]`.
-        num_draws: int >= n, the number of images to draw for. The draw for an
-            image does not depend on n.
+        num_draws: int >= n, number of images to draw for, so that the draw for
+            an image does not depend on n.
 
     Returns:
         float32 tensor like `images`.
@@ -227,7 +224,7 @@ def _binarize(images, binarization, seed, num_draws):
 
 
 def _uniform(shape, seed):
-    """Draws odd multiples of 2**-17 in (0, 1): 16 bits cost half a float."""
+    """Draws odd multiples of 2**-17 in (0, 1), two per random 32-bit word."""
     size = int(np.prod(shape))
     words = tf.random.stateless_uniform(
         [(size + 1) // 2], seed, None, None, tf.uint32, alg="philox"

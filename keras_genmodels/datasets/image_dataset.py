@@ -1,4 +1,4 @@
-"""Image data sets: their names to arrays in memory, those to batches."""
+"""Image data sets in memory, loaded by name."""
 
 import dataclasses
 import pathlib
@@ -9,29 +9,6 @@ import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import array_files, batches, image_files
-from keras_genmodels.datasets.batches import (
-    BINARIZATIONS,
-    evaluation_batches,
-    training_batches,
-)
-from keras_genmodels.datasets.image_files import (
-    list_pictures,
-    read_labels,
-    read_pictures,
-)
-
-__all__ = [
-    "BINARIZATIONS",
-    "ImageDataset",
-    "Source",
-    "Split",
-    "evaluation_batches",
-    "list_pictures",
-    "load",
-    "read_labels",
-    "read_pictures",
-    "training_batches",
-]
 
 _FOLDER_IMAGE_SIZE = (64, 64)
 _TEST_FRACTION = 0.1
@@ -120,7 +97,7 @@ class ImageDataset:
         return self.train.images.shape[1:]
 
     def fingerprint(self):
-        """Gives a short text that tells these images from others."""
+        """Returns the number of images and a checksum of them, as a text."""
         splits = (self.train, self.validation, self.test)
         images = [split.images for split in splits if split is not None]
         checksum = 0
@@ -130,10 +107,10 @@ class ImageDataset:
         return f"{counts} images, checksum {checksum:08x}"
 
     def num_labels(self):
-        """Counts the labels: those with a name, and else up to the highest.
+        """Returns the number of labels: of names, or the highest label plus 1.
 
         Raises:
-            UserError: if an image has none, or the labels are no small
+            UserError: if an image has no label, or the labels are not small
                 integers from 0.
         """
         labels = [
@@ -143,8 +120,8 @@ class ImageDataset:
         ]
         if any(part is None for part in labels):
             raise UserError(
-                f"{self.name} has no labels to condition on: take a data set "
-                "with labels, or --condition=quadrants"
+                f"{self.name} has no labels to condition on: choose a data "
+                "set with labels, or --condition=quadrants"
             )
         values = np.concatenate(labels)
         lowest, highest = values.min(), values.max()
@@ -159,7 +136,7 @@ class ImageDataset:
         """Checks that all pixels are among the 256 levels k/255.
 
         Raises:
-            UserError: if they are not.
+            UserError: otherwise.
         """
         for split in (self.train, self.validation, self.test):
             if split is None or split.images.dtype == np.uint8:
@@ -170,8 +147,8 @@ class ImageDataset:
                 value = split.images[off][0]
                 raise UserError(
                     f"{self.name} has pixels such as {value:.6g}, not k/255 "
-                    "for a whole k, as discretized_logistic needs: round them "
-                    "to uint8, or take --likelihood=gaussian"
+                    "for an integer k, which discretized_logistic requires: "
+                    "round them to uint8, or choose --likelihood=gaussian"
                 )
 
 
@@ -189,29 +166,28 @@ def load(
     stored, become 0 or 255.
 
     Args:
-        name: "digits" (8x8, made of scikit-learn's on first use), the name of
-            a TFDS image data set (prepared on first use), "image_folder" (a
-            folder of pictures, flat or with one sub-folder a label) or the
-            path of an `.npz` file with the arrays `image` (`[n, height,
-            width]` or `[n, height, width, channels]`, uint8 or floating in
-            [0, 1]) and, optionally, `label` (integer `[n]`).
-        data_dir: str. The folder of TFDS' data sets (TFDS' own default if
-            None), or of the pictures, or that a relative `.npz` path starts
-            from.
+        name: "digits" (scikit-learn's 8x8 images, prepared on first use), the
+            name of a TFDS image data set (prepared on first use),
+            "image_folder" (a folder of pictures, flat or with one sub-folder
+            per label) or the path of an `.npz` file with the arrays `image`
+            (`[n, height, width]` or `[n, height, width, channels]`, uint8 or
+            floating in [0, 1]) and, optionally, `label` (integer `[n]`).
+        data_dir: str: the folder of TFDS' data sets (TFDS' default if None),
+            the folder of the pictures, or the folder that a relative `.npz`
+            path refers to.
         image_size: int or `(height, width)` that images are squeezed to. None
-            leaves them as they are, and for "image_folder" means 64.
-        validation_split: float in [0, 1), the part of the training images to
+            keeps their size, but means 64 for "image_folder".
+        validation_split: float in [0, 1), fraction of the training images to
             hold out, drawn by `seed`.
-        seed: int in [0, 2**31). It also draws the 10 % of test images where
-            the data set has no split of its own for them ("test", or else
-            "validation").
+        seed: int in [0, 2**31). It also draws 10 % test images if the data set
+            has no split "test" or "validation".
 
     Returns:
         ImageDataset.
 
     Raises:
-        UserError: if the data set cannot be had, is not of images, or does
-            not fit in memory; if an argument is out of range.
+        UserError: if the data set does not exist, has no images, or does not
+            fit in memory; if an argument is out of range.
     """
     size = _as_size(image_size)
     if not 0 <= validation_split < 1:
@@ -241,7 +217,7 @@ def _source(name, data_dir, size, validation_split, seed):
 
 
 def _as_size(image_size):
-    """Reads an int or a pair as `(height, width)`; None stays None."""
+    """Converts an int or a pair to `(height, width)`; None stays None."""
     if image_size is None:
         return None
     size = np.atleast_1d(image_size)
@@ -277,7 +253,7 @@ def _read(name, data_dir, size):
             data_dir, size or _FOLDER_IMAGE_SIZE
         )
         return Split(images, labels), None, label_names
-    # Here, because it takes a while and registers `digits` with TFDS.
+    # Imported here, as it takes a while and registers `digits` with TFDS.
     from keras_genmodels.datasets import tfds_images
 
     train, test, label_names = tfds_images.read(name, data_dir, size)
@@ -285,7 +261,7 @@ def _read(name, data_dir, size):
 
 
 def _spread_binary(train, test):
-    """Turns 0 and 1 into 0 and 255, in place."""
+    """Replaces 0 and 1 by 0 and 255, in place, if there are no others."""
     if train.images.dtype == np.uint8 and train.images.max() <= 1:
         for split in (train, test):
             if split is not None:
@@ -293,10 +269,7 @@ def _spread_binary(train, test):
 
 
 def _hold_out(split, fraction, seed, stream):
-    """Divides a split into `(rest, held out)`, by a seeded permutation.
-
-    The rest keeps its order.
-    """
+    """Divides a split into `(rest, held out)`; the rest keeps its order."""
     count = len(split.images)
     held = round(count * fraction)
     if not 0 < held < count:

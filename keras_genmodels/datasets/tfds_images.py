@@ -1,4 +1,4 @@
-"""Images from TensorFlow Datasets, among them the `digits` made here."""
+"""Images from TensorFlow Datasets, including `digits`, which is built here."""
 
 import contextlib
 import difflib
@@ -24,10 +24,11 @@ _DIGITS_FOR_TRAINING = 1437
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """The 1797 handwritten digits, 8x8, that scikit-learn carries.
+    """The 1797 handwritten digits of scikit-learn, 8x8 pixels.
 
-    Small, real and in need of no download. The first 1437 train and the last
-    360 test, in scikit-learn's order; the grey values 0..16 become 0..255.
+    Small, real, and without download. In scikit-learn's order, the first 1437
+    are for training and the last 360 for test; the grey values 0 to 16 are
+    scaled to 0 to 255.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -62,27 +63,28 @@ class Digits(tfds.core.GeneratorBasedBuilder):
 
 
 def read(name, data_dir, size):
-    """Reads the images of a TFDS data set, preparing it if need be.
+    """Reads the images of a TFDS data set, which is prepared first if needed.
 
     Args:
-        name: as TFDS takes it, with a configuration or not.
+        name: name in TFDS, with or without a configuration.
         data_dir: path or None, the folder of TFDS' data sets.
         size: `(height, width)` to resize to, or None.
 
     Returns:
         `(train, test, label_names)`: two pairs of images, uint8 `[n, height,
         width, channels]`, and labels, int32 `[n]` or None; `test` is None if
-        TFDS has one split only; tuple of str or None.
+        there is no split "test" or "validation"; tuple of str or None.
 
     Raises:
-        UserError: if there is no such data set, it is neither prepared nor
-            within reach, it has no images, or they do not fit.
+        UserError: if there is no such data set, if it is not prepared and
+            cannot be downloaded, if it has no images, or if they do not fit in
+            memory.
     """
     builder = _find_builder(name, data_dir)
     if not _is_prepared(builder):
         _prepare(builder)
-        # Afresh: preparing leaves the builder that did it half informed if
-        # another process was the first to finish.
+        # A new builder: if another process finished first, the builder that
+        # prepared lacks some of the information.
         builder = _find_builder(name, data_dir)
     image_feature, label_feature = _features(builder)
     splits = _choose_splits(builder)
@@ -130,28 +132,28 @@ def _one_line(error):
 
 
 def _is_prepared(builder):
-    # TFDS warns of what a folder lacks even if there is no folder yet.
+    # TFDS warns of an incomplete folder even if there is none.
     return builder.data_path.exists() and builder.is_prepared()
 
 
 def _prepare(builder):
-    """Downloads and prepares a data set, safely beside other processes."""
+    """Downloads and prepares a data set; other processes may do so too."""
     urls = builder.url_infos or {}
     if urls and not _any_answers(_hosts(urls)):
         raise UserError(_out_of_reach(builder))
-    # TFDS draws the name of its scratch folder from `random`: two runs that
-    # both seeded it would write into one folder.
+    # TFDS draws the name of its temporary folder from `random`: two runs with
+    # equal seeds would write into one folder.
     state = random.getstate()
     random.seed()
     cause = None
     try:
-        with contextlib.nullcontext() if urls else _hushed():
+        with contextlib.nullcontext() if urls else _suppress_output():
             builder.download_and_prepare()
     except Exception as error:
         cause = error
     finally:
         random.setstate(state)
-    # If another process was the first to finish, TFDS rightly failed.
+    # TFDS also fails if another process finished first.
     if not _is_prepared(builder):
         reason = _one_line(cause) if cause else "remove what is there"
         raise UserError(
@@ -161,8 +163,8 @@ def _prepare(builder):
 
 
 @contextlib.contextmanager
-def _hushed():
-    """Drops TFDS' talk of a download where nothing is downloaded."""
+def _suppress_output():
+    """Drops TFDS' messages about a download that does not happen."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
@@ -183,14 +185,14 @@ def _out_of_reach(builder):
 
 
 def _hosts(urls):
-    """Returns a few addresses, one of which answers if there is a network."""
+    """Returns a few addresses to test the network with."""
     parts = [urllib.parse.urlsplit(url) for url in urls]
     found = {f"{part.scheme}://{part.netloc}/": None for part in parts}
     return [*list(found)[:3], "https://storage.googleapis.com/"]
 
 
 def _any_answers(addresses):
-    """Tells within `_PROBE_SECONDS` whether any of the addresses answers."""
+    """Returns within `_PROBE_SECONDS` whether any of the addresses answers."""
     answers = queue.SimpleQueue()
 
     def ask(address):
@@ -203,8 +205,8 @@ def _any_answers(addresses):
         except Exception:
             answers.put(False)
 
-    # Daemon threads, as looking up a host's name can hang for minutes and
-    # knows no time limit.
+    # Daemon threads, as the lookup of a host name can take minutes and has no
+    # time limit.
     for address in addresses:
         threading.Thread(target=ask, args=(address,), daemon=True).start()
     deadline = time.monotonic() + _PROBE_SECONDS
@@ -235,7 +237,7 @@ def _features(builder):
 
 
 def _choose_splits(builder):
-    """Returns the names of the split to train on and, if any, to test on."""
+    """Returns the names of the split for training and, if any, for test."""
     found = list(_sizes(builder))
     if "train" not in found:
         raise UserError(
@@ -255,7 +257,7 @@ def _examples(builder, split, labelled):
     """Returns the examples in the order in which they were written."""
     wanted = {"image": True, "label": True} if labelled else {"image": True}
     decoders = None
-    # Only then, as TFDS warns of its own code's age when it leaves some out.
+    # Only if needed, as partial decoding makes TFDS warn.
     if set(builder.info.features) != set(wanted):
         decoders = tfds.decode.PartialDecoding(wanted)
     return builder.as_dataset(
@@ -279,7 +281,7 @@ def _image_shape(builder, feature, size):
 
 
 def _fit(example, shape, size):
-    """Resizes an example's image and tells whether it has the right shape."""
+    """Resizes the image of an example and adds whether its shape is right."""
     image = example["image"]
     if size:
         image = pictures.resize(image, size)
@@ -308,7 +310,7 @@ def _read_split(builder, split, shape, size, labelled):
         if not batch["fits"].all():
             raise UserError(
                 f"the images of TFDS data set {builder.name} are not all of "
-                "one size: give one with --image_size"
+                "one size: choose one with --image_size"
             )
         rows = slice(row, row + len(batch["image"]))
         images[rows] = batch["image"]
@@ -319,7 +321,7 @@ def _read_split(builder, split, shape, size, labelled):
 
 
 def _reporting_damage(builder, batches):
-    """Passes batches on, and says in a line if a file is damaged."""
+    """Yields the batches; raises a `UserError` if a file is damaged."""
     try:
         yield from batches.as_numpy_iterator()
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:

@@ -83,6 +83,7 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
     blind image denoising via bias-free convolutional neural networks, ICLR.
     """
 
+    metric_units: ClassVar = {"psnr": "dB"}
     # Arguments in files of formats 1 and 2.
     _old_names: ClassVar = _OLD_NAMES
 

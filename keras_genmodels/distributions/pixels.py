@@ -46,7 +46,7 @@ class GreyBernoulli(tfd.Bernoulli):
     def _log_prob(self, event):
         # event * logits - softplus(logits), without its cancellation and
         # with the right gradient at 0.
-        logits = self._logits_parameter_no_checks()
+        logits = self.logits
         smaller = tf.where(logits >= 0, -logits, logits)
         return self.linear_part(event) - tf.math.log1p(tf.exp(smaller))
 
@@ -55,7 +55,7 @@ class GreyBernoulli(tfd.Bernoulli):
 
         `log_prob` is this minus log(1 + exp(-abs(logits))).
         """
-        logits = self._logits_parameter_no_checks()
+        logits = self.logits
         log_prob = event * logits - tf.where(
             logits >= 0, logits, tf.zeros_like(logits)
         )

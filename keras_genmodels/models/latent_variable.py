@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -102,6 +103,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     reparameterized gradient estimators for Monte Carlo objectives,
     arXiv:1810.04152.
     """
+
+    metric_units: ClassVar = {"elbo": "nats", "rate": "nats"}
 
     num_classes = None
     observed_mask = None

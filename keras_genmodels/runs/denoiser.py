@@ -39,13 +39,14 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         description: the `RunDescription`.
         options: a `training.Options`; None for a denoiser that only adapts.
         batch_size: images per step.
-        verbose: as in Keras' `fit`.
+        verbose: as in `training.fit`.
 
     Returns:
         dict, the content of `metrics.json`.
 
     Raises:
-        UserError: as `training.fit`, and if the data do not suit the denoiser.
+        UserError: if the data do not suit the denoiser.
+        TrainingError, OSError: as `training.fit`.
     """
     seed = description.seed
     with user_errors(f"{data.name}: "):

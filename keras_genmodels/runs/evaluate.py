@@ -46,7 +46,7 @@ def evaluate(workdir, data, settings, folder=None):
     """
     # Before the lock, which would create a missing folder.
     _finished(workdir)
-    with files.locked(workdir):
+    with workdir.locked():
         metrics = _finished(workdir)
         start = time.monotonic()
         found = {

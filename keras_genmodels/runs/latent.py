@@ -39,23 +39,23 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         description: the `RunDescription`.
         options: a `training.Options`.
         batch_size: images per step.
-        verbose: as in Keras' `fit`.
+        verbose: as in `training.fit`.
 
     Returns:
         dict, what `metrics.json` holds.
 
     Raises:
-        UserError: as `training.fit`.
+        TrainingError, OSError: as `training.fit`.
     """
     binarization, seed = description.binarization, description.seed
     inputs = latent_inputs.Inputs(model, data, binarization, seed)
-    watched = inputs.first(data.validation or data.train, 1)
+    watched = inputs.take(data.validation or data.train, 1)
     report = fit.fit(
         model,
         workdir,
         options,
         batches=lambda step: inputs.training(batch_size, step),
-        validation=data.validation and inputs.of(data.validation),
+        validation=data.validation and inputs.batches(data.validation),
         draw=lambda model: _draw(model, watched, data, seed),
         verbose=verbose,
     )
@@ -66,7 +66,7 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     sections = evaluate_briefly(
         model, data, binarization=binarization, seed=seed
     )
-    shown = inputs.first(data.test, _SHOWN_BATCHES)
+    shown = inputs.take(data.test, _SHOWN_BATCHES)
     _write_tensorboard(
         workdir, model, shown, data, sections["likelihood"], report["epochs"]
     )

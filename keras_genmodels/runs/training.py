@@ -1,9 +1,9 @@
 """Trains a model of any kind, and leaves a workdir that every app reads."""
 
+import contextlib
 import dataclasses
 import math
 
-from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentVariableModel
@@ -75,7 +75,8 @@ def train(
         batch_size: int >= 1, images per step, 128 by default.
         init_from: path of a `.keras` file with the initial weights.
         command: `Command` of an app.
-        verbose: as in Keras' `fit`.
+        verbose: 1 prints the progress (a bar on a terminal, else about 20
+            lines), 2 Keras' own line for each epoch, 0 nothing.
         **options: fields of `training.fit.Options`, such as `learning_rate`.
 
     Returns:
@@ -108,7 +109,7 @@ def train(
         model, data, options, command, binarization, seed, batch_size, init_from
     )
     assumed = command.defaults if command else {}
-    with files.locked(workdir):
+    with workdir.locked():
         workdir.check(run, assumed)
         if results.is_finished(workdir, options):
             more = "; a larger number of epochs extends it" if options else ""
@@ -119,17 +120,32 @@ def train(
                 _start_from_weights(model, init_from)
             workdir.claim(run, assumed)
             print(results.describe(data, workdir, options), flush=True)
-            family.run(
-                model,
-                data,
-                workdir,
-                run,
-                options,
-                batch_size=batch_size,
-                verbose=verbose,
-            )
+            with _training_errors():
+                family.run(
+                    model,
+                    data,
+                    workdir,
+                    run,
+                    options,
+                    batch_size=batch_size,
+                    verbose=verbose,
+                )
         print(metrics_file.summary(workdir))
         return workdir.read_metrics()
+
+
+@contextlib.contextmanager
+def _training_errors():
+    """Raises a `TrainingError` of the block as a `UserError` with advice."""
+    try:
+        yield
+    except fit.NotFiniteError as error:
+        raise UserError(
+            f"{error}: give a smaller --learning_rate and another --workdir "
+            "(the last good checkpoint is kept in this one)"
+        ) from error
+    except fit.TrainingError as error:
+        raise UserError(str(error)) from error
 
 
 def arguments_for(model):
@@ -164,10 +180,10 @@ def _check_arguments(model, given):
 
 def _options(family, data, epochs, batch_size, options):
     """Returns the `fit.Options`, with the default number of epochs."""
-    steps = fit.steps_per_epoch(len(data.train.images), batch_size)
-    if epochs is None:
-        epochs = max(_LEAST_EPOCHS, math.ceil(family.DEFAULT_STEPS / steps))
     with user_errors():
+        steps = fit.steps_per_epoch(len(data.train.images), batch_size)
+        if epochs is None:
+            epochs = max(_LEAST_EPOCHS, math.ceil(family.DEFAULT_STEPS / steps))
         return fit.Options(epochs=epochs, steps_per_epoch=steps, **options)
 
 

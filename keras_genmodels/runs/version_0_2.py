@@ -12,7 +12,6 @@ _KINDS = {
     "linear": "LinearDenoiser",
     "exact": "EmpiricalDenoiser",
 }
-_RENAMED = {"copies": "num_noise_draws"}
 _LATENT = ("train_vae", "train_cvae")
 
 
@@ -37,7 +36,6 @@ def read_description(flags_path, metrics_path):
     program = flags.pop("# program", None)
     fingerprint = flags.pop("# data", "")
     settings = {**_defaults(program, flags), **flags}
-    settings = {_RENAMED.get(k, k): v for k, v in settings.items()}
     seed = int(settings.pop("seed", 0))
     source = _take_source(settings, seed)
     epochs, names = settings.pop("epochs", None), metrics.get("label_names")

@@ -1,5 +1,6 @@
 """The folder of one run: the paths in it, and the run that it belongs to."""
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -38,6 +39,25 @@ class Workdir:
 
     def __str__(self):
         return str(self.path)
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Keeps other processes from working in the folder in the block.
+
+        Raises:
+            UserError: if another process is at work there.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                lock = files.locked(self.path / ".lock", wait=False)
+                stack.enter_context(lock)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"another process is at work in {self}: wait for it, or "
+                    "give another --workdir"
+                ) from error
+            yield
 
     def has_checkpoint(self):
         """Returns whether there is a checkpoint to resume from."""

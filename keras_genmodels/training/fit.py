@@ -1,25 +1,35 @@
-"""(model, batches, workdir) in, a fitted model out; stoppable at any moment.
+"""Trains a model; a run that is killed and repeated ends with equal weights.
 
-Data order and every draw derive from (seed, step), and a checkpoint holds all
-the rest, so that a run that is killed and started again ends with the weights
-of a run that was not.
+The data order and every draw derive from (seed, step), and a checkpoint holds
+everything else.
 """
 
+import contextlib
 import dataclasses
 import math
 
 import keras
 
-from keras_genmodels.core import xla
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import private_api, xla
 from keras_genmodels.training.callbacks import (
     BestWeights,
-    Checkpoints,
     Interrupts,
     NonFiniteLoss,
     Pictures,
-    RunState,
 )
+from keras_genmodels.training.checkpoints import Checkpoints, RunState
+from keras_genmodels.training.errors import NotFiniteError, TrainingError
+from keras_genmodels.training.progress import Progress
+
+__all__ = [
+    "NotFiniteError",
+    "Options",
+    "TrainingError",
+    "compile_model",
+    "fit",
+    "is_trainable",
+    "steps_per_epoch",
+]
 
 _STEPS_PER_EXECUTION = 16
 
@@ -29,23 +39,27 @@ class Options:
     """How to train.
 
     Args:
-        epochs: how many epochs in all, over all starts of the run.
-        steps_per_epoch: training steps in an epoch.
+        epochs: int, epochs in total, over all starts of the run.
+        steps_per_epoch: int, training steps in an epoch.
         learning_rate: of Adam, > 0, after the warm-up.
-        learning_rate_warmup_steps: first steps, over which the learning rate
-            grows linearly from 0, >= 0 and fewer than the run has.
-        gradient_clip_norm: the gradients of a step are scaled down together,
-            so that their norm over all weights is at most this; 0 never does.
-        learning_rate_schedule: "cosine" (to zero over the rest of the run) or
-            "constant".
-        ema_momentum: of the weights' average, in [0, 1); 0 for none. None:
-            none with a cosine schedule, which ends in an average of its own,
-            else a horizon of a tenth of the run, at most 1000 steps.
-        early_stopping_patience: stop after so many epochs without a better
-            validation loss; 0 never stops early.
-        checkpoint_every: steps between checkpoints.
+        learning_rate_warmup_steps: int in [0, number of steps), over which the
+            learning rate grows linearly from 0.
+        gradient_clip_norm: largest global norm of the gradients of a step,
+            which are scaled down to it; 0 for no clipping.
+        learning_rate_schedule: "cosine" (decay to zero over the rest of the
+            run) or "constant".
+        ema_momentum: momentum in [0, 1) of the moving average of the weights;
+            0 for no averaging. None: 0 with a cosine schedule, whose end
+            averages too, else a horizon of a tenth of the run, at most 1000
+            steps.
+        early_stopping_patience: int, epochs without a better validation loss
+            after which the run stops; 0 never stops early.
+        checkpoint_every: int, steps between checkpoints.
         jit_compile: whether XLA compiles the step: a bool, or "auto" for
             `core.xla.should_compile`.
+
+    Raises:
+        ValueError: for a value out of range.
     """
 
     epochs: int
@@ -60,45 +74,44 @@ class Options:
     jit_compile: str | bool = "auto"
 
     def __post_init__(self):
-        for name in ("epochs", "steps_per_epoch", "checkpoint_every"):
-            if getattr(self, name) < 1:
+        warmup, momentum = self.learning_rate_warmup_steps, self.ema_momentum
+        steps = self.num_steps
+        for name, is_right, allowed in (
+            ("epochs", self.epochs >= 1, ">= 1"),
+            ("steps_per_epoch", self.steps_per_epoch >= 1, ">= 1"),
+            ("checkpoint_every", self.checkpoint_every >= 1, ">= 1"),
+            ("learning_rate", self.learning_rate > 0, "> 0"),
+            (
+                "learning_rate_warmup_steps",
+                0 <= warmup < steps,
+                f"in [0, {steps}), {steps} being the steps of the run",
+            ),
+            ("gradient_clip_norm", self.gradient_clip_norm >= 0, ">= 0"),
+            (
+                "learning_rate_schedule",
+                self.learning_rate_schedule in ("cosine", "constant"),
+                '"cosine" or "constant"',
+            ),
+            (
+                "jit_compile",
+                self.jit_compile in ("auto", True, False, "true", "false"),
+                '"auto", True or False',
+            ),
+            (
+                "ema_momentum",
+                momentum is None or 0 <= momentum < 1,
+                "None or in [0, 1)",
+            ),
+            (
+                "early_stopping_patience",
+                self.early_stopping_patience >= 0,
+                ">= 0",
+            ),
+        ):
+            if not is_right:
                 raise ValueError(
-                    f"{name} must be >= 1, got {getattr(self, name)}"
+                    f"{name} must be {allowed}, got {getattr(self, name)!r}"
                 )
-        if not self.learning_rate > 0:
-            raise ValueError(
-                f"learning_rate must be > 0, got {self.learning_rate}"
-            )
-        if not 0 <= self.learning_rate_warmup_steps < self.num_steps:
-            raise UserError(
-                "learning_rate_warmup_steps must be in [0, the run's "
-                f"{self.num_steps} steps), got "
-                f"{self.learning_rate_warmup_steps}"
-            )
-        if not self.gradient_clip_norm >= 0:
-            raise ValueError(
-                "gradient_clip_norm must be >= 0, got "
-                f"{self.gradient_clip_norm}"
-            )
-        if self.learning_rate_schedule not in ("cosine", "constant"):
-            raise ValueError(
-                "learning_rate_schedule must be cosine or constant, got "
-                f"{self.learning_rate_schedule!r}"
-            )
-        if self.jit_compile not in ("auto", True, False, "true", "false"):
-            raise ValueError(
-                'jit_compile must be "auto", True or False, got '
-                f"{self.jit_compile!r}"
-            )
-        if self.ema_momentum is not None and not 0 <= self.ema_momentum < 1:
-            raise ValueError(
-                f"ema_momentum must be in [0, 1), got {self.ema_momentum}"
-            )
-        if self.early_stopping_patience < 0:
-            raise ValueError(
-                "early_stopping_patience must be >= 0, got "
-                f"{self.early_stopping_patience}"
-            )
 
     @property
     def num_steps(self):
@@ -107,29 +120,32 @@ class Options:
 
 
 def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
-    """Trains a model, going on from the workdir's last checkpoint.
+    """Trains a model, from the last checkpoint in the workdir if there is one.
 
     Args:
         model: an untrained Keras model that brings its own loss.
         workdir: a `Workdir`; checkpoints and TensorBoard events go there.
         options: an `Options`.
-        batches: function of a step, gives an endless `tf.data.Dataset` of
-            what `model.fit` takes, from that step on; batch and step alone
-            must decide what it holds.
-        validation: finite `tf.data.Dataset` that decides which epoch was
-            best, the same at each pass; None takes the last epoch.
-        draw: function of the model that gives a dict of uint8 pictures, and
+        batches: function of a step that returns an endless `tf.data.Dataset`
+            of the arguments of `model.fit`, starting with that step. The
+            content of a batch must depend on its step alone.
+        validation: finite `tf.data.Dataset` that decides which epoch is the
+            best, the same at each pass; None for the last epoch.
+        draw: function of the model that returns a dict of uint8 pictures, and
             of floats, for TensorBoard.
-        verbose: as in Keras' `fit`.
+        verbose: 1 prints the progress (a bar on a terminal, else about 20
+            lines), 2 Keras' own line for each epoch, 0 nothing.
 
     Returns:
         dict: `epochs` and `steps` made, `best_epoch` (from 1),
         `validation_loss` (None without validation), `training_seconds`. The
-        model holds the best epoch's weights, averaged if they are at all.
+        model has the weights of the best epoch, averaged if options say so.
 
     Raises:
-        UserError: if the loss is not finite, a checkpoint can't be read or
-            the disk is full; the last good checkpoint is kept.
+        NotFiniteError: if a loss or a weight is not finite; the checkpoint
+            before that is kept.
+        TrainingError: if there are checkpoints and none can be read.
+        OSError: if the disk is full.
     """
     compile_model(model, options)
     state = RunState(model)
@@ -142,35 +158,56 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
     )
     step = checkpoints.restore()
     if step < options.num_steps and not best.exhausted:
-        _pass_over(model, step % options.steps_per_epoch)
         interrupts = Interrupts()
-        with interrupts.caught():
-            model.fit(
+        callbacks = [
+            interrupts,
+            NonFiniteLoss(state),
+            best,
+            checkpoints,
+            keras.callbacks.TensorBoard(workdir.tensorboard, write_graph=False),
+            *([Pictures(workdir.tensorboard, draw)] if draw else []),
+        ]
+        with interrupts.caught(), contextlib.ExitStack() as stack:
+            if verbose == 1:
+                progress = Progress(state, options.steps_per_epoch)
+                stack.callback(progress.close)
+                callbacks.append(progress)
+            _fit(
+                model,
                 batches(step),
-                epochs=options.epochs,
-                initial_epoch=step // options.steps_per_epoch,
-                steps_per_epoch=options.steps_per_epoch,
+                options,
+                step,
                 validation_data=validation,
-                callbacks=[
-                    interrupts,
-                    NonFiniteLoss(state),
-                    best,
-                    checkpoints,
-                    keras.callbacks.TensorBoard(
-                        workdir.tensorboard, write_graph=False
-                    ),
-                    *([Pictures(workdir.tensorboard, draw)] if draw else []),
-                ],
-                shuffle=False,
-                verbose=verbose,
+                callbacks=callbacks,
+                verbose=2 if verbose == 2 else 0,
             )
-    if best.exhausted:
+    if best.exhausted and verbose:
         print(
             f"Stopped early: no better validation loss for {best.patience} "
             f"epochs after epoch {int(state.best_epoch.numpy())}",
             flush=True,
         )
     model.set_weights(state.best_weights)
+    return _report(state, options)
+
+
+def _fit(model, batches, options, step, **arguments):
+    """Calls Keras' `fit` so that it starts at a training step."""
+    epoch, steps_done = divmod(step, options.steps_per_epoch)
+    private_api.skip_training_calls(
+        model, steps_done // model.steps_per_execution
+    )
+    model.fit(
+        batches,
+        epochs=options.epochs,
+        initial_epoch=epoch,
+        steps_per_epoch=options.steps_per_epoch,
+        shuffle=False,
+        **arguments,
+    )
+
+
+def _report(state, options):
     best_loss = float(state.best_loss.numpy())
     return {
         "epochs": state.step // options.steps_per_epoch,
@@ -187,18 +224,19 @@ def is_trainable(model):
 
 
 def steps_per_epoch(num_examples, batch_size):
-    """Gives the steps of an epoch: a pass over the data, rounded.
+    """Returns the number of steps of an epoch, about one pass over the data.
 
-    Long ones are rounded to a multiple of 16, so that Keras can make 16 steps
-    in one execution; the data goes on where the last epoch ended.
+    A large number is rounded to a multiple of 16, so that Keras can make 16
+    steps in one execution; the next epoch continues with the data where this
+    one ended.
 
     Raises:
-        UserError: if a batch is larger than the data.
+        ValueError: if a batch is larger than the data.
     """
     if batch_size > num_examples:
-        raise UserError(
-            f"--batch_size={batch_size} is more than the {num_examples} "
-            "training images: give a smaller one"
+        raise ValueError(
+            f"batch_size={batch_size} is more than the {num_examples} training "
+            "images: give a smaller one"
         )
     steps = round(num_examples / batch_size)
     if steps < 10 * _STEPS_PER_EXECUTION:
@@ -240,7 +278,7 @@ def _learning_rate(options):
 
 
 def _ema_momentum(options):
-    """Resolves the default: none where the learning rate falls to zero."""
+    """Returns the momentum; by default 0 if the learning rate falls to 0."""
     if options.ema_momentum is not None:
         return options.ema_momentum
     if options.learning_rate_schedule == "cosine":
@@ -250,28 +288,8 @@ def _ema_momentum(options):
 
 
 def _steps_per_execution(options):
-    """Gives the largest divisor of an epoch that calls Python seldom enough."""
+    """Returns the largest divisor of an epoch that is not above 16."""
     most = min(_STEPS_PER_EXECUTION, options.checkpoint_every)
     return next(
         n for n in range(most, 0, -1) if options.steps_per_epoch % n == 0
     )
-
-
-def _pass_over(model, num_steps):
-    """Makes `fit` pass over the steps of its first epoch that are done.
-
-    Keras can start at an epoch, not within one: the first calls of the
-    training function do nothing, and the data starts behind them.
-    """
-    model.make_train_function()
-    train = model.train_function
-    left = num_steps // model.steps_per_execution
-
-    def train_function(iterator):
-        nonlocal left
-        if left:
-            left -= 1
-            return {}
-        return train(iterator)
-
-    model.train_function = train_function

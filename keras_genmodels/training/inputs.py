@@ -1,4 +1,4 @@
-"""What a latent-variable model takes, from a data set's batches."""
+"""Batches of a data set as inputs of a latent-variable model."""
 
 import dataclasses
 import math
@@ -7,21 +7,21 @@ import keras
 import numpy as np
 
 from keras_genmodels import datasets
-from keras_genmodels.core import arrays
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import arrays, private_api
 from keras_genmodels.operators.masks import fill_unobserved
 
-# At most so many images at once, and so many draws of the importance-weighted
-# bound: fewer of those that make much in a network.
+# Largest number of images per batch, and of draws of the importance-weighted
+# bound per chunk; smaller for wide networks.
 BATCH_SIZE = 512
 _CHUNK_SIZE = 2000
-# Of what a layer of a network makes of the images that it takes at once.
-_MOST_VALUES = 2**26
+# Maximum number of activations of the widest layer per batch (256 MB in
+# float32).
+_MAX_ACTIVATIONS = 2**26
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """The splits of a data set, as batches that a model takes.
+    """The splits of a data set, as batches of inputs of a model.
 
     Attributes:
         model: a `LatentVariableModel` of images; if conditional, of labels or
@@ -37,7 +37,7 @@ class Inputs:
     seed: int
 
     def training(self, batch_size, start_step):
-        """Gives shuffled batches without end."""
+        """Returns an endless `tf.data.Dataset` of shuffled batches."""
         return datasets.training_batches(
             self.data.train,
             batch_size=batch_size,
@@ -46,15 +46,18 @@ class Inputs:
             start_step=start_step,
         ).map(input_of(self.model))
 
-    def of(self, split):
-        """Gives each image of a split once."""
+    def batches(self, split):
+        """Returns a `tf.data.Dataset` with each image of a split once."""
         batch_size = images_at_once(self.model, BATCH_SIZE)
         return self._plain(split, batch_size).map(input_of(self.model))
 
-    def first(self, split, count):
-        """Joins the first batches to the arguments of the model's methods."""
-        plain = self._plain(split, BATCH_SIZE).take(count)
+    def take(self, split, num_batches):
+        """Returns the first batches of a split, joined, as `arguments_of`."""
+        plain = self._plain(split, BATCH_SIZE).take(num_batches)
         return arrays.concatenate(arguments_of(self.model, plain))
+
+    of = batches
+    first = take
 
     def _plain(self, split, batch_size):
         return datasets.evaluation_batches(
@@ -66,32 +69,32 @@ class Inputs:
 
 
 def check_condition(model):
-    """Checks that a model's condition is one that a data set has.
+    """Checks that a data set has the condition of a model.
 
     Raises:
-        UserError: for a conditional model of neither labels nor a part of the
-            image.
+        ValueError: if the model is conditional, and not on the label or on a
+            part of the image.
     """
     if model.condition_kind == "other":
-        raise UserError(
+        raise ValueError(
             "the model is conditioned on neither labels nor a part of the "
-            "image: use it in a script, which can give it its condition"
+            "image: use it in a script that passes the condition"
         )
 
 
 def input_of(model):
-    """Gives the function from a data set's batches to what the model takes.
+    """Returns the function from batches of a data set to inputs of a model.
 
     Args:
-        model: as of `Inputs`.
+        model: as in `Inputs`.
 
     Returns:
-        function of a dict of `image` and perhaps `label`: gives the image, or
-        for a conditional model a dict of `image` and `condition`, the label
-        or what is known of the image.
+        function of a dict of `image` and perhaps `label` that returns the
+        image, or for a conditional model a dict of `image` and `condition`:
+        the label, or the image with 0 for unobserved pixels.
 
     Raises:
-        UserError: as `check_condition`.
+        ValueError: as `check_condition`.
     """
     check_condition(model)
     if model.condition_kind is None:
@@ -108,14 +111,14 @@ def input_of(model):
 
 
 def arguments_of(model, batches):
-    """Gives what a model's methods take: `(x,)` or `(x, condition)`.
+    """Yields the arguments of a model's methods: `(x,)` or `(x, condition)`.
 
     Args:
-        model: as of `Inputs`.
+        model: as in `Inputs`.
         batches: iterable of dicts of `image` and perhaps `label`.
 
     Yields:
-        tuple of the positional arguments of, say, `model.encode`.
+        tuple of the positional arguments of `model.encode`, for each batch.
     """
     as_input = input_of(model)
     for batch in batches:
@@ -124,27 +127,27 @@ def arguments_of(model, batches):
 
 
 def images_at_once(model, most):
-    """Gives how many images a model's networks should take at once.
+    """Returns how many images the networks of a model should take at once.
 
     Args:
-        model: as of `Inputs`.
+        model: as in `Inputs`.
         most: int >= 1.
 
     Returns:
-        int in [1, most], so that what any layer makes of them stays within
+        int in [1, most], for which the activations of any layer take at most
         256 MB.
     """
-    return max(1, min(most, _MOST_VALUES // _widest(model)))
+    return max(1, min(most, _MAX_ACTIVATIONS // _widest(model)))
 
 
 def chunk_size(model):
-    """Gives the `chunk_size` of `likelihood.importance_weighted`.
+    """Returns the `chunk_size` for `likelihood.importance_weighted`.
 
     Args:
-        model: as of `Inputs`.
+        model: as in `Inputs`.
 
     Returns:
-        int >= 1, as of `images_at_once`.
+        int >= 1, as in `images_at_once`.
     """
     return images_at_once(model, _CHUNK_SIZE)
 
@@ -167,10 +170,10 @@ def threshold(images, binarization):
 
 
 def _widest(model):
-    """Counts the values that the widest layer makes of one image."""
+    """Returns the number of activations of the widest layer for one image."""
     sizes = [math.prod(model.event_shape)]
-    for layer in model._flatten_layers():
-        # Keras tells the output of layers that are part of a network alone.
+    for layer in private_api.flatten_layers(model):
+        # Only layers that are part of a functional network have an output.
         outputs = keras.tree.flatten(getattr(layer, "output", None))
         sizes += [
             math.prod(size or 1 for size in output.shape[1:])

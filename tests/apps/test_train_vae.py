@@ -30,7 +30,6 @@ from support.app_runs import (
 )
 from tensorboard.backend.event_processing import event_accumulator
 
-from keras_genmodels.core import files
 from keras_genmodels.metrics.estimates import as_text
 from keras_genmodels.runs.workdir import Workdir
 
@@ -173,7 +172,7 @@ def test_a_run_of_version_0_2_is_extended(tmp_path):
     workdir = Workdir(shutil.copytree(OLD, tmp_path / "old"))
     flags = (f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}")
     said = succeed(run("train_vae", *flags, "--epochs=2"))
-    assert "Epoch 1/" not in said
+    assert "epoch 1/" not in said
     assert metrics(workdir.path)["training"]["steps"] == 22
     assert workdir.read_run().epochs == 2
     other = run("train_vae", *flags, "--epochs=2", "--beta=2")
@@ -182,7 +181,7 @@ def test_a_run_of_version_0_2_is_extended(tmp_path):
 
 def test_a_workdir_that_is_in_use_is_refused(copied, tiny_run):
     before = contents(copied)
-    with files.locked(copied):
+    with Workdir(copied).locked():
         second = run("train_vae", f"--workdir={copied}", *tiny_run)
     assert_refused(second, "train_vae", "another process", copied)
     assert contents(copied) == before

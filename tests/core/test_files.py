@@ -1,11 +1,15 @@
-"""Files appear whole or not at all; a folder has one worker."""
+"""Files are written atomically; a lock has one holder."""
 
-import subprocess
-import sys
+import errno
+import os
+import signal
+import threading
+import time
 import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
@@ -13,16 +17,16 @@ from keras_genmodels.core.errors import UserError
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a" / "x.txt"
-    with files.replacing(path) as beside:
-        assert beside.name == "x.txt"
-        beside.write_text("old")
-    with pytest.raises(RuntimeError), files.replacing(path) as beside:
-        beside.write_text("half of the n")
+    with files.replacing(path) as temporary:
+        assert temporary.name == "x.txt"
+        temporary.write_text("old")
+    with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+        temporary.write_text("half of the n")
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["x.txt"]
-    with files.replacing(path) as beside:
-        beside.write_text("new")
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
     assert path.read_text() == "new"
 
 
@@ -35,7 +39,7 @@ def test_json_comes_back(tmp_path):
         files.read_json(tmp_path / "x.json")
 
 
-def test_json_has_no_number_that_is_not_finite(tmp_path):
+def test_json_holds_none_for_numbers_that_are_not_finite(tmp_path):
     found = {"a": [np.float64("nan"), (1, -np.inf)], "b": {"c": np.inf}}
     files.write_json(tmp_path / "x.json", found)
     assert files.read_json(tmp_path / "x.json") == {
@@ -58,10 +62,10 @@ def test_arrays_come_back(tmp_path):
     assert found == ["a", "b", "text"]
 
 
-def test_what_is_no_archive_is_told(tmp_path):
+def test_damaged_archives_are_refused(tmp_path):
     np.savez(tmp_path / "plain.npz", a=np.arange(9))
     plain = (tmp_path / "plain.npz").read_bytes()
-    # Its two headers tell how it is compressed: not at all, by number 0.
+    # Both headers have the compression method, 0 for none.
     at = [plain.index(b"PK\1\2") + 10, plain.index(b"PK\3\4") + 8]
     unknown = bytearray(plain)
     unknown[at[0]] = unknown[at[1]] = 99
@@ -82,49 +86,100 @@ def test_what_is_no_archive_is_told(tmp_path):
         files.read_arrays(tmp_path / "none.npz", "a")
 
 
-_HOLD = """
-import sys
-from keras_genmodels.core import files
-with files.locked(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
+def in_a_child(function):
+    """Starts a process of this one's memory, which ends without its exit code.
+
+    Much faster than a new Python, which imports TensorFlow.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            function()
+        finally:
+            os._exit(1)
+    return child
 
 
 def test_a_lock_keeps_others_out_and_ends_with_its_process(tmp_path):
-    holder = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, tmp_path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert holder.stdout.readline() == b"held\n"
+    path = tmp_path / ".lock"
+    is_held, held = os.pipe()
+
+    def hold():
+        with files.locked(path):
+            os.write(held, b"1")
+            time.sleep(600)
+
+    child = in_a_child(hold)
+    os.read(is_held, 1)
     with (
-        pytest.raises(UserError, match="another process is at work"),
-        files.locked(tmp_path),
+        pytest.raises(BlockingIOError, match="another process"),
+        files.locked(path, wait=False),
     ):
         pytest.fail("two processes held the lock")
-    holder.kill()
-    holder.communicate()
-    with files.locked(tmp_path):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with files.locked(path, wait=False):
         pass
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
-_LEAVE = """
-import os, sys
-from keras_genmodels.core import files
-with files.replacing(sys.argv[1]) as beside:
-    beside.write_text("half")
-    os.kill(os.getpid(), 9)
-"""
+def test_a_lock_is_waited_for(tmp_path):
+    path, order = tmp_path / ".lock", []
+
+    def wait():
+        with files.locked(path):
+            order.append("waited")
+
+    waiting = threading.Thread(target=wait)
+    with files.locked(path):
+        waiting.start()
+        time.sleep(0.2)
+        order.append("released")
+    waiting.join(60)
+    assert order == ["released", "waited"]
 
 
-def test_what_a_kill_left_half_written_goes_with_the_next_write(tmp_path):
+def test_files_of_a_killed_process_go_with_the_next_write(tmp_path):
     path = tmp_path / "x.txt"
-    subprocess.run([sys.executable, "-c", _LEAVE, path], stderr=-3)
+
+    def leave():
+        with files.replacing(path) as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(in_a_child(leave), 0)
     assert len(list(tmp_path.iterdir())) == 1
     with files.replacing(tmp_path / "other.txt") as others:
-        others.write_text("of a living process")
-        with files.replacing(path) as beside:
-            beside.write_text("new")
+        others.write_text("of a running process")
+        with files.replacing(path) as temporary:
+            temporary.write_text("new")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.txt", "x.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (OSError(errno.EDQUOT, "quota exceeded", "other"), errno.EDQUOT),
+        (tf.errors.ResourceExhaustedError(None, None, ""), errno.ENOSPC),
+        (tf.errors.OutOfRangeError(None, None, ""), errno.EFBIG),
+        (tf.errors.PermissionDeniedError(None, None, ""), errno.EACCES),
+    ],
+)
+def test_errors_of_the_disk_name_the_file_and_the_reason(
+    tmp_path, error, number
+):
+    path = tmp_path / "x.txt"
+    with pytest.raises(OSError) as info, files.replacing(path):
+        raise error
+    assert info.value.errno == number
+    assert info.value.filename == str(path)
+    assert os.strerror(number) in str(info.value)
+
+
+def test_other_errors_are_not_taken_for_the_disk():
+    error = tf.errors.InvalidArgumentError(None, None, "No space left")
+    with (
+        pytest.raises(tf.errors.InvalidArgumentError),
+        files.disk_errors("x.txt"),
+    ):
+        raise error

@@ -25,20 +25,20 @@ def test_neighbouring_seeds_share_no_rows():
     assert len(np.unique(rows, axis=0)) == 2000
 
 
-def test_an_int_is_short_for_a_pair():
+def test_an_int_n_stands_for_the_pair_0_n():
     np.testing.assert_array_equal(
         seeds.row_seeds(5, 4), seeds.row_seeds(tf.constant([0, 5]), 4)
     )
     np.testing.assert_array_equal(seeds.as_seed(np.int64(5)), [0, 5])
 
 
-def test_numbers_of_other_types_give_the_same_rows():
+def test_numpy_integers_give_the_same_rows():
     rows = seeds.row_seeds(5, np.int64(4), first_row=np.int64(2))
     assert rows.dtype == tf.int32
     np.testing.assert_array_equal(rows, seeds.row_seeds(5, 4, first_row=2))
 
 
-def test_seeds_that_would_wrap_are_refused():
+def test_seeds_beyond_int32_are_refused():
     with pytest.raises(ValueError, match="int32"):
         seeds.as_seed(np.array([[2**32 + 5, 1], [5, 1]]))
 
@@ -48,12 +48,12 @@ def test_a_seed_for_each_row_is_passed_through():
     np.testing.assert_array_equal(seeds.row_seeds(given, 2), given)
 
 
-def test_each_row_is_folded_as_it_is_alone():
+def test_folding_rows_together_equals_folding_each_alone():
     rows = seeds.row_seeds(7, 4)
     folded = seeds.fold_in(rows, 3).numpy()
     alone = np.stack([seeds.fold_in(row, 3) for row in rows])
     np.testing.assert_array_equal(folded, alone)
-    # As a tensor, such as the counter of a loop.
+    # Also with a tensor, such as the counter of a loop.
     np.testing.assert_array_equal(seeds.fold_in(rows, tf.constant(3)), folded)
     both = np.concatenate([rows, folded, seeds.fold_in(rows, 4)])
     assert len(np.unique(both, axis=0)) == 12
@@ -69,7 +69,7 @@ def test_normal_rows_are_standard_normal_and_independent():
     assert np.abs(correlation).max() < 4.5 / np.sqrt(4000)
 
 
-def test_content_seeds_are_a_function_of_the_row_alone():
+def test_content_seeds_depend_on_the_row_alone():
     x = np.random.default_rng(0).random((6, 4, 4, 1)).astype("float32")
     whole = seeds.content_seeds(3, x).numpy()
     np.testing.assert_array_equal(
@@ -79,7 +79,7 @@ def test_content_seeds_are_a_function_of_the_row_alone():
     assert not np.array_equal(whole, seeds.content_seeds(4, x))
 
 
-def test_content_seeds_tell_binary_images_apart():
+def test_content_seeds_of_binary_images_differ():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2, (5000, 28, 28)).astype("float32")
     x[1] = x[0]
@@ -103,7 +103,7 @@ def test_content_seeds_tell_binary_images_apart():
         [[[1, 2]]],
     ],
 )
-def test_what_is_no_seed_is_refused(seed):
+def test_invalid_seeds_are_refused(seed):
     with pytest.raises(ValueError, match="seed must"):
         seeds.as_seed(seed)
 

@@ -70,14 +70,14 @@ def test_arrays_of_floats(tmp_path):
         ),
     ],
 )
-def test_bad_arrays(tmp_path, arrays, message):
+def test_invalid_arrays_are_refused(tmp_path, arrays, message):
     path = save_arrays(tmp_path, **arrays)
     with pytest.raises(UserError, match=message) as info:
         datasets.load(path)
     assert path in str(info.value) and "\n" not in str(info.value)
 
 
-def test_missing_or_broken_array_file(tmp_path):
+def test_missing_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*none.npz"):
         datasets.load(str(tmp_path / "none.npz"))
     for content in (b"", b"PK\x03\x04 cut short", b"text"):

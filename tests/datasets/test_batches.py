@@ -21,7 +21,7 @@ def take(dataset, count):
     return list(dataset.take(count).as_numpy_iterator())
 
 
-@pytest.mark.parametrize("batch_size", [3, 10, 27])
+@pytest.mark.parametrize("batch_size", [3, 27])
 def test_every_epoch_shows_each_image_once(batch_size):
     batches = datasets.training_batches(
         some_split(), batch_size=batch_size, seed=3
@@ -105,7 +105,7 @@ def test_batches_have_static_shapes_and_no_end():
 
 def test_dynamic_binarization_draws_the_grey_value():
     grey = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    split = datasets.Split(np.repeat(grey, 8, axis=0), None)
+    split = datasets.Split(np.repeat(grey, 1280, axis=0), None)
     batches = datasets.training_batches(
         split, batch_size=1280, seed=1, binarization="dynamic"
     )
@@ -199,7 +199,7 @@ def test_float_images_pass_unchanged():
         ),
     ],
 )
-def test_bad_batch_arguments(batches, options, message):
+def test_invalid_arguments_are_refused(batches, options, message):
     with pytest.raises(ValueError, match=message):
         batches(some_split(), **options)
 

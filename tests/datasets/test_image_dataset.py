@@ -55,7 +55,7 @@ def test_validation_is_a_seeded_part_of_the_training_images(path):
 
 
 @pytest.mark.parametrize("validation_split", [-0.1, 1, 1e-6, 1 - 1e-6])
-def test_bad_validation_split(path, validation_split):
+def test_impossible_validation_splits_are_refused(path, validation_split):
     with pytest.raises(UserError, match="validation_split"):
         datasets.load(path, validation_split=validation_split)
 
@@ -69,13 +69,13 @@ def test_the_fingerprint_depends_on_every_image(path):
 
 
 @pytest.mark.parametrize("image_size", [0, (8, -1), (1, 2, 3), 8.5, "8"])
-def test_bad_image_size(image_size):
+def test_invalid_image_sizes_are_refused(image_size):
     with pytest.raises(UserError, match="image_size must be"):
         datasets.load("digits", image_size=image_size)
 
 
 @pytest.mark.parametrize("name", ["digits", "image_folder", "x.npz"])
-def test_missing_data_dir(tmp_path, name):
+def test_a_missing_data_dir_is_refused(tmp_path, name):
     with pytest.raises(UserError, match="/none is not a folder"):
         datasets.load(name, data_dir=tmp_path / "none")
 

@@ -128,7 +128,7 @@ def test_folders_of_version_0_2_keep_their_pixels(
     np.testing.assert_array_equal(read, expected)
 
 
-def test_bad_folders(tmp_path):
+def test_folders_without_enough_pictures_are_refused(tmp_path):
     with pytest.raises(UserError, match="image_folder needs the folder"):
         datasets.load("image_folder")
     with pytest.raises(UserError, match=r"holds no picture .*png"):
@@ -143,7 +143,7 @@ def test_bad_folders(tmp_path):
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 20, 80])
-def test_a_broken_picture_is_named(tmp_path, kept_bytes):
+def test_the_error_names_a_damaged_picture(tmp_path, kept_bytes):
     # Cut in the header, which Pillow reads, or after it.
     noise = np.random.default_rng(0).integers(0, 256, (12, 16, 16), np.uint8)
     for i, picture in enumerate(noise):

@@ -190,19 +190,19 @@ def test_one_answer_is_enough_for_the_network_probe(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["fashon_mnist", "no such", "", "../x"])
-def test_unknown_name(tmp_path, name):
+def test_an_unknown_name_is_refused_with_suggestions(tmp_path, name):
     with pytest.raises(UserError, match="choose digits, image_folder") as info:
         datasets.load(name, data_dir=tmp_path)
     if name == "fashon_mnist":
         assert "did you mean fashion_mnist" in str(info.value)
 
 
-def test_unknown_configuration(tmp_path):
+def test_an_unknown_version_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"mnist:9.9.9: TFDS says: .*3.0.1"):
         datasets.load("mnist:9.9.9", data_dir=tmp_path)
 
 
-def test_images_of_different_sizes(tmp_path):
+def test_images_of_different_sizes_need_an_image_size(tmp_path):
     with pytest.raises(UserError, match=r"not all of one size.*--image_size"):
         datasets.load("genmodels_shapes", data_dir=tmp_path)
     dataset = datasets.load("genmodels_shapes", data_dir=tmp_path, image_size=4)

@@ -166,9 +166,9 @@ def test_no_network_takes_more_images_than_it_may_at_once(monkeypatch):
 def test_a_training_measures_no_more_images_at_once(monkeypatch):
     data = digits()
     inputs = latent_inputs.Inputs(make_vae(), data, "dynamic", 0)
-    whole = np.concatenate([*inputs.of(data.test)])
+    whole = np.concatenate([*inputs.batches(data.test)])
     monkeypatch.setattr(latent_inputs, "_MOST_VALUES", 9 * 64)
-    parts = [*inputs.of(data.test)]
+    parts = [*inputs.batches(data.test)]
     assert max(map(len, parts)) == 9
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 

@@ -74,7 +74,7 @@ def test_another_containers_export_is_left_alone(tmp_path, monkeypatch):
 
 
 def test_a_training_in_the_same_folder_holds_nothing_up(tmp_path):
-    with files.locked(tmp_path):
+    with files.locked(tmp_path / ".lock"):
         writing = threading.Thread(
             target=serving_config.write_models_config,
             args=(tmp_path, "/models"),

@@ -129,7 +129,7 @@ def test_a_run_in_use_is_refused(tmp_path):
     run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
     before = run.metrics.read_bytes()
     with (
-        files.locked(run),
+        run.locked(),
         pytest.raises(kgm.UserError, match="another process is at work"),
     ):
         evaluate.evaluate(run, digits(), SETTINGS)

@@ -90,7 +90,9 @@ def test_every_average_of_a_run_has_an_error(tmp_path):
     test = measures_of(train(model, data, workdir, "none"))
     model = workdir.load_model()
     inputs = latent_inputs.Inputs(model, data, "none", 0)
-    terms = likelihood_terms(model, inputs.of(data.test), seed=0, num_samples=1)
+    terms = likelihood_terms(
+        model, inputs.batches(data.test), seed=0, num_samples=1
+    )
     loss = terms["distortion"] + 3 * terms["rate"]
     bits = -terms["elbo"] / (64 * math.log(2))
     for name, values in (("loss", loss), ("bits_per_dimension", bits)):
@@ -108,7 +110,9 @@ def test_the_loss_of_several_draws_has_an_error(tmp_path):
     test = measures_of(train(model, data, workdir, "dynamic"))
     model = workdir.load_model()
     inputs = latent_inputs.Inputs(model, data, "dynamic", 0)
-    terms = likelihood_terms(model, inputs.of(data.test), seed=0, num_samples=3)
+    terms = likelihood_terms(
+        model, inputs.batches(data.test), seed=0, num_samples=3
+    )
     mean, error = average(-terms["log_likelihood"])
     assert test["loss"]["value"] == pytest.approx(mean, rel=1e-5)
     assert test["loss"]["standard_error"] == pytest.approx(error, rel=1e-4)

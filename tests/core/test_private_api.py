@@ -1,0 +1,96 @@
+"""What the package uses of Keras and TensorFlow without a promise of theirs.
+
+A failure names what a new version has changed: find another way in
+`core/private_api.py` or in the file that the test names.
+"""
+
+import ast
+import importlib
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+import keras_genmodels
+from keras_genmodels.core import private_api
+from keras_genmodels.export import loader
+
+PACKAGE = pathlib.Path(keras_genmodels.__file__).parent
+ALLOWED = {
+    # Of named tuples: public, in spite of the underscore.
+    *("_asdict", "_fields", "_make", "_replace"),
+    # Weights that `AdaptedDenoiser` sets by name.
+    *("_data", "_eigenvalues", "_eigenvectors"),
+}
+
+
+@pytest.fixture
+def model():
+    inner = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model = keras.Sequential([keras.Input((2,)), inner, keras.layers.ReLU()])
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_flatten_layers", "_compile_loss", "make_train_function"],
+)
+def test_keras_models_still_have(model, name):
+    assert hasattr(model, name), f"keras.Model.{name} is gone"
+
+
+def test_layers_are_found_at_every_depth(model):
+    found = [*private_api.flatten_layers(model)]
+    inner = model.layers[0]
+    assert found[0] is model
+    assert {model.layers[1], inner, inner.layers[0]} <= {*found}
+
+
+def test_a_loss_passed_to_compile_is_seen(model):
+    assert private_api.is_compiled_with_loss(model)
+    without = keras.Sequential([keras.Input((2,)), keras.layers.ReLU()])
+    without.compile("sgd")
+    assert not private_api.is_compiled_with_loss(without)
+
+
+def test_fit_calls_the_training_function_that_was_replaced(model):
+    private_api.skip_training_calls(model, 3)
+    model.fit(np.ones((5, 2)), np.ones((5, 2)), batch_size=1, verbose=0)
+    assert int(model.optimizer.iterations.numpy()) == 2
+
+
+def test_tensorflow_still_has_the_functions_of_the_standalone_loader():
+    """`export/loader.py` calls the C library, and must import nothing else."""
+    library = loader._open_library()
+    missing = [name for name in loader._FUNCTIONS if not hasattr(library, name)]
+    assert not missing, f"the C library of TensorFlow lacks {missing}"
+
+
+def test_the_protobufs_of_saved_models_are_where_they_were():
+    importlib.import_module("tensorflow.core.protobuf.meta_graph_pb2")
+
+
+def test_other_files_use_no_private_names_of_other_packages():
+    used, own = {}, set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                own.add(node.name)
+            elif isinstance(node, ast.Name):
+                own.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                if isinstance(node.ctx, ast.Store):
+                    own.add(node.attr)
+                elif node.attr.startswith("_") and node.attr[1] != "_":
+                    used.setdefault(node.attr, set()).add(path.name)
+    foreign = {
+        name: files
+        for name, files in used.items()
+        if name not in own | ALLOWED
+        and files - {"check.py"} != {"private_api.py"}
+    }
+    # One function of C++, checked above with the other functions.
+    foreign.pop("_ZN10tensorflow21DisableXlaCompilationEv", None)
+    assert not foreign
