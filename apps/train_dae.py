@@ -32,11 +32,12 @@ flag_types.define_levels(
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
 flags.DEFINE_integer(
-    "copies",
+    "num_noise_draws",
     1,
     "Number of noise draws for each image and step.",
     lower_bound=1,
 )
+flag_types.define_alias("copies", "num_noise_draws")
 flags.DEFINE_enum(
     "network",
     None,
@@ -72,7 +73,7 @@ flags.DEFINE_bool(
 _ONLY_LEARNED = (
     "sigma",
     "blind",
-    "copies",
+    "num_noise_draws",
     "network",
     "filters",
     "hidden_sizes",
@@ -127,7 +128,7 @@ def build_denoiser(config, data):
         build_network(config, data.image_shape),
         sigma=config.sigma,
         blind=config.blind,
-        num_noise_draws=config.copies,
+        num_noise_draws=config.num_noise_draws,
         seed=config.seed,
     )
 

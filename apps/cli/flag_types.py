@@ -103,6 +103,16 @@ def _define(parser, name, default, help_text):
     return flags.DEFINE(parser, name, default, help_text, FLAGS, _Serializer())
 
 
+# Old names of flags, which are accepted for one version.
+ALIASES = set()
+
+
+def define_alias(old, new):
+    """Defines an old name of a flag."""
+    ALIASES.add(old)
+    flags.DEFINE_alias(old, new)
+
+
 def define_path(name, default, help_text):
     """Defines a flag that holds a path."""
     return _define(_PathParser(), name, default, help_text)

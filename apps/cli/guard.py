@@ -15,6 +15,8 @@ import tempfile
 
 from absl import app, flags, logging
 
+from . import flag_types
+
 FLAGS = flags.FLAGS
 
 _LOG_LINE = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
@@ -81,13 +83,17 @@ def program_of(module):
 
 
 def flags_of(module):
-    """Returns the flags of an app, its own and the shared ones, by name."""
+    """Returns the flags of an app, its own and the shared ones, by name.
+
+    Old names of flags are left out.
+    """
     own = sys.argv[0] if module == "__main__" else module
     flags_there = (
         flag
         for name, flags_of_one in FLAGS.flags_by_module_dict().items()
         if name == own or _is_shared(name)
         for flag in flags_of_one
+        if flag.name not in flag_types.ALIASES
     )
     return sorted(flags_there, key=lambda flag: flag.name)
 

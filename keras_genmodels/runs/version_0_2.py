@@ -12,6 +12,7 @@ _KINDS = {
     "linear": "LinearDenoiser",
     "exact": "EmpiricalDenoiser",
 }
+_RENAMED = {"copies": "num_noise_draws"}
 _LATENT = ("train_vae", "train_cvae")
 
 
@@ -36,6 +37,7 @@ def read_description(flags_path, metrics_path):
     program = flags.pop("# program", None)
     fingerprint = flags.pop("# data", "")
     settings = {**_defaults(program, flags), **flags}
+    settings = {_RENAMED.get(k, k): v for k, v in settings.items()}
     seed = int(settings.pop("seed", 0))
     source = _take_source(settings, seed)
     epochs, names = settings.pop("epochs", None), metrics.get("label_names")

@@ -1,6 +1,7 @@
 """`runs.train` as a script calls it: every family, and a user's own models."""
 
 import json
+from unittest import mock
 
 import keras
 import numpy as np
@@ -10,8 +11,23 @@ from support.tiny_data import tiny_data
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
+from keras_genmodels.core import xla
+from keras_genmodels.runs import latent
 
 TINY = {"epochs": 1, "batch_size": 4, "jit_compile": False, "verbose": 0}
+ARGUMENTS = {
+    "seed": 3,
+    "binarization": "threshold",
+    "learning_rate": 0.01,
+    **TINY,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager():
+    """Compiling takes longer than it saves on models this small."""
+    with mock.patch.object(xla, "should_compile", return_value=False):
+        yield
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -74,48 +90,49 @@ def test_a_kind_of_model_of_the_user_is_trained_and_loaded(
     assert runs.Workdir(tmp_path).read_run().kind == type(model).__name__
 
 
-def test_run_json_holds_what_a_script_passed(tmp_path):
-    runs.train(
-        make_vae(beta=2.0),
-        tiny_data(9, 4),
-        tmp_path,
-        seed=3,
-        binarization="threshold",
-        learning_rate=0.01,
-        **TINY,
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir of a finished run of a script, and its metrics."""
+    workdir = runs.Workdir(tmp_path_factory.mktemp("runs") / "vae")
+    metrics = runs.train(
+        make_vae(beta=2.0), tiny_data(9, 4), workdir, **ARGUMENTS
     )
-    run = runs.Workdir(tmp_path).read_run()
+    return workdir, metrics
+
+
+def test_run_json_holds_what_a_script_passed(trained):
+    workdir, _ = trained
+    run = workdir.read_run()
     assert (run.seed, run.binarization, run.epochs) == (3, "threshold", 1)
     assert run.settings["learning_rate"] == 0.01
     assert run.settings["beta"] == 2
     assert run.settings["batch_size"] == 4
-    content = json.loads((tmp_path / "run.json").read_text())
+    content = json.loads(workdir.run.read_text())
     assert content["data"]["source"] is None
-    assert not (tmp_path / "flags.txt").exists()
+    assert not workdir.flags.exists()
 
 
 def test_a_finished_run_is_left_as_it_is_and_another_is_refused(
-    tmp_path, capsys
+    trained, capsys
 ):
+    workdir, metrics = trained
     data = tiny_data(9, 4)
-    first = runs.train(make_vae(), data, tmp_path, **TINY)
-    assert runs.train(make_vae(), data, tmp_path, **TINY) == first
+    again = runs.train(make_vae(beta=2.0), data, workdir, **ARGUMENTS)
+    assert again == metrics
     assert "This run is finished" in capsys.readouterr().out
-    with pytest.raises(kgm.UserError, match=r"beta=3\.0 \(was 1\.0\)"):
-        runs.train(make_vae(beta=3.0), data, tmp_path, **TINY)
+    with pytest.raises(kgm.UserError, match=r"beta=3\.0 \(was 2\.0\)"):
+        runs.train(make_vae(beta=3.0), data, workdir, **ARGUMENTS)
     with pytest.raises(kgm.UserError, match=r"kind of model \(VAE"):
-        runs.train(kgm.LinearDenoiser(), data, tmp_path)
+        runs.train(kgm.LinearDenoiser(), data, workdir)
 
 
-def test_the_default_binarization_suits_the_likelihood(tmp_path):
-    data = tiny_data(9, 4)
-    for likelihood, expected in (
+def test_the_default_binarization_suits_the_likelihood():
+    for likelihood, binarization in (
         ("bernoulli", "dynamic"),
         ("gaussian", "none"),
     ):
-        workdir = runs.Workdir(tmp_path / likelihood)
-        runs.train(make_vae(likelihood=likelihood), data, workdir, **TINY)
-        assert workdir.read_run().binarization == expected
+        model = make_vae(likelihood=likelihood)
+        assert latent.default_binarization(model) == binarization
 
 
 @pytest.mark.parametrize(
@@ -132,7 +149,12 @@ def test_the_default_binarization_suits_the_likelihood(tmp_path):
             "binarization",
         ),
         (make_vae, {"batch_size": 10}, kgm.UserError, "batch_size"),
-        (make_vae, {"learning_rate": -1.0}, kgm.UserError, "learning_rate"),
+        (
+            make_vae,
+            {"learning_rate": -1.0, "batch_size": 4},
+            kgm.UserError,
+            "learning_rate",
+        ),
         (
             lambda: keras.Sequential([keras.Input((2,))]),
             {},

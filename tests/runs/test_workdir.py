@@ -144,6 +144,31 @@ def test_a_run_json_that_cannot_be_read_is_an_error(tmp_path, content, told):
         workdir.read_run()
 
 
+def test_a_run_of_version_0_2_is_described():
+    run = Workdir(OLD).read_run()
+    assert (run.kind, run.program, run.epochs) == ("VAE", "train_vae", 1)
+    assert run.source == datasets.Source("digits")
+    assert run.fingerprint == "1365+72+360 images, checksum 5ec60aff"
+    assert run.label_names == tuple(map(str, range(10)))
+    assert run.binarization == "dynamic"
+    assert run.settings["beta"] == "1.0"
+    assert run.versions["keras_genmodels"] == "0.2.2"
+
+
+def test_flags_that_changed_since_version_0_2_are_converted(tmp_path):
+    lines = ["# program=train_dae", "# data=5 images", "--denoiser=linear"]
+    lines += ["--dataset=/x.npz", "--image_size=9", "--copies=1", "--seed=3"]
+    (tmp_path / "flags.txt").write_text("\n".join(lines))
+    run = Workdir(tmp_path).read_run()
+    assert run.kind == "LinearDenoiser"
+    assert run.source == datasets.Source("/x.npz", None, (9, 9), 0.0, 3)
+    assert run.settings == {
+        "denoiser": "linear",
+        "num_noise_draws": "1",
+        "gradient_clip_norm": "0.0",
+    }
+
+
 def test_data_are_loaded_as_they_were_and_checked(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8)
     np.savez(tmp_path / "x.npz", image=images)
