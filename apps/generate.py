@@ -195,8 +195,7 @@ def completions(model, workdir):
     count = FLAGS.num_images
     if input_flags.is_split():
         count = count or _NUM_COMPLETED
-    split = input_flags.read_split(workdir, model.event_shape)
-    split = input_flags.first_of(split, count)
+    split = input_flags.read_split(workdir, model.event_shape).take(count)
     if split.images.dtype != np.uint8 and not (
         0 <= split.images.min() <= split.images.max() <= 1
     ):

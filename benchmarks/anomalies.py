@@ -31,15 +31,13 @@ def main(_):
     from sklearn.metrics import roc_auc_score
 
     import keras_genmodels as kgm
-    from keras_genmodels import datasets
     from keras_genmodels.core import arrays
     from keras_genmodels.runs.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     model, run = workdir.load_model(), workdir.read_run()
     test = run.load_data(FLAGS.data_dir).test
-    split = datasets.Split(test.images[: FLAGS.images], None)
-    batches = run.evaluation_batches(split)
+    batches = run.evaluation_batches(test.take(FLAGS.images))
     images = arrays.concatenate(batch["image"] for batch in batches)
 
     def nats(images):

@@ -63,14 +63,6 @@ def read_split(workdir, image_shape):
     return split
 
 
-def first_of(split, count):
-    """Returns the first `count` images of a split, all for None."""
-    from keras_genmodels import datasets
-
-    labels = split.labels if split.labels is None else split.labels[:count]
-    return datasets.Split(split.images[:count], labels)
-
-
 def picture_names():
     """Lists the pictures of --input relative to it, or None for arrays."""
     from keras_genmodels import datasets

@@ -56,9 +56,6 @@ class Inputs:
         plain = self._plain(split, BATCH_SIZE).take(num_batches)
         return arrays.concatenate(arguments_of(self.model, plain))
 
-    of = batches
-    first = take
-
     def _plain(self, split, batch_size):
         return datasets.evaluation_batches(
             split,
