@@ -16,15 +16,12 @@ completions are [num_images, num_completions, height, width, channels], with
 the original images as `truth` [num_images, height, width, channels].
 """
 
-import functools
-
 from absl import flags
 
 from .cli import flag_types, guard, input_flags, label_flag, output_flag
 
 FLAGS = flags.FLAGS
 
-_BATCH_SIZE = 256
 # Defaults of --num_images.
 _NUM_IMAGES = 64
 _NUM_PER_LABEL = 10
@@ -145,18 +142,13 @@ def drawer_of(model):
 
 def plain_images(model, workdir):
     """Draws from a VAE or a denoiser."""
-    return _sheet(sampler(model))
+    return _sheet(model, **denoiser_settings(model))
 
 
 def images_of_one_label(model, workdir):
     """Draws images of --label."""
     label = label_flag.read(model)
-
-    def draw(num, seed):
-        given = {"num": num} if label is None else {"condition": [label] * num}
-        return model.sample(**given, seed=seed, guidance=FLAGS.guidance)
-
-    return _sheet(draw, **({} if label is None else {"label": label}))
+    return _sheet(model, label, guidance=FLAGS.guidance)
 
 
 def images_of_each_label(model, workdir):
@@ -215,47 +207,48 @@ def completions(model, workdir):
     )
 
 
-def _sheet(draw, **same_for_all):
-    """Draws --num_images with a function of a number and seeds."""
+def _sheet(model, label=None, **settings):
+    """Draws --num_images, of one label or without."""
     import numpy as np
 
     from keras_genmodels import plots
-    from keras_genmodels.core import arrays, seeds
+    from keras_genmodels.models import conditional_sampling
 
     count = FLAGS.num_images or _NUM_IMAGES
-    images = arrays.map_batches(
-        lambda rows: draw(len(rows), seed=rows),
-        seeds.row_seeds(FLAGS.seed, count),
-        batch_size=_BATCH_SIZE,
+    labels = None if label is None else np.full(count, label)
+    images = conditional_sampling.sample(
+        model,
+        count if label is None else None,
+        labels,
+        seed=FLAGS.seed,
+        **settings,
     )
-    same = {k: np.full(count, value) for k, value in same_for_all.items()}
     return (
         f"{count} images",
-        {"image": images, **same},
+        {"image": images, **({} if label is None else {"label": labels})},
         lambda: plots.image_grid(images),
     )
 
 
-def sampler(model):
-    """Returns the function of a number and seeds that draws images."""
+def denoiser_settings(model):
+    """Returns the arguments of a denoiser's `sample`; none for a VAE."""
     from keras_genmodels.denoisers import Denoiser
 
     if not isinstance(model, Denoiser):
-        return model.sample
-    lowest, highest = model.sigma_range
-    if lowest == highest:
+        return {}
+    if model.has_single_level:
+        lowest, _ = model.sigma_range
         guard.forbid_flags(
             ("stochasticity", "sigma"),
             f"a denoiser of a range of noise levels (this one has {lowest:g})",
         )
     sigma_min, sigma_max = FLAGS.sigma or (None, None)
-    return functools.partial(
-        model.sample,
-        num_steps=FLAGS.num_steps,
-        stochasticity=FLAGS.stochasticity,
-        sigma_max=sigma_max,
-        sigma_min=sigma_min,
-    )
+    return {
+        "num_steps": FLAGS.num_steps,
+        "stochasticity": FLAGS.stochasticity,
+        "sigma_max": sigma_max,
+        "sigma_min": sigma_min,
+    }
 
 
 def run():
