@@ -9,6 +9,7 @@ from scipy.special import entr
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import as_float, concatenate
+from keras_genmodels.distributions import latents
 from keras_genmodels.models import likelihood
 
 # A latent is active if its posterior mean has a larger variance (Burda et
@@ -121,8 +122,8 @@ def latent_means(model, x, condition=None):
         p(z|c), what the image adds to the condition.
     """
     prior = model.prior(condition)
-    mean = model.encode(x, condition).mean()
-    return (mean - prior.mean()) / prior.stddev()
+    shift = latents.center(model.encode(x, condition)) - latents.center(prior)
+    return shift / latents.stddev(prior)
 
 
 def active_units(means):

@@ -5,8 +5,9 @@ import tensorflow as tf
 from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.distributions import latents
 from keras_genmodels.evaluation import evaluate_briefly, likelihood
-from keras_genmodels.models import VAE, ConditionalVAE
+from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.plots import latent, projector
 from keras_genmodels.runs import metrics_file, results
 from keras_genmodels.training import fit
@@ -32,8 +33,8 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     `metrics.json` is written last.
 
     Args:
-        model: an untrained `VAE`, or a `ConditionalVAE` of labels or one that
-            completes images; or one with the weights to start from.
+        model: an untrained `LatentVariableModel`, or one with the weights to
+            start from; if conditional, of labels or of observed parts.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
         description: the `RunDescription`.
@@ -89,7 +90,7 @@ def load_model(workdir):
         UserError: if there is none, or the run is of another kind.
     """
     model = workdir.load_model()
-    if not isinstance(model, VAE | ConditionalVAE):
+    if not isinstance(model, LatentVariableModel):
         raise UserError(
             f"{workdir} holds a {type(model).__name__}, which has no latent: "
             "give the --workdir of a run of train_vae or train_cvae"
@@ -114,14 +115,14 @@ def _write_tensorboard(workdir, model, shown, data, section, epochs):
     writer.close()
     count = len(shown[0])
     labels = data.test.labels
-    latents = arrays.map_batches(
-        lambda *inputs: model.encode(*inputs).mean(),
+    codes = arrays.map_batches(
+        lambda *inputs: latents.center(model.encode(*inputs)),
         *shown,
         batch_size=latent_inputs.images_at_once(model, count),
     )
     projector.write(
         directory,
-        latents,
+        codes,
         arrays.as_float(data.test.images[:count]),
         None if labels is None else labels[:count],
         data.label_names,
