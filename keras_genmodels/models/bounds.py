@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.self_supervised import SelfSupervised
-from keras_genmodels.core.validation import check_count
 from keras_genmodels.distributions import latents
 from keras_genmodels.models.importance_sampling import (
     Draws,
@@ -205,28 +204,6 @@ class Bounds(SelfSupervised):
             return self.beta
         done = self.optimizer.iterations / self.rate_warmup_steps
         return self.beta * tf.minimum(tf.cast(done, self.statistics_dtype), 1)
-
-
-def check_weighting(beta, warmup_steps, num_samples, doubly):
-    """Checks the arguments that say what the loss is."""
-    if not beta >= 0:
-        raise ValueError(f"beta must be >= 0, got {beta}")
-    if not warmup_steps >= 0:
-        raise ValueError(f"rate_warmup_steps must be >= 0, got {warmup_steps}")
-    check_count("num_importance_samples", num_samples)
-    if not isinstance(doubly, bool):
-        raise ValueError(
-            f"doubly_reparameterized must be True or False, got {doubly!r}"
-        )
-    if num_samples == 1 and doubly:
-        raise ValueError(
-            "doubly_reparameterized requires num_importance_samples of 2 or "
-            "more, got 1"
-        )
-    if num_samples > 1 and beta != 1:
-        raise ValueError(
-            f"num_importance_samples={num_samples} requires beta=1, got {beta}"
-        )
 
 
 def _repeat(rows, num):

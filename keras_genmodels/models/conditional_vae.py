@@ -9,11 +9,12 @@ from keras_genmodels.core import deprecation, seeds
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
 from keras_genmodels.models import conditions
-from keras_genmodels.models.latent_variable import (
-    LatentVariableModel,
+from keras_genmodels.models.arguments import (
+    as_batch,
     build_network,
     check_layer,
 )
+from keras_genmodels.models.latent_variable import LatentVariableModel
 from keras_genmodels.models.vae import OLD_ORDER
 
 # Keeps the random numbers of label dropout apart from those of the latents.
@@ -155,7 +156,9 @@ class ConditionalVAE(LatentVariableModel):
                     "a ConditionalVAE takes dicts of image and condition, "
                     f"{key!r} is missing"
                 )
-        x = self._as_batch("image", inputs["image"], self.event_shape)
+        x = as_batch(
+            "image", inputs["image"], self.event_shape, self.statistics_dtype
+        )
         condition = labels = self._as_condition(inputs["condition"], x)
         if training and self.label_dropout:
             condition = self._drop_labels(condition)

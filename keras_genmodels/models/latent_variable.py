@@ -13,7 +13,12 @@ from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.distributions import latents
 from keras_genmodels.distributions.layers import DistributionLayer
-from keras_genmodels.models.bounds import Bounds, check_weighting
+from keras_genmodels.models.arguments import (
+    as_batch,
+    check_layer,
+    check_weighting,
+)
+from keras_genmodels.models.bounds import Bounds
 from keras_genmodels.operators.masks import fill_unobserved
 
 
@@ -54,7 +59,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     2. has a constructor that calls this one with `likelihood`, `latent_size`
        and its remaining keyword arguments, keeps every argument of its own as
        an attribute of that name (for `get_config`), builds all weights (see
-       `build_network`), and ends with `self.built = True`;
+       `models.arguments.build_network`), and ends with `self.built = True`;
     3. defines `_encode(x, features)`, `_decode(z, features)` and
        `_prior(features)`, which return q(z|x), p(x|z) and p(z) for checked
        arguments. `features` is None for a model without conditions. `z` has
@@ -192,7 +197,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         Raises:
             ValueError: as `encode`.
         """
-        x = self._as_batch("x", x, self.event_shape)
+        x = as_batch("x", x, self.event_shape, self.statistics_dtype)
         return x, self._as_condition(condition, x)
 
     def read(self, x, condition=None):
@@ -232,7 +237,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         Raises:
             ValueError: as `encode`.
         """
-        z = self._as_batch("z", z, (self.latent_size,))
+        z = as_batch("z", z, (self.latent_size,), self.statistics_dtype)
         condition = self._as_condition(condition, z)
         return self._decode(z, self._features(condition))
 
@@ -347,52 +352,6 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
 
     def _row_noise(self, rows):
         return seeds.normal(rows, (self.latent_size,), self.statistics_dtype)
-
-    def _as_batch(self, name, value, shape):
-        value = tf.convert_to_tensor(value)
-        if not value.dtype.is_floating:
-            raise ValueError(
-                f"{name} must be of floating type (images: uint8 / 255), got "
-                f"{value.dtype.name}"
-            )
-        if (
-            not value.shape[1:].is_compatible_with(shape)
-            or not value.shape.rank
-        ):
-            raise ValueError(
-                f"{name} must have shape [batch, {', '.join(map(str, shape))}]"
-                f", got {value.shape}"
-            )
-        return tf.cast(value, self.statistics_dtype)
-
-
-def build_network(name, network, inputs, output_size):
-    """Builds the weights of a network and checks the size of its output.
-
-    Args:
-        name: name of the network, for the message.
-        network: a Keras network.
-        inputs: its input for a batch of one example.
-        output_size: int, number of parameters of its distribution layer.
-
-    Raises:
-        ValueError: if its output has another size.
-    """
-    size = tf.size(network(inputs)).numpy()
-    if size != output_size:
-        raise ValueError(
-            f"the {name} returns {size} numbers per example, its distribution "
-            f"layer takes {output_size} (params_size)"
-        )
-
-
-def check_layer(name, layer, kind):
-    """Raises unless an argument is a distribution layer of a kind."""
-    if not isinstance(layer, kind):
-        raise ValueError(
-            f"{name} must be a distribution layer ({kind.__name__} of "
-            f"keras_genmodels), got {layer!r}"
-        )
 
 
 VariationalModel = LatentVariableModel

@@ -5,11 +5,8 @@ import tensorflow as tf
 
 from keras_genmodels.core import deprecation
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
-from keras_genmodels.models.latent_variable import (
-    LatentVariableModel,
-    build_network,
-    check_layer,
-)
+from keras_genmodels.models.arguments import build_network, check_layer
+from keras_genmodels.models.latent_variable import LatentVariableModel
 
 # Positional in version 0.2.
 OLD_ORDER = (
