@@ -1,4 +1,4 @@
-"""A whole run of a denoiser: from its data to a workdir with results."""
+"""Runs of denoisers: training or adapting, evaluation, figures, files."""
 
 from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
@@ -15,7 +15,7 @@ from keras_genmodels.training import fit
 ARGUMENTS = ()
 # Training steps of a run that does not say how many; more overfits the digits.
 DEFAULT_STEPS = 1000
-# For the curves of a training.
+# Images, and steps of the samples, that TensorBoard shows of each epoch.
 _WATCHED_IMAGES = 256
 _WATCHED_STEPS = 30
 
@@ -32,12 +32,11 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     last.
 
     Args:
-        model: an untrained `Denoiser` of images, or one with the weights to
-            start from.
+        model: a `Denoiser` of images, with the weights to start from.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
         description: the `RunDescription`.
-        options: a `training.Options`; None for a denoiser that only adapts.
+        options: the `fit.Options`; None for a denoiser that only adapts.
         batch_size: images per step.
         verbose: as in `training.fit`.
 
@@ -66,7 +65,6 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         draw=lambda model: _watch(model, watched, seed),
         verbose=verbose,
     )
-    # A copy without optimizer is what a user loads.
     model = results.without_training(model)
     training = {"planned_epochs": options.epochs, **report}
     return _finish(model, data, workdir, seed, training)

@@ -1,4 +1,4 @@
-"""A whole run of a VAE or a conditional VAE: to a workdir with results."""
+"""Runs of latent-variable models: training, evaluation, figures, files."""
 
 import tensorflow as tf
 
@@ -17,7 +17,7 @@ from keras_genmodels.training import inputs as latent_inputs
 ARGUMENTS = ("binarization",)
 # Training steps of a run that does not say how many.
 DEFAULT_STEPS = 3000
-# Batches of the test split that pictures and the projector are made of.
+# Batches of the test split in the figures and the projector.
 _SHOWN_BATCHES = 4
 
 
@@ -33,17 +33,17 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     `metrics.json` is written last.
 
     Args:
-        model: an untrained `LatentVariableModel`, or one with the weights to
-            start from; if conditional, of labels or of observed parts.
+        model: a `LatentVariableModel`, with the weights to start from; its
+            condition, if any, is the label or a part of the image.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
         description: the `RunDescription`.
-        options: a `training.Options`.
+        options: the `fit.Options`.
         batch_size: images per step.
         verbose: as in `training.fit`.
 
     Returns:
-        dict, what `metrics.json` holds.
+        dict, the content of `metrics.json`.
 
     Raises:
         TrainingError, OSError: as `training.fit`.
@@ -61,9 +61,9 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         verbose=verbose,
     )
     model = results.without_training(model)
-    # First, as what follows may fail for want of memory.
-    with files.replacing(workdir.model) as beside:
-        model.save(beside)
+    # First, as the evaluation may run out of memory.
+    with files.replacing(workdir.model) as temporary:
+        model.save(temporary)
     sections = evaluate_briefly(
         model, data, binarization=binarization, seed=seed
     )
@@ -92,13 +92,15 @@ def load_model(workdir):
     model = workdir.load_model()
     if not isinstance(model, LatentVariableModel):
         raise UserError(
-            f"{workdir} holds a {type(model).__name__}, which has no latent: "
-            "give the --workdir of a run of train_vae or train_cvae"
+            f"{workdir} holds a {type(model).__name__}, not a "
+            "latent-variable model: give the --workdir of a run of train_vae "
+            "or train_cvae"
         )
     return model
 
 
 def _draw(model, arguments, data, seed):
+    """Returns pictures by name, for figures/ and TensorBoard."""
     return latent.pictures(
         model, *arguments, seed=seed, label_names=data.label_names
     )

@@ -1,4 +1,4 @@
-"""What runs of every kind of model have in common."""
+"""What runs of every family share: whether they are finished, and versions."""
 
 import datetime
 import importlib.metadata
@@ -8,11 +8,12 @@ from keras_genmodels._version import __version__
 
 
 def is_finished(workdir, options=None):
-    """Tells whether the workdir holds the results of so many epochs.
+    """Returns whether a workdir holds the results of a run.
 
     Args:
         workdir: a `Workdir`.
-        options: a `training.Options`; None for a run without training.
+        options: the `fit.Options`, whose number of epochs the run must have
+            made; None for a run without training.
     """
     metrics = workdir.read_metrics()
     if metrics is None or not workdir.model.exists():
@@ -22,7 +23,7 @@ def is_finished(workdir, options=None):
 
 
 def describe(data, workdir, options=None):
-    """Tells in two lines what a run is about to do."""
+    """Formats in two lines the data, the length and the workdir of a run."""
     sizes = ", ".join(
         f"{len(split.images)} {name}"
         for name, split in (
@@ -43,14 +44,14 @@ def describe(data, workdir, options=None):
 
 
 def without_training(model):
-    """Copies a model without optimizer: what a user loads."""
+    """Returns a copy of a model without its optimizer, for a user to load."""
     copy = type(model).from_config(model.get_config())
     copy.set_weights(model.get_weights())
     return copy
 
 
 def written():
-    """Tells when and by which versions results were written."""
+    """Returns the date and the versions, for a file of results."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "written": now.isoformat("T", "seconds"),

@@ -84,3 +84,38 @@ def test_missing_and_damaged_files_are_refused(tmp_path):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(UserError, match=r"x.npz cannot be read"):
             datasets.load("x.npz", data_dir=tmp_path)
+
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (np.full((2, 8, 8), 255, np.uint8), np.uint8),
+        (np.linspace(-3, 4, 128).reshape(2, *SHAPE), np.float32),
+    ],
+)
+def test_images_for_a_model_keep_their_values(tmp_path, given, expected):
+    np.savez(tmp_path / "x.npz", image=given)
+    images = datasets.read_pictures(tmp_path / "x.npz", image_shape=SHAPE)
+    assert images.dtype == expected
+    np.testing.assert_allclose(images, given.reshape(2, *SHAPE), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((3, 8, 9, 1)), r"\[3, 8, 9, 1\]"),
+        (np.zeros((3, 8, 8, 3)), r"\[3, 8, 8, 3\]"),
+        (np.zeros((0, *SHAPE)), r"\[0, 8, 8, 1\]"),
+        (np.zeros((3, *SHAPE), np.int64), "got int64"),
+        (np.full((3, *SHAPE), np.inf), "infinite"),
+    ],
+)
+def test_images_that_a_model_does_not_take_are_refused(
+    tmp_path, image, message
+):
+    np.savez(tmp_path / "x.npz", image=image)
+    with pytest.raises(UserError, match=message):
+        datasets.read_pictures(tmp_path / "x.npz", image_shape=SHAPE)

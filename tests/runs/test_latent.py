@@ -1,4 +1,4 @@
-"""Whole runs in one process: what the apps' own tests do not reach."""
+"""Runs of latent-variable models, in one process."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def train(model, data, workdir, binarization):
     )
 
 
-def test_one_test_image_and_no_validation_are_enough(tmp_path):
+def test_a_run_needs_one_test_image_and_no_validation(tmp_path):
     workdir = Workdir(tmp_path / "run")
     metrics = train(make_vae(), tiny_data(9, 1), workdir, "dynamic")
     assert metrics["test"]["num_images"] == 1
@@ -49,7 +49,7 @@ def test_one_test_image_and_no_validation_are_enough(tmp_path):
     assert type(workdir.load_model()) is kgm.VAE
 
 
-def test_a_cross_entropy_is_called_by_its_name(tmp_path):
+def test_the_summary_says_that_a_cross_entropy_is_no_likelihood(tmp_path):
     likelihood = kgm.IndependentBernoulli((8, 8, 1), grey_values=True)
     plain = make_vae()
     model = kgm.VAE(plain.encoder, plain.decoder, plain.posterior, likelihood)
@@ -58,7 +58,7 @@ def test_a_cross_entropy_is_called_by_its_name(tmp_path):
     assert "not likelihoods" in metrics_file.summary(workdir)
 
 
-def test_figures_that_are_not_finite_are_told(tmp_path):
+def test_measures_that_are_not_finite_are_reported_as_such(tmp_path):
     """A posterior so wide that its variance overflows, of test images alone."""
     data = tiny_data(9, 4)
     data.train.images[:, 0, 0] = 0
@@ -138,17 +138,17 @@ def test_labels_are_measured_where_they_can_be(tmp_path, labels):
     assert test["log_likelihood"]["value"] > test["elbo"]["value"]
 
 
-def test_what_a_run_is_about_to_do_is_told():
-    told = results.describe(
+def test_a_run_is_described_before_it_starts():
+    text = results.describe(
         tiny_data(9, 4),
         Workdir("/a/b"),
         fit.Options(epochs=3, steps_per_epoch=2),
     )
     for part in ("9 training, 4 test", "8x8x1", "3 epochs of 2", "/a/b"):
-        assert part in told
+        assert part in text
 
 
-def test_data_are_told_apart():
+def test_the_fingerprint_of_data_depends_on_their_pixels():
     data, same = tiny_data(9, 4), tiny_data(9, 4)
     assert data.fingerprint() == same.fingerprint()
     assert data.fingerprint().startswith("9+4 images")

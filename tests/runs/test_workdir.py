@@ -128,7 +128,7 @@ def test_settings_that_a_run_does_not_record_are_assumed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, r"no run\.json"),
         ("{", "not JSON"),
@@ -136,11 +136,11 @@ def test_settings_that_a_run_does_not_record_are_assumed(tmp_path):
         ('{"format": 99}', "newer version"),
     ],
 )
-def test_a_run_json_that_cannot_be_read_is_an_error(tmp_path, content, told):
+def test_a_run_json_that_cannot_be_read_is_an_error(tmp_path, content, message):
     workdir = Workdir(tmp_path)
     if content:
         workdir.run.write_text(content)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         workdir.read_run()
 
 
