@@ -23,11 +23,7 @@ ARGUMENTS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def eager():
-    """Compiling takes longer than it saves on models this small."""
-    with mock.patch.object(xla, "should_compile", return_value=False):
-        yield
+pytestmark = pytest.mark.usefixtures("without_xla")
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -94,9 +90,10 @@ def test_a_kind_of_model_of_the_user_is_trained_and_loaded(
 def trained(tmp_path_factory):
     """The workdir of a finished run of a script, and its metrics."""
     workdir = runs.Workdir(tmp_path_factory.mktemp("runs") / "vae")
-    metrics = runs.train(
-        make_vae(beta=2.0), tiny_data(9, 4), workdir, **ARGUMENTS
-    )
+    with mock.patch.object(xla, "should_compile", return_value=False):
+        metrics = runs.train(
+            make_vae(beta=2.0), tiny_data(9, 4), workdir, **ARGUMENTS
+        )
     return workdir, metrics
 
 
