@@ -305,7 +305,7 @@ def broken_picture(folder, trained):
 
 def batch_beyond_the_data(folder, trained):
     flag = "--batch_size=99"
-    named = [flag, "17 training images"]
+    named = [flag.strip("-"), "17 training images"]
     return npz(folder, [flag], named, image=np.zeros((20, 5, 5)))
 
 
