@@ -113,7 +113,7 @@ def test_it_restores_and_generates(run, data):
     _, model = run
     images, x = noisy(data)
     found = kgm.restore(model, x, sigma=0.3, step_size=1.0, max_steps=1)
-    assert np.mean((found.x - images) ** 2) < 0.5 * np.mean((x - images) ** 2)
+    assert np.mean((found.x - images) ** 2) < 0.6 * np.mean((x - images) ** 2)
     samples = model.sample(3, seed=0, num_steps=5)
     assert samples.shape == (3, 8, 8, 1)
 
