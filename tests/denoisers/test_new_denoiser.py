@@ -118,6 +118,8 @@ def test_it_restores_and_generates(run, data):
     assert samples.shape == (3, 8, 8, 1)
 
 
+# The run ends with a brief evaluation; this is the full one.
+@pytest.mark.slow
 def test_its_run_is_evaluated(run, data):
     workdir, _ = run
     settings = evaluate.Settings(num_images=60, classifier_steps=20)
