@@ -72,10 +72,8 @@ def center(distribution):
     """
     if is_gaussian(distribution):
         return distribution.mean()
-    shape = tf.concat(
-        [distribution.batch_shape_tensor(), distribution.event_shape], axis=0
-    )
-    return transform(distribution, tf.zeros(shape, distribution.dtype))
+    noise = tf.zeros(_shape(distribution, 1), distribution.dtype)
+    return transform(distribution, noise)[0]
 
 
 def stddev(distribution):
@@ -87,15 +85,8 @@ def stddev(distribution):
     """
     if is_gaussian(distribution):
         return distribution.stddev()
-    shape = tf.concat(
-        [
-            [_STDDEV_DRAWS],
-            distribution.batch_shape_tensor(),
-            distribution.event_shape,
-        ],
-        axis=0,
-    )
-    noise = tf.random.stateless_normal(shape, (0, 0), distribution.dtype)
+    shape = _shape(distribution, _STDDEV_DRAWS)
+    noise = tf.random.stateless_normal(shape, (0, 0), dtype=distribution.dtype)
     return tf.math.reduce_std(transform(distribution, noise), axis=0)
 
 
@@ -140,6 +131,18 @@ def apply_scale(scale, verb, noise, **arguments):
     columns = tf.transpose(noise, (1, 2, 0))
     method = getattr(scale, {"matvec": "matmul", "solvevec": "solve"}[verb])
     return tf.transpose(method(columns, **arguments), (2, 0, 1))
+
+
+def _shape(distribution, num):
+    """Returns the shape of `num` draws, which have an axis of their own."""
+    return tf.concat(
+        [
+            [num],
+            distribution.batch_shape_tensor(),
+            distribution.event_shape,
+        ],
+        axis=0,
+    )
 
 
 def _check_transformed(distribution):
