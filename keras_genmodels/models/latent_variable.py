@@ -354,4 +354,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         return seeds.normal(rows, (self.latent_size,), self.statistics_dtype)
 
 
-VariationalModel = LatentVariableModel
+def __getattr__(name):
+    if name != "VariationalModel":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    deprecation.warn(name, "LatentVariableModel")
+    return LatentVariableModel

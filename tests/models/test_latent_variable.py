@@ -21,6 +21,7 @@ from support.small_cvaes import of_parts as of_observed
 from support.small_vaes import binary_images, make_vae
 
 import keras_genmodels as kgm
+from keras_genmodels.models import latent_variable
 
 
 def labelled(**kwargs):
@@ -83,6 +84,8 @@ def test_old_names_of_arguments_and_attributes_warn_and_work():
         model = assemble(network, 5, num_labels=NUM_CLASSES)
     with pytest.warns(DeprecationWarning, match="num_classes"):
         assert model.num_labels == NUM_CLASSES
+    with pytest.warns(DeprecationWarning, match="LatentVariableModel"):
+        assert latent_variable.VariationalModel is kgm.LatentVariableModel
     vae = make_vae()
     with pytest.warns(DeprecationWarning, match="validate_inputs"):
         vae.read(binary_images(2))
