@@ -3,17 +3,17 @@
   python -m apps.export --workdir=DIR --name=vae
   python -m apps.export --check=saved_models/vae/1 --workdir=DIR
 
-The first writes <export_dir>/<name>/<next integer>/, a SavedModel that loads
-without this package, and beside the models models.config and batching.config;
-it prints the signatures and the lines that start TensorFlow Serving. That
-takes about 10 seconds, and --check as long, or a minute for a denoiser of
-convolutions.
+The first command writes <export_dir>/<name>/<next integer>/, a SavedModel that
+loads without this package, and models.config and batching.config in
+<export_dir>. It prints the signatures and the commands that start TensorFlow
+Serving, and takes about 10 seconds; so does --check, or a minute for a
+convolutional denoiser.
 
---check loads a version by TensorFlow's own C++ loader in a process without
+--check loads a version with TensorFlow's C++ loader in a process without
 TensorFlow's Python, Keras or TFP, replays its warm-up records, compares every
 signature at batch sizes 1, 3 and 257 with TensorFlow's Python loader and, with
---workdir, with the model, and sends wrong inputs, which have to be refused. It
-is not the tensorflow_model_server binary.
+--workdir, with the model, and sends wrong inputs, which must be refused. It
+does not run the tensorflow_model_server binary.
 """
 
 from absl import flags
@@ -22,19 +22,21 @@ from .cli import flag_types, guard
 
 FLAGS = flags.FLAGS
 
-flag_types.define_path("workdir", None, "A finished run.")
+flag_types.define_path("workdir", None, "Folder of a finished run.")
 flags.DEFINE_string(
     "name",
     None,
     "The model's name on the server: letters, digits, _, . and -, not digits "
-    "alone.",
+    "only.",
 )
-flag_types.define_path("export_dir", "saved_models", "Of all exports.")
+flag_types.define_path(
+    "export_dir", "saved_models", "Folder of all exported models."
+)
 flags.DEFINE_string(
     "serving_root",
     None,
-    "Absolute path of --export_dir where the server runs, such as /models "
-    "(default: where it is here). models.config gets it for all models.",
+    "Absolute path of --export_dir on the server, such as /models, for all "
+    "models in models.config (default: the path on this machine).",
 )
 flags.DEFINE_bool(
     "jit_compile",
@@ -45,46 +47,50 @@ flags.DEFINE_bool("warmup", True, "Write warm-up records.")
 flags.DEFINE_integer(
     "max_rows",
     1024,
-    "The most rows of a request.",
+    "Maximum number of rows of a request.",
     lower_bound=1,
     upper_bound=2**31 - 1,
 )
+# The settings of one family of models: None leaves the default to the export.
 flags.DEFINE_integer(
     "num_samples",
-    100,
-    "Of a VAE: draws that log_likelihood weighs for each image.",
+    None,
+    "VAE: number of importance samples of log_likelihood (default: 100).",
     lower_bound=1,
     upper_bound=10**6,
 )
 flags.DEFINE_float(
-    "step_size", 0.1, "Of a denoiser: of restore's loop, in (0, 2)."
+    "step_size",
+    None,
+    "Denoiser: step size of restore, in (0, 2) (default: 0.1).",
 )
 flags.DEFINE_integer(
     "max_steps",
-    100,
-    "Of a denoiser: the most steps of restore, and that restore_with may be "
-    "asked for.",
+    None,
+    "Denoiser: maximum number of steps of restore, and of a request to "
+    "restore_with (default: 100).",
     lower_bound=1,
     upper_bound=10**6,
 )
 flags.DEFINE_float(
     "tolerance",
-    1e-3,
-    "Of a denoiser: restore stops where the root mean square of D(x) - x is "
-    "at most that.",
+    None,
+    "Denoiser: restore stops once the root mean square of D(x) - x is at most "
+    "this (default: 1e-3).",
     lower_bound=0,
 )
 flags.DEFINE_integer(
     "num_steps",
-    100,
-    "Of a denoiser: steps of generate's walk.",
+    None,
+    "Denoiser: number of steps of generate (default: 100).",
     lower_bound=1,
     upper_bound=10**5,
 )
 flags.DEFINE_float(
     "stochasticity",
-    0.0,
-    "Of a denoiser: how much noise generate puts back, in [0, 1).",
+    None,
+    "Denoiser: amount of noise that generate adds in each step, in [0, 1) "
+    "(default: 0).",
     lower_bound=0,
     upper_bound=0.999,
 )
@@ -92,30 +98,23 @@ flag_types.define_path(
     "check", None, "Check this version, <export_dir>/<name>/<integer>."
 )
 
-_OF_VAE = ("num_samples",)
-_OF_DENOISER = (
+_SETTINGS = (
+    "jit_compile",
+    "max_rows",
+    "num_samples",
     "step_size",
     "max_steps",
     "tolerance",
     "num_steps",
     "stochasticity",
 )
-_OF_EXPORT = (
-    "name",
-    "export_dir",
-    "serving_root",
-    "jit_compile",
-    "warmup",
-    "max_rows",
-    *_OF_VAE,
-    *_OF_DENOISER,
-)
+_OF_EXPORT = ("name", "export_dir", "serving_root", "warmup", *_SETTINGS)
 
 
 def main():
     """Exports, or checks."""
     if FLAGS.check:
-        guard.forbid_flags(_OF_EXPORT, "exporting (no --check)")
+        guard.forbid_flags(_OF_EXPORT, "an export (no --check)")
         check_version()
     else:
         check_flags()
@@ -123,7 +122,7 @@ def main():
 
 
 def check_flags():
-    """Refuses what can't be exported, before anything is loaded."""
+    """Checks the flags of an export, before anything is loaded."""
     for name in ("workdir", "name"):
         if not FLAGS[name].value:
             raise guard.WrongFlags(f"--{name} is needed, or --check")
@@ -132,14 +131,14 @@ def check_flags():
             f"--serving_root={FLAGS.serving_root} must be an absolute path, "
             "such as /models"
         )
-    if not 0 < FLAGS.step_size < 2:
+    if FLAGS.step_size is not None and not 0 < FLAGS.step_size < 2:
         raise guard.WrongFlags(
             f"--step_size must be in (0, 2), got {FLAGS.step_size}"
         )
 
 
 def export_model():
-    """Exports the model of --workdir, and tells how to serve it."""
+    """Exports the model of --workdir, and prints how to serve it."""
     guard.load_tensorflow()
     from keras_genmodels.export import check_name, export, summary
     from keras_genmodels.runs.workdir import Workdir
@@ -147,8 +146,8 @@ def export_model():
     check_name(FLAGS.name)
     workdir = Workdir(FLAGS.workdir)
     model = workdir.load_model()
-    # Its evaluation is long, and no client reads it.
     metrics = workdir.read_metrics() or {}
+    # The evaluation is long, and clients do not read it.
     metrics.pop("evaluation", None)
     version = export(
         model,
@@ -157,29 +156,16 @@ def export_model():
         serving_root=FLAGS.serving_root,
         metrics=metrics,
         warmup=FLAGS.warmup,
-        max_rows=FLAGS.max_rows,
-        jit_compile=FLAGS.jit_compile,
-        **settings_for(model),
+        **{name: FLAGS[name].value for name in _SETTINGS},
     )
     print(summary.summary(version, FLAGS.serving_root))
 
 
-def settings_for(model):
-    """Gives the flags that go with the kind of model; refuses the others."""
-    from keras_genmodels.denoisers import Denoiser
-
-    own, others, whose = _OF_VAE, _OF_DENOISER, "a denoiser"
-    if isinstance(model, Denoiser):
-        own, others, whose = others, own, "a VAE"
-    guard.forbid_flags(others, whose)
-    return {name: FLAGS[name].value for name in own}
-
-
 def check_version():
-    """Checks --check and prints what was found.
+    """Checks --check and prints the result.
 
     Raises:
-        UserError: if something is not as it should be.
+        UserError: for the first problem.
     """
     guard.load_tensorflow()
     from keras_genmodels.core.errors import UserError
@@ -195,7 +181,7 @@ def check_version():
             f"{FLAGS.check}: {report.problems[0]}"
             f"{f', and {more} more' if more else ''}; export it again"
         )
-    print("All is as it should be.")
+    print("No problems found.")
 
 
 def run():

@@ -1,22 +1,21 @@
-"""Puts a load on the local gRPC server, and checks every answer.
+"""Measures the local gRPC server under load, and checks every answer.
 
   python benchmarks/serving.py                    # 10 000 requests
   python benchmarks/serving.py --requests=1000
 
-A VAE of the digits' size is exported, as it is before training, and served by
-`apps.serve` in its own process. All five signatures are asked for in turn, 1
-to 4 rows a request, each request with inputs of its own, first in this process
-by `Loader.run` and then over gRPC by `serving.Client`, from as many threads
-both times. The answers over gRPC are held against those of the same requests
-in process, which are known to differ from each other: an answer that is lost
-or given to another request ends the benchmark with an error.
+It exports an untrained VAE of the size for the digits, and serves it with
+`apps.serve` in a process of its own. Requests run all five signatures in turn,
+with 1 to 4 rows and inputs of their own, first in this process by `Loader.run`
+and then over gRPC by `serving.Client`, from the same number of threads. The
+answers over gRPC are compared with those in this process, which all differ: an
+answer that is lost or belongs to another request ends the benchmark with an
+error.
 
-The clients are threads with a connection each, since their time is spent
-waiting, which needs no GIL; processes would each load TensorFlow and take the
-cores from the server. Printed are p50 and p99 of the latency of one request,
-by all clients at once and, in the last row, by one alone, and the server's
-resident memory after the warm-up and at the end; if it has grown by more than
-20 MB, the benchmark ends with an error, too.
+The clients are threads with a connection each: they mostly wait, without the
+GIL, and processes would each load TensorFlow and compete with the server for
+the cores. It prints p50 and p99 of the latency of a request, for all clients at
+once and, in the last row, for one client, and the server's resident memory
+after the warm-up and at the end. Growth by more than 20 MB is an error.
 """
 
 import concurrent.futures
@@ -33,22 +32,25 @@ from absl import app, flags, logging
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_integer("requests", 10_000, "Requests.", lower_bound=50)
-flags.DEFINE_integer("clients", 8, "That ask at once.", lower_bound=1)
+flags.DEFINE_integer("requests", 10_000, "Number of requests.", lower_bound=50)
+flags.DEFINE_integer("clients", 8, "Number of clients at once.", lower_bound=1)
 flags.DEFINE_integer(
-    "warmup", 1000, "Requests before memory is first read.", lower_bound=1
+    "warmup",
+    1000,
+    "Number of requests before memory is first measured.",
+    lower_bound=1,
 )
 
 SHAPE = (8, 8, 1)
 LATENT_SIZE = 8
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SIGNATURES = ("reconstruct", "encode", "decode", "generate", "log_likelihood")
-MOST_GROWTH = 20.0  # MB
+MAX_GROWTH = 20.0  # MB
 _MEGABYTE = 2**20
 
 
 def main(_):
-    """Exports, serves, asks, and prints the figures."""
+    """Exports, serves, sends the requests, and prints the results."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.ERROR)
     from keras_genmodels.export.loader import Loader
@@ -76,12 +78,12 @@ def main(_):
 
 
 class Figures(NamedTuple):
-    """What was measured.
+    """Measurements.
 
     Attributes:
-        alone: seconds of each request, asked one after the other.
-        seconds: seconds of each request, asked by all clients at once.
-        total: seconds that all took.
+        alone: seconds of each request of a single client.
+        seconds: seconds of each request, by all clients at once.
+        total: seconds that all clients took together.
         before: MB of the server's memory before them.
         after: the same at the end.
     """
@@ -94,12 +96,12 @@ class Figures(NamedTuple):
 
 
 def measure(asks, requests, process=None):
-    """Warms up, asks, and gives the figures and the answers.
+    """Warms up, sends the requests, and returns the figures and the answers.
 
     Args:
-        asks: as of `ask_all`.
-        requests: as of `ask_all`.
-        process: psutil's, of a server.
+        asks: as for `ask_all`.
+        requests: as for `ask_all`.
+        process: `psutil.Process` of the server, or None.
     """
     ask_all(asks, requests[: FLAGS.warmup])
     _, alone = ask_all(asks[:1], requests[: FLAGS.warmup])
@@ -112,7 +114,7 @@ def measure(asks, requests, process=None):
 
 
 def request_of(number):
-    """Gives the name of a signature, and inputs that no other request has."""
+    """Returns the name of a signature, and inputs of this request alone."""
     import numpy as np
 
     rng = np.random.default_rng(number)
@@ -132,7 +134,7 @@ def request_of(number):
 
 
 def export_vae(folder):
-    """Exports a VAE of the digits' size; gives the folder of its version."""
+    """Exports a VAE for the digits; returns the folder of the version."""
     import keras_genmodels as kgm
     from keras_genmodels.export import export
 
@@ -173,7 +175,7 @@ def serving(export_dir):
 
 @contextlib.contextmanager
 def clients(address):
-    """Yields a function for each client that asks as `Loader.run` does."""
+    """Yields a function like `Loader.run` for each client."""
     from keras_genmodels import serving as served
 
     with contextlib.ExitStack() as stack:
@@ -185,15 +187,15 @@ def clients(address):
 
 
 def asker(client):
-    """Gives a function of the name of a signature and a dict of inputs."""
+    """Returns a function of the name of a signature and a dict of inputs."""
     return lambda signature, inputs: client.predict(signature, **inputs)
 
 
 def ask_all(asks, requests):
-    """Asks by several threads, each with a function of its own.
+    """Sends requests from one thread for each function of `asks`.
 
     Returns:
-        list of the answers, and of the seconds that each took.
+        list of the answers, and list of the seconds that each took.
     """
     answers = [None] * len(requests)
     seconds = [None] * len(requests)
@@ -210,10 +212,10 @@ def ask_all(asks, requests):
 
 
 def check_distinct(answers):
-    """Makes sure that an answer to another request would be noticed."""
+    """Checks that the answers differ, so that a swapped one is noticed."""
     import numpy as np
 
-    period = 4 * len(SIGNATURES)  # after which as many rows are asked for
+    period = 4 * len(SIGNATURES)  # requests until the number of rows repeats
     for one, other in zip(answers, answers[period:], strict=False):
         if all(np.allclose(one[k], other[k], atol=1e-3) for k in one):
             raise RuntimeError("two requests have the same answer")
@@ -235,10 +237,10 @@ def check_answers(answers, expected):
 
 def check_memory(before, after):
     """Checks that memory, in MB, is flat after the warm-up."""
-    if after - before > MOST_GROWTH:
+    if after - before > MAX_GROWTH:
         raise RuntimeError(
             f"the server's memory grew by {after - before:.1f} MB, by more "
-            f"than {MOST_GROWTH:g} MB"
+            f"than {MAX_GROWTH:g} MB"
         )
 
 

@@ -82,12 +82,16 @@ def data_dir(folder):
     return path
 
 
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    """A file's exported models by kind, each made when first asked for."""
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory, worker_id):
+    """Exported models by kind, each made when first asked for.
+
+    The processes of pytest-xdist share them: do not change their folder.
+    """
     from support.exported_models import Exports
 
-    return Exports(tmp_path_factory.mktemp("models"))
+    root = tmp_path_factory.getbasetemp()
+    return Exports((root if worker_id == "master" else root.parent) / "models")
 
 
 @pytest.fixture(scope="session")

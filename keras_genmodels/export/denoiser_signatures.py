@@ -1,39 +1,60 @@
-"""What an exported denoiser does."""
+"""Signatures of an exported denoiser.
+
+A new signature is one entry of the dict that `signatures` returns: its inputs
+with the values that they accept, and a function. The checks of requests, the
+warm-up records, model.json and `apps.export --check` follow from that.
+"""
 
 import functools
 
 import tensorflow as tf
 
-from keras_genmodels.export.fields import (
-    Field,
-    Signature,
-    compiler,
-    finite,
-    integers,
-    positive,
-    seeds,
+from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.export.fields import Field, Signature, compiler, seeds
+from keras_genmodels.export.settings import Setting
+from keras_genmodels.export.values import (
+    FINITE,
+    Integers,
+    Interval,
+    LogInterval,
 )
 from keras_genmodels.sampling import restoration
 
+SETTINGS = {
+    "step_size": Setting(0.1, Interval(0, 2, "()")),
+    "max_steps": Setting(100, Integers(1, 10**6)),
+    "tolerance": Setting(1e-3, Interval(0)),
+    "num_steps": Setting(100, Integers(1, 10**5)),
+    "stochasticity": Setting(0.0, Interval(0, 1, "[)")),
+}
+# Steps of example requests, which are answered at several batch sizes.
+_EXAMPLE_STEPS = 20
 
-def denoiser_signatures(denoiser, settings):
-    """Lists the signatures of a denoiser, the default first.
+
+def signatures(denoiser, settings):
+    """Returns the signatures of a denoiser, the default first.
 
     Args:
         denoiser: a `Denoiser`.
-        settings: dict of `step_size`, `max_steps`, `tolerance`, `num_steps`,
-            `stochasticity` and `jit_compile`.
+        settings: dict with the names of `SETTINGS`, and `jit_compile`.
 
     Returns:
-        dict of names to `Signature`.
+        dict of names to `Signature`s.
+
+    Raises:
+        UserError: for a denoiser without data, and for a stochasticity that
+            it cannot use.
     """
-    compiled = compiler(settings)
-    given = {"image": finite(denoiser.event_shape)}
+    _check(denoiser, settings)
+    given = {"image": Field(denoiser.event_shape)}
     if denoiser.needs_sigma:
-        given["sigma"] = positive()
+        levels = LogInterval(*map(float, denoiser.sigma_range))
+        given["sigma"] = Field(
+            (), values=Interval(0, bounds="()"), example=levels
+        )
+    compiled = compiler(settings)
     fixed = {k: settings[k] for k in ("step_size", "max_steps", "tolerance")}
-    jit_compile = settings["jit_compile"]
-    restore = functools.partial(_restore, denoiser, jit_compile)
+    restore = functools.partial(_restore, denoiser, settings["jit_compile"])
 
     def denoise(image, sigma=None):
         return {"denoised": denoiser.denoise(image, sigma)}
@@ -48,17 +69,48 @@ def denoiser_signatures(denoiser, settings):
         "restore_with": Signature(
             {**given, **_loop_fields(settings["max_steps"])}, restore
         ),
-        "generate": Signature({"seed": seeds()}, _walk(denoiser, settings)),
+        "generate": Signature(
+            {"seed": seeds()},
+            functools.partial(_generate, denoiser, settings),
+        ),
     }
 
 
+def describe(denoiser):
+    """Returns what model.json says of a denoiser in particular."""
+    return {
+        "num_classes": None,
+        "no_label": None,
+        "has_observed_mask": False,
+        "pixels": FINITE.to_json(),
+        "sigma_range": [float(sigma) for sigma in denoiser.sigma_range],
+    }
+
+
+def _check(denoiser, settings):
+    with user_errors():
+        # A denoiser without data raises before it reads the shape.
+        shape = (1, *(denoiser.event_shape or ()))
+        denoiser.validate_inputs(tf.zeros(shape), 1.0)
+    if settings["stochasticity"] and denoiser.has_single_level:
+        raise UserError(
+            "stochasticity must be 0 for a denoiser of a single noise level, "
+            f"got {settings['stochasticity']}"
+        )
+
+
 def _loop_fields(max_steps):
+    """Returns the fields of the arguments of `restore_with`."""
+    steps = Integers(0, max_steps)
+    few_steps = Integers(0, min(max_steps, _EXAMPLE_STEPS))
     return {
         "step_size": Field(
-            (), "float32", "in (0, 2)", lambda x: (x > 0) & (x < 2)
+            (), values=Interval(0, 2, "()"), example=Interval(0.05, 1)
         ),
-        "max_steps": integers(0, max_steps),
-        "tolerance": Field((), "float32", ">= 0", lambda x: x >= 0),
+        "max_steps": Field((), "int32", steps, example=few_steps),
+        "tolerance": Field(
+            (), values=Interval(0), example=Interval(1e-3, 1e-3)
+        ),
     }
 
 
@@ -73,17 +125,14 @@ def _restore(denoiser, jit_compile, image, sigma=None, **loop):
     }
 
 
-def _walk(denoiser, settings):
-    def generate(seed):
-        image = restoration.generate(
-            denoiser,
-            denoiser.event_shape,
-            tf.shape(seed)[0],
-            seed=seed,
-            num_steps=settings["num_steps"],
-            stochasticity=settings["stochasticity"],
-            jit_compile=settings["jit_compile"],
-        )
-        return {"image": image}
-
-    return generate
+def _generate(denoiser, settings, seed):
+    image = restoration.generate(
+        denoiser,
+        denoiser.event_shape,
+        tf.shape(seed)[0],
+        seed=seed,
+        num_steps=settings["num_steps"],
+        stochasticity=settings["stochasticity"],
+        jit_compile=settings["jit_compile"],
+    )
+    return {"image": image}

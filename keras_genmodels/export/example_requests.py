@@ -1,156 +1,109 @@
-"""Inputs of an exported model's signatures, right and wrong ones.
+"""Valid and invalid requests to an exported model, made from its model.json.
 
-They are made from model.json alone, so that an export can be warmed up and
-checked without the model.
+The model itself is not needed to warm up or to check a version.
 """
 
-import math
 import zlib
 from typing import NamedTuple
 
 import numpy as np
 
-# Of a request with too many rows; a larger one is not tried.
-_MOST_BYTES = 2**26
+from keras_genmodels.export import values
+
+# Size of a request with too many rows; a larger one is not sent.
+_MAX_BYTES = 2**26
+# Size of an axis that can have any size.
+_SIDE = 4
 
 
-class Wrong(NamedTuple):
-    """A request that has to be refused.
+class InvalidRequest(NamedTuple):
+    """A request that the model must refuse.
 
     Args:
         signature: its name.
-        field: the input that is wrong, which the refusal has to name.
-        what: what is wrong with it, in words.
+        field: the input that is wrong, which the refusal must name.
+        problem: what is wrong with it, in words.
         inputs: dict of names to arrays.
     """
 
     signature: str
     field: str
-    what: str
+    problem: str
     inputs: dict
 
 
-def right_inputs(description, signature, rows):
-    """Makes inputs that a signature takes.
+def valid_inputs(description, signature, rows):
+    """Draws inputs that a signature accepts.
 
     Args:
         description: dict, the content of model.json.
         signature: name of a signature.
-        rows: int, how many.
+        rows: int, number of rows.
 
     Returns:
-        dict of names to arrays `[rows, ...]`; row i is the same whatever
-        `rows` is.
+        dict of names to arrays `[rows, ...]`; row i does not depend on `rows`.
     """
-    fields = description["signatures"][signature]["inputs"]
     return {
-        name: _values(description, name, [rows, *_sides(spec)]).astype(
-            spec["dtype"]
-        )
-        for name, spec in fields.items()
+        name: _draw(name, spec, rows)
+        for name, spec in _inputs(description, signature).items()
     }
 
 
-def wrong_inputs(description):
-    """Makes requests that have to be refused, of every signature and input.
+def invalid_requests(description):
+    """Makes requests that must be refused, for each input of each signature.
 
     Args:
         description: dict, the content of model.json.
 
     Returns:
-        list of `Wrong`.
+        list of `InvalidRequest`s.
     """
-    rows = min(2, description["settings"]["max_rows"])
+    max_rows = description["settings"]["max_rows"]
     return [
-        Wrong(signature, name, what, {**right, name: value})
+        InvalidRequest(signature, name, problem, {**valid, name: value})
         for signature in description["signatures"]
-        for right in [right_inputs(description, signature, rows)]
-        for name in right
-        for what, value in _wrong_values(description, signature, name, right)
+        for valid in [valid_inputs(description, signature, min(2, max_rows))]
+        for name, spec in _inputs(description, signature).items()
+        for problem, value in (
+            *_wrong_shapes(valid[name], spec["shape"]),
+            *_wrong_rows(valid[name], name == next(iter(valid)), max_rows),
+            *_wrong_numbers(valid[name], values.from_json(spec["values"])),
+        )
     ]
 
 
-def _sides(spec):
-    """Gives the shape of a row; a side of any length is 4."""
-    return [4 if side is None else side for side in spec["shape"][1:]]
+def _inputs(description, signature):
+    return description["signatures"][signature]["inputs"]
 
 
-def _values(description, name, shape):
+def _draw(name, spec, rows):
+    shape = [_SIDE if side is None else side for side in spec["shape"][1:]]
     generator = np.random.default_rng(zlib.crc32(name.encode()))
-    settings = description["settings"]
-    if name == "z":
-        return generator.standard_normal(shape)
-    if name == "seed":
-        return generator.integers(0, 2**31, shape)
-    uniform = generator.random(shape)
-    if name == "sigma":
-        lowest, highest = map(math.log, description["sigma_range"])
-        return np.exp(lowest + uniform * (highest - lowest))
-    if name == "step_size":
-        return 0.05 + 0.95 * uniform
-    if name == "max_steps":
-        return np.floor(uniform * (min(settings["max_steps"], 20) + 1))
-    if name == "tolerance":
-        return np.full(shape, 1e-3)
-    if name == "condition" and description["num_labels"] is not None:
-        count = description["num_labels"]
-        count += description["no_label"] is not None
-        return np.floor(uniform * count)
-    return _pixels(description, name, uniform)
+    uniform = generator.random([rows, *shape])
+    drawn = values.from_json(spec["example"]).draw(uniform)
+    return drawn.astype(spec["dtype"])
 
 
-def _pixels(description, name, uniform):
-    """Makes an image, or a condition of any other kind."""
-    if name == "condition" and not description["known"]:
-        # The one integer that every network of integers takes is 0.
-        return np.zeros_like(uniform) + uniform / 2
-    if description["pixels"].startswith("0 or 1"):
-        return np.round(uniform)
-    if description["pixels"].startswith("k / 255"):
-        return np.round(uniform * 255) / 255
-    return uniform
-
-
-def _wrong_values(description, signature, name, right):
-    """Yields what is wrong, and the array, of one input."""
-    value = right[name]
+def _wrong_shapes(value, shape):
     yield "another rank", value[..., None]
     if value.ndim > 1:
-        side = description["signatures"][signature]["inputs"][name]["shape"][-1]
-        # None of no length is right, whatever others are.
-        yield "another size", np.repeat(value, 2 if side else 0, axis=-1)
-    if name != next(iter(right)):
+        # An axis that may have any size must at least not be empty.
+        copies = 0 if shape[-1] is None else 2
+        yield "another size", np.repeat(value, copies, axis=-1)
+
+
+def _wrong_rows(value, is_first, max_rows):
+    """Yields wrong numbers of rows; the first input decides the number."""
+    if not is_first:
         yield "too few rows", value[:-1]
-    else:
-        yield "no rows", value[:0]
-        count = description["settings"]["max_rows"] + 1
-        if value[:1].nbytes * count < _MOST_BYTES:
-            yield "too many rows", np.repeat(value[:1], count, axis=0)
-    for wrong in _wrong_numbers(description, signature, name, value):
+        return
+    yield "no rows", value[:0]
+    if value[:1].nbytes * (max_rows + 1) < _MAX_BYTES:
+        yield "too many rows", np.repeat(value[:1], max_rows + 1, axis=0)
+
+
+def _wrong_numbers(value, accepted):
+    for number in accepted.outside():
         spoilt = value.copy()
-        spoilt.reshape(-1)[-1] = wrong
-        yield f"{wrong:g}", spoilt
-
-
-def _wrong_numbers(description, signature, name, value):
-    settings = description["settings"]
-    if value.dtype.kind == "f":
-        yield np.nan
-    known = {
-        "sigma": (0.0, -1.0, np.inf),
-        "step_size": (0.0, 2.0),
-        "tolerance": (-1.0,),
-        "image": (np.inf,),
-        "z": (-np.inf,),
-        "max_steps": (-1, settings.get("max_steps", 0) + 1),
-    }
-    yield from known.get(name, ())
-    if name == "image" and signature == "log_likelihood":
-        if description["pixels"] != "finite":
-            yield 1.5
-        if description["pixels"] == "0 or 1":
-            yield 0.5
-    if name == "condition" and value.dtype.kind == "i":
-        yield -1
-    if name == "condition" and description["num_labels"] is not None:
-        yield description["num_labels"] + (description["no_label"] is not None)
+        spoilt.reshape(-1)[-1] = number
+        yield f"{number:g}", spoilt

@@ -1,4 +1,4 @@
-"""One signature: what its inputs may hold, how they are refused, its work."""
+"""Inputs of a signature, and the checks that refuse wrong ones."""
 
 import functools
 from collections.abc import Callable
@@ -6,101 +6,96 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Of a side of any length: work is bounded.
-LONGEST = 4096
+from keras_genmodels.export.values import FINITE, Integers, Values
+
+# Longest axis of an input without a fixed size, which bounds the work.
+MAX_SIDE = 4096
 
 
 class Field(NamedTuple):
     """One input of a signature.
 
     Args:
-        shape: of one row; None for a side of any length from 1 to LONGEST.
-        dtype: name of its type.
-        limits: what a value must be, in words that follow "must be"; None
-            where every value will do.
-        keeps: function of the tensor `[batch, *shape]`; gives bool of the
-            same shape, which values keep to the limits.
+        shape: shape of one row; None for an axis of any size from 1 to
+            MAX_SIDE.
+        dtype: name of the dtype, float32 or int32.
+        values: the `Values` that are accepted.
+        example: the `Values` that example requests are drawn from; None for
+            `values`.
     """
 
     shape: tuple
     dtype: str = "float32"
-    limits: str | None = None
-    keeps: Callable | None = None
+    values: Values = FINITE
+    example: Values | None = None
 
     def spec(self, name):
-        """Gives the `tf.TensorSpec` of a batch."""
+        """Returns the `tf.TensorSpec` of a batch."""
         return tf.TensorSpec([None, *self.shape], self.dtype, name)
 
-
-def finite(shape):
-    """Gives a field of finite numbers."""
-    return Field(tuple(shape), "float32", "finite", tf.math.is_finite)
-
-
-def positive():
-    """Gives a field of one finite number > 0 a row."""
-    return Field(
-        (),
-        "float32",
-        "> 0 and finite",
-        lambda x: (x > 0) & tf.math.is_finite(x),
-    )
-
-
-def integers(least, most, limits=None):
-    """Gives a field of one int32 in [least, most] a row."""
-    return Field(
-        (),
-        "int32",
-        limits or f"in [{least}, {most}]",
-        lambda x: (x >= least) & (x <= most),
-    )
+    def to_json(self):
+        """Returns what model.json says of the input."""
+        return {
+            "dtype": self.dtype,
+            "shape": [None, *self.shape],
+            "values": self.values.to_json(),
+            "example": (self.example or self.values).to_json(),
+        }
 
 
 class Signature(NamedTuple):
-    """One signature.
+    """One signature of an exported model.
 
     Args:
-        fields: dict of the names of inputs to `Field`.
-        compute: function of tensors by these names; gives a dict of tensors.
-            Without its checks, and eagerly as well as in a graph.
+        fields: dict of input names to `Field`s.
+        compute: function of tensors with these names that returns a dict of
+            tensors. It does not check its arguments and also runs eagerly.
     """
 
     fields: dict
     compute: Callable
 
     def specs(self):
-        """Gives the `tf.TensorSpec` of each input, by name."""
+        """Returns the `tf.TensorSpec` of each input, by name."""
         return {name: field.spec(name) for name, field in self.fields.items()}
 
 
 def seeds():
-    """Gives a field of one seed a row."""
-    return Field((2,), "int32")
+    """Returns the field of one int32 seed `[2]` per row."""
+    return Field(
+        (2,),
+        "int32",
+        Integers(-(2**31), 2**31 - 1),
+        example=Integers(0, 2**31 - 1),
+    )
 
 
 def compiler(settings):
-    """Gives what XLA compiles a function with, if that was asked for."""
+    """Returns the decorator that compiles with XLA if the settings ask so."""
     if not settings["jit_compile"]:
         return lambda function: function
     return functools.partial(tf.function, jit_compile=True, autograph=False)
 
 
 def checked(fields, inputs, max_rows):
-    """Passes inputs through, or refuses them with a sentence that names one.
+    """Passes inputs through, or refuses them with a message naming one.
+
+    A refusal is `tf.errors.InvalidArgumentError`, gRPC's INVALID_ARGUMENT. It
+    consists of a sentence and of `INPUT:CODE`, for programs; the code is
+    `shape`, `rows`, or that of the `Values`.
 
     Args:
-        fields: dict of names to `Field`.
+        fields: dict of names to `Field`s.
         inputs: dict of the same names to tensors of a graph.
-        max_rows: int, how many rows there may be.
+        max_rows: int, maximum number of rows.
 
     Returns:
-        dict of names to tensors `[batch, *shape]`. Running them raises
-        `tf.errors.InvalidArgumentError` for inputs of another shape, of too
-        many or no rows or not all of as many, and for values off the limits.
+        dict of names to tensors `[batch, *shape]`. Evaluating them raises if
+        an input has another shape, no or too many rows, another number of rows
+        than the first input, or a value that is not accepted.
     """
-    # TensorFlow takes a tensor to be of the shape that the signature says,
-    # which nobody checks outside of Python, and would drop our check of it.
+    # A TensorFlow graph assumes the shapes of its signature, which only Python
+    # enforces, and would remove our checks of them.
     values = {
         name: tf.compat.v1.placeholder_with_default(inputs[name], None)
         for name in fields
@@ -108,7 +103,7 @@ def checked(fields, inputs, max_rows):
     rows_check = functools.partial(_rows_check, max_rows)
     for stage in (_shape_check, rows_check, _value_check):
         checks = [stage(name, fields, values) for name in fields]
-        with tf.control_dependencies([c for c in checks if c is not None]):
+        with tf.control_dependencies(checks):
             values = {name: tf.identity(x) for name, x in values.items()}
     return {
         name: tf.ensure_shape(values[name], (None, *field.shape))
@@ -117,18 +112,18 @@ def checked(fields, inputs, max_rows):
 
 
 def _shape_check(name, fields, values):
-    # A side may be beyond int32 where another is 0.
+    # int64, as a request can hold axes beyond int32 if another axis is 0.
     shape = tf.shape(values[name], out_type=tf.int64)
     sides = fields[name].shape
-    # So long that each side has a number to compare.
+    # Padded, so that a shape of too few axes can be indexed as well.
     padded = tf.concat([shape, [-1] * (1 + len(sides))], 0)
-    right = tf.size(shape) == 1 + len(sides)
+    is_right = tf.size(shape) == 1 + len(sides)
     for i, side in enumerate(sides, 1):
-        least, most = (1, LONGEST) if side is None else (side, side)
-        right &= (padded[i] >= least) & (padded[i] <= most)
-    words = ", ".join(f"1 to {LONGEST}" if n is None else str(n) for n in sides)
-    wanted = f"[batch, {words}]" if words else "[batch]"
-    return _refuse_unless(right, f"{name} must have shape {wanted}", shape)
+        low, high = (1, MAX_SIDE) if side is None else (side, side)
+        is_right &= (padded[i] >= low) & (padded[i] <= high)
+    words = [f"1 to {MAX_SIDE}" if n is None else str(n) for n in sides]
+    wanted = f"have shape [{', '.join(['batch', *words])}]"
+    return _refuse_unless(is_right, name, "shape", wanted, shape)
 
 
 def _rows_check(max_rows, name, fields, values):
@@ -137,28 +132,25 @@ def _rows_check(max_rows, name, fields, values):
         tf.shape(values[key], out_type=tf.int64)[0] for key in (name, first)
     )
     if name == first:
-        right = (rows >= 1) & (rows <= max_rows)
-        return _refuse_unless(
-            right, f"{name} must have 1 to {max_rows} rows", rows
-        )
-    return _refuse_unless(
-        rows == others, f"{name} must have as many rows as {first}", rows
-    )
+        is_right = (rows >= 1) & (rows <= max_rows)
+        wanted = f"have 1 to {max_rows} rows"
+    else:
+        is_right = rows == others
+        wanted = f"have as many rows as {first}"
+    return _refuse_unless(is_right, name, "rows", wanted, rows)
 
 
 def _value_check(name, fields, values):
-    field = fields[name]
-    if field.limits is None:
-        return None
+    accepted = fields[name].values
     flat = tf.reshape(values[name], (-1,))
-    right = tf.reshape(field.keeps(values[name]), (-1,))
-    # Of right values the first, which is then not told.
-    told = flat[tf.argmin(tf.cast(right, tf.int32))]
+    is_right = tf.reshape(accepted.contains(values[name]), (-1,))
+    # The first wrong value, for the message.
+    got = flat[tf.argmin(tf.cast(is_right, tf.int32))]
     return _refuse_unless(
-        tf.reduce_all(right), f"{name} must be {field.limits}", told
+        tf.reduce_all(is_right), name, accepted.code, f"be {accepted}", got
     )
 
 
-def _refuse_unless(right, message, got):
-    sentence = tf.strings.format(f"{message}, got {{}}", [got])
-    return tf.debugging.Assert(right, [sentence])
+def _refuse_unless(is_right, name, code, wanted, got):
+    sentence = tf.strings.format(f"{name} must {wanted}, got {{}}", [got])
+    return tf.debugging.Assert(is_right, [sentence, f"{name}:{code}"])

@@ -1,166 +1,148 @@
-"""What an exported latent-variable model does."""
+"""Signatures of an exported latent-variable model.
+
+A new signature is one entry of the dict that `signatures` returns: its inputs
+with the values that they accept, and a function. The checks of requests, the
+warm-up records, model.json and `apps.export --check` follow from that.
+"""
 
 import functools
 
 import keras
 import tensorflow as tf
 
-from keras_genmodels.distributions.layers import (
-    IndependentBernoulli,
-    IndependentDiscretizedLogistic,
-    MultivariateNormalTriL,
-)
-from keras_genmodels.export.fields import (
-    Field,
-    Signature,
-    compiler,
-    finite,
-    integers,
-    seeds,
+from keras_genmodels.distributions import latents
+from keras_genmodels.export.fields import Field, Signature, compiler, seeds
+from keras_genmodels.export.settings import Setting
+from keras_genmodels.export.values import (
+    FINITE,
+    Binary,
+    Integers,
+    Interval,
+    Levels,
+    labels,
 )
 from keras_genmodels.models import likelihood
 
-# So many draws of z are decoded at once: two rows of 100. More would make a
-# single row wait for draws of none; with 800 it took four times as long, and
-# 32 rows were no faster.
+_SUPPORTS = {
+    "binary": Binary(),
+    "unit_interval": Interval(0, 1),
+    "levels": Levels(),
+    "real": FINITE,
+}
+SETTINGS = {"num_samples": Setting(100, Integers(1, 10**6))}
+# Latents that `log_likelihood` decodes at once: two rows of 100 draws. With
+# 800, a single row took four times as long and 32 rows were no faster.
 _CHUNK = 200
+_INT32_MAX = 2**31 - 1
 
 
-def latent_signatures(model, settings):
-    """Lists the signatures of a VAE or a conditional one, the default first.
+def signatures(model, settings):
+    """Returns the signatures of a latent-variable model, the default first.
 
     Args:
-        model: a `VAE` or a `ConditionalVAE`.
+        model: a `LatentVariableModel`.
         settings: dict of `num_samples` and `jit_compile`.
 
     Returns:
-        dict of names to `Signature`.
+        dict of names to `Signature`s.
     """
-    given = _condition_field(model)
-    image = {"image": finite(model.event_shape)}
-    z = {"z": finite(model.posterior.event_shape)}
-    seed = {"seed": seeds()}
-    pixels = {"image": Field(model.event_shape, "float32", *support(model))}
+    support = _SUPPORTS[model.likelihood.support]
+    image = Field(model.event_shape, example=support)
+    pixels = Field(model.event_shape, values=support)
+    z = Field((model.latent_size,), example=Interval(-2, 2))
+    condition = _condition_field(model, support)
+    given = {} if condition is None else {"condition": condition}
     compiled = compiler(settings)
-    verbs = {
-        "reconstruct": (image, _reconstruct),
-        "encode": (image, _encode),
-        "decode": (z, _decode),
-        "generate": (seed, _generate),
+
+    def signature(compute, **fields):
+        return Signature(fields, compiled(functools.partial(compute, model)))
+
+    return {
+        "reconstruct": signature(_reconstruct, image=image, **given),
+        "encode": signature(_encode, image=image, **given),
+        "decode": signature(_decode, z=z, **given),
+        "generate": signature(_generate, seed=seeds(), **given),
+        "log_likelihood": Signature(
+            {"image": pixels, **given, "seed": seeds()},
+            _log_likelihood(model, settings),
+        ),
     }
-    signatures = {
-        name: Signature(
-            {**fields, **given}, compiled(functools.partial(verb, model))
-        )
-        for name, (fields, verb) in verbs.items()
-    }
-    signatures["log_likelihood"] = Signature(
-        {**pixels, **given, **seed}, _log_likelihood(model, settings)
-    )
-    return signatures
 
 
-def _condition_field(model):
-    """Gives the field of the condition, by name; none for a VAE."""
+def describe(model):
+    """Returns what model.json says of such a model in particular."""
+    return {
+        "num_classes": model.num_classes,
+        "no_label": model.num_classes if model.label_dropout else None,
+        "has_observed_mask": model.observed_mask is not None,
+        "pixels": _SUPPORTS[model.likelihood.support].to_json(),
+        "sigma_range": None,
+    }
+
+
+def _condition_field(model, support):
+    """Returns the field of the condition; None for a model without one."""
     if model.condition_kind is None:
-        return {}
-    if model.num_labels is None:
-        (given,) = model.condition_network.inputs
-        shape = tuple(given.shape[1:])
-        if tf.as_dtype(given.dtype).is_floating:
-            return {"condition": finite(shape)}
-        return {"condition": _integer_field(model.condition_network, shape)}
-    most = model.num_labels - 1
-    limits = f"a label from 0 to {most}"
-    if model.label_dropout:
-        most += 1
-        limits += f", or {most} for no label"
-    return {"condition": integers(0, most, limits)}
+        return None
+    if model.condition_kind == "label":
+        no_label = bool(model.label_dropout)
+        return Field((), "int32", labels(model.num_classes, no_label))
+    (given,) = model.condition_network.inputs
+    shape = tuple(given.shape[1:])
+    if not tf.as_dtype(given.dtype).is_floating:
+        # 0 is the one index that every table has.
+        indices = Integers(0, _largest_index(model.condition_network))
+        return Field(shape, "int32", indices, example=Integers(0, 0))
+    if model.condition_kind == "other":
+        support = Interval(0, 0.5)
+    return Field(shape, example=support)
 
 
-def _integer_field(network, shape):
-    """Gives the field of integers that a network takes.
+def _largest_index(network):
+    """Returns the largest integer that a network accepts as its input.
 
-    They are taken for places in a table, which the network would read from
-    its end for those below 0. How long the table is, is known if it is the
-    first layer; from others comes a refusal in the words of TensorFlow.
+    Integers are taken as indices of an embedding, which would count negative
+    ones from its end. If the embedding is not the first layer, its size is not
+    known here, and TensorFlow's own message refuses indices beyond it.
     """
-    lengths = [
+    sizes = [
         layer.input_dim
         for layer in network.layers
         if isinstance(layer, keras.layers.Embedding)
         and layer.input is network.inputs[0]
     ]
-    most = min(lengths, default=2**31) - 1
-    limits = f"in [0, {most}]" if lengths else ">= 0"
-    return Field(shape, "int32", limits, lambda x: (x >= 0) & (x <= most))
-
-
-def support(model):
-    """Gives what pixels a model's likelihood takes: words and a function.
-
-    The words are `Field.limits`; a denoiser takes any that are finite.
-    """
-    layer = getattr(model, "likelihood", None)
-    if isinstance(layer, IndependentDiscretizedLogistic):
-        return "k / 255 for an integer k in [0, 255]", _is_level
-    if not isinstance(layer, IndependentBernoulli):
-        return "finite", tf.math.is_finite
-    if layer.grey_values:
-        return "in [0, 1]", lambda x: (x >= 0) & (x <= 1)
-    return "0 or 1", lambda x: (x == 0) | (x == 1)
-
-
-def _is_level(x):
-    level = tf.round(x * 255)
-    # Of no other breadth than what the likelihood takes.
-    return (level >= 0) & (level <= 255) & (tf.abs(x * 255 - level) <= 1e-3)
+    return min(sizes, default=_INT32_MAX + 1) - 1
 
 
 def _reconstruct(model, image, condition=None):
-    z = model.encode(image, condition).mean()
+    z = latents.center(model.encode(image, condition))
     mean = model.decode(z, condition).mean()
-    return {"image": _with_known(model, mean, image)}
+    return {"image": model.keep_observed(image, mean)}
 
 
 def _encode(model, image, condition=None):
-    posterior = model.encode(image, condition)
-    if isinstance(model.posterior, MultivariateNormalTriL):
-        spread = {"scale_tril": posterior.scale.to_dense()}
-    else:
-        spread = {"stddev": posterior.stddev()}
-    return {"loc": posterior.mean(), **spread}
+    return latents.parameters(model.encode(image, condition))
 
 
 def _decode(model, z, condition=None):
     mean = model.decode(z, condition).mean()
-    return {"image": _with_known(model, mean, condition)}
+    return {"image": model.keep_observed(condition, mean)}
 
 
 def _generate(model, seed, condition=None):
-    if condition is not None:
-        return {"image": model.sample(condition, seed=seed)}
-    return {"image": model.sample(tf.shape(seed)[0], seed=seed)}
-
-
-def _with_known(model, mean, image):
-    if getattr(model, "known", None) is None:
-        return mean
-    return tf.where(model.known, tf.cast(image, mean.dtype), mean)
+    num = tf.shape(seed)[0] if condition is None else None
+    return {"image": model.sample(num, condition, seed=seed)}
 
 
 def _log_likelihood(model, settings):
-    compiled = compiler(settings)
+    """Returns the function of the signature, which compiles its parts."""
 
-    @compiled
+    @compiler(settings)
     def terms(image, condition, seed):
         terms = model.elbo_terms(image, condition, seed=seed)
         rate, distortion = terms["rate"], terms["distortion"]
-        return {
-            "elbo": -(rate + distortion),
-            "rate": rate,
-            "distortion": distortion,
-        }
+        elbo = -(rate + distortion)
+        return {"elbo": elbo, "rate": rate, "distortion": distortion}
 
     def compute(image, seed, condition=None):
         estimate = likelihood.log_likelihood(

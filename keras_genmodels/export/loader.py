@@ -1,16 +1,16 @@
-"""Runs an exported version as TensorFlow Serving's core does, by ctypes.
+"""Runs an exported version with the loader of TensorFlow Serving, by ctypes.
 
-TensorFlow's own C++ loader and session, `TF_LoadSessionFromSavedModel` and
-`TF_SessionRun`, driven with numpy alone: nothing of this needs TensorFlow's
-Python, Keras or TFP. It is not the `tensorflow_model_server` binary, and has
-none of its batching, versions or REST.
+It calls TensorFlow's C functions `TF_LoadSessionFromSavedModel` and
+`TF_SessionRun`, which load and run models in a server, and needs NumPy but
+neither TensorFlow's Python, Keras, TFP nor the rest of this package. It is not
+the `tensorflow_model_server` binary and has no batching, versions or REST.
 
   python loader.py VERSION_DIR REQUESTS ANSWERS
 
-reads NNNN.npz of the folder REQUESTS (arrays by the inputs' names, and the
-name of the signature as `__signature__`) and writes an NNNN.npz with the
-outputs for each into the folder ANSWERS; of a request that is refused,
-`__error__` (the message) and `__code__` (gRPC's number).
+answers each file NNNN.npz of the folder REQUESTS (arrays by the names of the
+inputs, and the name of the signature as `__signature__`) with an NNNN.npz in
+the folder ANSWERS: the outputs or, for a refused request, `__error__` (the
+message) and `__code__` (the number of a gRPC status).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ import numpy as np
 
 INVALID_ARGUMENT = 3
 FAILED_PRECONDITION = 9
-# What has to run elsewhere to know that a version needs none of it.
+# The script fails if it has imported one of these.
 NOT_IMPORTED = (
     "tensorflow",
     "keras",
@@ -35,7 +35,7 @@ NOT_IMPORTED = (
     "keras_genmodels",
 )
 
-# TensorFlow's numbers of the dtypes that cross a signature.
+# TensorFlow's numbers of the dtypes that a signature can have.
 _DTYPES = {
     1: np.dtype(np.float32),
     2: np.dtype(np.float64),
@@ -48,15 +48,15 @@ _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 
 
 class LoadError(Exception):
-    """A version that can't be loaded."""
+    """A version cannot be loaded."""
 
 
 class RunError(Exception):
-    """A request that was refused.
+    """A request was refused.
 
     Attributes:
-        code: gRPC's number, 3 for INVALID_ARGUMENT.
-        message: the sentence of the signature or of TensorFlow.
+        code: number of a gRPC status, 3 for INVALID_ARGUMENT.
+        message: str, written by the signature or by TensorFlow.
     """
 
     def __init__(self, code, message):
@@ -66,12 +66,13 @@ class RunError(Exception):
 
 
 class TensorInfo(NamedTuple):
-    """What a signature says of one tensor.
+    """One input or output of a signature.
 
     Attributes:
-        dtype: numpy's.
-        shape: tuple with None for what a request decides; None for any rank.
-        name: of the tensor in the graph, such as `StatefulPartitionedCall:0`.
+        dtype: NumPy dtype.
+        shape: tuple with None for an axis of any size; None for any rank.
+        name: name of the tensor in the graph, such as
+            `StatefulPartitionedCall:0`.
     """
 
     dtype: np.dtype
@@ -80,26 +81,25 @@ class TensorInfo(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """The inputs and the outputs of a signature, by name."""
+    """The inputs and outputs of a signature: dicts of `TensorInfo` by name."""
 
     inputs: dict
     outputs: dict
 
 
 class Loader:
-    """A version of an exported model, loaded and ready to run.
+    """A loaded version of an exported model.
 
-    XLA is disabled first, for the whole process, as the stock server does on
-    a CPU.
+    It disables XLA in the whole process, as a stock server on a CPU does.
 
     Args:
-        path: a folder with a saved_model.pb, tagged `serve`.
+        path: folder with a saved_model.pb that has the tag `serve`.
 
     Attributes:
         signatures: dict of names to `Signature`s.
 
     Raises:
-        LoadError: if there is no TensorFlow, or nothing to load.
+        LoadError: if TensorFlow is missing or the folder cannot be loaded.
     """
 
     def __init__(self, path):
@@ -114,8 +114,11 @@ class Loader:
             undo.callback(self._end_session)
             self.signatures = _read_signatures(meta_graph)
             self._tensors = {
-                name: (self._find(it.inputs), self._find(it.outputs))
-                for name, it in self.signatures.items()
+                name: (
+                    self._find(signature.inputs),
+                    self._find(signature.outputs),
+                )
+                for name, signature in self.signatures.items()
             }
             self._undo = undo.pop_all()
 
@@ -126,18 +129,17 @@ class Loader:
         self.close()
 
     def run(self, signature, inputs):
-        """Runs a signature; may be called from several threads at once.
+        """Runs a signature; several threads may do so at once.
 
         Args:
-            signature: name of it; an empty one means `serving_default`.
-            inputs: dict of names to arrays, those of the signature.
+            signature: its name; empty for `serving_default`.
+            inputs: dict of the names of its inputs to arrays.
 
         Returns:
-            dict of the outputs' names to arrays.
+            dict of the names of its outputs to arrays.
 
         Raises:
-            RunError: if there is no such signature, or the inputs are not what
-                it takes.
+            RunError: if there is no such signature or an input is refused.
         """
         signature = signature or "serving_default"
         if signature not in self.signatures:
@@ -156,7 +158,7 @@ class Loader:
         )
 
     def close(self):
-        """Frees the model, once the runs that are under way have ended."""
+        """Waits for running calls, then frees the model."""
         with self._idle:
             self._idle.wait_for(lambda: not self._runs)
             self._undo.close()
@@ -176,7 +178,7 @@ class Loader:
                 self._idle.notify_all()
 
     def _load(self):
-        """Gives the session, and the bytes of the MetaGraphDef."""
+        """Returns the session and the bytes of the MetaGraphDef."""
         library = self._library
         with (
             _owned(library, "SessionOptions") as options,
@@ -193,9 +195,9 @@ class Loader:
                 buffer,
                 status,
             )
-            code, message = _told(library, status)
+            code, message = _status(library, status)
             if code:
-                raise LoadError(f"{self.path} can't be loaded: {message}")
+                raise LoadError(f"{self.path} cannot be loaded: {message}")
             content = buffer.contents
             return session, ctypes.string_at(content.data, content.length)
 
@@ -205,7 +207,7 @@ class Loader:
             self._library.TF_DeleteSession(self._session, status)
 
     def _find(self, infos):
-        """Finds tensors of the graph, as a C array of `_Output`."""
+        """Returns tensors of the graph, as a C array of `_Output`."""
         found = (_Output * len(infos))()
         for output, info in zip(found, infos.values(), strict=True):
             operation, _, index = info.name.partition(":")
@@ -221,7 +223,7 @@ class Loader:
         return found
 
     def _run(self, feeds, fetches, arrays):
-        """Runs the session, and frees all that it was given and gave."""
+        """Runs the session, and frees its input and output tensors."""
         library = self._library
         given = (ctypes.c_void_p * len(feeds))()
         got = (ctypes.c_void_p * len(fetches))()
@@ -246,14 +248,14 @@ class Loader:
             )
             for tensor in filter(None, got):
                 freed.callback(library.TF_DeleteTensor, tensor)
-            code, message = _told(library, status)
+            code, message = _status(library, status)
             if code:
                 raise RunError(code, message)
             return [_to_array(library, tensor) for tensor in got]
 
 
 def _check_names(infos, inputs):
-    """Refuses other inputs than a signature's, in the server's words."""
+    """Refuses missing and unknown inputs, with the message of the server."""
     if inputs.keys() == infos.keys():
         return
     extra, missing = (
@@ -268,10 +270,10 @@ def _check_names(infos, inputs):
 
 
 def _as_array(name, value, info):
-    """Gives an input as a contiguous array, of the dtype that is needed.
+    """Returns an input as a contiguous array, if it has the right dtype.
 
-    Shapes are left to the session, as the server leaves them; of a wrong
-    dtype it would not say which input has it.
+    The session checks shapes, as in the server. It also checks dtypes, but
+    would not name the input.
     """
     array = np.asarray(value)
     if array.dtype != info.dtype:
@@ -279,7 +281,7 @@ def _as_array(name, value, info):
             INVALID_ARGUMENT,
             f"{name} must be of dtype {info.dtype}, got {array.dtype}",
         )
-    # `ascontiguousarray` makes a scalar a vector.
+    # `ascontiguousarray` would turn a scalar into a vector.
     return array if array.flags.c_contiguous else array.copy()
 
 
@@ -306,7 +308,7 @@ _OUTPUTS = ctypes.POINTER(_Output)
 _BYTES = ctypes.c_char_p
 _BUFFER = ctypes.POINTER(_Buffer)
 
-# What each function gives and takes, as in tensorflow/c/c_api.h.
+# Types of the result and of the arguments, from tensorflow/c/c_api.h.
 _FUNCTIONS = {
     "TF_NewStatus": (_POINTER,),
     "TF_DeleteStatus": (None, _POINTER),
@@ -344,12 +346,12 @@ _FUNCTIONS = {
 
 
 def _load_library():
-    """Gives TensorFlow's C library, with XLA disabled."""
+    """Returns TensorFlow's C library, with XLA disabled."""
     try:
         library = _open_library()
     except (OSError, AttributeError) as error:
         raise LoadError(
-            f"TensorFlow's C library can't be used: {error}"
+            f"TensorFlow's C library cannot be used: {error}"
         ) from error
     library._ZN10tensorflow21DisableXlaCompilationEv()
     return library
@@ -359,7 +361,7 @@ def _load_library():
 def _open_library():
     spec = importlib.util.find_spec("tensorflow")
     if spec is None or spec.origin is None:
-        raise LoadError("there is no TensorFlow: pip install tensorflow")
+        raise LoadError("TensorFlow is missing: pip install tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     folder = pathlib.Path(spec.origin).parent
     for name in ("libtensorflow_framework.so.2", "libtensorflow_cc.so.2"):
@@ -372,7 +374,7 @@ def _open_library():
 
 @contextlib.contextmanager
 def _owned(library, kind):
-    """Yields a new object of the C library, and deletes it."""
+    """Yields a new object of the C library, and deletes it at the end."""
     made = getattr(library, f"TF_New{kind}")()
     try:
         yield made
@@ -380,8 +382,8 @@ def _owned(library, kind):
         getattr(library, f"TF_Delete{kind}")(made)
 
 
-def _told(library, status):
-    """Gives the code and the message of a status; 0 stands for success."""
+def _status(library, status):
+    """Returns the code, 0 for success, and the message of a status."""
     message = library.TF_Message(status).decode(errors="replace")
     return library.TF_GetCode(status), message
 
@@ -408,14 +410,14 @@ def _to_array(library, tensor):
     return array
 
 
-# -- What a MetaGraphDef says, in protobuf's wire format ----------------------
+# -- Signatures of a MetaGraphDef, in protobuf's wire format ------------------
 
 
 def _read_signatures(meta_graph):
     """Reads MetaGraphDef.signature_def, a map in field 5."""
     signatures = {}
     for name, content in _entries(_fields(meta_graph).get(5, ())):
-        # What loads variables is none that a user may call.
+        # Others load variables and are not for users.
         if not name.startswith("__saved_model"):
             fields = _fields(content)
             signatures[name] = Signature(
@@ -434,8 +436,8 @@ def _read_tensors(signature, entries):
         dtype = fields.get(2, [0])[-1]
         if dtype not in _DTYPES or 1 not in fields:
             raise LoadError(
-                f"the tensor {name} of the signature {signature} is of a type "
-                f"that is not supported ({dtype}): it takes "
+                f"the tensor {name} of the signature {signature} has an "
+                f"unsupported type ({dtype}); supported are "
                 f"{', '.join(map(str, _NUMBERS))}"
             )
         shape = _read_shape(fields.get(3, [b""])[-1])
@@ -446,12 +448,12 @@ def _read_tensors(signature, entries):
 
 
 def _read_shape(content):
-    """Reads a TensorShapeProto; its field 3 says that the rank is unknown."""
+    """Reads a TensorShapeProto; its field 3 means that the rank is unknown."""
     fields = _fields(content)
     if fields.get(3, [0])[-1]:
         return None
     sizes = [_fields(dim).get(1, [0])[-1] for dim in fields.get(2, ())]
-    # An int64 of -1, written as if it had no sign.
+    # -1, the unknown size, is encoded as an unsigned int64.
     return tuple(size if size < 2**63 else None for size in sizes)
 
 
@@ -463,10 +465,10 @@ def _entries(contents):
 
 
 def _fields(content):
-    """Gives the values of a message's fields, by number.
+    """Returns the values of the fields of a message, by field number.
 
-    Of the wire types that TensorFlow writes: numbers (0), 8 bytes (1), bytes
-    with their length (2) and 4 bytes (5).
+    It knows the wire types that TensorFlow writes: integers (0), 8 bytes (1),
+    bytes preceded by their number (2) and 4 bytes (5).
     """
     fields, at = {}, 0
     while at < len(content):
@@ -479,13 +481,13 @@ def _fields(content):
                 size, at = _varint(content, at)
             value, at = content[at : at + size], at + size
         else:
-            raise LoadError(f"a MetaGraphDef with the wire type {key & 7}")
+            raise LoadError(f"the MetaGraphDef has the wire type {key & 7}")
         fields.setdefault(key >> 3, []).append(value)
     return fields
 
 
 def _varint(content, at):
-    """Reads a number of 7 bits a byte, the lowest first."""
+    """Reads an integer of 7 bits per byte, the lowest first."""
     value = shift = 0
     while True:
         byte = content[at]
@@ -499,12 +501,12 @@ def _varint(content, at):
 
 
 def answer_all(version_dir, requests, answers):
-    """Answers the requests of a folder into another.
+    """Answers the requests of a folder.
 
     Args:
-        version_dir: what is loaded.
-        requests: folder of NNNN.npz.
-        answers: folder where the answers go, an NNNN.npz each.
+        version_dir: folder of the version.
+        requests: folder of files NNNN.npz.
+        answers: folder for the answers, files of the same names.
     """
     paths = pathlib.Path(requests).glob("*.npz")
     with Loader(version_dir) as loader:
@@ -530,7 +532,7 @@ def _answer(loader, signature, inputs):
 
 def _main():
     if len(sys.argv) != 4:
-        sys.exit("loader.py: give VERSION_DIR REQUESTS ANSWERS")
+        sys.exit("loader.py: expected VERSION_DIR REQUESTS ANSWERS")
     try:
         answer_all(*sys.argv[1:])
     except LoadError as error:

@@ -1,4 +1,4 @@
-"""Runs an exported version in a process that imports no TensorFlow."""
+"""Runs an exported version in a process without TensorFlow's Python."""
 
 import pathlib
 import subprocess
@@ -11,10 +11,10 @@ from keras_genmodels.export.loader import LoadError, RunError
 
 
 def replay(version_dir, requests, timeout=3600.0):
-    """Answers requests by `loader.py` in a fresh interpreter.
+    """Answers requests with `loader.py` in a new interpreter.
 
-    That fails if the interpreter has imported tensorflow, keras,
-    tensorflow_probability or keras_genmodels in the end.
+    It fails if that interpreter has imported tensorflow, keras,
+    tensorflow_probability or keras_genmodels at the end.
 
     Args:
         version_dir: folder of an exported version.
@@ -22,25 +22,22 @@ def replay(version_dir, requests, timeout=3600.0):
         timeout: seconds that the process may take for all of them.
 
     Returns:
-        list with, for each request, the dict of output arrays, or the
-        `RunError` if it was refused.
+        list with, for each request, the dict of output arrays, or a `RunError`
+        if it was refused.
 
     Raises:
-        LoadError: if the version can't be loaded, or the process fails or
+        LoadError: if the version cannot be loaded, or the process fails or
             takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="keras_genmodels-") as folder:
-        asked, answered = (
-            pathlib.Path(folder, "in"),
-            pathlib.Path(folder, "out"),
-        )
-        asked.mkdir()
+        sent, answered = pathlib.Path(folder, "in"), pathlib.Path(folder, "out")
+        sent.mkdir()
         answered.mkdir()
         names = [
-            _write(asked / f"{i:04}.npz", signature, inputs)
+            _write(sent / f"{i:04}.npz", signature, inputs)
             for i, (signature, inputs) in enumerate(requests)
         ]
-        _run_script(timeout, version_dir, asked, answered)
+        _run_script(timeout, version_dir, sent, answered)
         return [_read(answered / name) for name in names]
 
 
@@ -61,8 +58,8 @@ def _run_script(timeout, *folders):
     script = pathlib.Path(__file__).with_name("loader.py")
     try:
         process = subprocess.run(
-            # -P: the script's folder is not searched. -I would also hide a
-            # TensorFlow that was installed for one user alone.
+            # -P: the script's folder is not on its path. -I would also hide a
+            # TensorFlow that is installed for this user only.
             [sys.executable, "-P", script, *folders],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -72,11 +69,11 @@ def _run_script(timeout, *folders):
         )
     except subprocess.TimeoutExpired as error:
         raise LoadError(
-            f"it did not answer all requests within {timeout:g} s"
+            f"not all requests were answered within {timeout:g} s"
         ) from error
     if process.returncode:
-        told = process.stderr.strip().splitlines() or ["it said nothing"]
+        lines = process.stderr.strip().splitlines() or ["no message"]
         raise LoadError(
-            f"{told[-1].removeprefix('loader.py: ')} "
+            f"{lines[-1].removeprefix('loader.py: ')} "
             f"(exit status {process.returncode})"
         )

@@ -1,17 +1,23 @@
-"""The files that TensorFlow Serving is started with, and the lines for it."""
+"""The files that TensorFlow Serving is started with, and the commands."""
 
 import itertools
 import re
 import shlex
 from typing import NamedTuple
 
+from google.protobuf import text_format
+
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.export.server_messages import (
+    BatchingParameters,
+    ModelServerConfig,
+)
 from keras_genmodels.export.versions import locked, versions_in
 
 MODELS = "models.config"
 BATCHING = "batching.config"
-# Where the server looks for what is meant for one version alone.
+# Where the server looks for the batching options of one version.
 OF_VERSION = "batching_params.pbtxt"
 
 _DEFAULT = """\
@@ -23,22 +29,18 @@ allowed_batch_sizes: 8
 allowed_batch_sizes: 32
 num_batch_threads { value: 4 }
 """
-# What a server reads of the common file alone: its threads are all models'.
-_COMMON = re.compile(
-    r"\b(num_batch_threads|thread_pool_name)\s*:?\s*"
-    r'{(?:"[^"\n]*"|[^"}])*}[ \t]*\n?'
-)
-_COMMENT = re.compile(r'("[^"\n]*")|#.*')
-_HEADER = "# Each export writes this anew: what is changed here is lost.\n"
+# Options that a server reads in the common file only: all models share them.
+_COMMON = ("num_batch_threads", "thread_pool_name")
+_HEADER = "# Each export rewrites this file: changes are lost.\n"
 
 
 class Batching(NamedTuple):
-    """How a server joins requests.
+    """How a server joins requests into batches.
 
     Args:
-        sizes: tuple of rising ints, of the batches.
-        of_version: str, the options of one version, which a server that
-            reads such takes instead of those of the batching file.
+        sizes: tuple of ascending ints, the allowed batch sizes.
+        of_version: str, the options of one version, which a server takes
+            instead of those of the common file if it reads them.
     """
 
     sizes: tuple
@@ -50,33 +52,30 @@ def write_models_config(export_dir, serving_root):
 
     Args:
         export_dir: pathlib.Path.
-        serving_root: absolute path of `export_dir` where the server runs.
+        serving_root: absolute path of `export_dir` on the server.
     """
     with locked(export_dir):
-        names = sorted(
-            folder.name
-            for folder in export_dir.iterdir()
+        config = ModelServerConfig()
+        config.model_config_list.SetInParent()
+        for folder in sorted(export_dir.iterdir()):
             if any(
                 (version / "saved_model.pb").is_file()
                 for _, version in versions_in(folder)
-            )
-        )
-        entries = "".join(
-            f"  config {{\n"
-            f"    name: {_quoted(name)}\n"
-            f"    base_path: {_quoted(f'{serving_root}/{name}')}\n"
-            f'    model_platform: "tensorflow"\n'
-            f"  }}\n"
-            for name in names
-        )
-        with files.replacing(export_dir / MODELS) as beside:
-            beside.write_text(f"{_HEADER}model_config_list {{\n{entries}}}\n")
+            ):
+                config.model_config_list.config.add(
+                    name=folder.name,
+                    base_path=f"{serving_root}/{folder.name}",
+                    model_platform="tensorflow",
+                )
+        text = text_format.MessageToString(config, as_utf8=True)
+        with files.replacing(export_dir / MODELS) as path:
+            path.write_text(_HEADER + text)
 
 
 def read_batching(export_dir):
-    """Reads the batching file, which is written if it is missing.
+    """Reads batching.config, which is written first if it is missing.
 
-    One that is there is left as it is: it is the user's to tune.
+    An existing file stays as it is, for the user to tune.
 
     Args:
         export_dir: pathlib.Path.
@@ -85,39 +84,46 @@ def read_batching(export_dir):
         `Batching`.
 
     Raises:
-        UserError: if the server would not take the file.
+        UserError: if a server would refuse the file.
     """
     path = export_dir / BATCHING
     with locked(export_dir):
         if not path.exists():
-            with files.replacing(path) as beside:
-                beside.write_text(_DEFAULT)
-        text = _COMMENT.sub(r"\1", path.read_text())
-    sizes = tuple(
-        map(int, re.findall(r"\ballowed_batch_sizes\s*:\s*(\d+)", text))
-    )
-    most = re.findall(r"\bmax_batch_size\s*:?\s*{\s*value\s*:\s*(\d+)", text)
-    rising = all(a < b for a, b in itertools.pairwise((0, *sizes)))
-    if not sizes or not rising or most != [str(sizes[-1])]:
+            with files.replacing(path) as temporary:
+                temporary.write_text(_DEFAULT)
+        text = path.read_text()
+    try:
+        batching = text_format.Parse(text, BatchingParameters())
+    except text_format.ParseError as error:
         raise UserError(
-            f"{path} must list allowed_batch_sizes, rising, the last of them "
-            f"max_batch_size {{ value: ... }}: mend it, or delete it to get "
-            "the default"
+            f"{path} cannot be read, line:column {error}; correct it, or "
+            "delete it to get the default"
+        ) from error
+    sizes = tuple(batching.allowed_batch_sizes)
+    is_ascending = all(a < b for a, b in itertools.pairwise((0, *sizes)))
+    largest = batching.max_batch_size.value
+    if not is_ascending or sizes[-1:] != (largest,):
+        raise UserError(
+            f"{path} must list allowed_batch_sizes in ascending order, the "
+            "last one equal to max_batch_size { value: ... }; correct it, or "
+            "delete it to get the default"
         )
-    return Batching(sizes, _COMMON.sub("", text))
+    for name in _COMMON:
+        batching.ClearField(name)
+    return Batching(sizes, text_format.MessageToString(batching, as_utf8=True))
 
 
-def start_lines(export_dir, serving_root, jit_compile=False):
-    """Gives the commands that start TensorFlow Serving.
+def start_commands(export_dir, serving_root, jit_compile=False):
+    """Returns the commands that start TensorFlow Serving.
 
     Args:
         export_dir: absolute path of the exports.
-        serving_root: where the server finds them.
+        serving_root: the path where the server finds them.
         jit_compile: whether a model needs a server that compiles with XLA.
 
     Returns:
-        dict of `container` and `binary` to a shell command, ports on
-        loopback for the container.
+        dict of `container` and `binary` to a shell command; the container's
+        ports are open to this machine only.
     """
     options = [
         f"--model_config_file={serving_root}/{MODELS}",
@@ -126,8 +132,8 @@ def start_lines(export_dir, serving_root, jit_compile=False):
         "--enable_per_model_batching_parameters",
         *(["--xla_cpu_compilation_enabled"] if jit_compile else []),
     ]
-    places = (f"source={export_dir}", f"target={serving_root}")
-    mount = ",".join(["type=bind", *map(_csv, places), "readonly"])
+    paths = (f"source={export_dir}", f"target={serving_root}")
+    mount = ",".join(["type=bind", *map(_csv_field, paths), "readonly"])
     container = [
         "docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501",
         f"--mount {shlex.quote(mount)}",
@@ -144,14 +150,8 @@ def start_lines(export_dir, serving_root, jit_compile=False):
     }
 
 
-def _csv(text):
-    """Writes a field as CSV has it, which is how --mount is read."""
+def _csv_field(text):
+    """Quotes a CSV field if needed; Docker reads --mount as CSV."""
     if not re.search('[,"]', text):
         return text
     return '"' + text.replace('"', '""') + '"'
-
-
-def _quoted(text):
-    """Writes a text as protobuf's text format has it."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

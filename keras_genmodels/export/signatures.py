@@ -1,52 +1,36 @@
-"""The signatures of an exported model: named tensors in, named tensors out.
+"""Writes the signatures of a model: named tensors in, named tensors out.
 
-Each is a function of tensors alone, batch first, float32 or int32, whose row i
-is a function of row i of its inputs. What it computes it leaves to the verbs
-of the model and to the loops over these.
+Each is a function of tensors, batch first, float32 or int32, whose row i
+depends on row i of its inputs alone. Which ones a model has is decided by its
+family, in `latent_signatures` and `denoiser_signatures`.
 """
-
-import functools
-import math
-import numbers
 
 import tensorflow as tf
 
-from keras_genmodels.core import validation
-from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core import xla
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.export.denoiser_signatures import denoiser_signatures
+from keras_genmodels.export import denoiser_signatures, latent_signatures
 from keras_genmodels.export.fields import checked
-from keras_genmodels.export.latent_signatures import latent_signatures
-from keras_genmodels.models.latent_variable import VariationalModel
-from keras_genmodels.sampling._inputs import validate_setting
+from keras_genmodels.export.settings import Setting, resolve
+from keras_genmodels.export.values import Integers
+from keras_genmodels.models.latent_variable import LatentVariableModel
 
-check = functools.partial(validation.check, error=UserError)
-check_count = functools.partial(validation.check_count, error=UserError)
-
-_COMMON = {"max_rows": 1024, "jit_compile": False}
-_OF_LATENT = {"num_samples": 100}
-_OF_DENOISER = {
-    "step_size": 0.1,
-    "max_steps": 100,
-    "tolerance": 1e-3,
-    "num_steps": 100,
-    "stochasticity": 0.0,
+_FAMILIES = {
+    LatentVariableModel: latent_signatures,
+    Denoiser: denoiser_signatures,
 }
-# So that no number is too large for int32, no plan for memory and no request
-# for a server.
-_MOST = {
-    "max_rows": 2**31 - 1,
-    "num_samples": 10**6,
-    "max_steps": 10**6,
-    "num_steps": 10**5,
+_COMMON = {
+    "max_rows": Setting(1024, Integers(1, 2**31 - 1)),
+    "jit_compile": Setting(False),
 }
 
 
 class Servable(tf.Module):
     """What `tf.saved_model.save` writes: weights and endpoints, no Keras.
 
-    Each endpoint is an attribute, a `tf.function` of a dict of tensors; where
-    there is one input, of that tensor, too.
+    Each endpoint is an attribute, a `tf.function` of a dict of tensors; one
+    with a single input also takes that tensor.
 
     Args:
         model: the model, whose variables it holds.
@@ -65,76 +49,45 @@ def settings_of(model, given):
 
     Args:
         model: the model.
-        given: dict; None stands for the default.
+        given: dict of names to values; None means the default.
 
     Returns:
-        dict of those that go with such a model.
+        dict of all settings of such a model.
 
     Raises:
-        UserError: for one that does not, and for a value out of range.
+        UserError: for a model of neither family, a setting that such a model
+            does not have, and a value that is not accepted.
     """
-    is_denoiser = isinstance(model, Denoiser)
-    known = {**_COMMON, **(_OF_DENOISER if is_denoiser else _OF_LATENT)}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in given:
-        check(
-            name in known,
-            f"{name} does not go with a {type(model).__name__}, which takes "
-            f"{', '.join(known)}",
-        )
-    settings = {**known, **given}
-    for name in filter(known.__contains__, _MOST):
-        check_count(name, settings[name])
-        check(
-            settings[name] <= _MOST[name],
-            f"{name} must be at most {_MOST[name]}, got {settings[name]}",
-        )
-    check(
-        isinstance(settings["jit_compile"], bool),
-        f"jit_compile must be a bool, got {settings['jit_compile']!r}",
-    )
-    if is_denoiser:
-        _check_walk(model, settings)
-    # Of Python's own types, for model.json.
-    return {name: type(known[name])(settings[name]) for name in known}
-
-
-def _check_walk(denoiser, settings):
-    for name in ("step_size", "tolerance"):
-        check(
-            isinstance(settings[name], numbers.Real),
-            f"{name} must be a number, got {settings[name]!r}",
-        )
-        with user_errors():
-            validate_setting(name, settings[name], tf.zeros(1))
-    check(
-        settings["tolerance"] < math.inf,
-        "tolerance must be finite, got inf",
-    )
-    stochasticity = settings["stochasticity"]
-    check(
-        isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
-        f"stochasticity must be in [0, 1), got {stochasticity!r}",
-    )
-    check(
-        not stochasticity or not denoiser.has_single_level,
-        "stochasticity does not go with a denoiser of a single noise level",
-    )
+    known = {**_COMMON, **_family(model).SETTINGS}
+    if given.get("jit_compile") == "auto":
+        given = {**given, "jit_compile": xla.resolve("auto", model)}
+    return resolve(given, known, type(model).__name__)
 
 
 def signatures_of(model, settings):
-    """Lists the signatures of a model, the default one first.
+    """Returns the signatures of a model, the default one first.
 
     Args:
-        model: a `VAE`, a `ConditionalVAE` or a `Denoiser`.
-        settings: of `settings_of`.
+        model: a latent-variable model or a denoiser.
+        settings: dict from `settings_of`.
 
     Returns:
-        dict of names to `Signature`.
+        dict of names to `Signature`s.
+
+    Raises:
+        UserError: for a denoiser without data, or a setting that it cannot
+            use.
     """
-    if isinstance(model, Denoiser):
-        return denoiser_signatures(model, settings)
-    return latent_signatures(model, settings)
+    return _family(model).signatures(model, settings)
+
+
+def describe(model):
+    """Returns what model.json says of a model besides its signatures."""
+    return {
+        "kind": type(model).__name__,
+        "image_shape": list(model.event_shape),
+        **_family(model).describe(model),
+    }
 
 
 def save(model, path, settings):
@@ -143,12 +96,13 @@ def save(model, path, settings):
     Args:
         model: as in `signatures_of`.
         path: folder to write.
-        settings: of `settings_of`.
+        settings: dict from `settings_of`.
 
     Returns:
-        dict of the names of signatures to what they take and give: `inputs`
-        and `outputs`, dicts of names to `dtype` and `shape`, a list with None
-        for the batch.
+        dict of the names of signatures to what model.json says of them: dicts
+        `inputs` and `outputs` of names to `dtype` and `shape`, a list with
+        None for the batch, and for inputs the accepted `values` and those of
+        an `example`.
     """
     endpoints, traced, described = {}, {}, {}
     for name, signature in signatures_of(model, settings).items():
@@ -156,8 +110,11 @@ def save(model, path, settings):
         endpoints[name] = _endpoint(function, signature)
         traced[name] = function.get_concrete_function()
         described[name] = {
-            "inputs": _described(signature.specs()),
-            "outputs": _described(traced[name].structured_outputs),
+            "inputs": {k: v.to_json() for k, v in signature.fields.items()},
+            "outputs": {
+                key: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+                for key, spec in traced[name].structured_outputs.items()
+            },
         }
     default = next(iter(traced))
     endpoints["serving_default"] = endpoints[default]
@@ -169,15 +126,34 @@ def save(model, path, settings):
     return {"serving_default": described[default], **described}
 
 
-def _described(specs):
-    return {
-        name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
-        for name, spec in specs.items()
-    }
+def check_weights(model):
+    """Raises unless all weights of a model are finite.
+
+    Raises:
+        UserError: with the name of a weight that is not.
+    """
+    for variable in model.variables:
+        value = variable.value
+        is_float = value.dtype.is_floating
+        if is_float and not tf.reduce_all(tf.math.is_finite(value)):
+            raise UserError(
+                f"the model's weight {variable.path} is not finite: train again"
+            )
+
+
+def _family(model):
+    """Returns the module with the signatures of a model's family."""
+    for kind, family in _FAMILIES.items():
+        if isinstance(model, kind):
+            return family
+    raise UserError(
+        "export needs a latent-variable model (VAE, ConditionalVAE) or a "
+        f"denoiser, got a {type(model).__name__}"
+    )
 
 
 def _function(name, signature, max_rows):
-    """Gives the `tf.function` of a signature, with its checks."""
+    """Returns the `tf.function` of a signature, with its checks."""
 
     def run(inputs):
         values = checked(signature.fields, inputs, max_rows)
@@ -194,9 +170,9 @@ def _function(name, signature, max_rows):
 
 
 def _endpoint(function, signature):
-    """Gives it as a function of a dict and, if of one tensor, of that.
+    """Returns `function` for a dict or, with a single input, its tensor.
 
-    It is apart from the above, as saving traces it anew.
+    It is a function of its own, as saving traces it again.
     """
     specs = signature.specs()
 
@@ -213,13 +189,13 @@ def _endpoint(function, signature):
 
 
 def _finite_outputs(outputs, inputs):
-    """Refuses inputs so large or small that nothing finite comes of them."""
+    """Refuses inputs so large or small that an output is not finite."""
     checks = [
         tf.debugging.Assert(
             tf.reduce_all(tf.math.is_finite(value)),
             [
-                f"the {key} that comes of {inputs} is not finite: give values "
-                "that are less large or less small"
+                f"the output {key} is not finite: some of {inputs} are too "
+                "large or too small"
             ],
         )
         for key, value in outputs.items()
@@ -227,29 +203,3 @@ def _finite_outputs(outputs, inputs):
     ]
     with tf.control_dependencies(checks):
         return {key: tf.identity(value) for key, value in outputs.items()}
-
-
-def check_model(model):
-    """Refuses what can't be exported.
-
-    Raises:
-        UserError: for something else than a model of this package, one that
-            knows no data yet, and one with weights that are not finite.
-    """
-    check(
-        isinstance(model, Denoiser | VariationalModel),
-        "export takes a VAE, a ConditionalVAE or a denoiser, got a "
-        f"{type(model).__name__}",
-    )
-    if isinstance(model, Denoiser):
-        # It refuses before it looks at the shape.
-        with user_errors():
-            shape = (1, *(model.event_shape or ()))
-            model.validate_inputs(tf.zeros(shape), 1.0)
-    for variable in model.variables:
-        value = variable.value
-        check(
-            not value.dtype.is_floating
-            or bool(tf.reduce_all(tf.math.is_finite(value))),
-            f"the model's weight {variable.path} is not finite: train again",
-        )

@@ -1,4 +1,4 @@
-"""What a person is told of an export."""
+"""What `apps.export` prints after an export."""
 
 import itertools
 import os
@@ -16,19 +16,21 @@ from keras_genmodels.export.versions import versions_in
 
 
 def summary(version, serving_root=None):
-    """Tells what was exported and how to serve it.
+    """Describes an exported version, and how to serve it.
 
     Args:
         version: absolute pathlib.Path of the version.
-        serving_root: as of `export`.
+        serving_root: as for `export`.
 
     Returns:
-        str, lines.
+        str of several lines.
     """
     export_dir = version.parents[1]
     description = read_description(version)
     root = os.fspath(serving_root or export_dir).rstrip("/")
-    lines = serving_config.start_lines(export_dir, root, _needs_xla(export_dir))
+    commands = serving_config.start_commands(
+        export_dir, root, _needs_xla(export_dir)
+    )
     where = "" if root == str(export_dir) else f" where {root} is {export_dir}"
     return "\n".join(
         [
@@ -36,11 +38,11 @@ def summary(version, serving_root=None):
             "",
             *signature_lines(description),
             "",
-            "Serve it on ports 8500 (gRPC) and 8501 (REST), by container:",
-            f"  {lines['container']}",
-            f"or by binary{where}:",
-            f"  {lines['binary']}",
-            f"models.config says that all models lie below {root}.",
+            "Serve it on ports 8500 (gRPC) and 8501 (REST), in a container:",
+            f"  {commands['container']}",
+            f"or with the binary{where}:",
+            f"  {commands['binary']}",
+            f"models.config expects all models below {root}.",
             "",
             "Check it: python -m apps.export "
             + shlex.quote(f"--check={version}"),
@@ -48,49 +50,31 @@ def summary(version, serving_root=None):
     )
 
 
-def _needs_xla(export_dir):
-    """Tells whether any model there, of its highest version, needs XLA."""
-    served = [
-        versions_in(folder)[-1][1]
-        for folder in export_dir.iterdir()
-        if versions_in(folder)
-    ]
-    return any(_is_compiled(path / EXTRA / DESCRIPTION) for path in served)
-
-
-def _is_compiled(path):
-    """Reads it of a model.json; that of a model from elsewhere says nothing."""
-    try:
-        told = files.read_json(path)
-        return bool(told["settings"]["jit_compile"])
-    except (UserError, TypeError, KeyError):
-        return False
-
-
 def signature_lines(description):
-    """Lists the signatures of a model, with what they take and give."""
+    """Returns a table of the signatures with their inputs and outputs."""
     rows = [("signature", "input", "output")]
     described = dict(description["signatures"])
     default = described.pop("serving_default")
-    for name, told in described.items():
+    for name, signature in described.items():
+        is_default = signature == default
         rows += itertools.zip_longest(
-            [name, *(["(serving_default)"] if told == default else [])],
-            _tensors(told["inputs"]),
-            _tensors(told["outputs"]),
+            [name, *(["(serving_default)"] if is_default else [])],
+            _tensors(signature["inputs"]),
+            _tensors(signature["outputs"]),
             fillvalue="",
         )
     return columns(rows)
 
 
 def columns(rows, right=()):
-    """Sets texts in columns.
+    """Aligns texts in columns.
 
     Args:
         rows: list of tuples of str.
-        right: which columns are flush right.
+        right: indices of the columns that are aligned to the right.
 
     Returns:
-        list of str, a line each.
+        list of str, one line each.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -102,10 +86,28 @@ def columns(rows, right=()):
     ]
 
 
+def _needs_xla(export_dir):
+    """Returns whether the newest version of any model there needs XLA."""
+    newest = [
+        versions_in(folder)[-1][1]
+        for folder in export_dir.iterdir()
+        if versions_in(folder)
+    ]
+    return any(_is_compiled(path / EXTRA / DESCRIPTION) for path in newest)
+
+
+def _is_compiled(path):
+    """Returns that setting of a model.json, False for a foreign model."""
+    try:
+        return bool(files.read_json(path)["settings"]["jit_compile"])
+    except (UserError, TypeError, KeyError):
+        return False
+
+
 def _tensors(specs):
-    return [f"{name} {_shape(spec)}" for name, spec in specs.items()]
+    return [f"{name} {_type(spec)}" for name, spec in specs.items()]
 
 
-def _shape(spec):
-    sides = ["batch", *("any" if n is None else n for n in spec["shape"][1:])]
-    return f"{spec['dtype']} [{', '.join(map(str, sides))}]"
+def _type(spec):
+    axes = ["batch", *("any" if n is None else n for n in spec["shape"][1:])]
+    return f"{spec['dtype']} [{', '.join(map(str, axes))}]"

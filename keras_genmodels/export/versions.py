@@ -1,8 +1,7 @@
-"""Folders <name>/<integer>/ as TensorFlow Serving reads them: whole or not."""
+"""Version folders, <name>/<integer>/, written atomically."""
 
 import contextlib
 import errno
-import fcntl
 import os
 import pathlib
 import shutil
@@ -12,17 +11,26 @@ import tensorflow as tf
 
 from keras_genmodels.core import files
 
-# Not `.lock`, which a training in the same folder holds.
+# Not `.lock`, which training in the same folder holds.
 _LOCK = ".exporting"
 _LOCK_OF_WRITING = "lock"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+# As TensorFlow classifies the errors of the system while it writes.
+_ERRNOS = {
+    tf.errors.ResourceExhaustedError: errno.ENOSPC,
+    tf.errors.OutOfRangeError: errno.EFBIG,
+    tf.errors.PermissionDeniedError: errno.EACCES,
+}
 
 
 def versions_in(folder):
-    """Lists the versions that a server would find, `[(number, path)]`, rising.
+    """Lists the versions that a server would find.
 
     Args:
-        folder: pathlib.Path; it need not exist.
+        folder: pathlib.Path of all versions of a model; it need not exist.
+
+    Returns:
+        ascending list of (number, path).
     """
     if not folder.is_dir():
         return []
@@ -35,13 +43,12 @@ def versions_in(folder):
 
 @contextlib.contextmanager
 def locked(export_dir):
-    """Waits for its turn among exports to the same folder.
+    """Waits until no other export changes the files of a folder.
 
     Args:
         export_dir: pathlib.Path of all exports.
     """
-    with open(export_dir / _LOCK, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.locked(export_dir / _LOCK):
         yield
 
 
@@ -49,9 +56,9 @@ def locked(export_dir):
 def writing_version(folder):
     """Yields a folder to write to, which then becomes the next version.
 
-    What is written lies beside the versions under a name that no server
-    reads, and is on disk before it is renamed. If the block fails, nothing
-    remains of it; what a killed process left is removed.
+    It has a name that no server reads, and is flushed to the disk and renamed
+    at the end. If the block fails, it is removed, as are the folders that
+    killed processes left.
 
     Args:
         folder: pathlib.Path of all versions of a model.
@@ -61,20 +68,20 @@ def writing_version(folder):
         the block.
 
     Raises:
-        OSError: if the disk is full or the folder can't be written to, with
+        OSError: if the disk is full or the folder cannot be written to, with
             the folder's name.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _writing_beside(folder) as beside:
-            writing = Writing(beside / "version")
+        with _temporary_folder(folder) as temporary:
+            writing = Writing(temporary / "version")
             writing.path.mkdir()
             yield writing
             _sync_below(writing.path)
             writing.version = _take_next(writing.path, folder)
             _sync(folder)
     except (OSError, tf.errors.OpError) as error:
-        number = _number_of(error)
+        number = _errno_of(error)
         if number is None:
             raise
         raise OSError(
@@ -86,52 +93,52 @@ def writing_version(folder):
 
 
 @contextlib.contextmanager
-def _writing_beside(folder):
-    """Yields a new folder, locked as long as it is being written to.
+def _temporary_folder(folder):
+    """Yields a new folder, locked while it is being written to.
 
-    A lock, as the number of a process says nothing in another container that
-    exports to the same disk.
+    The lock tells other exports that it is in use. A process id would not, in
+    another container that exports to the same disk.
     """
     with contextlib.ExitStack() as stack:
         with locked(folder.parent):
             _remove_unfinished(folder)
-            beside = stack.enter_context(
+            temporary = stack.enter_context(
                 tempfile.TemporaryDirectory(dir=folder, prefix=files.WRITING)
             )
-            path = pathlib.Path(beside)
-            lock = stack.enter_context(open(path / _LOCK_OF_WRITING, "w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            path = pathlib.Path(temporary)
+            stack.enter_context(files.locked(path / _LOCK_OF_WRITING))
         yield path
 
 
 def _remove_unfinished(folder):
-    """Removes what killed exports left; all others hold their lock."""
+    """Removes the folders of killed exports; all others hold their lock."""
     for left in folder.glob(f"{files.WRITING}*"):
-        try:
-            with open(left / _LOCK_OF_WRITING, "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
-        except OSError:
-            # It is being written, has just ended, or is another user's.
-            continue
+        # Locked, just finished, or owned by another user.
+        with (
+            contextlib.suppress(OSError),
+            files.locked(left / _LOCK_OF_WRITING, wait=False),
+        ):
+            shutil.rmtree(left, ignore_errors=True)
 
 
-def _number_of(error):
-    """Gives the `errno` of an error, None if it is none of the system's."""
+def _errno_of(error):
+    """Returns the `errno` of an error of the disk, None for any other."""
     if isinstance(error, OSError):
         return error.errno
-    # TensorFlow tells of the disk in words alone.
-    for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS):
-        if os.strerror(number) in str(error):
+    for kind, number in _ERRNOS.items():
+        if isinstance(error, kind):
             return number
     return None
 
 
 class Writing:
-    """A version being written.
+    """A version that is being written.
 
     Args:
-        path: where.
+        path: temporary folder.
+
+    Attributes:
+        version: pathlib.Path of the finished version; None until then.
     """
 
     def __init__(self, path):
@@ -140,7 +147,7 @@ class Writing:
 
 
 def _take_next(path, folder):
-    """Renames to the next free number; gives the path of the version."""
+    """Renames to the next free number; returns the path of the version."""
     while True:
         number = max([0, *(number for number, _ in versions_in(folder))]) + 1
         version = folder / str(number)

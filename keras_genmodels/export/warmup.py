@@ -1,4 +1,4 @@
-"""The warm-up records of an export, by which a server is fast from the start.
+"""The warm-up records of a version, which a server replays when it loads it.
 
 They need the extra `serving`, which is imported where it is used.
 """
@@ -9,15 +9,15 @@ from keras_genmodels.core.errors import UserError
 from keras_genmodels.export import example_requests
 
 FILE = "tf_serving_warmup_requests"
-# What TensorFlow Serving reads of a file at most.
-_MOST = 1000
+# TensorFlow Serving reads at most this many records.
+_MAX_RECORDS = 1000
 
 
-def messages(otherwise=", or export without them by --nowarmup (warmup=False)"):
-    """Imports the messages of TensorFlow Serving.
+def messages(alternative=", or export without them: --nowarmup, warmup=False"):
+    """Imports the protobuf messages of TensorFlow Serving.
 
     Args:
-        otherwise: str, what else to do if they are missing.
+        alternative: str, what else the user can do if they are missing.
 
     Returns:
         module `prediction_log_pb2`.
@@ -31,32 +31,32 @@ def messages(otherwise=", or export without them by --nowarmup (warmup=False)"):
         raise UserError(
             "warm-up records need tensorflow-serving-api: install the extra "
             "`serving` (pip install '.[serving]' in a clone of this package)"
-            f"{otherwise}"
+            f"{alternative}"
         ) from error
     return prediction_log_pb2
 
 
 def write(path, description, sizes):
-    """Writes a record for each signature at each batch size.
+    """Writes one record for each signature and batch size.
 
     Args:
         path: of the file.
         description: dict, the content of model.json.
-        sizes: ints, batch sizes.
+        sizes: sequence of ints, batch sizes.
 
     Raises:
-        UserError: if there would be more records than a server takes.
+        UserError: if there would be more records than a server reads.
     """
     count = len(description["signatures"]) * len(sizes)
-    if count > _MOST:
+    if count > _MAX_RECORDS:
         raise UserError(
-            f"{len(sizes)} batch sizes make {count} warm-up records, and a "
-            f"server takes {_MOST}: list fewer allowed_batch_sizes"
+            f"{len(sizes)} batch sizes need {count} warm-up records, and a "
+            f"server reads {_MAX_RECORDS}: list fewer allowed_batch_sizes"
         )
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature in description["signatures"]:
             for size in sizes:
-                inputs = example_requests.right_inputs(
+                inputs = example_requests.valid_inputs(
                     description, signature, size
                 )
                 log = _log(description["name"], signature, inputs)
@@ -67,25 +67,22 @@ def read(path):
     """Reads the requests of a file of records.
 
     Args:
-        path: of the file; if there is none, there are no requests.
+        path: pathlib.Path of the file.
 
     Returns:
-        list of (signature, dict of names to arrays).
+        list of (signature, dict of names to arrays); empty without a file.
     """
     if not path.exists():
         return []
     records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    log_of = messages(otherwise="").PredictionLog.FromString
-    logs = [log_of(record) for record in records]
+    parse = messages(alternative="").PredictionLog.FromString
+    requests = [parse(record).predict_log.request for record in records]
     return [
         (
-            log.predict_log.request.model_spec.signature_name,
-            {
-                name: tf.make_ndarray(tensor)
-                for name, tensor in log.predict_log.request.inputs.items()
-            },
+            request.model_spec.signature_name,
+            {name: tf.make_ndarray(x) for name, x in request.inputs.items()},
         )
-        for log in logs
+        for request in requests
     ]
 
 

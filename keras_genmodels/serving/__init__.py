@@ -1,24 +1,24 @@
-"""Asks a server for what a model says; a small server for trying it out.
+"""A client of a server of exported models, and a small local server.
 
-`Client` needs the extra `serving`; `loader.Loader` and `replay.replay` don't.
+They need the extra `serving`, which is imported when one of them is used.
 """
 
 import importlib
 
 from keras_genmodels.core.errors import UserError
 
-_HOMES = {"Client": "client", "Server": "server"}
+_MODULES = {"Client": "client", "RequestError": "errors", "Server": "server"}
 _EXTRA = ("grpc", "tensorflow_serving")
 
-__all__ = ["Client", "Server"]
+__all__ = ["Client", "RequestError", "Server"]
 
 
 def __getattr__(name):
-    """Imports what needs the extra once it is used."""
-    if name not in _HOMES:
+    """Imports the module of a public name when the name is first used."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     try:
-        module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+        module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:

@@ -1,4 +1,4 @@
-"""The export app as a user runs it, each time in a process of its own."""
+"""The export app as a user runs it."""
 
 import json
 import random
@@ -40,7 +40,7 @@ def trained(folder):
         runs[kind] = Workdir(folder / kind)
         runs[kind].path.mkdir()
         make(kind).save(runs[kind].model)
-        # Of an evaluation nothing is told to clients.
+        # Clients do not get the evaluation.
         content = {**METRICS, "evaluation": {"seconds": 1}}
         runs[kind].metrics.write_text(json.dumps(content))
     return runs
@@ -59,7 +59,7 @@ def exported(folder, trained, launch):
 
 
 def command(said, program):
-    """Gives the words of the command that was printed."""
+    """Returns the words of the printed command."""
     (start,) = (i for i in range(len(said)) if said.startswith(program, i))
     text = said[start:].replace("\\\n", "")
     return shlex.split(text.partition("\n")[0])
@@ -69,8 +69,8 @@ def test_two_exports_at_once(exported):
     target, said = exported
     versions = {path.name for path in (target / "digits").iterdir()}
     assert versions == {"1", "2"}
-    told = [text.splitlines()[0].rpartition(" ")[2] for text in said]
-    assert {*told} == {str(target / "digits" / n) for n in ("1", "2")}
+    paths = [text.splitlines()[0].rpartition(" ")[2] for text in said]
+    assert {*paths} == {str(target / "digits" / n) for n in ("1", "2")}
     assert not unfinished(target)
     config = model_server_config_pb2.ModelServerConfig()
     text_format.Parse((target / "models.config").read_text(), config)
@@ -79,7 +79,7 @@ def test_two_exports_at_once(exported):
     assert entry.base_path in (f"{target}/digits", "/models/digits")
 
 
-def test_it_prints_the_signatures(exported):
+def test_the_signatures_are_printed(exported):
     said = exported[1][0]
     for words in (
         "reconstruct        image float32 [batch, 8, 8, 1]",
@@ -90,7 +90,7 @@ def test_it_prints_the_signatures(exported):
         assert words in said
 
 
-def test_the_lines_start_a_server_on_it(exported):
+def test_the_printed_commands_start_a_server(exported):
     target, (plain, moved) = exported
     for said, root in ((plain, str(target)), (moved, "/models")):
         options = [
@@ -117,14 +117,14 @@ def test_the_lines_start_a_server_on_it(exported):
     assert (target / "batching.config").is_file()
 
 
-def test_model_json_holds_the_runs_metrics(exported):
+def test_model_json_holds_the_metrics_of_the_run(exported):
     for version in ("1", "2"):
         path = exported[0] / "digits" / version / "assets.extra" / "model.json"
-        told = json.loads(path.read_text())
-        assert told["metrics"] == METRICS
-        assert told["dataset"] == "digits"
-        assert told["label_names"] == ["a"]
-        assert told["settings"]["num_samples"] == 20
+        description = json.loads(path.read_text())
+        assert description["metrics"] == METRICS
+        assert description["dataset"] == "digits"
+        assert description["label_names"] == ["a"]
+        assert description["settings"]["num_samples"] == 20
 
 
 def test_the_check_prints_a_table(exported, trained):
@@ -137,16 +137,16 @@ def test_the_check_prints_a_table(exported, trained):
     )
     assert "18 warm-up records" in said
     assert said.count("\n") == 10
-    assert said.endswith("All is as it should be.\n")
+    assert said.endswith("No problems found.\n")
 
 
-# One line for a mistake.
+# A user's mistake ends in one line.
 
 
 def a_full_disk(place, trained):
     flags = [f"--workdir={trained['rank']}", "--name=linear"]
     (place / "linear" / "1").mkdir(parents=True)
-    # What would fit.
+    # This file would fit.
     read_batching(place)
     return Refused(
         "export",
@@ -155,7 +155,7 @@ def a_full_disk(place, trained):
             "File too large",
             "older versions are as they were",
             place / "linear",
-            "make room",
+            "free disk space",
         ),
         file_limit=20_000,
     )
@@ -166,23 +166,7 @@ def flags_of_another_kind(place, trained):
     return Refused(
         "export",
         [*flags, f"--export_dir={place}", "--num_samples=3"],
-        ("--num_samples goes with a VAE alone",),
-    )
-
-
-def a_bad_name(place, trained):
-    return Refused(
-        "export",
-        [f"--workdir={trained['rank']}", f"--export_dir={place}", "--name=3"],
-        ("name must be letters", "got '3'"),
-    )
-
-
-def no_version(place, trained):
-    return Refused(
-        "export",
-        [f"--check={place}", f"--workdir={trained['vae']}"],
-        ("no version that `export` wrote", "model.json"),
+        ("num_samples is not a setting of a LinearDenoiser",),
     )
 
 
@@ -200,22 +184,16 @@ def another_model(place, trained):
     )
 
 
-REFUSED = [
-    a_full_disk,
-    flags_of_another_kind,
-    a_bad_name,
-    no_version,
-    another_model,
-]
+REFUSED = [a_full_disk, flags_of_another_kind, another_model]
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_mistake_is_one_line(case, refusals):
+def test_a_mistake_ends_in_one_line(case, refusals):
     check_refusal(*refusals[case])
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--name=a"], "--workdir is needed, or --check"),
         (["--workdir=a"], "--name is needed, or --check"),
@@ -227,27 +205,26 @@ def test_a_mistake_is_one_line(case, refusals):
             ["--workdir=a", "--name=a", "--step_size=2"],
             "--step_size must be in (0, 2), got 2",
         ),
-        (["--check=a", "--name=b"], "--name goes with exporting"),
-        (["--check=a", "--nowarmup"], "--warmup goes with exporting"),
+        (["--check=a", "--name=b"], "--name requires an export"),
+        (["--check=a", "--nowarmup"], "--warmup requires an export"),
         (["--workdir=a", "--name=a", "--max_rows=0"], "max_rows"),
         (["--workdir=a", "--name=a", "--max_rows=3000000000"], "max_rows"),
         (["--workdir=a", "--name=a", "--num_steps=10000000000"], "num_steps"),
     ],
 )
-def test_a_wrong_flag_is_told_at_once(flags, told):
+def test_a_wrong_flag_is_refused_without_tensorflow(flags, message):
     process = run_without_tensorflow("export", *flags)
-    assert_refused(process, "export", told)
+    assert_refused(process, "export", message)
 
 
-def test_help_is_told_at_once():
+def test_help_needs_no_tensorflow():
     said = succeed(run_without_tensorflow("export", "--help"))
     for name in ("workdir", "name", "serving_root", "jit_compile", "check"):
         assert f"--{name}" in said or f"--[no]{name}" in said
 
 
 @pytest.mark.slow
-def test_killed_at_any_time(trained, tmp_path):
-    """What an export leaves is a whole version or none."""
+def test_a_killed_export_leaves_a_complete_version_or_none(trained, tmp_path):
     delay = random.Random(0)
     command = [
         *(sys.executable, "-m", "apps.export", "--name=vae"),

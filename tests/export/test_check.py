@@ -1,6 +1,7 @@
-"""What the check of an exported version tries, and what it would find."""
+"""What the check of an exported version tries, and what it finds."""
 
 import json
+import shutil
 
 import pytest
 from support.exported_models import DATA, WALK, make
@@ -11,20 +12,21 @@ from keras_genmodels.export import (
     example_requests,
     export,
     read_description,
+    warmup,
 )
 from keras_genmodels.export.check import check_version
 from keras_genmodels.export.loader import RunError
 from keras_genmodels.export.replay import replay
 
 
-def test_the_check_tries_what_it_can(exports):
+def test_every_kind_of_wrong_input_is_sent(exports):
     description = read_description(exports["wiener"][1])
-    tried = {
-        (wrong.field, wrong.what)
-        for wrong in example_requests.wrong_inputs(description)
-        if wrong.signature == "denoise"
+    sent = {
+        (request.field, request.problem)
+        for request in example_requests.invalid_requests(description)
+        if request.signature == "denoise"
     }
-    assert tried == {
+    assert sent == {
         *(("image", f"{what} rows") for what in ("no", "too many")),
         *(("image", what) for what in ("another rank", "another size")),
         *(("image", what) for what in ("nan", "inf")),
@@ -33,8 +35,8 @@ def test_the_check_tries_what_it_can(exports):
     }
     description["settings"]["max_rows"] = 2**31 - 1
     assert all(
-        wrong.what != "too many rows"
-        for wrong in example_requests.wrong_inputs(description)
+        request.problem != "too many rows"
+        for request in example_requests.invalid_requests(description)
     )
 
 
@@ -46,15 +48,15 @@ def test_the_check_finds_another_model_and_rows_that_depend_on_others(
         for answer in answers:
             if not isinstance(answer, RunError) and len(answer) == 1:
                 (values,) = answer.values()
-                values += 2e-5 * (len(values) == 257)
+                values += 2e-5 * (len(values) == 33)
         return answers
 
     monkeypatch.setattr(check, "replay", uneven)
     version = exports["wiener"][1]
     other = kgm.LinearDenoiser()
     other.adapt(DATA[::-1] ** 2)
-    problems = check_version(version, other).problems
-    assert {told.rpartition("(")[2] for told in problems} == {
+    problems = check_version(version, other, sizes=(1, 33)).problems
+    assert {problem.rpartition("(")[2] for problem in problems} == {
         "to eager)",
         "rows alone)",
     }
@@ -62,24 +64,29 @@ def test_the_check_finds_another_model_and_rows_that_depend_on_others(
         check_version(version, make("exact"))
 
 
-def test_the_check_of_rows_one_by_one_finds_missing_files(tmp_path):
+def test_the_check_works_for_a_single_row(tmp_path):
     (tmp_path / "batching.config").write_text(
         "max_batch_size { value: 1 }\nallowed_batch_sizes: 1\n"
     )
     model = make("rank")
     version = export(model, tmp_path, "name", max_rows=1, warmup=False, **WALK)
-    assert check_version(version, model).problems == []
-    told = version / "assets.extra" / "model.json"
+    assert check_version(version, model, sizes=(1, 3)).problems == []
+    (version / "saved_model.pb").write_bytes(b"nothing")
+    with pytest.raises(kgm.UserError, match=r"cannot load .*/1: "):
+        check_version(version)
+
+
+def test_the_check_finds_missing_files(exports, tmp_path):
+    version = shutil.copytree(exports["wiener"][1], tmp_path / "1")
+    extra = version / "assets.extra"
+    (extra / warmup.FILE).unlink()
     description = read_description(version)
-    # One signature is enough to look for them.
-    description["signatures"] = {
-        "denoise": description["signatures"]["denoise"]
-    }
-    told.write_text(json.dumps({**description, "warmup": True}))
-    report = check_version(version)
-    assert report.problems == ["there are no warm-up records"]
+    one = {"denoise": description["signatures"]["denoise"]}
+    (extra / "model.json").write_text(
+        json.dumps({**description, "signatures": one})
+    )
+    assert check_version(version, sizes=(1, 2)).problems == [
+        "there are no warm-up records"
+    ]
     with pytest.raises(kgm.UserError, match="no version that `export` wrote"):
         check_version(tmp_path)
-    (version / "saved_model.pb").write_bytes(b"nothing")
-    with pytest.raises(kgm.UserError, match=r"can't load .*/1: "):
-        check_version(version)

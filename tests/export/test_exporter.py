@@ -1,4 +1,4 @@
-"""What `export` refuses, and what it tells."""
+"""What `export` refuses."""
 
 import sys
 
@@ -28,45 +28,51 @@ def test_bad_names_are_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "told"),
+    ("kind", "given", "message"),
     [
-        ("vae", {"max_steps": 3}, "max_steps does not go with a VAE"),
-        ("rank", {"num_samples": 3}, "num_samples does not go with a Linear"),
-        ("vae", {"num_samples": 0}, "num_samples must be an int >= 1"),
-        ("vae", {"max_rows": 0}, "max_rows must be an int >= 1"),
+        ("vae", {"max_steps": 3}, "max_steps is not a setting of a VAE"),
+        (
+            "rank",
+            {"num_samples": 3},
+            "num_samples is not a setting of a Linear",
+        ),
+        ("vae", {"steps": 3}, "steps is not a setting of a VAE"),
+        ("vae", {"num_samples": 0}, "num_samples must be an int in"),
+        ("vae", {"num_samples": True}, "num_samples must be an int in"),
+        ("vae", {"num_samples": 10**7}, "num_samples must be .*1000000"),
+        ("vae", {"max_rows": 0}, "max_rows must be an int in"),
+        ("vae", {"max_rows": 2**31}, "max_rows must be .*2147483647"),
         ("rank", {"step_size": 2.0}, r"step_size must be in \(0, 2\)"),
         ("rank", {"tolerance": -1.0}, "tolerance must be >= 0"),
-        ("rank", {"tolerance": np.inf}, "tolerance must be finite"),
+        ("rank", {"tolerance": np.inf}, "tolerance must be .*finite"),
+        ("rank", {"tolerance": [1e-3]}, "tolerance must be"),
         ("rank", {"stochasticity": "much"}, "stochasticity must be in"),
-        ("rank", {"max_steps": 0}, "max_steps must be an int >= 1"),
         ("rank", {"stochasticity": 1.0}, r"stochasticity must be in \[0, 1\)"),
         ("one_level", {"stochasticity": 0.5}, "a single noise level"),
-        ("vae", {"max_rows": 2**31}, "max_rows must be at most 2147483647"),
-        ("vae", {"num_samples": 10**7}, "num_samples must be at most"),
-        ("rank", {"num_steps": 10**10}, "num_steps must be at most 100000"),
-        ("rank", {"max_steps": 10**10}, "max_steps must be at most"),
-        ("vae", {"jit_compile": "no"}, "jit_compile must be a bool, got 'no'"),
-        ("rank", {"tolerance": [1e-3]}, "tolerance must be a number"),
-        ("vae", {"metrics": {"a": np.float32(1)}}, "must be what JSON holds"),
+        ("rank", {"max_steps": 0}, "max_steps must be an int in"),
+        ("rank", {"max_steps": 10**10}, "max_steps must be .*1000000"),
+        ("rank", {"num_steps": 10**10}, "num_steps must be .*100000"),
+        ("vae", {"jit_compile": "no"}, "jit_compile must be True .*got 'no'"),
+        ("vae", {"metrics": {"a": np.float32(1)}}, "must be valid JSON"),
         ("vae", {"metrics": [1]}, "metrics must be a dict"),
         ("vae", {"serving_root": "models"}, "must be an absolute path"),
-        ("vae", {"serving_root": "/"}, "must be an absolute path below /"),
+        ("vae", {"serving_root": "/"}, "must be an absolute path other than /"),
     ],
 )
-def test_bad_settings_are_refused(kind, given, told, tmp_path):
-    with pytest.raises(kgm.UserError, match=told):
+def test_bad_settings_are_refused(kind, given, message, tmp_path):
+    with pytest.raises(kgm.UserError, match=message):
         export(make(kind), tmp_path, "name", **given)
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_batch_of_the_server_is_never_too_large(tmp_path):
+def test_max_rows_below_the_batch_size_is_refused(tmp_path):
     with pytest.raises(kgm.UserError, match="max_rows must be at least 32"):
         export(make("rank"), tmp_path, "name", max_rows=31)
     assert versions.versions_in(tmp_path / "name") == []
 
 
-def test_models_that_are_none_are_refused(tmp_path):
-    with pytest.raises(kgm.UserError, match="export takes a VAE"):
+def test_what_cannot_be_exported_is_refused(tmp_path):
+    with pytest.raises(kgm.UserError, match="export needs a latent"):
         export(keras.Sequential(), tmp_path, "name")
     with pytest.raises(kgm.UserError, match=r"adapt\(data\)"):
         export(learned(), tmp_path, "name")
@@ -78,7 +84,7 @@ def test_models_that_are_none_are_refused(tmp_path):
         export(broken, tmp_path, "name")
 
 
-def test_without_the_extra_it_tells_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     with pytest.raises(
         kgm.UserError,
@@ -93,14 +99,16 @@ def test_without_the_extra_it_tells_what_to_install(tmp_path, monkeypatch):
         warmup.read(tmp_path / "records")
 
 
-def test_a_version_that_no_config_lists_is_told(tmp_path, monkeypatch):
+def test_a_version_without_an_entry_in_models_config_is_named(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(signatures, "save", lambda *_: {})
-    # As on a full disk, it can't be replaced.
+    # It cannot be replaced, as on a full disk.
     (tmp_path / "models.config").mkdir()
-    with pytest.raises(kgm.UserError) as told:
+    with pytest.raises(kgm.UserError) as error:
         export(make("rank"), tmp_path, "linear", warmup=False)
     version = tmp_path / "linear" / "1"
-    assert str(told.value).startswith(
+    assert str(error.value).startswith(
         f"exported to {version}, but {tmp_path}/models.config could not be "
         "written (Is a directory); if it does not list linear"
     )

@@ -1,15 +1,15 @@
-"""Versions of exports appear whole or not at all, whoever else exports."""
+"""Versions appear as a whole or not at all, whoever else exports."""
 
+import os
 import signal
-import subprocess
-import sys
 import threading
+import time
 
 import psutil
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from support.app_runs import ROOT, unfinished
+from support.app_runs import unfinished
 from support.exported_models import make
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -42,7 +42,7 @@ def test_two_exports_at_once_get_two_versions(tmp_path):
     assert not unfinished(tmp_path)
 
 
-def test_no_name_is_lost_by_exports_at_once(tmp_path):
+def test_exports_at_once_list_all_names(tmp_path):
     def add(name):
         (tmp_path / name / "1").mkdir(parents=True)
         (tmp_path / name / "1" / "saved_model.pb").write_text("")
@@ -61,8 +61,8 @@ def test_no_name_is_lost_by_exports_at_once(tmp_path):
     assert sorted(names) == sorted(f"model{i}" for i in range(20))
 
 
-def test_another_containers_export_is_left_alone(tmp_path, monkeypatch):
-    # Its processes are not among ours.
+def test_an_export_in_another_container_is_left_alone(tmp_path, monkeypatch):
+    # The process ids of a container mean nothing in another one.
     monkeypatch.setattr(psutil, "pid_exists", lambda number: False)
     folder = tmp_path / "vae"
     with versions.writing_version(folder) as first:
@@ -73,7 +73,7 @@ def test_another_containers_export_is_left_alone(tmp_path, monkeypatch):
     assert not unfinished(tmp_path)
 
 
-def test_a_training_in_the_same_folder_holds_nothing_up(tmp_path):
+def test_training_in_the_same_folder_does_not_block_an_export(tmp_path):
     with files.locked(tmp_path / ".lock"):
         writing = threading.Thread(
             target=serving_config.write_models_config,
@@ -85,35 +85,33 @@ def test_a_training_in_the_same_folder_holds_nothing_up(tmp_path):
         assert not writing.is_alive()
 
 
-STALLED = """
-import pathlib, sys, time
-from keras_genmodels.exporting import versions
+def write_and_stall(folder, pipe):
+    def stall(path):
+        os.write(pipe, b"w")
+        time.sleep(600)
 
-def stall(path):
-    print("written", flush=True)
-    time.sleep(600)
-
-versions._sync_below = stall
-with versions.writing_version(pathlib.Path(sys.argv[1])) as writing:
-    (writing.path / "saved_model.pb").write_text("all of it")
-"""
+    versions._sync_below = stall
+    with versions.writing_version(folder) as writing:
+        (writing.path / "saved_model.pb").write_text("complete")
 
 
 def test_a_killed_export_leaves_nothing_to_serve(tmp_path, monkeypatch):
     folder = tmp_path / "vae"
-    with subprocess.Popen(
-        [sys.executable, "-c", STALLED, folder],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "written\n"
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    written, pipe = os.pipe()
+    process = os.fork()
+    if not process:
+        try:
+            write_and_stall(folder, pipe)
+        finally:
+            os._exit(1)
+    os.close(pipe)
+    assert os.read(written, 1) == b"w"
+    os.kill(process, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
+    os.close(written)
     assert versions.versions_in(folder) == []
     assert unfinished(tmp_path)
-    # It clears that away, whatever it writes itself.
+    # The next export removes it.
     monkeypatch.setattr(signatures, "save", lambda *_: {})
     version = export(make("rank"), tmp_path, "vae", warmup=False)
     assert version == folder / "1"
@@ -133,20 +131,20 @@ def test_a_full_disk_leaves_the_old_version(tmp_path, error):
     with versions.writing_version(tmp_path / "vae") as writing:
         (writing.path / "saved_model.pb").write_text("old")
     with (
-        pytest.raises(OSError, match="older versions are as they were") as told,
+        pytest.raises(OSError, match="older versions are as they were") as full,
         versions.writing_version(tmp_path / "vae") as writing,
     ):
         (writing.path / "saved_model.pb").write_text("ne")
         raise error
-    assert told.value.errno == 28
-    assert told.value.filename == str(tmp_path / "vae")
+    assert full.value.errno == 28
+    assert full.value.filename == str(tmp_path / "vae")
     ((number, path),) = versions.versions_in(tmp_path / "vae")
     assert number == 1
     assert (path / "saved_model.pb").read_text() == "old"
     assert not unfinished(tmp_path)
 
 
-def test_other_errors_are_not_told_as_the_disks(tmp_path):
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
     with (
         pytest.raises(tf.errors.InvalidArgumentError, match="shapes"),
         versions.writing_version(tmp_path / "vae"),

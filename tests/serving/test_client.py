@@ -1,6 +1,7 @@
-"""The client: what it asks a server for, and how it tells what is wrong."""
+"""The client: its requests to a server, and its errors."""
 
 import concurrent.futures
+import contextlib
 import sys
 
 import grpc
@@ -16,7 +17,7 @@ from keras_genmodels.core.errors import UserError
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, in_process):
-    """Of a server in this process."""
+    """The address of a server in this process."""
     path = tmp_path_factory.mktemp("saved_models")
     Toy().save(path / "toy" / "1")
     with serving.Server(path, port=0) as server:
@@ -29,7 +30,7 @@ def client(address):
         yield made
 
 
-# As either server is asked: test_tensorflow_serving.py calls these, too.
+# test_tensorflow_serving.py calls these as well.
 
 
 def test_signatures(client):
@@ -43,7 +44,7 @@ def test_signatures(client):
     assert gives["image"][:2] == (np.float32, (None, *SHAPE))
 
 
-def test_each_verb_asks_its_signature(client):
+def test_each_method_runs_its_signature(client):
     x, labels = images(3), np.array([1, 2, 3], np.int32)
     rows = np.float32(labels).reshape(-1, 1, 1, 1)
     sums = x.sum((1, 2, 3))
@@ -92,7 +93,7 @@ def test_row_seeds_are_those_of_the_package(client):
     np.testing.assert_array_equal(counted[:, 0, 0, 0], found[:2])
 
 
-def test_8_bit_pictures_are_read_as_fractions(client):
+def test_8_bit_images_are_read_as_fractions(client):
     x = RNG.integers(0, 256, (2, *SHAPE), np.uint8)
     np.testing.assert_allclose(
         client.noise(x, np.uint8(2)), x / 255 - 2, rtol=1e-6
@@ -112,9 +113,9 @@ WRONG = [
     (lambda c: c.denoise(images(2), [1, -1]),
      "the model toy refused this: sigma must be > 0 and finite, got -1"),
     (lambda c: c.denoise(images(2)),
-     "denoise of the model toy lacks sigma: it takes image, sigma"),
+     "denoise of the model toy lacks sigma: its inputs are image, sigma"),
     (lambda c: c.predict("restore", image=images(1), sigma=1, x=1),
-     "knows no x"),
+     "has no input x"),
     (lambda c: c.predict("dream"), "no signature dream: it has decode"),
     (lambda c: c.denoise(images(2)[..., 0], 1),
      r"image must be \[batch, 2, 3, 1\], got \[2, 2, 3\]"),
@@ -124,7 +125,7 @@ WRONG = [
     (lambda c: c.reconstruct(images(1), 1.5),
      "condition must be of dtype int32, got float64"),
     (lambda c: c.reconstruct(images(1), 2**40),
-     "condition has numbers that int32 can't hold"),
+     "condition has numbers beyond the range of int32"),
     (lambda c: c.reconstruct(images(1), "3"), "condition must be of dtype"),
     (lambda c: c.restore(images(1), 1, max_steps=3),
      "restore lacks step_size and tolerance"),
@@ -152,15 +153,15 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("ask", "told"), WRONG)
-def test_errors_are_one_line(client, ask, told):
-    with pytest.raises(UserError, match=told) as error:
+@pytest.mark.parametrize(("ask", "message"), WRONG)
+def test_errors_are_one_line(client, ask, message):
+    with pytest.raises(UserError, match=message) as error:
         ask(client)
     assert "\n" not in str(error.value)
     assert client.noise(images(1), 1).shape == (1, *SHAPE)
 
 
-def test_two_clients_are_not_mixed_up(client):
+def test_two_clients_get_their_own_answers(client):
     def ask(number):
         x = images(3)
         with serving.Client(client.address, "toy") as own:
@@ -173,23 +174,26 @@ def test_two_clients_are_not_mixed_up(client):
         list(pool.map(ask, [1, 2]))
 
 
-def test_an_answer_that_takes_too_long(client):
+def test_a_timeout_is_reported(client):
     with serving.Client(client.address, "toy", timeout=0.05) as hasty:
         hasty._signatures = client.signatures()
         with pytest.raises(UserError, match="did not answer within"):
             hasty.predict("slow", image=images(1))
 
 
-# Without a server that answers.
+# Without a server, or with one that fails.
 
 
-def test_no_server():
+def test_a_missing_server_is_reported():
     address = f"127.0.0.1:{free_port()}"
     with (
         serving.Client(address) as alone,
-        pytest.raises(UserError, match=f"no server answers at {address}"),
+        pytest.raises(
+            serving.RequestError, match=f"no server answers at {address}"
+        ) as error,
     ):
         alone.signatures()
+    assert error.value.status == grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -200,46 +204,76 @@ def test_no_server():
         {"max_message_mb": 0.5},
     ],
 )
-def test_bad_arguments(bad):
+def test_bad_arguments_are_refused(bad):
     with pytest.raises(UserError, match=f"{next(iter(bad))} must be"):
         serving.Client(**bad)
 
 
-@pytest.mark.parametrize(
-    ("details", "told"),
-    [
-        (
-            "The batch scheduling queue to which this task was submitted is "
-            "full; task size is 1 but scheduling queue contains only 0 empty",
-            "that was too much for the server at .*: ask for less at once",
-        ),
-        ("failed to connect", "no server answers at .* \\(failed to connect"),
-    ],
-)
-def test_a_full_queue_is_no_missing_server(details, told):
-    """What TensorFlow Serving says while its batches are full."""
+@contextlib.contextmanager
+def refusing(status, details):
+    """Yields a client of a server that refuses every request."""
 
-    class Overloaded(prediction_service_pb2_grpc.PredictionServiceServicer):
+    class Refusing(prediction_service_pb2_grpc.PredictionServiceServicer):
         def GetModelMetadata(self, request, context):
-            context.abort(grpc.StatusCode.UNAVAILABLE, details)
+            context.abort(status, details)
 
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        Overloaded(), server
+        Refusing(), server
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with (
-            serving.Client(f"127.0.0.1:{port}") as asking,
-            pytest.raises(UserError, match=told),
-        ):
-            asking.signatures()
+        with serving.Client(f"127.0.0.1:{port}") as asking:
+            yield asking
     finally:
         server.stop(None)
 
 
-def test_a_missing_extra_is_told_at_use(monkeypatch):
+def test_a_full_queue_is_not_taken_for_a_missing_server():
+    """TensorFlow Serving refuses with UNAVAILABLE while its queue is full."""
+    details = "The batch scheduling queue to which this was submitted is full"
+    with (
+        refusing(grpc.StatusCode.UNAVAILABLE, details) as asking,
+        pytest.raises(serving.RequestError, match="too much for") as error,
+    ):
+        asking.signatures()
+    assert error.value.status == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (
+            "assertion failed: [image must be 0 or 1, got 0.5] [image:binary]"
+            "\n\t [[{{node Assert}}]]",
+            ("image must be 0 or 1, got 0.5", "image", "binary"),
+        ),
+        # As a model exported by 0.2 refuses.
+        (
+            "assertion failed: [image must be 0 or 1, got 0.5]\n\t [[{{node",
+            ("image must be 0 or 1, got 0.5", None, None),
+        ),
+        (
+            "assertion failed: [x must be] [3:4] [Condition x > y did not",
+            ("x must be 3:4", None, None),
+        ),
+        ("input size does not match\nmore", ("input size", None, None)),
+    ],
+)
+def test_a_refusal_has_a_status_an_input_and_a_reason(details, expected):
+    sentence, name, reason = expected
+    with (
+        refusing(grpc.StatusCode.INVALID_ARGUMENT, details) as asking,
+        pytest.raises(serving.RequestError, match=sentence) as error,
+    ):
+        asking.signatures()
+    assert error.value.status == grpc.StatusCode.INVALID_ARGUMENT
+    assert (error.value.input, error.value.reason) == (name, reason)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_extra_is_named_at_first_use(monkeypatch):
     for name in ("tensorflow_serving", "tensorflow_serving.apis"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "keras_genmodels.serving.client", False)

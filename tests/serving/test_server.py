@@ -1,6 +1,7 @@
-"""The small local server: `apps.serve`, and what it will not serve."""
+"""The small local server: `apps.serve`, and what it refuses."""
 
 import re
+import shutil
 import signal
 import sys
 
@@ -17,11 +18,11 @@ from support.app_runs import (
 )
 from support.toy_server import (
     SHAPE,
-    Toy,
     images,
     predict_request,
     save_toys,
     started,
+    write_warmup,
 )
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -42,7 +43,7 @@ def export_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def local(export_dir):
-    """The local server: its process, and its address."""
+    """The process of the local server, and its address."""
     command = [
         *(sys.executable, "-m", "apps.serve", f"--export_dir={export_dir}"),
         *("--port=0", "--num_workers=2", "--queue_size=2"),
@@ -54,9 +55,9 @@ def local(export_dir):
         )
         assert found, line + process.stdout.read()
         yield process, found[1]
-        # The first signal ends it, once what was asked is answered.
+        # It stops on the first signal, after the running requests.
         process.send_signal(signal.SIGTERM)
-        assert process.stdout.read() == "Ended.\n"
+        assert process.stdout.read() == "Stopped.\n"
         assert process.wait(TIMEOUT) == 0
 
 
@@ -72,7 +73,7 @@ def refused(method, request):
     return error.value.code(), error.value.details()
 
 
-def test_the_newest_whole_version_is_served(stub):
+def test_the_newest_complete_version_is_served(stub):
     """Of 9, 10, an empty 12 and one that is being written."""
     ask = predict_request("", image=np.zeros((1, *SHAPE), "f"), condition=[3])
     answer = stub.Predict(ask)
@@ -99,7 +100,7 @@ def test_outputs_are_filtered(stub):
 
 
 def spoilt(**changes):
-    """Gives a tensor that is not what it says."""
+    """Returns a tensor that contradicts its own description."""
     proto = tf.make_tensor_proto(images(1))
     for name, value in changes.items():
         if name == "rows":
@@ -114,7 +115,7 @@ def spoilt(**changes):
 
 
 @pytest.mark.parametrize(
-    ("request_", "code", "told"),
+    ("request_", "code", "message"),
     [
         (predict_request("noise", "no"), "NOT_FOUND", "Latest(no)"),
         (predict_request("noise", version=9), "NOT_FOUND", "Specific(toy, 9)"),
@@ -126,11 +127,11 @@ def spoilt(**changes):
         (predict_request("noise", image="x", sigma=1.0), "INVALID_ARGUMENT",
          "image must be of dtype float32"),
         (predict_request("noise", image=spoilt(rows=-1), sigma=[1.0]),
-         "INVALID_ARGUMENT", "image can't be read"),
+         "INVALID_ARGUMENT", "image cannot be read"),
         (predict_request("noise", image=spoilt(rows=7), sigma=[1.0]),
-         "INVALID_ARGUMENT", "image can't be read"),
+         "INVALID_ARGUMENT", "image cannot be read"),
         (predict_request("noise", image=spoilt(dtype=99), sigma=[1.0]),
-         "INVALID_ARGUMENT", "image can't be read"),
+         "INVALID_ARGUMENT", "image cannot be read"),
         (predict_request("noise", image=spoilt(dtype=20), sigma=[1.0]),
          "INVALID_ARGUMENT", "image must be of dtype float32, got resource"),
         (predict_request("noise", image=spoilt(dtype=21), sigma=[1.0]),
@@ -140,10 +141,10 @@ def spoilt(**changes):
          "INVALID_ARGUMENT", "more than 67108864 bytes"),
         (predict_request("noise", image=spoilt(sizes=[0, 2**62, 2**62]),
                          sigma=[1.0]),
-         "INVALID_ARGUMENT", "image can't be read"),
+         "INVALID_ARGUMENT", "image cannot be read"),
         (predict_request("noise", image=spoilt(sizes=[1] * 10**5),
                          sigma=[1.0]),
-         "INVALID_ARGUMENT", "image can't be read"),
+         "INVALID_ARGUMENT", "image cannot be read"),
         # As a header, three bytes for each of a character's three.
         (predict_request("€" * 5000), "FAILED_PRECONDITION", "€" * 600),
         # A few bytes that stand for a terabyte.
@@ -151,13 +152,13 @@ def spoilt(**changes):
          "INVALID_ARGUMENT", "more than 67108864 bytes"),
     ],
 )  # fmt: skip
-def test_wrong_requests(stub, request_, code, told):
+def test_wrong_requests_are_refused(stub, request_, code, message):
     found, details = refused(stub.Predict, request_)
     assert found.name == code
-    assert told in details
+    assert message in details
 
 
-def test_texts_of_few_bytes_take_no_memory(stub, local):
+def test_compressed_strings_take_no_memory(stub, local):
     """An array of as many Python objects would take a quarter of a GB."""
     texts = spoilt(dtype=7, sizes=[2**25], tensor_content=b"")
     texts.string_val.append(b"")
@@ -171,7 +172,7 @@ def test_texts_of_few_bytes_take_no_memory(stub, local):
     assert server.memory_info().rss - before < 50 * 2**20
 
 
-def test_what_is_not_imitated(stub):
+def test_other_methods_are_refused(stub):
     asked = classification_pb2.ClassificationRequest()
     assert refused(stub.Classify, asked)[0].name == "UNIMPLEMENTED"
     labelled = predict_request("noise")
@@ -196,7 +197,7 @@ def test_only_this_machine_can_ask(local):
 
 
 def test_more_than_may_wait_are_refused(stub):
-    """2 workers and 2 that wait, of which a test before may hold some."""
+    """Of 2 workers and 2 places in the queue, some may still be in use."""
     ask = predict_request("slow", image=images(1))
     calls = [stub.Predict.future(ask, timeout=TIMEOUT) for _ in range(12)]
     codes = [call.code().name for call in calls]
@@ -204,7 +205,7 @@ def test_more_than_may_wait_are_refused(stub):
     assert {*codes} == {"OK", "RESOURCE_EXHAUSTED"}
 
 
-def test_a_message_that_is_too_large(export_dir, local):
+def test_a_message_that_is_too_large_is_refused(export_dir, local):
     big = np.zeros((2**22, *SHAPE), np.float32)
     with (
         serving.Client(local[1], "toy", batch_size=2**22) as asking,
@@ -213,60 +214,62 @@ def test_a_message_that_is_too_large(export_dir, local):
         asking.noise(big, 1)
 
 
-def failing_warmup(path):
-    Toy().save(
-        path / "bad" / "1",
-        [predict_request("denoise", image=images(1), sigma=[-1.0])],
-    )
+def failing_warmup(version):
+    refused = predict_request("denoise", image=images(1), sigma=[-1.0])
+    write_warmup(version, [refused])
     return "warmup_requests has a record that fails", "sigma must be > 0"
 
 
-def garbled_warmup(path):
-    Toy().save(path / "bad" / "1")
-    extra = path / "bad" / "1" / "assets.extra"
-    with tf.io.TFRecordWriter(
-        str(extra / "tf_serving_warmup_requests")
-    ) as writer:
+def garbled_warmup(version):
+    write_warmup(version, [])
+    records = version / "assets.extra" / "tf_serving_warmup_requests"
+    with tf.io.TFRecordWriter(str(records)) as writer:
         writer.write(b"no protobuf")
     return ("warmup_requests has a record that fails",)
 
 
-def spoilt_warmup(path):
-    Toy().save(path / "bad" / "1")
-    extra = path / "bad" / "1" / "assets.extra"
-    (extra / "tf_serving_warmup_requests").write_bytes(b"12345")
+def damaged_warmup(version):
+    write_warmup(version, [])
+    records = version / "assets.extra" / "tf_serving_warmup_requests"
+    records.write_bytes(b"12345")
     return ("warmup_requests holds no record",)
 
 
-def spoilt_model(path):
-    (path / "bad" / "1").mkdir(parents=True)
-    (path / "bad" / "1" / "saved_model.pb").write_bytes(b"no protobuf")
-    return "bad/1 can't be loaded", "export it again"
+def damaged_model(version):
+    (version / "saved_model.pb").write_bytes(b"no protobuf")
+    return "bad/1 cannot be loaded", "export it again"
 
 
-def no_model(path):
-    return ("holds no exported model", "apps.export")
+def missing_model(version):
+    (version / "saved_model.pb").unlink()
+    return "holds no exported model", "apps.export"
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [failing_warmup, garbled_warmup, spoilt_warmup, spoilt_model, no_model],
+    "damage",
+    [
+        *(failing_warmup, garbled_warmup, damaged_warmup),
+        *(damaged_model, missing_model),
+    ],
 )
-def test_a_model_that_fails_is_not_served(tmp_path, in_process, spoil):
-    told = spoil(tmp_path)
+def test_a_model_that_fails_is_not_served(
+    tmp_path, export_dir, in_process, damage
+):
+    version = tmp_path / "bad" / "1"
+    messages = damage(shutil.copytree(export_dir / "other" / "1", version))
     with pytest.raises(UserError) as error:
         serving.Server(tmp_path, port=0)
-    for words in told:
-        assert words in str(error.value)
+    for message in messages:
+        assert message in str(error.value)
 
 
-def test_a_taken_port(export_dir, local):
+def test_a_port_in_use_is_reported(export_dir, local):
     port = local[1].partition(":")[2]
     flags = f"--export_dir={export_dir}", f"--port={port}"
     assert_refused(run("serve", *flags), "serve", f"listen on {local[1]}")
 
 
-def test_wrong_flags_of_serve_are_told_at_once():
+def test_wrong_flags_are_refused_without_tensorflow():
     process = run_without_tensorflow("serve", "--port=70000")
     assert_refused(process, "serve", "port")
     process = run_without_tensorflow("serve", "--help")

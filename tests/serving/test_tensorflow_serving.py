@@ -1,4 +1,4 @@
-"""TensorFlow Serving itself, where it is there, is asked like our server."""
+"""TensorFlow Serving itself, if it is installed, answers like our server."""
 
 import concurrent.futures
 import contextlib
@@ -12,7 +12,7 @@ import urllib.request
 import grpc
 import numpy as np
 import pytest
-import test_serving_client as client_tests
+from serving import test_client as client_tests
 from support.app_runs import ROOT, TIMEOUT
 from support.exported_models import vae
 from support.toy_server import free_port, save_toys, started
@@ -26,7 +26,7 @@ IMAGE_OF_SERVER = "tensorflow/serving"
 
 
 def has_image():
-    """Tells whether TensorFlow Serving's container can be run at once."""
+    """Returns whether the container image of TensorFlow Serving is here."""
     docker = shutil.which("docker")
     if docker is None:
         return False
@@ -36,7 +36,7 @@ def has_image():
 
 @pytest.fixture(scope="module")
 def program():
-    """What starts TensorFlow Serving itself here."""
+    """The program that starts TensorFlow Serving."""
     if shutil.which(BINARY):
         return BINARY
     if has_image():
@@ -49,13 +49,13 @@ def program():
 
 
 def root_of(program, path):
-    """Gives where the server finds the exported models."""
+    """Returns the path of the exported models on the server."""
     return str(path) if program == BINARY else "/models"
 
 
 @contextlib.contextmanager
 def started_by(program, lines):
-    """Starts TensorFlow Serving by one of the lines that an export prints.
+    """Starts TensorFlow Serving with a command that an export prints.
 
     Yields:
         the addresses of gRPC and REST.
@@ -92,7 +92,7 @@ def genuine(program, tmp_path_factory):
     export_dir = save_toys(tmp_path_factory.mktemp("saved_models"))
     root = root_of(program, export_dir)
     serving_config.write_models_config(export_dir, root)
-    lines = serving_config.start_lines(export_dir, root).values()
+    lines = serving_config.start_commands(export_dir, root).values()
     words = "\n".join(lines).replace("\\\n", " ")
     words = re.sub(r" \S*batching\S*", "", words)
     with started_by(program, words) as (address, _):
@@ -101,7 +101,7 @@ def genuine(program, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def as_printed(program, tmp_path_factory):
-    """A VAE, and the addresses of TensorFlow Serving as an export says."""
+    """A VAE, and the addresses of TensorFlow Serving started as printed."""
     path = tmp_path_factory.mktemp("exported")
     model = vae(latent_size=16)
     root = root_of(program, path)
@@ -113,18 +113,18 @@ def as_printed(program, tmp_path_factory):
 def test_tensorflow_serving_answers_alike(genuine):
     with serving.Client(genuine, "toy") as asking:
         client_tests.test_signatures(asking)
-        client_tests.test_each_verb_asks_its_signature(asking)
+        client_tests.test_each_method_runs_its_signature(asking)
         client_tests.test_large_requests_are_split_and_joined_in_order(asking)
         client_tests.test_row_seeds_are_those_of_the_package(asking)
-        client_tests.test_8_bit_pictures_are_read_as_fractions(asking)
-        for ask, told in client_tests.WRONG:
-            client_tests.test_errors_are_one_line(asking, ask, told)
-        client_tests.test_two_clients_are_not_mixed_up(asking)
-        client_tests.test_an_answer_that_takes_too_long(asking)
+        client_tests.test_8_bit_images_are_read_as_fractions(asking)
+        for ask, message in client_tests.WRONG:
+            client_tests.test_errors_are_one_line(asking, ask, message)
+        client_tests.test_two_clients_get_their_own_answers(asking)
+        client_tests.test_a_timeout_is_reported(asking)
 
 
-def test_the_printed_line_serves_joined_rows(as_printed):
-    """Clients at once, whose rows are batched, get each its own."""
+def test_the_printed_command_serves_joined_rows(as_printed):
+    """Clients whose rows are batched together get their own answers."""
     model, address, _ = as_printed
     expected = [model.sample(num=32, seed=seed).numpy() for seed in range(8)]
 
@@ -141,7 +141,7 @@ def test_the_printed_line_serves_joined_rows(as_printed):
         list(pool.map(ask, range(8)))
 
 
-def test_the_printed_line_serves_after_a_bad_row(as_printed):
+def test_the_printed_command_serves_after_a_bad_row(as_printed):
     model, address, _ = as_printed
     x = np.zeros((3, 8, 8, 1), np.float32)
     bad = x.copy()
@@ -156,7 +156,7 @@ def test_the_printed_line_serves_after_a_bad_row(as_printed):
         )
 
 
-def test_the_printed_line_answers_the_bodies_of_the_readme(as_printed):
+def test_the_printed_command_answers_the_bodies_of_the_readme(as_printed):
     model, _, address = as_printed
     drawn, decoded = (
         post(f"http://{address}/v1/models/vae:predict", body)

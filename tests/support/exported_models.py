@@ -6,10 +6,11 @@ import keras
 import numpy as np
 
 import keras_genmodels as kgm
+from keras_genmodels.core import files
 from keras_genmodels.export import export
 
 SHAPE = (8, 8, 1)
-NUM_LABELS = 3
+NUM_CLASSES = 3
 DATA = np.random.default_rng(0).random((30, *SHAPE), np.float32)
 # The upper half.
 KNOWN = (np.arange(64) < 32).reshape(SHAPE)
@@ -38,9 +39,9 @@ def vae(
 def labels():
     return vae(
         likelihood=lambda shape: kgm.IndependentBernoulli(shape, True),
-        condition_network=kgm.label_embedding(NUM_LABELS, 4),
+        condition_network=kgm.label_embedding(NUM_CLASSES, 4),
         prior_network=kgm.mlp_prior(4, 6, (8,)),
-        num_classes=NUM_LABELS,
+        num_classes=NUM_CLASSES,
         label_dropout=0.1,
     )
 
@@ -60,7 +61,7 @@ def attributes():
 
 
 def tokens():
-    """Conditions are integers that are no labels, any number of them."""
+    """Returns a model whose conditions are sequences of indices."""
     layers = keras.layers
     network = [layers.Embedding(5, 4), layers.GlobalAveragePooling1D()]
     return vae(
@@ -76,7 +77,7 @@ def learned(conditional=True, **kwargs):
     )
     denoiser = kgm.DenoisingAutoencoder(network, **kwargs)
     for weight in denoiser.trainable_weights:
-        # A new network gives zeros.
+        # The output of a new network is zero.
         weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 9)
     return denoiser
 
@@ -99,6 +100,8 @@ DENOISERS = [kind for kind in KINDS if kind not in LATENT_KINDS]
 
 
 def make(kind):
+    """Makes a model, with the same weights in every process."""
+    keras.utils.set_random_seed(0)
     model = KINDS[kind]()
     if kind in DENOISERS:
         model.adapt(DATA)
@@ -113,14 +116,17 @@ class Exports(dict):
     """Models and their versions by kind, each exported when first asked for.
 
     Args:
-        folder: to export to.
+        folder: to export to; several processes may share it.
     """
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
 
     def __missing__(self, kind):
-        model = make(kind)
-        version = export(model, self.folder, kind, **settings(kind))
+        model, version = make(kind), self.folder / kind / "1"
+        self.folder.mkdir(exist_ok=True)
+        with files.locked(self.folder / f"{kind}.lock"):
+            if not version.exists():
+                export(model, self.folder, kind, **settings(kind))
         self[kind] = model, version
         return self[kind]

@@ -1,7 +1,6 @@
-"""A model made by hand, to serve: what it answers tells what it was asked."""
+"""A toy model whose answers show what was requested, and servers."""
 
 import contextlib
-import pathlib
 import shutil
 import socket
 import subprocess
@@ -33,13 +32,13 @@ SETTINGS = [
 
 
 def pixels(rows):
-    """Gives pictures whose pixels are all the number of their row."""
+    """Returns images whose pixels all equal the number of their row."""
     rows = tf.reshape(tf.cast(rows, tf.float32), (-1, 1, 1, 1))
     return tf.tile(rows, (1, *SHAPE))
 
 
 class Toy(tf.Module):
-    """Answers with what it was asked."""
+    """Computes each output from the inputs of the request."""
 
     def __init__(self, offset=0.0):
         self.offset = tf.Variable(offset)
@@ -103,8 +102,8 @@ class Toy(tf.Module):
             total = tf.sin(total)
         return {"image": image + total}
 
-    def save(self, path, warmup=()):
-        """Writes a version, and its warm-up records if there are any."""
+    def save(self, path):
+        """Writes a version."""
         signatures = {
             name: tf.function(getattr(self, name), input_signature=specs)
             for name, specs in {
@@ -123,15 +122,17 @@ class Toy(tf.Module):
         }
         signatures["serving_default"] = signatures["reconstruct"]
         tf.saved_model.save(self, path, signatures)
-        records = pathlib.Path(path, "assets.extra/tf_serving_warmup_requests")
-        records.parent.mkdir()
-        if not warmup:
-            return
-        with tf.io.TFRecordWriter(str(records)) as writer:
-            for request in warmup:
-                log = prediction_log_pb2.PredictionLog()
-                log.predict_log.request.CopyFrom(request)
-                writer.write(log.SerializeToString())
+
+
+def write_warmup(path, requests):
+    """Writes the warm-up records of a version."""
+    records = path / "assets.extra" / "tf_serving_warmup_requests"
+    records.parent.mkdir()
+    with tf.io.TFRecordWriter(str(records)) as writer:
+        for request in requests:
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(request)
+            writer.write(log.SerializeToString())
 
 
 def predict_request(signature, model="toy", version=None, **inputs):
@@ -152,15 +153,19 @@ def images(num):
 
 
 def save_toys(path):
-    """Writes two models, of which one has several versions, whole or not."""
-    warmup = [
-        predict_request("noise", image=images(n), sigma=np.ones(n, "f"))
-        for n in (1, 4)
-    ]
-    Toy(offset=100.0).save(path / "toy" / "9")
-    Toy().save(path / "toy" / "10", warmup)
-    shutil.copytree(path / "toy" / "9", path / "toy" / ".writing-11")
-    shutil.copytree(path / "toy" / "9", path / "other" / "1")
+    """Writes two models, one of them with complete and unfinished versions."""
+    toy = path / "toy"
+    Toy(offset=100.0).save(toy / "9")
+    Toy().save(toy / "10")
+    write_warmup(
+        toy / "10",
+        [
+            predict_request("noise", image=images(n), sigma=np.ones(n, "f"))
+            for n in (1, 4)
+        ],
+    )
+    shutil.copytree(toy / "9", toy / ".writing-11")
+    shutil.copytree(toy / "9", path / "other" / "1")
     return path
 
 

@@ -1,0 +1,73 @@
+"""model.json, as this version and as 0.2 wrote it."""
+
+import json
+
+import pytest
+
+import keras_genmodels as kgm
+from keras_genmodels.export import read_description
+from keras_genmodels.export.values import (
+    Binary,
+    Integers,
+    Interval,
+    Levels,
+    from_json,
+    labels,
+)
+
+PIXELS_OF_0_2 = {
+    Binary(): "0 or 1",
+    Interval(0, 1): "in [0, 1]",
+    Levels(): "k / 255 for an integer k in [0, 255]",
+    Interval(): "finite",
+}
+
+
+def as_0_2_wrote_it(description):
+    """Removes what 0.2 did not write, and restores what it did."""
+    old = {key: value for key, value in description.items() if key != "format"}
+    old["num_labels"] = old.pop("num_classes")
+    old["known"] = old.pop("has_observed_mask")
+    old["pixels"] = PIXELS_OF_0_2[from_json(old["pixels"])]
+    old["signatures"] = {
+        name: {
+            "inputs": {
+                key: {"dtype": spec["dtype"], "shape": spec["shape"]}
+                for key, spec in signature["inputs"].items()
+            },
+            "outputs": signature["outputs"],
+        }
+        for name, signature in old["signatures"].items()
+    }
+    return old
+
+
+def write(folder, description):
+    (folder / "assets.extra").mkdir(exist_ok=True)
+    path = folder / "assets.extra" / "model.json"
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("kind", ["vae", "labels", "completion", "range"])
+def test_a_description_of_0_2_is_read_in_the_present_format(
+    kind, exports, tmp_path
+):
+    description = read_description(exports[kind][1])
+    write(tmp_path, as_0_2_wrote_it(description))
+    assert read_description(tmp_path) == description
+
+
+def test_a_newer_format_is_refused(exports, tmp_path):
+    description = read_description(exports["vae"][1])
+    write(tmp_path, {**description, "format": 3})
+    with pytest.raises(kgm.UserError, match="format 3"):
+        read_description(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [Interval(0, 2, "()"), Integers(0, 7), labels(3, True), Interval()],
+)
+def test_values_are_rebuilt_from_json(values):
+    content = json.loads(json.dumps(values.to_json()))
+    assert from_json(content) == values
