@@ -22,7 +22,8 @@ TINY = {"epochs": 1, "jit_compile": False, "verbose": 0}
 
 
 @pytest.mark.parametrize(
-    "kind", ["vae", "learned", pytest.param("linear", marks=SLOW)]
+    "kind",
+    ["vae", *(pytest.param(k, marks=SLOW) for k in ("learned", "linear"))],
 )
 def test_a_run_of_a_script_is_exported(finished, tmp_path, kind):
     said = succeed(
