@@ -57,6 +57,8 @@ KINDS = {
     "blind": {"blind": True},
 }
 kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+# Of those that draw levels, and those that do not.
+two_kinds = pytest.mark.parametrize("kind", [{}, {"sigma": 0.3}])
 
 
 class Spy(keras.Model):
@@ -180,7 +182,7 @@ def test_loss_at_one_level_is_the_mean_squared_error(float64, num_draws):
     assert logs["loss"] == pytest.approx(expected.mean(), rel=1e-6)
 
 
-@kinds
+@two_kinds
 def test_num_noise_draws_affects_training_only(kind):
     x, results = events(), []
     for num_draws in (1, 4):
@@ -219,7 +221,7 @@ def test_levels_of_a_training_step_are_evenly_spaced():
     assert scipy.stats.kstest(first, "uniform").pvalue > 0.01
 
 
-@kinds
+@two_kinds
 def test_evaluate_averages_predict_in_any_batch_and_order(kind):
     model, x = make_dae(**kind), events()
     compile_eagerly(model)
@@ -661,7 +663,7 @@ def test_a_fresh_process_loads_what_was_saved(tmp_path):
     assert tuple(out["settings"]) == (*RANGE, 2, 7)
 
 
-@kinds
+@two_kinds
 def test_a_file_restores_the_model_and_its_training(tmp_path, kind):
     model, x = make_dae(**kind), events()
     path = tmp_path / "m.keras"
