@@ -74,40 +74,37 @@ class Options:
     jit_compile: str | bool = "auto"
 
     def __post_init__(self):
-        warmup, momentum = self.learning_rate_warmup_steps, self.ema_momentum
-        steps = self.num_steps
-        for name, is_right, allowed in (
-            ("epochs", self.epochs >= 1, ">= 1"),
-            ("steps_per_epoch", self.steps_per_epoch >= 1, ">= 1"),
-            ("checkpoint_every", self.checkpoint_every >= 1, ">= 1"),
-            ("learning_rate", self.learning_rate > 0, "> 0"),
-            (
-                "learning_rate_warmup_steps",
-                0 <= warmup < steps,
-                f"in [0, {steps}), {steps} being the steps of the run",
-            ),
-            ("gradient_clip_norm", self.gradient_clip_norm >= 0, ">= 0"),
-            (
-                "learning_rate_schedule",
-                self.learning_rate_schedule in ("cosine", "constant"),
-                '"cosine" or "constant"',
-            ),
-            (
-                "jit_compile",
-                self.jit_compile in ("auto", True, False, "true", "false"),
-                '"auto", True or False',
-            ),
-            (
-                "ema_momentum",
-                momentum is None or 0 <= momentum < 1,
-                "None or in [0, 1)",
-            ),
-            (
-                "early_stopping_patience",
+        momentum = self.ema_momentum
+        warmup, steps = self.learning_rate_warmup_steps, self.num_steps
+        schedules, compiles = ("cosine", "constant"), ("auto", True, False)
+        rules = {
+            "epochs": (self.epochs >= 1, ">= 1"),
+            "steps_per_epoch": (self.steps_per_epoch >= 1, ">= 1"),
+            "checkpoint_every": (self.checkpoint_every >= 1, ">= 1"),
+            "early_stopping_patience": (
                 self.early_stopping_patience >= 0,
                 ">= 0",
             ),
-        ):
+            "learning_rate": (self.learning_rate > 0, "> 0"),
+            "learning_rate_warmup_steps": (
+                0 <= warmup < steps,
+                f"in [0, {steps}), {steps} being the steps of the run",
+            ),
+            "learning_rate_schedule": (
+                self.learning_rate_schedule in schedules,
+                f"one of {schedules}",
+            ),
+            "gradient_clip_norm": (self.gradient_clip_norm >= 0, ">= 0"),
+            "ema_momentum": (
+                momentum is None or 0 <= momentum < 1,
+                "None or in [0, 1)",
+            ),
+            "jit_compile": (
+                self.jit_compile in (*compiles, "true", "false"),
+                f"one of {compiles}",
+            ),
+        }
+        for name, (is_right, allowed) in rules.items():
             if not is_right:
                 raise ValueError(
                     f"{name} must be {allowed}, got {getattr(self, name)!r}"
@@ -158,53 +155,47 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
     )
     step = checkpoints.restore()
     if step < options.num_steps and not best.exhausted:
-        interrupts = Interrupts()
         callbacks = [
-            interrupts,
             NonFiniteLoss(state),
             best,
             checkpoints,
             keras.callbacks.TensorBoard(workdir.tensorboard, write_graph=False),
             *([Pictures(workdir.tensorboard, draw)] if draw else []),
         ]
-        with interrupts.caught(), contextlib.ExitStack() as stack:
-            if verbose == 1:
-                progress = Progress(state, options.steps_per_epoch)
-                stack.callback(progress.close)
-                callbacks.append(progress)
-            _fit(
-                model,
-                batches(step),
-                options,
-                step,
-                validation_data=validation,
-                callbacks=callbacks,
-                verbose=2 if verbose == 2 else 0,
-            )
+        _fit(state, options, batches(step), validation, callbacks, verbose)
     if best.exhausted and verbose:
         print(
             f"Stopped early: no better validation loss for {best.patience} "
-            f"epochs after epoch {int(state.best_epoch.numpy())}",
+            f"epochs after epoch {int(state.best_epoch)}",
             flush=True,
         )
     model.set_weights(state.best_weights)
     return _report(state, options)
 
 
-def _fit(model, batches, options, step, **arguments):
-    """Calls Keras' `fit` so that it starts at a training step."""
-    epoch, steps_done = divmod(step, options.steps_per_epoch)
+def _fit(state, options, batches, validation, callbacks, verbose):
+    """Calls Keras' `fit` so that it starts at the step of `state`."""
+    model = state.model
+    epoch, steps_done = divmod(state.step, options.steps_per_epoch)
     private_api.skip_training_calls(
         model, steps_done // model.steps_per_execution
     )
-    model.fit(
-        batches,
-        epochs=options.epochs,
-        initial_epoch=epoch,
-        steps_per_epoch=options.steps_per_epoch,
-        shuffle=False,
-        **arguments,
-    )
+    interrupts = Interrupts()
+    with interrupts.caught(), contextlib.ExitStack() as stack:
+        if verbose == 1:
+            progress = Progress(state, options.steps_per_epoch)
+            stack.callback(progress.close)
+            callbacks = [*callbacks, progress]
+        model.fit(
+            batches,
+            epochs=options.epochs,
+            initial_epoch=epoch,
+            steps_per_epoch=options.steps_per_epoch,
+            validation_data=validation,
+            callbacks=[interrupts, *callbacks],
+            shuffle=False,
+            verbose=2 if verbose == 2 else 0,
+        )
 
 
 def _report(state, options):
