@@ -7,20 +7,12 @@ import pathlib
 import shutil
 import tempfile
 
-import tensorflow as tf
-
 from keras_genmodels.core import files
 
 # Not `.lock`, which training in the same folder holds.
 _LOCK = ".exporting"
 _LOCK_OF_WRITING = "lock"
 _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
-# As TensorFlow classifies the errors of the system while it writes.
-_ERRNOS = {
-    tf.errors.ResourceExhaustedError: errno.ENOSPC,
-    tf.errors.OutOfRangeError: errno.EFBIG,
-    tf.errors.PermissionDeniedError: errno.EACCES,
-}
 
 
 def versions_in(folder):
@@ -41,15 +33,13 @@ def versions_in(folder):
     )
 
 
-@contextlib.contextmanager
 def locked(export_dir):
     """Waits until no other export changes the files of a folder.
 
     Args:
         export_dir: pathlib.Path of all exports.
     """
-    with files.locked(export_dir / _LOCK):
-        yield
+    return files.locked(export_dir / _LOCK)
 
 
 @contextlib.contextmanager
@@ -71,7 +61,8 @@ def writing_version(folder):
         OSError: if the disk is full or the folder cannot be written to, with
             the folder's name.
     """
-    try:
+    note = ": nothing was exported, older versions are as they were"
+    with files.disk_errors(folder, note):
         folder.mkdir(parents=True, exist_ok=True)
         with _temporary_folder(folder) as temporary:
             writing = Writing(temporary / "version")
@@ -80,16 +71,6 @@ def writing_version(folder):
             _sync_below(writing.path)
             writing.version = _take_next(writing.path, folder)
             _sync(folder)
-    except (OSError, tf.errors.OpError) as error:
-        number = _errno_of(error)
-        if number is None:
-            raise
-        raise OSError(
-            number,
-            f"{os.strerror(number)}: nothing was exported, older versions are "
-            "as they were",
-            str(folder),
-        ) from error
 
 
 @contextlib.contextmanager
@@ -119,16 +100,6 @@ def _remove_unfinished(folder):
             files.locked(left / _LOCK_OF_WRITING, wait=False),
         ):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _errno_of(error):
-    """Returns the `errno` of an error of the disk, None for any other."""
-    if isinstance(error, OSError):
-        return error.errno
-    for kind, number in _ERRNOS.items():
-        if isinstance(error, kind):
-            return number
-    return None
 
 
 class Writing:
