@@ -196,3 +196,17 @@ def test_the_brief_section_is_the_psnr_of_the_protocol():
         assert found[name].value == pytest.approx(psnr.mean(), rel=1e-5)
         error = psnr.std(ddof=1) / len(psnr) ** 0.5
         assert found[name].standard_error == pytest.approx(error, rel=1e-4)
+
+
+def test_a_new_quantity_is_one_line_and_has_references(only, monkeypatch):
+    only(0.1)
+    quantity = (
+        "Mean absolute error",
+        lambda images, truth: np.abs(images - truth).mean((1, 2, 3)),
+        "Lower is better.",
+    )
+    monkeypatch.setitem(denoising._IMAGE_MEASURES, "mae", quantity)
+    images = digits().test.images[:5]
+    measure = measures_of(adapted(kgm.LinearDenoiser()), images)["mae/0.1"]
+    assert measure.label == "Mean absolute error at sigma 0.1"
+    assert measure.references["noisy"].value > measure.estimate.value > 0
