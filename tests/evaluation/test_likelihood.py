@@ -154,7 +154,7 @@ def test_no_network_takes_more_images_than_it_may_at_once(monkeypatch):
     whole = measured()
     assert max(encoded.sizes) >= 8
     # Of 64 values of the widest layer.
-    monkeypatch.setattr(latent_inputs, "_MOST_VALUES", 3 * 64)
+    monkeypatch.setattr(latent_inputs, "_MAX_ACTIVATIONS", 3 * 64)
     parts = measured()
     assert max(encoded.sizes) == max(decoded.sizes) == 3
     for name, (value, error) in whole.items():
@@ -167,7 +167,7 @@ def test_a_training_measures_no_more_images_at_once(monkeypatch):
     data = digits()
     inputs = latent_inputs.Inputs(make_vae(), data, "dynamic", 0)
     whole = np.concatenate([*inputs.batches(data.test)])
-    monkeypatch.setattr(latent_inputs, "_MOST_VALUES", 9 * 64)
+    monkeypatch.setattr(latent_inputs, "_MAX_ACTIVATIONS", 9 * 64)
     parts = [*inputs.batches(data.test)]
     assert max(map(len, parts)) == 9
     np.testing.assert_array_equal(np.concatenate(parts), whole)
