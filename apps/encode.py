@@ -15,6 +15,7 @@ from .cli import flag_types, guard, input_flags, label_flag, output_flag
 FLAGS = flags.FLAGS
 
 flag_types.define_path("workdir", "runs/vae", "A finished run.")
+guard.define_import_flag()
 input_flags.define_flags(" They are binarized as in training.")
 label_flag.define_flag(
     "With pictures and a model conditioned on labels: the label of all "

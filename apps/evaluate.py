@@ -43,6 +43,7 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flag_types.define_seed("Seed of all draws.")
+guard.define_import_flag()
 flag_types.define_path(
     "output",
     None,

@@ -23,6 +23,7 @@ from .cli import flag_types, guard
 FLAGS = flags.FLAGS
 
 flag_types.define_path("workdir", None, "Folder of a finished run.")
+guard.define_import_flag()
 flags.DEFINE_string(
     "name",
     None,

@@ -28,6 +28,7 @@ _NUM_PER_LABEL = 10
 _NUM_COMPLETED = 8
 
 flag_types.define_path("workdir", "runs/vae", "A finished run.")
+guard.define_import_flag()
 flags.DEFINE_integer(
     "num_images",
     None,

@@ -23,6 +23,7 @@ FLAGS = flags.FLAGS
 _NUM_IMAGES = 64
 
 flag_types.define_path("workdir", "runs/dae", "A finished run of train_dae.")
+guard.define_import_flag()
 input_flags.define_flags()
 flags.DEFINE_integer(
     "num_images",

@@ -6,6 +6,7 @@ once.
 
 import contextlib
 import errno
+import importlib
 import math
 import os
 import pathlib
@@ -18,6 +19,9 @@ from absl import app, flags, logging
 from . import flag_types
 
 FLAGS = flags.FLAGS
+
+# A flag belongs to the module that calls its function.
+flags.disclaim_key_flags()
 
 _LOG_LINE = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
 _DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
@@ -49,8 +53,25 @@ def run(main, module):
     )
 
 
+def define_import_flag():
+    """Defines --import_module, which `load_tensorflow` obeys."""
+    flags.DEFINE_multi_string(
+        "import_module",
+        [],
+        "Python module to import before the model is loaded: the one that "
+        "defines its class, if that is not of keras_genmodels. Its code is "
+        "run. May be repeated.",
+    )
+
+
 def load_tensorflow():
-    """Imports TensorFlow without the log lines of its C++ libraries."""
+    """Imports TensorFlow without the log lines of its C++ libraries.
+
+    Then the modules of --import_module are imported, if the app has it.
+
+    Raises:
+        WrongFlags: if one of these cannot be imported.
+    """
     with _suppress_output():
         import tensorflow as tf
 
@@ -58,6 +79,14 @@ def load_tensorflow():
     # Otherwise absl shows notes of TensorFlow and TFDS on their internals.
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
+    for name in FLAGS.import_module if "import_module" in FLAGS else ():
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise WrongFlags(
+                f"--import_module={name} cannot be imported ({error}): give "
+                "the name of a module on PYTHONPATH"
+            ) from error
 
 
 def forbid_flags(names, requirement):

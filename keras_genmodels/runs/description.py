@@ -31,9 +31,9 @@ class RunDescription:
             texts or lists of them.
         program: name of the app that makes the run; None for a script.
         versions: dict of packages to their versions.
-        module: name of the module that defines the model's class, which is
-            imported before the model is loaded; None for this package's, and
-            for a class of a script.
+        module: name of the module that defines the model's class, which has
+            to be imported before the model is loaded; None for this package's
+            classes and for those of a script.
     """
 
     kind: str

@@ -1,9 +1,9 @@
 """The folder of one run: the paths in it, and the run that it belongs to."""
 
 import contextlib
-import importlib
 import os
 import pathlib
+import sys
 import zipfile
 
 import keras
@@ -171,20 +171,17 @@ class Workdir:
                 f"{self} holds no model.keras: train there first, or let the "
                 "training finish"
             )
-        if (run := self.find_run()) is not None and run.module is not None:
-            _import_kind(run)
-        return load_model(self.model)
-
-
-def _import_kind(run):
-    """Imports the module of a user's kind of model, so that Keras knows it."""
-    try:
-        importlib.import_module(run.module)
-    except ImportError as error:
-        raise UserError(
-            f"the run's model is a {run.kind} of the module {run.module}, "
-            f"which cannot be imported ({error}): add its folder to PYTHONPATH"
-        ) from error
+        try:
+            return load_model(self.model)
+        except UserError as error:
+            run = self.find_run()
+            if run is None or run.module in (None, *sys.modules):
+                raise
+            # Never imported here: a file must not say which code is run.
+            raise UserError(
+                f"{self} holds a {run.kind} of the module {run.module}: import "
+                f"that first (in an app: --import_module={run.module})"
+            ) from error
 
 
 def load_model(path):

@@ -171,7 +171,12 @@ def test_it_trains_loads_evaluates_generates_exports_and_is_served(
 
     # An app, in a process that has only the run and the user's package.
     output = tmp_path / "samples.npz"
-    flags = [f"--workdir={workdir}", f"--output={output}", "--num_images=3"]
+    flags = [
+        f"--workdir={workdir}",
+        f"--output={output}",
+        "--num_images=3",
+        "--import_module=users_models.two_layers",
+    ]
     subprocess.run(
         [sys.executable, "-m", "apps.generate", *flags],
         check=True,

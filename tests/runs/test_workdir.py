@@ -2,6 +2,8 @@
 
 import dataclasses
 import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -220,3 +222,40 @@ def test_no_code_is_run_from_a_file(tmp_path):
     with pytest.raises(UserError, match="can't read") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_kind_of_another_module_is_named_and_not_imported(tmp_path):
+    """No file decides which code is run."""
+    module = tmp_path / "users_vae.py"
+    module.write_text(
+        "import keras\n"
+        "import keras_genmodels as kgm\n"
+        "@keras.saving.register_keras_serializable('users')\n"
+        "class UsersVAE(kgm.VAE):\n"
+        "    pass\n"
+    )
+    make_run = (
+        "import sys; sys.path.insert(0, {folder!r})\n"
+        "import keras, numpy as np, keras_genmodels as kgm\n"
+        "from keras_genmodels import datasets, runs\n"
+        "from users_vae import UsersVAE\n"
+        "data = datasets.load('digits')\n"
+        "posterior = kgm.MultivariateNormalDiag(2)\n"
+        "likelihood = kgm.IndependentBernoulli(data.image_shape)\n"
+        "model = UsersVAE(\n"
+        "    kgm.mlp_encoder(data.image_shape, posterior.params_size),\n"
+        "    kgm.mlp_decoder(2, likelihood.params_shape),\n"
+        "    posterior, likelihood)\n"
+        "workdir = runs.Workdir({workdir!r})\n"
+        "run = runs.RunDescription.of(model, data)\n"
+        "workdir.path.mkdir()\n"
+        "run.write(workdir.run)\n"
+        "model.save(workdir.model)\n"
+    )
+    script = make_run.format(
+        folder=str(tmp_path), workdir=str(tmp_path / "run")
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    with pytest.raises(UserError, match="--import_module=users_vae"):
+        Workdir(tmp_path / "run").load_model()
+    assert "users_vae" not in sys.modules
