@@ -48,9 +48,6 @@ class HalfWay(kgm.Denoiser):
     def build_from_config(self, config):
         self.adapt(np.zeros((1, *config["shape"]), np.uint8))
 
-    def get_config(self):
-        return {"name": self.name}
-
     @property
     def event_shape(self):
         return tuple(self.mean.shape) if hasattr(self, "mean") else None
