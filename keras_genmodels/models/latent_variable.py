@@ -21,6 +21,8 @@ from keras_genmodels.models.arguments import (
 from keras_genmodels.models.bounds import Bounds
 from keras_genmodels.operators.masks import fill_unobserved
 
+_OLD_ATTRIBUTES = {"num_labels": "num_classes", "known": "observed_mask"}
+
 
 def accept_old_order(sample):
     """Lets `sample` take a condition first, as version 0.2 did."""
@@ -171,17 +173,12 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             return "observed"
         return None if self.condition_network is None else "other"
 
-    @property
-    def num_labels(self):
-        """Deprecated name of `num_classes`."""
-        deprecation.warn("num_labels", "num_classes")
-        return self.num_classes
-
-    @property
-    def known(self):
-        """Deprecated name of `observed_mask`."""
-        deprecation.warn("known", "observed_mask")
-        return self.observed_mask
+    def __getattr__(self, name):
+        # Not properties: Keras reads every property when it saves a model.
+        if name in _OLD_ATTRIBUTES:
+            deprecation.warn(name, _OLD_ATTRIBUTES[name])
+            return getattr(self, _OLD_ATTRIBUTES[name])
+        return super().__getattribute__(name)
 
     def validate_inputs(self, x, condition=None):
         """Checks events and conditions.

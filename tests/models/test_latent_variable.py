@@ -176,3 +176,10 @@ def test_a_fresh_process_computes_the_same_whatever_the_dtype_policy(tmp_path):
             np.testing.assert_allclose(
                 found[key], value, rtol=tolerance, atol=tolerance, err_msg=name
             )
+
+
+def test_saving_and_loading_warns_of_no_old_name(tmp_path, recwarn):
+    """Keras reads all attributes that `dir` lists when it saves a model."""
+    of_labels().save(tmp_path / "model.keras")
+    keras.saving.load_model(tmp_path / "model.keras")
+    assert not [w for w in recwarn if "deprecated: use" in str(w.message)]
