@@ -1,4 +1,4 @@
-"""Which `model.keras` files this version reads: "Versions" in the README."""
+"""Which `model.keras` files this version reads (docs/compatibility.md)."""
 
 # 2: VAEs have num_importance_samples and doubly_reparameterized, and full
 #    posteriors scale the rows of their factor by the diagonal.

@@ -1,4 +1,4 @@
-"""The one meaning of `jit_compile`; BUILD.md has the measurements."""
+"""The one meaning of `jit_compile`; docs/benchmarks.md has the measurements."""
 
 import re
 import warnings

@@ -12,6 +12,9 @@ from keras_genmodels.datasets import array_files, batches, image_files
 
 _FOLDER_IMAGE_SIZE = (64, 64)
 _TEST_FRACTION = 0.1
+# Data sets that are one file, by suffix: `read(path, size)` returns images and
+# labels, as `array_files.read` does.
+_FILE_READERS = {".npz": array_files.read}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +71,13 @@ class Source:
     def load(self):
         """Loads the data set, as `load` does."""
         return load(**dataclasses.asdict(self))
+
+    def moved_to(self, data_dir):
+        """Returns the `Source` of the same data in another folder."""
+        name = (
+            pathlib.Path(self.name).name if _is_file(self.name) else self.name
+        )
+        return dataclasses.replace(self, name=name, data_dir=data_dir)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -211,9 +221,13 @@ def _source(name, data_dir, size, validation_split, seed):
     """Returns the `Source`, whose paths hold from any working directory."""
     if data_dir is not None and "://" not in str(data_dir):
         data_dir = str(pathlib.Path(data_dir).expanduser().absolute())
-    if name.endswith(".npz") and data_dir is None:
+    if _is_file(name) and data_dir is None:
         name = str(pathlib.Path(name).expanduser().absolute())
     return Source(name, data_dir, size, validation_split, seed)
+
+
+def _is_file(name):
+    return pathlib.Path(name).suffix in _FILE_READERS
 
 
 def _as_size(image_size):
@@ -240,9 +254,9 @@ def _read(name, data_dir, size):
                 f"data_dir {data_dir} is not a folder: create it or name "
                 "another with --data_dir"
             )
-    if name.endswith(".npz"):
+    if _is_file(name):
         path = pathlib.Path(data_dir or "", name).expanduser()
-        return Split(*array_files.read(path, size)), None, None
+        return Split(*_FILE_READERS[path.suffix](path, size)), None, None
     if name == "image_folder":
         if data_dir is None:
             raise UserError(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
@@ -140,12 +139,7 @@ class RunDescription:
                 "or pass the images in a script"
             )
         source = self.source
-        if data_dir:
-            name = source.name
-            if name.endswith(".npz"):
-                name = pathlib.Path(name).name
-            source = dataclasses.replace(source, name=name, data_dir=data_dir)
-        data = source.load()
+        data = (source.moved_to(data_dir) if data_dir else source).load()
         self.check_data(data)
         return data
 

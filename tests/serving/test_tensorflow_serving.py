@@ -156,13 +156,13 @@ def test_the_printed_command_serves_after_a_bad_row(as_printed):
         )
 
 
-def test_the_printed_command_answers_the_bodies_of_the_readme(as_printed):
+def test_the_printed_command_answers_the_documented_rest_bodies(as_printed):
     model, _, address = as_printed
     drawn, decoded = (
         post(f"http://{address}/v1/models/vae:predict", body)
         for body in re.findall(
             r"curl \S+/models/vae:predict -d '(.*)'\n",
-            (ROOT / "README.md").read_text(),
+            (ROOT / "docs" / "serving.md").read_text(),
         )
     )
     expected = model.sample(num=2, seed=np.array([[0, 1], [0, 2]], np.int32))
