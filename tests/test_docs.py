@@ -76,6 +76,8 @@ def test_scripts_of_the_readme_run():
     assert after < before
 
 
+# Quick tests of runs train from a script, too.
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_folder")
 def test_scripts_of_runs_run():
     run_all("docs/runs.md")
