@@ -1,7 +1,8 @@
 """Functions of version 0.2 that have another name; they go with version 0.4."""
 
 from keras_genmodels.core.deprecation import warn
-from keras_genmodels.metrics import denoising, labels, likelihood
+from keras_genmodels.metrics import denoising, likelihood
+from keras_genmodels.metrics import labels as label_metrics
 from keras_genmodels.metrics.estimates import average
 
 
@@ -39,10 +40,10 @@ def evaluate_denoiser(denoiser, images, *, sigmas, seed=0, batch_size=None):
     }
 
 
-def label_consistency(classifier, images, label_numbers):
+def label_consistency(classifier, images, labels):
     """Computes `labels.label_accuracy`: deprecated."""
     warn("label_consistency", "metrics.labels.label_accuracy")
-    return labels.label_accuracy(classifier, images, label_numbers)
+    return label_metrics.label_accuracy(classifier, images, labels)
 
 
 def _averages(terms, names):

@@ -10,7 +10,7 @@ import math
 
 import keras
 
-from keras_genmodels.core import private_api, xla
+from keras_genmodels.core import deprecation, private_api, xla
 from keras_genmodels.training.callbacks import (
     BestWeights,
     Interrupts,
@@ -114,6 +114,17 @@ class Options:
     def num_steps(self):
         """Training steps of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    @property
+    def schedule(self):
+        """`learning_rate_schedule`: deprecated."""
+        deprecation.warn("schedule", "learning_rate_schedule")
+        return self.learning_rate_schedule
+
+
+Options.__init__ = deprecation.accept_old_arguments(
+    {"schedule": "learning_rate_schedule"}
+)(Options.__init__)
 
 
 def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):

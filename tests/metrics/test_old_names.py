@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
 from support.small_vaes import binary_images, make_vae
 
 from keras_genmodels import evaluation
-from keras_genmodels.metrics import denoising, likelihood
+from keras_genmodels.metrics import denoising, labels, likelihood, old_names
 from keras_genmodels.metrics.estimates import average
 
 
@@ -34,3 +35,12 @@ def test_the_importance_weighted_bound():
         assert found[name] == mean
         assert found[f"{name}_standard_error"] == error
     assert (found["num_samples"], found["num_examples"]) == (3, 5)
+
+
+def test_the_label_accuracy_takes_the_old_name_of_its_labels():
+    images, numbers = np.zeros((4, 2, 2, 1)), np.array([0, 0, 0, 1])
+    classifier = DummyClassifier(strategy="most_frequent")
+    classifier.fit(images.reshape(4, -1), numbers)
+    with pytest.warns(DeprecationWarning, match="label_accuracy"):
+        found = old_names.label_consistency(classifier, images, labels=numbers)
+    assert found == labels.label_accuracy(classifier, images, numbers)

@@ -384,3 +384,11 @@ def test_an_epoch_is_about_one_pass(num_examples, batch_size, steps):
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(ValueError, match="batch_size=11 is more than the 10"):
         training.steps_per_epoch(10, 11)
+
+
+def test_the_old_name_of_the_schedule_is_accepted_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="learning_rate_schedule"):
+        old = options(schedule="constant")
+    assert old == options(learning_rate_schedule="constant")
+    with pytest.warns(DeprecationWarning, match="learning_rate_schedule"):
+        assert old.schedule == "constant"
