@@ -60,7 +60,7 @@ def without_xla(monkeypatch):
 
 @pytest.fixture(scope="module")
 def launch():
-    """Runs apps beside each other, no more at once than a small machine bears.
+    """Runs apps in parallel, at most two at once.
 
     `launch(app, *args).result()` is what `run` returns.
     """

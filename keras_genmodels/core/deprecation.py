@@ -15,7 +15,7 @@ def warn(old, new, stacklevel=3):
 
 
 def accept_old_arguments(old_names=None, old_order=()):
-    """Decorates a method or function that once took its arguments otherwise.
+    """Decorates a function whose argument names or order changed.
 
     Args:
         old_names: dict of old names of arguments to their new ones.

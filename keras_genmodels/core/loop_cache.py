@@ -17,9 +17,8 @@ def cached(owner, key, build):
             its variables are replaced (as by a second `adapt`). An owner that
             cannot be hashed or referred to weakly caches nothing.
         key: hashable; names the function among those of this owner.
-        build: function of a reference to the owner, itself a function without
-            arguments that returns it; returns the compiled function, which
-            must hold the reference and not the owner, or neither is freed.
+        build: called with a zero-argument function that returns the owner; the
+            result must not hold the owner itself, or neither is freed.
 
     Returns:
         what `build` returned.

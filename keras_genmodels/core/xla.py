@@ -52,7 +52,7 @@ def should_compile(model):
 
     Returns:
         bool: True on a GPU, and on a CPU for a Keras model without
-        convolutions; False on a CPU for what is no Keras model.
+        convolutions; False on a CPU for any other callable.
     """
     if tf.config.list_physical_devices("GPU"):
         return True

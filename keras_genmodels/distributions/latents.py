@@ -134,7 +134,7 @@ def apply_scale(scale, verb, noise, **arguments):
 
 
 def _shape(distribution, num):
-    """Returns the shape of `num` draws, which have an axis of their own."""
+    """Returns the shape of `num` samples, samples axis first."""
     return tf.concat(
         [
             [num],

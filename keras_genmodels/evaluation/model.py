@@ -42,11 +42,16 @@ class Settings:
 
 # Of `evaluate_briefly`: draws of the bound, test images of a denoiser.
 BRIEF_NUM_SAMPLES = 100
-BRIEF_NUM_IMAGES = 1000
+_BRIEF_NUM_IMAGES = 1000
+
+
+def brief_images(data):
+    """Returns the test images that a denoiser is measured on after training."""
+    return data.test.images[:_BRIEF_NUM_IMAGES]
 
 
 def evaluate_briefly(model, data, *, binarization="none", seed=0):
-    """Measures what takes seconds, for the end of a training.
+    """Runs the short evaluation at the end of training.
 
     Args:
         model: a `LatentVariableModel` or a `Denoiser` of images.
@@ -61,8 +66,7 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
         draws, and, of a model of labels, `labels`.
     """
     if isinstance(model, Denoiser):
-        images = data.test.images[:BRIEF_NUM_IMAGES]
-        return {"denoising": denoising.brief_section(model, images)}
+        return {"denoising": denoising.brief_section(model, brief_images(data))}
     sections = {
         "likelihood": likelihood.section(
             model,
@@ -72,7 +76,7 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
             seed=seed,
         )
     }
-    if _has_labels(model):
+    if model.condition_kind == "label":
         test = comparison.thresholded(subsample(data.test), binarization)
         drawn = samples.draw(model, test, seed=seed)
         sections["labels"] = _labels(
@@ -120,7 +124,7 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
         data, everything, folder, num_steps=settings.classifier_steps
     )
     drawn = samples.draw(model, images.test, binarization, seed=settings.seed)
-    if _has_labels(model):
+    if model.condition_kind == "label":
         sections["labels"] = _labels(
             drawn, images.test, everything, binarization, settings.seed
         )
@@ -139,10 +143,6 @@ def _of_denoiser(denoiser, data, everything, test, seed):
             denoiser, data.train.images, test.images, seed=seed
         ),
     }
-
-
-def _has_labels(model):
-    return not isinstance(model, Denoiser) and model.condition_kind == "label"
 
 
 def _labels(drawn, test, train, binarization, seed):

@@ -77,7 +77,7 @@ def writing_version(folder):
 def _temporary_folder(folder):
     """Yields a new folder, locked while it is being written to.
 
-    The lock tells other exports that it is in use. A process id would not, in
+    The lock marks it as in use for other exports. A process id would not, in
     another container that exports to the same disk.
     """
     with contextlib.ExitStack() as stack:

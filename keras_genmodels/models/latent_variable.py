@@ -333,7 +333,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         """Returns the condition of `num` samples without one."""
 
     def _features(self, condition):
-        """Returns what `_encode`, `_decode` and `_prior` get of a condition."""
+        """Returns the features of a condition."""
 
     def _guided_likelihood(self, z, features, guidance):
         """Returns p(x|z, c) with its parameters extrapolated from p(x|z)."""

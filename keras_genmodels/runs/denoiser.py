@@ -5,7 +5,7 @@ from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import evaluate_briefly
-from keras_genmodels.evaluation.model import BRIEF_NUM_IMAGES
+from keras_genmodels.evaluation.model import brief_images
 from keras_genmodels.metrics import denoising
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.runs import metrics_file, results
@@ -112,7 +112,7 @@ def _watch(model, images, seed):
 
 def _finish(denoiser, data, workdir, seed, training=None):
     """Measures the test split, and writes figures, model and metrics."""
-    images = data.test.images[:BRIEF_NUM_IMAGES]
+    images = brief_images(data)
     sections = evaluate_briefly(denoiser, data)
     pictures = denoiser_plots.denoiser_pictures(
         denoiser, arrays.as_float(images), seed=seed

@@ -124,7 +124,7 @@ class RunDescription:
         """Loads the data set of the run.
 
         Args:
-            data_dir: where it lies now; by default where it lay.
+            data_dir: folder of the data now; by default as recorded.
 
         Returns:
             `datasets.ImageDataset`.

@@ -299,5 +299,8 @@ def _infos(tensors):
 
 def _shape(name, proto):
     if proto.unknown_rank:
-        raise UserError(f"the model's tensor {name} has no rank, so no rows")
+        raise UserError(
+            f"the model's tensor {name} has unknown rank, so it cannot be "
+            "split into rows"
+        )
     return tuple(None if dim.size < 0 else dim.size for dim in proto.dim)

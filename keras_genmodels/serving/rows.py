@@ -46,7 +46,7 @@ def as_array(name, value):
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise UserError(f"{name} is no array: {error}") from error
+        raise UserError(f"{name} is not an array: {error}") from error
 
 
 def check_count(name, value):

@@ -156,8 +156,8 @@ def of_other_images(place, trained):
     source = datasets.Source(f"{place}/large.npz")
     data = dataclasses.replace(digits(), source=source)
     workdir = finish(MAKE["vae"](), Workdir(place / "run"), data=data)
-    told = ["other data", "--data_dir"]
-    return Refused("evaluate", [f"--workdir={workdir}"], told)
+    words = ["other data", "--data_dir"]
+    return Refused("evaluate", [f"--workdir={workdir}"], words)
 
 
 def of_draws_of_a_denoiser(place, trained):
@@ -167,11 +167,11 @@ def of_draws_of_a_denoiser(place, trained):
 
 
 def of_a_missing_second_run(place, trained):
-    """Told before the first is measured."""
+    """Refused before the first is measured."""
     finish(MAKE["exact"](), Workdir(place / "run"))
     flags = [f"--workdir={place}/run", f"--workdir={place}/none"]
-    told = ["no directory", f"{place}/none"]
-    return Refused("evaluate", [*flags, f"--output={place}/a.html"], told)
+    words = ["no directory", f"{place}/none"]
+    return Refused("evaluate", [*flags, f"--output={place}/a.html"], words)
 
 
 QUICK = [

@@ -35,14 +35,14 @@ guard.load_tensorflow()
 from keras_genmodels import serving
 with serving.Server(sys.argv[1], port=0) as server:
     for argv in json.load(sys.stdin):
-        told, error = io.StringIO(), None
-        with flagsaver.flagsaver(), contextlib.redirect_stdout(told):
+        printed, error = io.StringIO(), None
+        with flagsaver.flagsaver(), contextlib.redirect_stdout(printed):
             try:
                 guard.FLAGS(["query", f"--address={server.address}", *argv])
                 guard._call(query.main, "query")
             except SystemExit as end:
                 error = str(end)
-        print(json.dumps([told.getvalue(), error]))
+        print(json.dumps([printed.getvalue(), error]))
 """
 
 
@@ -223,9 +223,9 @@ REFUSED = {
         f"{name} latents": (
             f"--signature=decode --input={{spoilt}}/{name}.npz "
             "--output={folder}/no.npz",
-            f"{name}.npz{told}",
+            f"{name}.npz{message}",
         )
-        for name, told in {
+        for name, message in {
             "cut": " cannot be read",
             "empty": " cannot be read",
             "npy": " cannot be read",

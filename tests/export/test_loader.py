@@ -84,11 +84,11 @@ def rows(num):
     return RNG.random((num, 4), np.float32)
 
 
-def assert_refused(run, code, *told):
+def assert_refused(run, code, *expected):
     with pytest.raises(RunError) as refused:
         run()
     assert refused.value.code == code
-    for words in told:
+    for words in expected:
         assert words in refused.value.message
 
 

@@ -112,11 +112,11 @@ for count in (1, 3):
             model.compile(keras.optimizers.SGD(0.1))
         before = model.get_weights()
         found = model.evaluate(binary_images(8), verbose=0, return_dict=True)
-        told = model.fit(
+        logs = model.fit(
             binary_images(8), batch_size=8, epochs=1, verbose=0
         ).history
         if count == 1:
-            assert abs(told["loss"][0] + told["elbo"][0]) < 1e-3, told
+            assert abs(logs["loss"][0] + logs["elbo"][0]) < 1e-3, logs
         moved = sum(
             abs(new - old).sum()
             for new, old in zip(model.get_weights(), before, strict=True)

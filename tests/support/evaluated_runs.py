@@ -83,8 +83,8 @@ def finish(model, workdir, binarization="dynamic", data=None, **fields):
             model, data or digits(), binarization=binarization, **fields
         )
     )
-    with files.replacing(workdir.model) as beside:
-        model.save(beside)
+    with files.replacing(workdir.model) as temporary:
+        model.save(temporary)
     metrics = {"kind": type(model).__name__, **results.written()}
     files.write_json(workdir.metrics, metrics)
     return workdir

@@ -1,11 +1,11 @@
-"""A layer that tells how many examples it is given at once."""
+"""A layer that records the sizes of its batches."""
 
 import keras
 import tensorflow as tf
 
 
 class Recording(keras.layers.Layer):
-    """Gives what it takes, and keeps the batch size of each pass."""
+    """Returns its input, and records the batch size of each call."""
 
     def __init__(self):
         super().__init__()
@@ -23,7 +23,7 @@ class Recording(keras.layers.Layer):
 
 
 def recorded(network):
-    """Gives a network behind a `Recording`, and that."""
+    """Returns a network that follows a `Recording`, and the `Recording`."""
     layer = Recording()
     shape = network.input_shape[1:]
     return keras.Sequential([keras.Input(shape), layer, network]), layer
