@@ -27,6 +27,7 @@ MODULES = {
         "metrics.old_names",
     ),
     "label_metrics": ("metrics.labels", "metrics.old_names"),
+    "latent_evaluation": ("metrics.old_names",),
     "likelihood": ("models.likelihood",),
     "models": ("denoisers",),
     "models.cvae": ("models.conditional_vae",),

@@ -18,6 +18,7 @@ NAMES = {
     "errors": "UserError",
     "evaluation": "psnr",
     "label_metrics": "diversity",
+    "latent_evaluation": "active_units",
     "likelihood": "log_likelihood",
     "models": "DenoisingAutoencoder",
     "models.cvae": "ConditionalVAE",
@@ -31,6 +32,48 @@ NAMES = {
     "training": "Options",
     "workdir": "Workdir",
 }
+
+# The public functions and classes of version 0.2, less those that
+# docs/compatibility.md lists as removed.
+PUBLIC = {
+    "attractor_plots": "restoration_rows singular_images vector_field",
+    "attractors": "BasinRadius FixedPoints JacobianSpectrum LocalDimension "
+    "Memorization basin_radius fixed_points jacobian_eigenvalues "
+    "local_dimension memorization",
+    "corruptions": "gaussian known_quadrants",
+    "datasets": "ImageDataset Split evaluation_batches list_pictures load "
+    "read_labels read_pictures training_batches",
+    "denoiser_networks": "bias_free_unet mlp_denoiser unet",
+    "denoisers": "Denoiser EmpiricalDenoiser LinearDenoiser",
+    "evaluation": "as_float as_text averages bits_per_dimension bound_terms "
+    "evaluate_denoiser evaluate_likelihood evaluate_monte_carlo "
+    "likelihood_terms noise_levels psnr ssim",
+    "export": "check_name export read_description",
+    "label_metrics": "diversity fit_label_classifier label_consistency some",
+    "latent_evaluation": "active_units",
+    "likelihood": "ImportanceWeighted importance_weighted log_likelihood",
+    "models": "ConditionalVAE DenoisingAutoencoder VAE",
+    "noise_schedules": "falling_levels growing_steps",
+    "plots": "image_grid save_png titled",
+    "restoration": "Restoration denoise_once generate restore",
+    "sample_metrics": "density_coverage frechet_classifier_distance "
+    "nearest_training_images precision_recall",
+    "seeds": "as_seed content_seeds fold_in normal row_seeds uniform",
+    "serving": "Client Server",
+    "training": "Options compile_model fit steps_per_epoch",
+    "workdir": "Workdir load_model",
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_public_name_of_version_0_2_is_found():
+    missing = [
+        f"{old}.{name}"
+        for old, names in PUBLIC.items()
+        for name in names.split()
+        if not hasattr(importlib.import_module(f"keras_genmodels.{old}"), name)
+    ]
+    assert not missing
 
 
 @pytest.mark.parametrize("old", sorted(_aliases.MODULES))

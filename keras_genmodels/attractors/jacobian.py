@@ -92,9 +92,10 @@ def jacobian_eigenvalues(
         JacobianSpectrum.
 
     Raises:
-        NotMeasured: if the iteration does not converge in `max_restarts`.
+        NotMeasured: if the iteration does not converge in `max_restarts`, or
+            the derivative is not finite.
         ValueError: if an argument is out of range, or if the denoiser does not
-            accept `x` and `sigma` or has no finite derivative.
+            accept `x` and `sigma` or has no derivative.
 
     #### References
 
@@ -254,10 +255,10 @@ class _UpdateJacobian:
         rows = np.full(len(vectors), self._row)
         shaped = vectors.reshape(-1, *self._event_shape)
         products = self._multiply(rows, shaped).astype(np.float64)
-        check(
-            np.isfinite(products).all(),
-            f"the denoiser's derivative at event {self._row} is not finite",
-        )
+        if not np.isfinite(products).all():
+            raise NotMeasured(
+                f"the denoiser's derivative at event {self._row} is not finite"
+            )
         eta = self._step_size
         return (1 - eta) * vectors + eta * products.reshape(vectors.shape)
 

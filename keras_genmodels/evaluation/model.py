@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import (
@@ -131,7 +132,11 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
     sections["samples"] = samples.section(drawn, images, features)
     if not sections["samples"].measures:
         return sections, None
-    return sections, nearest.nearest_sheet(drawn, images, features)
+    try:
+        return sections, nearest.nearest_sheet(drawn, images, features)
+    except NotMeasured as error:
+        sections["samples"].notes.append(f"Without a picture: {error}.")
+        return sections, None
 
 
 def _of_denoiser(denoiser, data, everything, test, seed):

@@ -14,12 +14,14 @@ from keras_genmodels.models.arguments import (
     build_network,
     check_layer,
 )
-from keras_genmodels.models.latent_variable import LatentVariableModel
+from keras_genmodels.models.latent_variable import (
+    OLD_NAMES,
+    LatentVariableModel,
+)
 from keras_genmodels.models.vae import OLD_ORDER
 
 # Keeps the random numbers of label dropout apart from those of the latents.
 _DROPOUT_STREAM = 2
-_OLD_NAMES = {"num_labels": "num_classes", "known": "observed_mask"}
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
@@ -97,10 +99,10 @@ class ConditionalVAE(LatentVariableModel):
     (label dropout and guidance).
     """
 
-    _old_names = _OLD_NAMES
+    _old_names = OLD_NAMES
 
     @deprecation.accept_old_arguments(
-        old_names=_OLD_NAMES,
+        old_names=OLD_NAMES,
         old_order=("num_classes", "observed_mask", "label_dropout", *OLD_ORDER),
     )
     def __init__(

@@ -21,7 +21,8 @@ from keras_genmodels.models.arguments import (
 from keras_genmodels.models.bounds import Bounds
 from keras_genmodels.operators.masks import fill_unobserved
 
-_OLD_ATTRIBUTES = {"num_labels": "num_classes", "known": "observed_mask"}
+# Of arguments and attributes of version 0.2.
+OLD_NAMES = {"num_labels": "num_classes", "known": "observed_mask"}
 
 
 def accept_old_order(sample):
@@ -175,9 +176,9 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
 
     def __getattr__(self, name):
         # Not properties: Keras reads every property when it saves a model.
-        if name in _OLD_ATTRIBUTES:
-            deprecation.warn(name, _OLD_ATTRIBUTES[name])
-            return getattr(self, _OLD_ATTRIBUTES[name])
+        if name in OLD_NAMES:
+            deprecation.warn(name, OLD_NAMES[name])
+            return getattr(self, OLD_NAMES[name])
         return super().__getattribute__(name)
 
     def validate_inputs(self, x, condition=None):

@@ -10,6 +10,7 @@ import keras
 
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.validation import check, check_count, is_count
+from keras_genmodels.networks.channel_normalization import ChannelNormalization
 from keras_genmodels.networks.encoders import input_layer
 from keras_genmodels.networks.layers import DepthToSpace, FiLM, FourierFeatures
 
@@ -19,10 +20,16 @@ _OLD_NAMES = {"conditional": "noise_conditional"}
 
 
 @deprecation.accept_old_arguments(
-    _OLD_NAMES, ("noise_conditional", "filters", "blocks")
+    _OLD_NAMES,
+    ("noise_conditional", "filters", "blocks", "normalization_groups"),
 )
 def unet(
-    image_shape, *, noise_conditional=True, filters=(32, 64, 128), blocks=2
+    image_shape,
+    *,
+    noise_conditional=True,
+    filters=(32, 64, 128),
+    blocks=2,
+    normalization_groups=None,
 ):
     """Builds a residual U-Net for images of any size.
 
@@ -36,6 +43,8 @@ def unet(
         noise_conditional: whether the noise level is an input.
         filters: channels of each level, from the full size down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
+        normalization_groups: deprecated; None, or the number of groups of a
+            `ChannelNormalization` in each block, a divisor of all `filters`.
 
     Returns:
         Functional `keras.Model`. It maps `x`, or `[x, level]` if
@@ -56,12 +65,17 @@ def unet(
     (the level), arXiv:2206.00364.
     """
     _check_image_arguments(image_shape, filters, blocks)
+    if normalization_groups is not None:
+        deprecation.warn(
+            "normalization_groups", "unet without it", stacklevel=4
+        )
+        _check_groups(normalization_groups, filters)
     x = input_layer(image_shape)
     level = input_layer(()) if noise_conditional else None
     embedding = _embed(level) if noise_conditional else None
 
     def block(h, name):
-        return _block(h, embedding, name)
+        return _block(h, embedding, normalization_groups, name)
 
     y = _u_shape(x, filters, blocks, block, use_bias=True)
     inputs = [x, level] if noise_conditional else x
@@ -184,14 +198,19 @@ def _repeat(block, h, count, name):
     return h
 
 
-def _block(h, embedding, name):
+def _block(h, embedding, groups, name):
     """Adds a residual: convolution, modulation and ReLU, convolution."""
     filters = h.shape[-1]
-    # The modulation has a shift of its own.
-    y = _convolution(filters, embedding is None, f"{name}_in")(h)
+    # Modulation and normalisation have a shift of their own.
+    use_bias = embedding is None and groups is None
+    y = _convolution(filters, use_bias, f"{name}_in")(h)
     if embedding is not None:
-        modulation = _modulation(embedding, filters, name)
-        y = FiLM(name=f"{name}_modulated")([y, modulation])
+        y = [y, _modulation(embedding, filters, name)]
+    if groups is not None:
+        config = {"groups": groups, "name": f"{name}_normalized"}
+        y = ChannelNormalization.from_config(config)(y)
+    elif embedding is not None:
+        y = FiLM(name=f"{name}_modulated")(y)
     y = keras.layers.ReLU()(y)
     y = _convolution(filters, True, f"{name}_out", gain=0.1)(y)
     return keras.layers.Add(name=name)([h, y])
@@ -278,6 +297,14 @@ def _check_image_arguments(image_shape, filters, blocks):
     )
     _check_sizes("filters", filters)
     check_count("blocks", blocks)
+
+
+def _check_groups(groups, filters):
+    check(
+        is_count(groups) and all(n % groups == 0 for n in filters),
+        "normalization_groups must be None or an int >= 1 that divides each "
+        f"of filters {tuple(filters)}, got {groups!r}",
+    )
 
 
 def _check_sizes(name, sizes):

@@ -9,9 +9,8 @@ import numpy as np
 from keras_genmodels import evaluation, plots
 from keras_genmodels._version import __version__
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.evaluation import Settings
-from keras_genmodels.metrics.classifier import DamagedClassifierError
 from keras_genmodels.runs import results
 
 __all__ = ["Settings", "evaluate", "is_latent", "read_current"]
@@ -41,8 +40,8 @@ def evaluate(workdir, data, settings, folder=None):
 
     Raises:
         UserError: if there is no finished run, or another process is at work
-            there, the data are of another shape, or the file of a classifier
-            is damaged.
+            there, the model does not take the data, or the file of a
+            classifier is damaged.
     """
     # Before the lock, which would create a missing folder.
     _finished(workdir)
@@ -128,7 +127,8 @@ def _evaluate(workdir, data, settings, folder):
             f"{data.name} has images of {data.image_shape}: give the data "
             "that it was trained on"
         )
-    try:
+    # Such as for labels that the model does not have.
+    with user_errors():
         sections, picture = evaluation.evaluate(
             model,
             data,
@@ -136,8 +136,6 @@ def _evaluate(workdir, data, settings, folder):
             folder or workdir.path / "classifiers",
             binarization=workdir.read_run().binarization or "none",
         )
-    except DamagedClassifierError as error:
-        raise UserError(str(error)) from error
     if picture is not None:
         plots.save_png(workdir.figures / f"{SHEET}.png", picture)
     return {

@@ -1,6 +1,7 @@
 """The attractors section of denoisers."""
 
 import numpy as np
+import tensorflow as tf
 from support.evaluated_runs import adapted, digits
 
 import keras_genmodels as kgm
@@ -29,6 +30,23 @@ def test_duplicates_among_the_test_images_only_leave_out_memorisation():
     }
     (note,) = [note for note in section.notes if "duplicates" in note]
     assert note.startswith("Memorised fixed points not measured: 100 %")
+
+
+class _InfiniteSlope(kgm.LinearDenoiser):
+    """Changes nothing, by a root whose derivative is infinite at 0."""
+
+    def _denoise(self, x, sigma):
+        return x + tf.sqrt(x - x)
+
+
+def test_a_derivative_that_is_not_finite_leaves_out_the_spectral_radius():
+    train = digits().train.images[:4]
+    denoiser = adapted(_InfiniteSlope())
+    section = attractors.section(denoiser, train, train, seed=0)
+    assert "converged" in section.measures
+    assert "spectral_radius" not in section.measures
+    (note,) = [note for note in section.notes if "derivative" in note]
+    assert note.startswith("Spectral radius not measured:")
 
 
 def test_the_search_starts_from_images_of_all_labels():

@@ -37,6 +37,32 @@ def test_the_importance_weighted_bound():
     assert (found["num_samples"], found["num_examples"]) == (3, 5)
 
 
+def test_the_bounds_of_one_draw():
+    model, x = make_vae(), binary_images(5)
+    terms = likelihood.likelihood_terms(
+        model, [x], seed=0, num_samples=3, jit_compile=False
+    )
+    with pytest.warns(DeprecationWarning, match="likelihood_terms"):
+        bounds = evaluation.bound_terms(model, [x], seed=0)
+    assert set(bounds) == {"elbo", "rate", "distortion"}
+    for name, values in bounds.items():
+        np.testing.assert_allclose(values, terms[name], rtol=1e-6)
+    with pytest.warns(DeprecationWarning, match="likelihood_terms"):
+        found = evaluation.evaluate_monte_carlo(model, [x], seed=0)
+    mean, error = average(terms["monte_carlo"])
+    assert found == {
+        "log_likelihood": pytest.approx(mean),
+        "log_likelihood_standard_error": pytest.approx(error),
+        "num_examples": 5,
+    }
+    with pytest.warns(DeprecationWarning, match="average"):
+        averages = evaluation.averages({"loss": np.array([1.0, 3.0])})
+    assert averages == {"loss": 2, "loss_standard_error": 1}
+    with pytest.warns(DeprecationWarning, match="active_units"):
+        count = old_names.active_units(model, [(x[:2],), (x[2:],)])
+    assert count == likelihood.active_units(terms["latent_means"])
+
+
 def test_the_label_accuracy_takes_the_old_name_of_its_labels():
     images, numbers = np.zeros((4, 2, 2, 1)), np.array([0, 0, 0, 1])
     classifier = DummyClassifier(strategy="most_frequent")

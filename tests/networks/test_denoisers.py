@@ -293,8 +293,19 @@ def test_a_network_learns_to_denoise():
             "hidden_sizes must be",
         ),
         (lambda: layers.FourierFeatures(3), "size must be"),
+        (
+            lambda: networks.unet((8, 8, 1), normalization_groups=5),
+            "normalization_groups must be",
+        ),
+        (lambda: ChannelNormalization(0), "groups must be"),
+        (lambda: ChannelNormalization(2, 0.0), "epsilon must be"),
+        (
+            lambda: ChannelNormalization(4).build((None, 3, 3, 6)),
+            "groups must divide the 6 channels, got 4",
+        ),
     ],
 )
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
@@ -308,6 +319,32 @@ def test_old_arguments_are_accepted_with_a_warning():
     ):
         with pytest.warns(DeprecationWarning, match="noise_conditional"):
             assert not isinstance(build().input, list)
+
+
+@pytest.mark.parametrize("noise_conditional", [True, False])
+def test_normalization_groups_are_deprecated_but_normalise(noise_conditional):
+    with pytest.warns(DeprecationWarning, match="normalization_groups") as seen:
+        network = networks.unet(
+            (9, 13, 3),
+            noise_conditional=noise_conditional,
+            normalization_groups=2,
+            **SMALL,
+        )
+    assert [warning.filename for warning in seen] == [__file__]
+    x = images((9, 13, 3))
+    normalized = [
+        keras.Model(network.input, layer.output)
+        for layer in network.layers
+        if isinstance(layer, ChannelNormalization)
+    ]
+    assert len(normalized) == 5
+    for part in normalized:
+        groups = np.reshape(
+            part(inputs_of(network, x)), (2, -1, 2, part.output.shape[-1] // 2)
+        )
+        np.testing.assert_allclose(groups.mean((1, 3)), 0, atol=1e-4)
+    perturb(network)
+    assert np.any(network(inputs_of(network, x)))
 
 
 def built(layer, x):

@@ -20,7 +20,7 @@ from support.evaluated_runs import (
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets
-from keras_genmodels.core import files
+from keras_genmodels.core import files, xla
 from keras_genmodels.evaluation import Settings
 from keras_genmodels.metrics import denoising, likelihood
 from keras_genmodels.metrics.classifier import DamagedClassifierError
@@ -28,6 +28,11 @@ from keras_genmodels.metrics.estimates import average
 from keras_genmodels.runs import evaluate, results
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import inputs
+
+
+@pytest.fixture
+def without_xla(monkeypatch):
+    monkeypatch.setattr(xla, "should_compile", lambda _: False)
 
 
 @pytest.mark.parametrize("kind", MAKE)
@@ -181,6 +186,26 @@ def test_data_of_another_shape_are_refused(evaluated):
     other = datasets.ImageDataset("other", split, None, split, None)
     with pytest.raises(kgm.UserError, match=r"\(8, 8, 1\).*\(4, 4, 1\)"):
         evaluate.evaluate(workdir, other, SETTINGS)
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_labels_that_the_model_does_not_have_are_refused(tmp_path):
+    data = digits()
+    test = datasets.Split(data.test.images, data.test.labels + 5)
+    run = finish(MAKE["labels"](), Workdir(tmp_path))
+    with pytest.raises(kgm.UserError, match="label"):
+        evaluate.evaluate(run, dataclasses.replace(data, test=test), SETTINGS)
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_a_single_training_image_leaves_out_the_picture(tmp_path):
+    data = digits()
+    train = datasets.Split(data.train.images[:1], data.train.labels[:1])
+    data = dataclasses.replace(data, train=train)
+    run = finish(MAKE["vae"](), Workdir(tmp_path), data=data)
+    found = evaluate.evaluate(run, data, SETTINGS)["sections"]["samples"]
+    assert "memorized" in found["measures"]
+    assert found["notes"][-1].startswith("Without a picture:")
 
 
 def test_a_missing_run_is_refused(tmp_path):
