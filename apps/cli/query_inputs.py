@@ -81,9 +81,10 @@ def _read_images(info):
 def _read_latents():
     """Reads the array `z`, or else `loc`, of --input."""
     from keras_genmodels.core import files
-    from keras_genmodels.core.errors import UserError
+    from keras_genmodels.core.errors import UserError, user_errors
 
-    arrays, _ = files.read_arrays(FLAGS.input, "z", "loc")
+    with user_errors():
+        arrays, _ = files.read_arrays(FLAGS.input, "z", "loc")
     found = arrays.get("z", arrays.get("loc"))
     if found is None or not found.ndim:
         raise UserError(f"{FLAGS.input} has neither an array `z` nor `loc`")

@@ -15,8 +15,6 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
-
 # Prefix of temporary folders; the id of the process follows.
 WRITING = ".writing-"
 # The classes by which TensorFlow reports errors of the operating system.
@@ -128,14 +126,14 @@ def read_json(path):
     """Reads a JSON file; returns None if it does not exist.
 
     Raises:
-        UserError: if it is not JSON.
+        ValueError: if it is not JSON.
     """
     try:
         return json.loads(pathlib.Path(path).read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): delete it") from error
+        raise ValueError(f"{path} is not JSON ({error}): delete it") from error
 
 
 def write_arrays(path, **arrays):
@@ -156,12 +154,12 @@ def read_arrays(path, *names):
         and the list of the names of all its arrays.
 
     Raises:
-        UserError: if the file is missing or not such an archive, or one of the
+        ValueError: if the file is missing or not such an archive, or one of the
             arrays is of Python objects.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise UserError(f"there is no file {path}: name another .npz file")
+        raise ValueError(f"there is no file {path}: name another .npz file")
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = archive.files
@@ -172,7 +170,7 @@ def read_arrays(path, *names):
                 if name in found
             }, found
     except _UNREADABLE_ARCHIVE as error:
-        raise UserError(
+        raise ValueError(
             f"{path} cannot be read ({error}): save plain number arrays with "
             "np.savez"
         ) from error

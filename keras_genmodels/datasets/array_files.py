@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_genmodels.core import files
 from keras_genmodels.core.arrays import map_batches
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.datasets import limits, pictures
 
 
@@ -83,7 +83,8 @@ def read_model_inputs(path, image_shape):
 
 def _load(path):
     """Returns the arrays `image` and `label` of a file, None if missing."""
-    arrays, found = files.read_arrays(path, "image", "label")
+    with user_errors():
+        arrays, found = files.read_arrays(path, "image", "label")
     if "image" not in arrays:
         raise UserError(
             f"{path} has no array 'image' (found: {', '.join(found) or 'none'}"

@@ -3,7 +3,7 @@
 import pathlib
 
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.export import description_0_2
 
 EXTRA = "assets.extra"
@@ -27,7 +27,8 @@ def read_description(version):
             version of it.
     """
     path = pathlib.Path(version, EXTRA, DESCRIPTION)
-    description = files.read_json(path)
+    with user_errors():
+        description = files.read_json(path)
     if not isinstance(description, dict) or "signatures" not in description:
         raise UserError(
             f"{version} is no version that `export` wrote: it has no "

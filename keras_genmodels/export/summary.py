@@ -5,7 +5,6 @@ import os
 import shlex
 
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.export import serving_config
 from keras_genmodels.export.description import (
     DESCRIPTION,
@@ -100,7 +99,7 @@ def _is_compiled(path):
     """Returns that setting of a model.json, False for a foreign model."""
     try:
         return bool(files.read_json(path)["settings"]["jit_compile"])
-    except (UserError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return False
 
 

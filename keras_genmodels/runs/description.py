@@ -5,7 +5,7 @@ import json
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.runs import results
 
 # Of run.json; a file of a higher one is refused.
@@ -68,7 +68,8 @@ class RunDescription:
         Raises:
             UserError: if the file is damaged or of a newer version.
         """
-        content = files.read_json(path)
+        with user_errors():
+            content = files.read_json(path)
         if content is None:
             return None
         try:

@@ -2,6 +2,7 @@
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
+from keras_genmodels.core.errors import user_errors
 from keras_genmodels.runs.description import RunDescription
 
 _KINDS = {
@@ -32,7 +33,8 @@ def read_description(flags_path, metrics_path):
     lines = flags_path.read_text().splitlines()
     pairs = (line.removeprefix("--").partition("=") for line in lines)
     flags = {name: value for name, _, value in pairs}
-    metrics = files.read_json(metrics_path)
+    with user_errors():
+        metrics = files.read_json(metrics_path)
     metrics = metrics if isinstance(metrics, dict) else {}
     program = flags.pop("# program", None)
     fingerprint = flags.pop("# data", "")

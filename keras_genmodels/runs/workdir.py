@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.runs import version_0_2
@@ -88,7 +88,8 @@ class Workdir:
         # Later, as it imports scikit-learn, which most apps do not need.
         from keras_genmodels.runs import metrics_0_2
 
-        content = files.read_json(self.metrics)
+        with user_errors():
+            content = files.read_json(self.metrics)
         if content is not None and not isinstance(content, dict):
             raise UserError(f"{self.metrics} is damaged: train again")
         return content and metrics_0_2.convert(content)

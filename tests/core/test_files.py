@@ -12,7 +12,6 @@ import pytest
 import tensorflow as tf
 
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -35,7 +34,7 @@ def test_json_comes_back(tmp_path):
     assert files.read_json(tmp_path / "x.json") == {"a": [1, 2.5, None]}
     assert files.read_json(tmp_path / "none.json") is None
     (tmp_path / "x.json").write_text('{"a": ')
-    with pytest.raises(UserError, match=r"x\.json is not JSON .*delete it"):
+    with pytest.raises(ValueError, match=r"x\.json is not JSON .*delete it"):
         files.read_json(tmp_path / "x.json")
 
 
@@ -76,13 +75,13 @@ def test_damaged_archives_are_refused(tmp_path):
     ):
         path = tmp_path / f"{name}.npz"
         path.write_bytes(content)
-        with pytest.raises(UserError, match=rf"{name}\.npz cannot be read"):
+        with pytest.raises(ValueError, match=rf"{name}\.npz cannot be read"):
             files.read_arrays(path, "a")
     np.savez(tmp_path / "objects.npz", a=np.array([{}]), b=np.eye(2))
     assert {*files.read_arrays(tmp_path / "objects.npz", "b")[0]} == {"b"}
-    with pytest.raises(UserError, match=r"cannot be read .*allow_pickle"):
+    with pytest.raises(ValueError, match=r"cannot be read .*allow_pickle"):
         files.read_arrays(tmp_path / "objects.npz", "a")
-    with pytest.raises(UserError, match=r"there is no file .*none\.npz"):
+    with pytest.raises(ValueError, match=r"there is no file .*none\.npz"):
         files.read_arrays(tmp_path / "none.npz", "a")
 
 
