@@ -15,6 +15,7 @@ import numpy as np
 import sklearn.datasets
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import naming
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import limits, pictures
@@ -104,13 +105,13 @@ def read(name, data_dir, size):
 
 
 def _find_builder(name, data_dir):
+    if not naming.is_valid_dataset_name(name):
+        raise UserError(_unknown(name))
     try:
         return tfds.builder(name, data_dir=data_dir and str(data_dir))
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(_unknown(name)) from error
     except (AssertionError, ImportError, RuntimeError, ValueError) as error:
-        if "Parsing builder name string" in str(error):
-            raise UserError(_unknown(name)) from error
         raise UserError(f"{name}: TFDS says: {_one_line(error)}") from error
 
 

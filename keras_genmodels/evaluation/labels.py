@@ -27,14 +27,16 @@ def section(samples, real, train, *, seed, thresholded=False):
         data do not allow them.
     """
     title = f"Labels{', of pixels thresholded at 0.5' * thresholded}"
+    key = "thresholded" if thresholded else "grey"
     if not np.isfinite(samples).all():
-        return Section(title, notes=[NOT_FINITE])
+        return Section(title, notes=[NOT_FINITE], key=key)
     found = Section(
         title,
         notes=[
             f"{len(samples)} samples, with the labels of the test split; the "
             f"classifier was fitted to {len(train.images)} training images."
         ],
+        key=key,
     )
     found.add("Label accuracy", _accuracy, samples, real, train, seed)
     found.add("Diversity", _diversity, samples, real, seed)

@@ -8,6 +8,18 @@ from keras_genmodels.metrics import likelihood
 from keras_genmodels.metrics.estimates import Estimate, average
 from keras_genmodels.training import inputs
 
+# Words of a title, for the parts of a key.
+_KINDS = {
+    "likelihood": "Likelihood",
+    "density": "Density",
+    "cross_entropy": "Cross entropy",
+}
+_PIXELS = {
+    "none": "grey values",
+    "dynamic": "randomly binarised pixels",
+    "threshold": "pixels thresholded at 0.5",
+    "levels": "256 levels",
+}
 _BITS = (
     "Code length of a pixel of 256 levels; uniform pixels need 8: lower is "
     "better."
@@ -185,6 +197,7 @@ def section(model, split, binarization, *, num_samples, seed):
             ).items()
         },
         _notes(model, len(split.images), binarization),
+        key=key(model, binarization),
     )
 
 
@@ -236,21 +249,27 @@ def binarization_entropy(model, images):
 
 
 def title(model, binarization):
-    """Names what the likelihood is of: other kinds are not comparable."""
-    pixels = {
-        "none": "grey values",
-        "dynamic": "randomly binarised pixels",
-        "threshold": "pixels thresholded at 0.5",
-    }[binarization]
-    kind = "Likelihood"
+    """Returns the heading of the section of a kind of likelihood."""
+    kind, pixels, *unseen_only = _kind(model, binarization)
+    where = ", unseen pixels only" if unseen_only else ""
+    return f"{_KINDS[kind]} of {_PIXELS[pixels]}{where}"
+
+
+def key(model, binarization):
+    """Returns the key of a kind of likelihood, for `Section`."""
+    return "/".join(_kind(model, binarization))
+
+
+def _kind(model, binarization):
+    """Returns what the likelihood is of: other kinds are not comparable."""
+    kind, pixels = "likelihood", binarization
     if not model.likelihood.is_normalized:
-        kind = "Cross entropy"
+        kind = "cross_entropy"
     elif model.likelihood.support == "real":
-        kind = "Density"
+        kind = "density"
     elif is_of_levels(model, binarization):
-        pixels = "256 levels"
-    where = "" if unseen(model).all() else ", unseen pixels only"
-    return f"{kind} of {pixels}{where}"
+        pixels = "levels"
+    return [kind, pixels] + ([] if unseen(model).all() else ["unseen"])
 
 
 def _notes(model, count, binarization):

@@ -116,8 +116,9 @@ def section(samples, images, features):
         as far as these data allow them.
     """
     title = "Samples, thresholded at 0.5" if images.thresholded else "Samples"
+    key = "thresholded" if images.thresholded else "grey"
     if not np.isfinite(samples).all():
-        return Section(title, notes=[NOT_FINITE])
+        return Section(title, notes=[NOT_FINITE], key=key)
     found = Section(
         title,
         notes=[
@@ -126,6 +127,7 @@ def section(samples, images, features):
             f"{features.name}."
         ],
         reference_notes=["References: as many test images and uniform noise."],
+        key=key,
     )
     sets = {
         "": samples,

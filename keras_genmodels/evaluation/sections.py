@@ -46,17 +46,19 @@ class Section:
     """A table of measures.
 
     Args:
-        title: str. Measures of sections of different titles are not
-            comparable.
+        title: str, the heading.
         measures: dict of names to `Measure`s.
         notes: list of str, on the section as a whole.
         reference_notes: list of str, on the references.
+        key: str, what is measured where a section has several kinds: sections
+            of different keys are not comparable.
     """
 
     title: str
     measures: dict[str, Measure] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
     reference_notes: list[str] = dataclasses.field(default_factory=list)
+    key: str = ""
 
     def add(self, what, compute, *args):
         """Adds measures, or a note on why they cannot be measured.
@@ -76,6 +78,7 @@ class Section:
         """Returns a dict for JSON."""
         return {
             "title": self.title,
+            "key": self.key,
             "notes": self.notes,
             "reference_notes": self.reference_notes,
             "measures": {

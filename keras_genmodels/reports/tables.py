@@ -52,9 +52,8 @@ def tables(evaluations):
             `runs.evaluate.evaluate`.
 
     Returns:
-        list of `Table`, one for each title of a section: sections of
-        different titles are not comparable. Runs without the section have no
-        column.
+        list of `Table`, one for each key of a section: sections of different
+        keys are not comparable. Runs without the section have no column.
     """
     found = []
     for name in _union(e["sections"] for e in evaluations.values()):
@@ -63,8 +62,9 @@ def tables(evaluations):
             for run, evaluation in evaluations.items()
             if name in evaluation["sections"]
         }
-        for title in _union([s["title"]] for s in sections.values()):
-            same = {r: s for r, s in sections.items() if s["title"] == title}
+        keys = {run: _key(section) for run, section in sections.items()}
+        for key in dict.fromkeys(keys.values()):
+            same = {r: s for r, s in sections.items() if keys[r] == key}
             found.append(_table(same))
     return found
 
@@ -119,6 +119,11 @@ def as_text(tables):
             lines.append("  ".join(padded).rstrip())
         lines.append("")
     return "\n".join(lines[:-1])
+
+
+def _key(section):
+    # Files of earlier versions have no key, but a title of each kind.
+    return section.get("key", section["title"])
 
 
 def _table(sections):

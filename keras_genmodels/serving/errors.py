@@ -1,18 +1,11 @@
 """Turns errors of gRPC into one line for the user."""
 
-import re
-
 import grpc
 
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.export.refusals import parse_refusal
 
 _MAX_DETAILS = 300
-# How TensorFlow formats the data of a failed assertion.
-_ASSERTION = re.compile(
-    r"assertion failed: \[(.*?)(?:\] \[Condition |\]?\n|\]?$)"
-)
-# What an exported model appends to its refusals, for programs.
-_REASON = re.compile(r"([a-z]\w*):([a-z]\w*)")
 # Seconds in which a server that is up accepts a connection.
 _CONNECT_TIMEOUT = 1
 
@@ -44,13 +37,14 @@ def request_error(error, client, channel):
         channel: its channel.
     """
     status = error.code()
-    details, *reason = _parsed(error.details() or "no reason given")
+    found = parse_refusal(error.details() or "no reason given")
+    details = found.sentence[:_MAX_DETAILS]
     is_unavailable = status == grpc.StatusCode.UNAVAILABLE
     if is_unavailable and _accepts_connections(channel):
         # TensorFlow Serving refuses with this status if its queues are full.
         status = grpc.StatusCode.RESOURCE_EXHAUSTED
     message = _message(status, details, client)
-    return RequestError(message, status, *reason)
+    return RequestError(message, status, found.input, found.reason)
 
 
 def _message(status, details, client):
@@ -81,14 +75,3 @@ def _accepts_connections(channel):
     finally:
         ready.cancel()
     return True
-
-
-def _parsed(details):
-    """Returns the sentence of an assertion; its input and reason, if any."""
-    found = _ASSERTION.search(details)
-    parts = found[1].split("] [") if found else [details.partition("\n")[0]]
-    reason = _REASON.fullmatch(parts[-1]) if len(parts) > 1 else None
-    if reason:
-        parts.pop()
-    sentence = " ".join(" ".join(parts).split())[:_MAX_DETAILS]
-    return (sentence, *(reason.groups() if reason else ()))

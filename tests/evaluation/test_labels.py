@@ -38,10 +38,12 @@ def test_samples_that_are_not_finite_are_a_note():
     assert "not finite" in section.notes[0]
 
 
-def test_thresholded_images_have_another_title():
+def test_thresholded_images_have_another_title_and_key():
     samples = np.full(digits().test.images.shape, np.nan, np.float32)
     grey, thresholded = (
-        section_of(samples, digits().train, thresholded=value).title
+        section_of(samples, digits().train, thresholded=value)
         for value in (False, True)
     )
-    assert grey == "Labels" and "thresholded at 0.5" in thresholded
+    assert grey.title == "Labels" and grey.key == "grey"
+    assert "thresholded at 0.5" in thresholded.title
+    assert thresholded.key == "thresholded"

@@ -117,10 +117,14 @@ def test_meanings_name_the_condition(conditional, log_p, rate, distortion):
         ("discretized_logistic", "none", "Likelihood of 256 levels"),
     ],
 )
-def test_likelihoods_that_are_not_comparable_have_different_titles(
+def test_likelihoods_that_are_not_comparable_have_different_titles_and_keys(
     kind, binarization, title
 ):
-    assert likelihood.title(make_vae(likelihood=kind), binarization) == title
+    model = make_vae(likelihood=kind)
+    assert likelihood.title(model, binarization) == title
+    measured = title.partition(" ")[0].lower()
+    pixels = "levels" if "levels" in title else binarization
+    assert likelihood.key(model, binarization) == f"{measured}/{pixels}"
 
 
 def test_wide_networks_take_fewer_images_at_a_time():

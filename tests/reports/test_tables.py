@@ -62,15 +62,25 @@ def test_references_and_their_notes_are_left_out_where_runs_differ():
     assert table.notes == ["50 test images.", "b: Another note."]
 
 
-def test_sections_of_different_titles_have_separate_tables():
+def test_sections_of_different_keys_have_separate_tables():
     kinds = ("Likelihood of 256 levels", "Density of grey values")
     elbo = {"elbo": Measure("Elbo", Estimate(-20.0, 1.0), "Higher.", "nats")}
     runs = {
-        name: {"likelihood": Section(kind, elbo)}
+        name: {"likelihood": Section(kind, elbo, key=kind[:7])}
         for name, kind in zip("ab", kinds, strict=True)
     }
     found = [(table.title, table.header) for table in tables_of(**runs)]
     assert found == [(kinds[0], ["a"]), (kinds[1], ["b"])]
+
+
+def test_sections_of_equal_keys_share_a_table_whatever_their_titles():
+    old = {**samples(0.5).as_dict(), "title": "Generated images"}
+    runs = {"a": samples(0.4).as_dict(), "b": old}
+    evaluations = {k: {"sections": {"samples": v}} for k, v in runs.items()}
+    (table,) = evaluation_tables.tables(evaluations)
+    assert table.header == ["a", "b", "noise"]
+    del runs["a"]["key"], runs["b"]["key"]
+    assert len(evaluation_tables.tables(evaluations)) == 2
 
 
 def test_infinite_numbers_are_written_as_such():
