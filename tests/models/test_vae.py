@@ -324,6 +324,21 @@ def _assemble(**changes):
     return kgm.VAE(**{**pieces, **changes})
 
 
+def test_a_loaded_model_trains_on(tmp_path):
+    model = make_vae()
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    x = binary_images()
+    model.fit(x, epochs=2, verbose=0)
+    model.save(tmp_path / "m.keras")
+    copy = keras.saving.load_model(tmp_path / "m.keras")
+    for one in (model, copy):
+        one.fit(x, epochs=1, verbose=0)
+    for mine, theirs in zip(
+        model.get_weights(), copy.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

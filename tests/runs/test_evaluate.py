@@ -213,7 +213,7 @@ def test_a_missing_run_is_refused(tmp_path):
         evaluate.read_current(Workdir(tmp_path / "none"), SETTINGS)
 
 
-@pytest.mark.parametrize("kind", ["vae", "quadrants"])
+@pytest.mark.parametrize("kind", LATENT)
 @pytest.mark.usefixtures("without_xla")
 def test_bounds_are_those_of_the_library(evaluated, kind):
     workdir, found = evaluated(kind)
@@ -226,7 +226,10 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
         .map(inputs.input_of(model))
     )
     terms = likelihood.likelihood_terms(model, batches, seed=1, num_samples=20)
-    for name in ("elbo", "rate", "log_likelihood", "effective_samples"):
+    for name in (
+        *("elbo", "rate", "distortion"),
+        *("log_likelihood", "effective_samples"),
+    ):
         measure = found["sections"]["likelihood"]["measures"][name]
         mean, error = average(terms[name])
         assert measure["value"] == pytest.approx(mean, rel=1e-5)
