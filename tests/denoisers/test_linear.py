@@ -189,8 +189,11 @@ def test_a_second_adapt_replaces_the_first(float64):
     assert denoiser.event_shape == (3, 2, 1)
 
 
-def test_xla_agrees_for_any_batch_size():
-    denoiser = adapted(make_data())
+@pytest.mark.parametrize(
+    "rank", [None, pytest.param(2, marks=pytest.mark.slow)]
+)
+def test_xla_agrees_for_any_batch_size(rank):
+    denoiser = adapted(make_data(), rank=rank)
     compiled = tf.function(
         denoiser.denoise,
         jit_compile=True,

@@ -206,7 +206,11 @@ def test_the_estimate_does_not_depend_on_chunks_batches_or_order():
 
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
-    [(1, 1), (7, 3), (130, 33), (250, 1000), (500, 64)],
+    [
+        *[(1, 1), (7, 3), (130, 33), (250, 1000), (500, 64)],
+        pytest.param(7, 50, marks=pytest.mark.slow),
+        pytest.param(250, 99, marks=pytest.mark.slow),
+    ],
 )
 def test_at_most_chunk_size_draws_are_decoded_at_once(num_samples, chunk_size):
     plain, x = make_vae(), binary_images(5)
@@ -222,23 +226,26 @@ def test_at_most_chunk_size_draws_are_decoded_at_once(num_samples, chunk_size):
     assert max(layer.sizes) <= chunk_size < 2 * max(layer.sizes)
 
 
-def test_with_xla_and_without_it_is_the_same():
+# One block of draws; two, the second of which is not full.
+@pytest.mark.parametrize(
+    "num_samples", [pytest.param(7, marks=pytest.mark.slow), 101]
+)
+def test_with_xla_and_without_it_is_the_same(num_samples):
     model, x = of_labels(label_dropout=0.1), images(5)
     for condition in (labels(5), None):
-        # Two blocks, the second of which is not full.
         plain, compiled = (
             estimate(
                 model,
                 x,
                 condition,
-                num_samples=101,
+                num_samples=num_samples,
                 jit_compile=jit_compile,
             )
             for jit_compile in (False, True)
         )
         np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
         np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-3)
-    with_label, _ = estimate(model, x, labels(5), num_samples=101)
+    with_label, _ = estimate(model, x, labels(5), num_samples=num_samples)
     assert np.abs(with_label - plain[0]).min() > 1e-3
 
 
@@ -256,13 +263,16 @@ def test_effective_samples_are_between_one_and_all():
     assert np.isfinite(value).all()
 
 
-def test_bfloat16_networks_keep_a_float32_estimate(bfloat16):
-    model = make_vae("full")
+@pytest.mark.parametrize(
+    "kind", ["bernoulli", pytest.param("gaussian", marks=pytest.mark.slow)]
+)
+def test_bfloat16_networks_keep_a_float32_estimate(bfloat16, kind):
+    model = make_vae("full", kind)
     x = binary_images()
     value, effective = estimate(model, x, num_samples=200)
     assert value.dtype == effective.dtype == np.float32
     keras.config.set_dtype_policy("float32")
-    exact = make_vae("full")
+    exact = make_vae("full", kind)
     exact.set_weights(model.get_weights())
     # bfloat16 has 8 bits of mantissa: half a percent of some 50 nats.
     expected, _ = estimate(exact, x, num_samples=200)

@@ -279,8 +279,19 @@ def test_xla_agrees_with_the_plain_graph(monkeypatch):
     monkeypatch.setattr(xla, "should_compile", lambda model: True)
     compiled = generate(denoiser, (4,), 3, seed=0, num_steps=9)
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make", [blind, pytest.param(Gaussian, marks=pytest.mark.slow)]
+)
+def test_a_row_depends_on_no_other_with_xla(make):
     draw = functools.partial(
-        generate, blind(), (4,), num_steps=9, stochasticity=0.5
+        generate,
+        make(),
+        (4,),
+        num_steps=9,
+        stochasticity=0.5,
+        jit_compile=True,
     )
     whole, one = draw(3, seed=0), draw(1, seed=0)
     np.testing.assert_allclose(one, whole[:1], rtol=1e-4, atol=1e-5)

@@ -144,10 +144,13 @@ def test_an_empty_batch_is_returned():
     assert found.x.shape == (0, 3) and found.trajectory.shape == (1, 0, 3)
 
 
-def test_the_last_finite_x_is_returned_if_d_is_not_finite():
+@pytest.mark.parametrize(
+    "bad", [np.nan, pytest.param(np.inf, marks=pytest.mark.slow)]
+)
+def test_the_last_finite_x_is_returned_if_d_is_not_finite(bad):
     def fails_near_zero(x, sigma):
         small = tf.reduce_max(tf.abs(x), axis=1, keepdims=True) < 0.3
-        return tf.where(small, tf.constant(np.nan, x.dtype), x / 2)
+        return tf.where(small, tf.constant(bad, x.dtype), x / 2)
 
     x = np.array([[1.0, 0.5], [16.0, 8.0]], "float32")
     found = restore(fails_near_zero, x, step_size=1, max_steps=5)
@@ -297,22 +300,38 @@ def test_denoisers_of_one_class_have_their_own_loops():
     np.testing.assert_array_equal(found, [x / 2, x / 4])
 
 
-@pytest.mark.parametrize(
-    "kind", [k for k in KINDS if k not in ("slots", "partial")]
-)
-def test_loops_are_freed_with_their_denoiser(kind):
+def assert_loops_are_freed(kind, options):
+    """Restores with each (trajectory, jit_compile), and drops the denoiser."""
     gc.collect()
     before = len(loop_cache._loops)
     denoiser = KINDS[kind]()
     x = np.ones((1, 2), "float32")
-    # With XLA and a trajectory, another function refers to the denoiser.
-    for flag in (False, True) if kind in ("function", "Denoiser") else (False,):
-        restore(denoiser, x, trajectory=flag, jit_compile=flag)
+    for trajectory, jit_compile in options:
+        restore(denoiser, x, trajectory=trajectory, jit_compile=jit_compile)
     gone = weakref.ref(denoiser)
     del denoiser
     gc.collect()
     assert gone() is None
     assert len(loop_cache._loops) == before
+
+
+# All but `slots`, which has no weak references.
+FREED = [kind for kind in KINDS if kind != "slots"]
+
+
+@pytest.mark.parametrize("kind", [k for k in FREED if k != "partial"])
+def test_loops_are_freed_with_their_denoiser(kind):
+    # With XLA and a trajectory, another function refers to the denoiser.
+    both = kind in ("function", "Denoiser")
+    flags = (False, True) if both else (False,)
+    assert_loops_are_freed(kind, [(flag, flag) for flag in flags])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trajectory", [False, True])
+@pytest.mark.parametrize("kind", FREED)
+def test_loops_of_all_options_are_freed(kind, trajectory):
+    assert_loops_are_freed(kind, [(trajectory, False), (trajectory, True)])
 
 
 @pytest.mark.usefixtures("float64")
