@@ -10,7 +10,9 @@ from keras_genmodels.models import conditional_sampling
 from keras_genmodels.plots import latent
 
 
-@pytest.mark.parametrize(("latent_size", "num_images"), [(2, 6), (3, 6), (3, 1)])
+@pytest.mark.parametrize(
+    ("latent_size", "num_images"), [(2, 6), (3, 6), (3, 1)]
+)
 def test_sheets_of_a_vae(latent_size, num_images):
     pictures = latent.pictures(
         make_vae(latent_size=latent_size), binary_images(num_images), seed=0
