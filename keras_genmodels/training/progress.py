@@ -63,7 +63,9 @@ class Progress(keras.callbacks.Callback):
         if self._bar is not None:
             self._bar.set_postfix_str(f"epoch {num}/{epochs}: {message}")
         elif epoch == 0 or ends or num % _epochs_per_line(epochs) == 0:
-            left = "" if ends else f", {self._time_left()} left"
+            # The first epoch mostly compiles: no measure of the others.
+            known = not (ends or self._is_first_epoch)
+            left = f", {self._time_left()} left" if known else ""
             print(
                 f"epoch {num}/{epochs}{left}: {message}",
                 file=self.stream,
