@@ -1,6 +1,5 @@
 """Picture files: found, decoded and resized in one way, whoever reads them."""
 
-import concurrent.futures
 import os
 import pathlib
 
@@ -92,10 +91,9 @@ def read_all(paths, image_shape):
         UserError: if a file cannot be read.
     """
     images = np.empty((len(paths), *image_shape), np.uint8)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        read = pool.map(lambda path: _read(path, image_shape), paths)
-        for row, image in enumerate(read):
-            images[row] = image
+    # One by one: eager operations of several threads crashed TensorFlow once.
+    for row, path in enumerate(paths):
+        images[row] = _read(path, image_shape)
     return images
 
 
