@@ -255,7 +255,7 @@ def test_early_stopping_ends_the_run_for_good(tmp_path, capsys):
     )
     _, report = run(tmp_path, given, verbose=1)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("epoch 1/50, ")
+    assert lines[0].startswith("epoch 1/50: ")
     assert "elbo" in lines[0] and "new best" in lines[0]
     assert "Stopped early" in lines[-1]
     assert report["epochs"] < 50
