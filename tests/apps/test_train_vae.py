@@ -193,7 +193,7 @@ def test_a_full_disk_keeps_the_results_and_with_space_the_run_is_extended(
 ):
     extend = ("train_vae", f"--workdir={copied}", *tiny_run, "--epochs=4")
     # The new plan is noted, and the further epochs' curves come in.
-    growing = ("flags.txt", "tensorboard")
+    growing = ("flags.txt", "run.json", "tensorboard")
     before = contents(copied, *growing)
     # The checkpoint takes 50 kB.
     full = run(*extend, file_limit=20_000)

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, runs
+from keras_genmodels import datasets, runs, serving
 from keras_genmodels.export import export
 from keras_genmodels.export.replay import replay
 from keras_genmodels.runs import evaluate
@@ -127,7 +127,7 @@ def test_its_run_is_evaluated(run, data):
     assert {"denoising", "attractors", "samples"} <= found["sections"].keys()
 
 
-def test_it_is_exported_and_served(run, data, tmp_path):
+def test_it_is_exported_and_served(run, data, tmp_path, in_process):
     workdir, model = run
     version = export(
         runs.load_model(workdir), tmp_path, "cosine", num_steps=4, warmup=False
@@ -143,3 +143,12 @@ def test_it_is_exported_and_served(run, data, tmp_path):
     )
     expected = model.sample(2, seed=tf.constant([[0, 1], [0, 2]]), num_steps=4)
     np.testing.assert_allclose(samples["image"], expected, atol=1e-5)
+    with (
+        serving.Server(tmp_path, port=0) as server,
+        serving.Client(server.address, "cosine") as client,
+    ):
+        np.testing.assert_allclose(
+            client.denoise(x.numpy(), 0.3), denoised["denoised"], atol=1e-5
+        )
+        found = client.generate(seed=[[0, 1], [0, 2]])
+        np.testing.assert_allclose(found, expected, atol=1e-5)

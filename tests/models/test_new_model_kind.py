@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, runs
+from keras_genmodels import datasets, runs, serving
+from keras_genmodels.core import seeds
 from keras_genmodels.export import export
 from keras_genmodels.export.check import check_version
 from keras_genmodels.models import likelihood
@@ -142,9 +144,25 @@ def test_its_bounds_agree_with_its_densities(module):
         doubly(tf.constant(x), training=True)
 
 
+def test_a_file_restores_a_trained_model(module, tmp_path):
+    model = module.TwoLayerVAE(kgm.IndependentBernoulli(SHAPE))
+    x = np.random.default_rng(0).integers(0, 2, (8, *SHAPE)).astype("float32")
+    before = model.get_weights()
+    model.compile("adam", run_eagerly=True)
+    model.fit(x, batch_size=8, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.abs(old - new).max() > 0
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is module.TwoLayerVAE
+    np.testing.assert_array_equal(
+        loaded.sample(3, seed=0), model.sample(3, seed=0)
+    )
+
+
 @pytest.mark.slow
 def test_it_trains_loads_evaluates_generates_exports_and_is_served(
-    module, tmp_path
+    module, tmp_path, in_process
 ):
     data, workdir = datasets.load("digits"), runs.Workdir(tmp_path / "run")
     model = module.TwoLayerVAE(
@@ -187,5 +205,26 @@ def test_it_trains_loads_evaluates_generates_exports_and_is_served(
     )
 
     # By TensorFlow's C++ loader, every signature as eagerly.
-    version = export(loaded, tmp_path, "two_layers", num_samples=20)
+    folder = tmp_path / "exports"
+    version = export(loaded, folder, "two_layers", num_samples=20)
     assert check_version(version, loaded).problems == []
+
+    # By requests to a server.
+    rows, x = seeds.row_seeds(3, 3), x[:3]
+    expected = likelihood.importance_weighted(
+        loaded, x, num_samples=20, seed=rows, jit_compile=False
+    )
+    with (
+        serving.Server(folder, port=0) as server,
+        serving.Client(server.address, "two_layers") as client,
+    ):
+        np.testing.assert_allclose(
+            client.generate(3, seed=0), loaded.sample(3, seed=0), atol=1e-5
+        )
+        found = client.log_likelihood(x, seed=rows.numpy())
+        np.testing.assert_allclose(
+            found["log_likelihood"], expected.log_likelihood, rtol=1e-4
+        )
+        np.testing.assert_allclose(
+            found["elbo"], loaded.elbo(x, seed=rows), rtol=1e-4
+        )
