@@ -32,11 +32,12 @@ def main():
     from keras_genmodels.core import files
     from keras_genmodels.core.errors import user_errors
     from keras_genmodels.distributions import latents
-    from keras_genmodels.runs import Workdir, latent
+    from keras_genmodels.models import LatentVariableModel
+    from keras_genmodels.runs import Workdir
     from keras_genmodels.training import inputs as latent_inputs
 
     workdir = Workdir(FLAGS.workdir)
-    model = latent.load_model(workdir)
+    model = workdir.load_model(LatentVariableModel)
     split = labelled(input_flags.read_split(workdir, model.event_shape), model)
     batches = workdir.read_run().evaluation_batches(split)
     with user_errors():

@@ -68,11 +68,11 @@ def main():
     check_flags()
     guard.load_tensorflow()
     from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.runs import Workdir, restore
-    from keras_genmodels.runs import denoiser as denoiser_runs
 
     workdir = Workdir(FLAGS.workdir)
-    denoiser = denoiser_runs.load_denoiser(workdir)
+    denoiser = workdir.load_model(Denoiser)
     if denoiser.needs_sigma and FLAGS.sigma is None:
         raise guard.WrongFlags("this denoiser requires --sigma")
     if not denoiser.needs_sigma and FLAGS.sigma is not None:

@@ -11,7 +11,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from .cli import data_flags, guard, latent_flags, training_flags
+from .cli import guard, latent_flags, training_flags
 
 # Width of the features that a condition is embedded to.
 _LABEL_SIZE = 32
@@ -55,13 +55,7 @@ flags.DEFINE_float(
 def main():
     """Trains and writes the results."""
     config = resolve(training_flags.read(__name__))
-    training_flags.set_precision_and_seed(config)
-    from keras_genmodels.core.errors import user_errors
-
-    data = data_flags.load(config)
-    with user_errors():
-        model = build_model(config, data)
-    training_flags.train(model, data, config)
+    training_flags.train(build_model, config)
 
 
 def resolve(config):

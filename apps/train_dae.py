@@ -13,7 +13,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from .cli import data_flags, flag_types, guard, training_flags
+from .cli import flag_types, guard, training_flags
 
 training_flags.define_flags("runs/dae", default_steps=1000)
 flags.DEFINE_enum(
@@ -83,13 +83,7 @@ _ONLY_LEARNED = (
 def main():
     """Trains or adapts, and writes the results."""
     config = resolve(training_flags.read(__name__))
-    training_flags.set_precision_and_seed(config)
-    from keras_genmodels.core.errors import user_errors
-
-    data = data_flags.load(config)
-    with user_errors():
-        denoiser = build_denoiser(config, data)
-    training_flags.train(denoiser, data, config)
+    training_flags.train(build_denoiser, config)
 
 
 def resolve(config):

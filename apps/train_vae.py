@@ -7,7 +7,7 @@ The same command resumes an interrupted run. Results are written to --workdir:
 model.keras, metrics.json, figures/ and tensorboard/.
 """
 
-from .cli import data_flags, guard, latent_flags, training_flags
+from .cli import guard, latent_flags, training_flags
 
 training_flags.define_flags("runs/vae", default_steps=3000)
 latent_flags.define_flags()
@@ -16,14 +16,14 @@ latent_flags.define_flags()
 def main():
     """Trains and writes the results."""
     config = latent_flags.resolve(training_flags.read(__name__))
-    training_flags.set_precision_and_seed(config)
-    from keras_genmodels.core.errors import user_errors
+    training_flags.train(build_model, config)
+
+
+def build_model(config, data):
+    """Builds the VAE that the flags describe."""
     from keras_genmodels.models import VAE
 
-    data = data_flags.load(config)
-    with user_errors():
-        model = VAE(**latent_flags.build_parts(config, data))
-    training_flags.train(model, data, config)
+    return VAE(**latent_flags.build_parts(config, data))
 
 
 def run():

@@ -138,25 +138,26 @@ def read(module):
     return config
 
 
-def set_precision_and_seed(config):
-    """Sets Keras' dtype policy and seed, before a model is built."""
-    guard.load_tensorflow()
-    import keras
-
-    keras.config.set_dtype_policy(config.dtype_policy)
-    keras.utils.set_random_seed(config.seed)
-
-
-def train(model, data, config):
+def train(build, config):
     """Makes the run that the flags describe, by `runs.train`.
 
     Args:
-        model: the untrained model.
-        data: `datasets.ImageDataset`.
+        build: function of the `Config` and a `datasets.ImageDataset` that
+            returns the untrained model; called after Keras' seed and dtype
+            policy are set.
         config: `Config`.
     """
-    from keras_genmodels import runs
+    guard.load_tensorflow()
+    import keras
 
+    from keras_genmodels import runs
+    from keras_genmodels.core.errors import user_errors
+
+    keras.config.set_dtype_policy(config.dtype_policy)
+    keras.utils.set_random_seed(config.seed)
+    data = data_flags.load(config)
+    with user_errors():
+        model = build(config, data)
     runs.train(
         model,
         data,

@@ -160,6 +160,11 @@ def read_arrays(path, *names):
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}: name another .npz file")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} cannot be read (no .npz file, or cut short): save plain "
+            "number arrays with np.savez"
+        )
     try:
         with np.load(path, allow_pickle=False) as archive:
             found = archive.files

@@ -131,7 +131,7 @@ class ImageDataset:
         if any(part is None for part in labels):
             raise UserError(
                 f"{self.name} has no labels to condition on: choose a data "
-                "set with labels, or --condition=quadrants"
+                "set with labels, or condition on quadrants"
             )
         values = np.concatenate(labels)
         lowest, highest = values.min(), values.max()
@@ -158,7 +158,7 @@ class ImageDataset:
                 raise UserError(
                     f"{self.name} has pixels such as {value:.6g}, not k/255 "
                     "for an integer k, which discretized_logistic requires: "
-                    "round them to uint8, or choose --likelihood=gaussian"
+                    "round them to uint8, or choose the gaussian likelihood"
                 )
 
 
@@ -251,8 +251,8 @@ def _read(name, data_dir, size):
         data_dir = pathlib.Path(data_dir).expanduser()
         if not data_dir.is_dir():
             raise UserError(
-                f"data_dir {data_dir} is not a folder: create it or name "
-                "another with --data_dir"
+                f"data_dir {data_dir} is not a folder: create it or "
+                "choose another data_dir"
             )
     if _is_file(name):
         path = pathlib.Path(data_dir or "", name).expanduser()
@@ -260,8 +260,8 @@ def _read(name, data_dir, size):
     if name == "image_folder":
         if data_dir is None:
             raise UserError(
-                "image_folder needs the folder of the pictures: name it with "
-                "--data_dir"
+                "image_folder needs the folder of the pictures: name it as "
+                "data_dir"
             )
         images, labels, label_names = image_files.read_labelled_folder(
             data_dir, size or _FOLDER_IMAGE_SIZE
@@ -291,7 +291,7 @@ def _hold_out(split, fraction, seed, stream):
         raise UserError(
             f"{what}: {fraction:g} of {count} images would be {held}, which "
             "leaves one side empty: use more images or another "
-            "--validation_split, 0 for none"
+            "validation_split, 0 for none"
         )
     order = batches.shuffled(
         tf.range(count, dtype=tf.int64),

@@ -27,8 +27,8 @@ def check_memory(source, count, shape):
         raise UserError(
             f"{source}: {count} images of {'x'.join(map(str, shape))} take "
             f"{needed / 2**30:.1f} GiB, more than half of the "
-            f"{available / 2**30:.1f} GiB of free memory: make them smaller "
-            "with --image_size"
+            f"{available / 2**30:.1f} GiB of free memory: choose a "
+            "smaller image_size"
         )
 
 

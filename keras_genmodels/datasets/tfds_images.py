@@ -122,7 +122,7 @@ def _unknown(name):
     meant = f" (did you mean {' or '.join(close)}?)" if close else ""
     return (
         f"there is no data set {name!r}{meant}: choose digits, image_folder "
-        "with a --data_dir of pictures, an array file x.npz, or a name from "
+        "with a data_dir of pictures, an array file x.npz, or a name from "
         "https://www.tensorflow.org/datasets/catalog"
     )
 
@@ -181,7 +181,7 @@ def _out_of_reach(builder):
         f"network to download it: run `tfds build {full_name}` on a machine "
         f"with network and copy the folder ~/tensorflow_datasets/{name} into "
         f"{builder.data_dir_root}, or name the folder that contains {name}/ "
-        "with --data_dir"
+        "as data_dir"
     )
 
 
@@ -311,7 +311,7 @@ def _read_split(builder, split, shape, size, labelled):
         if not batch["fits"].all():
             raise UserError(
                 f"the images of TFDS data set {builder.name} are not all of "
-                "one size: choose one with --image_size"
+                "one size: choose an image_size"
             )
         rows = slice(row, row + len(batch["image"]))
         images[rows] = batch["image"]

@@ -34,8 +34,8 @@ def observed_quadrants(image_shape, num_quadrants):
     height, width, _ = image_shape
     check(
         min(height, width) >= 2,
-        f"image_shape must have sides of at least 2, got {height}x{width} "
-        "pixels",
+        f"quadrants need an image_shape with sides of at least 2, got "
+        f"{height}x{width} pixels",
     )
     observed = np.zeros(image_shape, bool)
     observed[height // 2 :, : width // 2] = True

@@ -2,8 +2,7 @@
 
 from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
-from keras_genmodels.core.errors import UserError, user_errors
-from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.core.errors import user_errors
 from keras_genmodels.evaluation import evaluate_briefly
 from keras_genmodels.evaluation.model import brief_images
 from keras_genmodels.metrics import denoising
@@ -68,21 +67,6 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     model = results.without_training(model)
     training = {"planned_epochs": options.epochs, **report}
     return _finish(model, data, workdir, seed, training)
-
-
-def load_denoiser(workdir):
-    """Loads the denoiser of a finished run.
-
-    Raises:
-        UserError: if there is none, or the run is of another kind.
-    """
-    model = workdir.load_model()
-    if not isinstance(model, Denoiser):
-        raise UserError(
-            f"{workdir} holds a {type(model).__name__}, not a denoiser: give "
-            "the --workdir of a run of train_dae"
-        )
-    return model
 
 
 def _image(batch):

@@ -75,9 +75,10 @@ class RunDescription:
         try:
             return cls._from_json(dict(content))
         except (KeyError, TypeError, ValueError) as error:
+            lacks = "it lacks " if isinstance(error, KeyError) else ""
             raise UserError(
                 f"{path} is damaged or was written by a newer version of "
-                f"keras_genmodels ({type(error).__name__}: {error})"
+                f"keras_genmodels ({lacks}{error})"
             ) from error
 
     def write(self, path):

@@ -4,10 +4,8 @@ import tensorflow as tf
 
 from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
-from keras_genmodels.core.errors import UserError
 from keras_genmodels.distributions import latents
 from keras_genmodels.evaluation import evaluate_briefly, likelihood
-from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.plots import latent, projector
 from keras_genmodels.runs import metrics_file, results
 from keras_genmodels.training import fit
@@ -81,22 +79,6 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         len(data.test.images),
         {"planned_epochs": options.epochs, **report},
     )
-
-
-def load_model(workdir):
-    """Loads the latent-variable model of a finished run.
-
-    Raises:
-        UserError: if there is none, or the run is of another kind.
-    """
-    model = workdir.load_model()
-    if not isinstance(model, LatentVariableModel):
-        raise UserError(
-            f"{workdir} holds a {type(model).__name__}, not a "
-            "latent-variable model: give the --workdir of a run of train_vae "
-            "or train_cvae"
-        )
-    return model
 
 
 def _draw(model, arguments, data, seed):

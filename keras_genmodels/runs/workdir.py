@@ -159,12 +159,26 @@ class Workdir:
             self.flags, self.metrics
         )
 
-    def load_model(self):
+    def load_model(self, kind=None):
         """Loads the finished model.
 
+        Args:
+            kind: class that the model must have, such as `Denoiser`; None for
+                any.
+
         Raises:
-            UserError: if there is none, or it can't be read.
+            UserError: if there is none, it can't be read, or it is of another
+                kind.
         """
+        model = self._load_model()
+        if kind is not None and not isinstance(model, kind):
+            raise UserError(
+                f"{self} holds a {type(model).__name__}, not a "
+                f"{kind.__name__}: give the workdir of another run"
+            )
+        return model
+
+    def _load_model(self):
         if not self.path.is_dir():
             raise UserError(f"no directory {self}: give --workdir of a run")
         if not self.model.exists():

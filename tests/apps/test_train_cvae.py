@@ -153,7 +153,7 @@ def test_a_finished_run_is_left_as_it_is(trained):
 def data_without_labels(folder, trained):
     path = folder / "data.npz"
     np.savez(path, image=np.zeros((40, 4, 4), np.uint8))
-    named = [path, "no labels", "--condition=quadrants"]
+    named = [path, "no labels", "quadrants"]
     return Refused("train_cvae", [f"--dataset={path}"], named)
 
 

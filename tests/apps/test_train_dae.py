@@ -110,7 +110,7 @@ def test_runs_are_repeated_from_flags_txt(trained, launch, tmp_path):
         "--rank=5",
         "--nocenter",
     )
-    assert "This run is finished; a larger --epochs" in succeed(again.result())
+    assert "This run is finished" in succeed(again.result())
     assert contents(learned) == before
     succeed(repeated.result())
     kept = (tmp_path / "linear" / "flags.txt").read_text().splitlines()

@@ -292,7 +292,7 @@ def unknown_data_set(folder, trained):
 
 def no_data_dir(folder, trained):
     flag = f"--data_dir={folder}/nowhere"
-    return Refused("train_vae", [flag], [folder / "nowhere", "--data_dir"])
+    return Refused("train_vae", [flag], [folder / "nowhere", "data_dir"])
 
 
 def broken_picture(folder, trained):

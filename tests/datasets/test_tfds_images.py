@@ -158,7 +158,7 @@ def test_without_network_the_message_says_how_to_get_the_data(
     monkeypatch.setattr(tfds_images, "_any_answers", lambda addresses: False)
     with pytest.raises(UserError) as info:
         datasets.load("mnist", data_dir=tmp_path)
-    for part in (f"{tmp_path}/mnist/", "tfds build mnist", "--data_dir"):
+    for part in (f"{tmp_path}/mnist/", "tfds build mnist", "data_dir"):
         assert part in str(info.value)
     assert "\n" not in str(info.value)
 
@@ -203,7 +203,7 @@ def test_an_unknown_version_is_refused(tmp_path):
 
 
 def test_images_of_different_sizes_need_an_image_size(tmp_path):
-    with pytest.raises(UserError, match=r"not all of one size.*--image_size"):
+    with pytest.raises(UserError, match=r"not all of one size.*image_size"):
         datasets.load("genmodels_shapes", data_dir=tmp_path)
     dataset = datasets.load("genmodels_shapes", data_dir=tmp_path, image_size=4)
     assert dataset.train.labels is None and dataset.label_names is None
@@ -229,6 +229,6 @@ def test_a_data_set_without_images_is_refused(tmp_path):
 
 def test_images_that_do_not_fit_in_memory_are_refused(small_dir, monkeypatch):
     monkeypatch.setattr(limits, "available_memory", lambda: 2 * 24 * 15 - 1)
-    with pytest.raises(UserError, match=r"24 images of 3x5x1 .*--image_size"):
+    with pytest.raises(UserError, match=r"24 images of 3x5x1 .*image_size"):
         datasets.load("genmodels_validated", data_dir=small_dir)
     datasets.load("genmodels_validated", data_dir=small_dir, image_size=2)

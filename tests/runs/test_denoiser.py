@@ -17,7 +17,6 @@ from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.evaluation import denoising as denoising_section
 from keras_genmodels.metrics import denoising, image_quality
 from keras_genmodels.metrics.estimates import as_text
-from keras_genmodels.runs import denoiser as denoiser_runs
 from keras_genmodels.runs import metrics_file
 from keras_genmodels.runs.workdir import Workdir
 
@@ -73,7 +72,7 @@ def test_a_run_leaves_its_results(trained):
 
 def test_the_model_on_disk_is_the_one_that_was_measured(trained):
     workdir, metrics = trained
-    model = denoiser_runs.load_denoiser(workdir)
+    model = workdir.load_model(kgm.Denoiser)
     assert type(model) is kgm.DenoisingAutoencoder
     assert not model.compiled
     data = tiny_data(40, 20)
@@ -175,7 +174,7 @@ def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
     if isinstance(denoiser, kgm.LinearDenoiser):
         names.add("singular_images.png")
     assert {path.name for path in workdir.figures.iterdir()} == names
-    loaded = denoiser_runs.load_denoiser(workdir)
+    loaded = workdir.load_model(kgm.Denoiser)
     noisy = arrays_lib.as_float(data.test.images)
     np.testing.assert_allclose(
         loaded.denoise(noisy, 0.3), denoiser.denoise(noisy, 0.3)
@@ -184,8 +183,8 @@ def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
 
 def test_a_vae_is_no_denoiser(tmp_path):
     make_vae().save(tmp_path / "model.keras")
-    with pytest.raises(kgm.UserError, match="holds a VAE, not a denoiser"):
-        denoiser_runs.load_denoiser(Workdir(tmp_path))
+    with pytest.raises(kgm.UserError, match="holds a VAE, not a Denoiser"):
+        Workdir(tmp_path).load_model(kgm.Denoiser)
 
 
 @pytest.mark.parametrize(
