@@ -50,6 +50,15 @@ def bfloat16():
     keras.config.set_dtype_policy(before)
 
 
+@pytest.fixture(
+    params=[True, pytest.param(False, marks=pytest.mark.slow)],
+    ids=["eager", "graph"],
+)
+def run_eagerly(request):
+    """True, and False if slow: XLA compiles longer than a few steps take."""
+    return request.param
+
+
 @pytest.fixture
 def without_xla(monkeypatch):
     """Skips XLA, whose compilation takes longer than a small computation."""

@@ -109,10 +109,36 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("app", WRONG)
-def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
+MORE_WRONG = {
+    "train_vae": [(["--latent_size=0"], "positive")],
+    "train_cvae": [
+        (["--condition=left"], "quadrants"),
+        (["--label_dropout=1"], "0.99"),
+    ],
+    "train_dae": [
+        (["--sigma=0"], "> 0"),
+        (["--nocenter", "--denoiser=exact"], "requires --denoiser=linear"),
+        (["--hidden_sizes=8"], "requires --network=mlp"),
+        (["--num_noise_draws=0"], "positive"),
+    ],
+    "generate": [(["--num_completions=0"], "positive")],
+    "restore": [(["--step_size=0"], "(0, 2)"), (["--max_steps=0"], "positive")],
+}
+
+
+@pytest.mark.parametrize(
+    ("app", "cases"),
+    [
+        *WRONG.items(),
+        *(
+            pytest.param(*item, marks=pytest.mark.slow)
+            for item in MORE_WRONG.items()
+        ),
+    ],
+)
+def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app, cases):
     workdir = tmp_path / "workdir"
-    for flags, message in WRONG[app]:
+    for flags, message in cases:
         process = run_without_tensorflow(app, f"--workdir={workdir}", *flags)
         name = flags[0].partition("=")[0].strip("-")
         assert_refused(process, app, name, message)

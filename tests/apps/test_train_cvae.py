@@ -147,6 +147,18 @@ def test_a_finished_run_is_left_as_it_is(trained):
     assert contents(workdir) == before
 
 
+@pytest.mark.slow
+def test_filters_are_the_channels_at_full_size(data_dir, tmp_path):
+    """In all networks of a model that has the most of them."""
+    flags = ("--epochs=1", "--filters=3", "--condition=quadrants")
+    flags += (f"--workdir={tmp_path / 'run'}", f"--data_dir={data_dir}")
+    succeed(run("train_cvae", *flags))
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    for network in (model.encoder, model.condition_network):
+        assert network.get_layer("stem").filters == 3
+    assert model.decoder.get_layer("up_0").filters == 3
+
+
 # Errors, each of one line.
 
 

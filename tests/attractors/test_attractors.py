@@ -151,8 +151,9 @@ class TestFixedPoints:
 
 
 class TestJacobianEigenvalues:
-    def test_a_matrix_that_is_not_symmetric(self):
-        rng, step_size = np.random.default_rng(2), 0.3
+    @pytest.mark.parametrize("step_size", [0.3, 1.0])
+    def test_a_matrix_that_is_not_symmetric(self, step_size):
+        rng = np.random.default_rng(2)
         matrix = rng.standard_normal((30, 30)) / np.sqrt(30)
         update = (1 - step_size) * np.eye(30) + step_size * matrix
         expected = leading(update, 5)

@@ -21,7 +21,9 @@ def take(dataset, count):
     return list(dataset.take(count).as_numpy_iterator())
 
 
-@pytest.mark.parametrize("batch_size", [3, 27])
+@pytest.mark.parametrize(
+    "batch_size", [3, 10, 27, pytest.param(1, marks=pytest.mark.slow)]
+)
 def test_every_epoch_shows_each_image_once(batch_size):
     batches = datasets.training_batches(
         some_split(), batch_size=batch_size, seed=3
@@ -74,10 +76,13 @@ def test_orders_look_random():
     assert abs(together - expected) < 5 * np.sqrt(expected)
 
 
-def test_orders_do_not_repeat_after_256_epochs():
+@pytest.mark.parametrize(
+    "count", [300, pytest.param(600, marks=pytest.mark.slow)]
+)
+def test_orders_do_not_repeat_after_256_epochs(count):
     batches = datasets.training_batches(some_split(16), batch_size=16, seed=0)
-    orders = [tuple(batch["label"]) for batch in take(batches, 300)]
-    assert len(set(orders)) == 300
+    orders = [tuple(batch["label"]) for batch in take(batches, count)]
+    assert len(set(orders)) == count
 
 
 @pytest.mark.parametrize("binarization", datasets.BINARIZATIONS)
@@ -161,7 +166,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(binarization):
         np.arange(150, dtype=np.int32),
     )
     passes = []
-    for batch_size in (7, 64, 100, 400):
+    for batch_size in (1, 7, 64, 100, 150, 400):
         batches = datasets.evaluation_batches(
             split, batch_size=batch_size, seed=2, binarization=binarization
         )

@@ -191,11 +191,11 @@ def test_loss_at_one_level_is_the_mean_squared_error(float64, num_draws):
 
 
 @two_kinds
-def test_num_noise_draws_affects_training_only(kind):
+def test_num_noise_draws_affects_training_only(kind, run_eagerly):
     x, results = events(), []
     for num_draws in (1, 4):
         model = make_dae(num_noise_draws=num_draws, **kind)
-        compile_eagerly(model)
+        model.compile(run_eagerly=run_eagerly)
         results.append(model.evaluate(x, verbose=0, return_dict=True))
         trained = model(x, training=True)
         assert trained["denoised"].shape == x.shape
@@ -230,9 +230,9 @@ def test_levels_of_a_training_step_are_evenly_spaced():
 
 
 @two_kinds
-def test_evaluate_averages_predict_in_any_batch_and_order(kind):
+def test_evaluate_averages_predict_in_any_batch_and_order(kind, run_eagerly):
     model, x = make_dae(**kind), events()
-    compile_eagerly(model)
+    model.compile(run_eagerly=run_eagerly)
     terms = model.predict(x, batch_size=7, verbose=0)
     for batch_size, images in ((40, x), (16, x[::-1])):
         results = model.evaluate(
@@ -246,10 +246,10 @@ def test_evaluate_averages_predict_in_any_batch_and_order(kind):
             assert results[name] == pytest.approx(value.mean(), rel=1e-5)
 
 
-def test_training_draws_depend_on_seed_and_step():
+def test_training_draws_depend_on_seed_and_step(run_eagerly):
     def weights_after(seed):
         model = make_dae(seed=seed)
-        compile_eagerly(model, keras.optimizers.SGD(1e-3))
+        model.compile(keras.optimizers.SGD(1e-3), run_eagerly=run_eagerly)
         model.fit(events(), batch_size=40, epochs=2, verbose=0)
         return np.concatenate([w.ravel() for w in model.get_weights()])
 
@@ -257,16 +257,16 @@ def test_training_draws_depend_on_seed_and_step():
     np.testing.assert_array_equal(first, weights_after(0))
     assert np.abs(first - weights_after(1)).max() > 1e-6
     model = make_dae()
-    compile_eagerly(model, keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=run_eagerly)
     losses = model.fit(events(), batch_size=40, epochs=2, verbose=0)
     assert len({*losses.history["loss"]}) == 2
     other = make_dae(seed=1)(events())
     assert np.all(other["sigma"] != model(events())["sigma"])
 
 
-def test_sample_weights_weight_the_events():
+def test_sample_weights_weight_the_events(run_eagerly):
     model, x = make_dae(), events(4)
-    compile_eagerly(model, keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=run_eagerly)
     terms = model(x, training=True)
     weight = np.array([0.0, 1.0, 0.0, 3.0], np.float32)
     logs = model.train_on_batch(x, sample_weight=weight, return_dict=True)
@@ -404,9 +404,9 @@ def test_denoising_before_adapt_is_refused(kind):
             use(y)
 
 
-def test_fit_adapts_once():
+def test_fit_adapts_once(run_eagerly):
     model, x = make_dae(adapted=False), events()
-    compile_eagerly(model)
+    model.compile(run_eagerly=run_eagerly)
     model.fit(x, verbose=0)
     np.testing.assert_allclose(model.data_mean, x.mean(0), rtol=1e-5)
     model.fit(x + 1, verbose=0)
@@ -484,7 +484,9 @@ def test_targets_and_other_losses_are_refused():
 
 
 @kinds
-def test_mixed_precision_rounds_nothing_outside_the_network(bfloat16, kind):
+def test_mixed_precision_rounds_nothing_outside_the_network(
+    bfloat16, kind, run_eagerly
+):
     """D is that of the network's rounded output, in float32.
 
     How well the network itself computes is up to TensorFlow, whose bfloat16
@@ -515,15 +517,15 @@ def test_mixed_precision_rounds_nothing_outside_the_network(bfloat16, kind):
     outputs = np.float64(spy.outputs)
     expected = out * outputs + (y if model.blind else mean + skip * centred)
     np.testing.assert_allclose(denoised, expected, rtol=1e-5, atol=1e-5)
-    compile_eagerly(model)
+    model.compile(run_eagerly=run_eagerly)
     model.fit(events(), verbose=0)
 
 
-def test_float64_stays_float64(float64):
+def test_float64_stays_float64(float64, run_eagerly):
     model, x = make_dae(), events()
     assert {v.dtype for v in model(x).values()} == {tf.float64}
     assert model.denoise(x, 0.3).dtype == tf.float64
-    compile_eagerly(model)
+    model.compile(run_eagerly=run_eagerly)
     model.fit(x, verbose=0)
 
 
@@ -673,7 +675,9 @@ def test_a_fresh_process_loads_what_was_saved(tmp_path):
 
 
 @two_kinds
-def test_a_file_restores_the_model_and_its_training(tmp_path, kind):
+def test_a_file_restores_the_model_and_its_training(
+    tmp_path, kind, run_eagerly
+):
     model, x = make_dae(**kind), events()
     path = tmp_path / "m.keras"
     model.save(path)
@@ -681,7 +685,7 @@ def test_a_file_restores_the_model_and_its_training(tmp_path, kind):
     for name in ("sigma", "blind", "num_noise_draws", "seed", "event_shape"):
         assert getattr(before, name) == getattr(model, name)
     np.testing.assert_allclose(before.denoise(x, 0.3), model.denoise(x, 0.3))
-    compile_eagerly(model, keras.optimizers.Adam(1e-2))
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=run_eagerly)
     model.fit(x, verbose=0)
     model.save(path)
     after = keras.saving.load_model(path)

@@ -62,9 +62,9 @@ def test_denoise_once_returns_nan_if_d_is_not_finite():
     assert np.isnan(found[1]).all()
 
 
-def test_training_reads_uint8_as_adapt_does():
+def test_training_reads_uint8_as_adapt_does(run_eagerly):
     denoiser = KINDS["range"]()
-    denoiser.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    denoiser.compile(keras.optimizers.SGD(0.0), run_eagerly=run_eagerly)
     pixels = np.round(DATA * 255).astype(np.uint8)
     denoiser.fit(pixels, verbose=0)
     # Eagerly: a graph may multiply by 1 / 255; other bits are other seeds.

@@ -265,14 +265,19 @@ def midpoints(data, n):
     return ((values[:n] + values[n:]) / 2).astype("float32")
 
 
-def test_the_derivative_is_a_covariance(of_digits, digits):
+@pytest.mark.parametrize(
+    "dtype", ["uint8", pytest.param("float32", marks=pytest.mark.slow)]
+)
+def test_the_derivative_is_a_covariance(of_digits, digits, dtype):
     """At every sigma, in one batch, far from the data and at ties."""
+    denoise, data = of_digits.denoise, digits
+    if dtype == "float32":
+        data = (digits / 255).astype(dtype)
+        denoise = adapted(data[:1500]).denoise
     sigma, n = np.float32(LEVELS), len(LEVELS)
-    noisy = noisy_like(digits, sigma[:, None, None, None], n)
-    for x in (noisy, midpoints(digits, n)):
-        assert_derivative(
-            of_digits.denoise, digits[:1500], x, sigma, TOLERANCE, TOLERANCE
-        )
+    noisy = noisy_like(data, sigma[:, None, None, None], n)
+    for x in (noisy, midpoints(data, n)):
+        assert_derivative(denoise, data[:1500], x, sigma, TOLERANCE, TOLERANCE)
 
 
 def test_the_derivative_in_float64(float64, digits):
@@ -282,8 +287,9 @@ def test_the_derivative_in_float64(float64, digits):
     assert_derivative(denoise, digits[:1500], x, sigma, 1e-6, 1e-9)
 
 
-def test_the_derivative_within_a_crowd():
-    data = crowd(1)
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_derivative_within_a_crowd(size):
+    data = crowd(size)
     sigma = np.float32([1e-3, 0.01, 0.1, 1.0])
     x = noisy_like(data, sigma[:, None], 4)
     # x is rounded to 2^-22, and D and J change over distances of sigma.
@@ -301,11 +307,14 @@ def test_the_derivative_between_duplicates():
     assert_derivative(adapted(data).denoise, data, x, sigma, 1e-5, 1e-5)
 
 
-def test_xla_computes_values_and_gradients(of_digits, digits):
+@pytest.mark.parametrize(
+    "jit_compile", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
+def test_a_graph_computes_values_and_gradients(of_digits, digits, jit_compile):
     """By x and by a sigma that all events share."""
     data = digits[:1500]
 
-    @tf.function(jit_compile=True, autograph=False)
+    @tf.function(jit_compile=jit_compile, autograph=False)
     def run(x, sigma):
         with tf.GradientTape() as tape:
             tape.watch([x, sigma])
@@ -490,10 +499,13 @@ def test_each_row_has_its_own_sigma(of_digits, digits):
         np.testing.assert_allclose(together[i : i + 1], alone, atol=TOLERANCE)
 
 
-def test_one_trace_serves_every_batch_and_sigma(of_digits, digits):
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
+def test_one_trace_serves_every_batch_and_sigma(of_digits, digits, jit_compile):
     signature = [tf.TensorSpec([None, 8, 8, 1]), tf.TensorSpec([None])]
     denoise, posterior = (
-        tf.function(f, input_signature=signature)
+        tf.function(f, input_signature=signature, jit_compile=jit_compile)
         for f in (of_digits.denoise, lambda x, s: of_digits.posterior(x, s, 3))
     )
     for n, sigma in ((1, 1e-3), (4, 0.15), (4, 0.5)):

@@ -12,6 +12,8 @@ from keras_genmodels.evaluation import comparison, denoising
 from keras_genmodels.metrics import denoising as denoising_metrics
 from keras_genmodels.metrics import image_quality
 
+LEVELS = [0.1, 0.25, 0.5, 1.0]
+
 
 @pytest.fixture
 def only(monkeypatch):
@@ -54,7 +56,7 @@ def test_the_rank_is_the_best_on_the_training_images():
 
 def test_levels_are_the_common_ones_and_the_lowest_of_the_denoiser():
     wiener = adapted(kgm.LinearDenoiser())
-    assert denoising.levels_of(wiener) == [0.01, 0.1, 0.25, 0.5, 1.0]
+    assert denoising.levels_of(wiener) == [0.01, *LEVELS]
 
 
 def test_a_denoiser_that_knows_the_image_finds_the_noise_and_does_no_harm(only):
@@ -69,12 +71,15 @@ def test_a_denoiser_that_knows_the_image_finds_the_noise_and_does_no_harm(only):
     assert "exact" not in found["psnr/0.1"].references
 
 
-def test_the_noise_level_is_estimated_without_sigma(only):
+@pytest.mark.parametrize(
+    "levels", [(0.1, 0.5), pytest.param((0.25,), marks=pytest.mark.slow)]
+)
+def test_the_noise_level_is_estimated_without_sigma(only, levels):
     """The noise that is removed at the true sigma would be too little."""
-    only(0.1, 0.5, estimates=True)
+    only(*levels, estimates=True)
     images = digits().train.images[:40]
     found = measures_of(adapted(kgm.LinearDenoiser()), images)
-    for sigma in (0.1, 0.5):
+    for sigma in levels:
         measure = found[f"noise_level/{sigma:g}"]
         # At 0.1, 0.067 were removed. The first 32 draws are 1 % off, too.
         assert measure.estimate.value == pytest.approx(sigma, rel=0.05)
@@ -143,17 +148,20 @@ def test_the_references_are_the_same_for_runs_of_other_seeds(only):
 
 
 @pytest.mark.parametrize(
-    ("policy", "decibels"),
+    ("policy", "decibels", "levels", "num_images"),
     [
-        ("float64", 1e-4),
-        pytest.param("mixed_bfloat16", 0.2, marks=pytest.mark.slow),
+        ("float64", 1e-4, [0.25], 20),
+        *(
+            pytest.param(*case, LEVELS, 40, marks=pytest.mark.slow)
+            for case in (("float64", 1e-4), ("mixed_bfloat16", 0.2))
+        ),
     ],
 )
 def test_precision_and_batch_size_change_measures_by_rounding_only(
-    monkeypatch, only, policy, decibels
+    monkeypatch, only, policy, decibels, levels, num_images
 ):
-    only(0.25, estimates=True)
-    images = digits().test.images[:20]
+    only(*levels, estimates=True)
+    images = digits().test.images[:num_images]
     denoiser = MAKE["learned"]()
     first = measures_of(denoiser, images)
     monkeypatch.setattr(denoising_metrics, "_BATCH_SIZE", 7)

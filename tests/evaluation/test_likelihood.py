@@ -55,6 +55,13 @@ def test_a_model_that_knows_the_grey_values_has_no_excess():
         assert above.standard_error < 0.01 * found["entropy"].estimate.value
 
 
+def test_the_seed_of_the_training_draws_nothing():
+    first, other = make_vae(seed=0), make_vae(seed=1)
+    other.set_weights(first.get_weights())
+    found, expected = (estimates_of(m, num_images=4) for m in (other, first))
+    assert found == expected
+
+
 def test_the_entropy_of_completions_is_that_of_the_unseen_pixels():
     grey = np.random.default_rng(0).random((5, *SHAPE))
     entropy = likelihood.binarization_entropy(MAKE["quadrants"](), grey)

@@ -32,8 +32,6 @@ from keras_genmodels.export.fields import checked
 from keras_genmodels.export.signatures import settings_of, signatures_of
 from keras_genmodels.models.likelihood import importance_weighted
 
-SIZES = (1, 33)
-
 
 @pytest.fixture(scope="module")
 def loaded(exports):
@@ -139,15 +137,13 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "size"),
     [
-        pytest.param(kind, marks=pytest.mark.slow)
-        if kind not in ("vae", "labels", "range")
-        else kind
-        for kind in KINDS
+        *((kind, 33) for kind in ("vae", "labels", "range")),
+        *(pytest.param(kind, 257, marks=pytest.mark.slow) for kind in KINDS),
     ],
 )
-def test_signatures_return_what_the_model_returns(kind, exports, loaded):
+def test_signatures_return_what_the_model_returns(kind, size, exports, loaded):
     model, version = exports[kind]
     is_latent = kind in LATENT_KINDS
     expect = expected_of_latent if is_latent else expected_of_denoiser
@@ -158,8 +154,8 @@ def test_signatures_return_what_the_model_returns(kind, exports, loaded):
     ).split()
     assert {*loaded[kind].signatures} == {*names, "serving_default"}
     for name in names:
-        for size in SIZES:
-            inputs = inputs_of(version, name, size)
+        for rows in (1, size):
+            inputs = inputs_of(version, name, rows)
             outputs = run_signature(loaded[kind], name, inputs)
             assert_close(outputs, expect(model, name, **inputs))
             kinds = {value.dtype.name for value in outputs.values()}
@@ -175,7 +171,7 @@ def test_signatures_return_what_the_model_returns(kind, exports, loaded):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_check_finds_no_problem(kind, exports):
     model, version = exports[kind]
-    report = check_version(version, model, sizes=(1, 3, 33))
+    report = check_version(version, model)
     assert report.problems == []
     description = read_description(version)
     count = len(description["signatures"]) * 3
@@ -283,8 +279,11 @@ assert not {*BLOCKED} & {*sys.modules}
 """
 
 
-def test_loading_needs_neither_this_package_nor_tfp(exports, loaded):
-    kinds = ("labels", "range")
+@pytest.mark.parametrize(
+    "kinds",
+    [("labels", "range"), pytest.param(("exact",), marks=pytest.mark.slow)],
+)
+def test_loading_needs_neither_this_package_nor_tfp(kinds, exports, loaded):
     process = subprocess.run(
         [sys.executable, "-c", BLOCKED, *(exports[k][1] for k in kinds)],
         capture_output=True,

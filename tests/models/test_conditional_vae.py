@@ -262,9 +262,11 @@ def test_with_a_constant_condition_it_equals_a_vae(float64):
         np.testing.assert_allclose(model_terms, vae_terms)
 
 
-def test_evaluate_is_the_average_whatever_the_batches_and_the_order():
+def test_evaluate_is_the_average_whatever_the_batches_and_the_order(
+    run_eagerly,
+):
     model = of_labels(learned=True, label_dropout=0.4)
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     data = dicts(50)
     terms = model(data)
     order = np.random.default_rng(0).permutation(50)

@@ -199,6 +199,9 @@ def test_two_modes_are_recovered_with_their_weights():
         ("diagonal", "bernoulli"),
         ("full", "gaussian"),
         ("diagonal", "discretized_logistic"),
+        ("full", "bernoulli"),
+        ("diagonal", "gaussian"),
+        pytest.param("full", "discretized_logistic", marks=pytest.mark.slow),
     ],
 )
 def test_every_weight_has_a_gradient_and_steps_help(posterior, likelihood):

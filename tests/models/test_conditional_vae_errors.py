@@ -158,14 +158,17 @@ def test_bad_data_is_refused(data, message):
             use(data)
 
 
-def test_an_unknown_label_in_a_data_set_is_refused():
+@pytest.mark.parametrize(
+    "method", ["evaluate", pytest.param("fit", marks=pytest.mark.slow)]
+)
+def test_an_unknown_label_in_a_data_set_is_refused(method):
     data = {"image": images(4), "condition": np.array([0, 1, 9, 2])}
     model = of_labels()
     model.compile()
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"labels must be 0 to 2, got"
     ):
-        model.evaluate(data, verbose=0)
+        getattr(model, method)(data, verbose=0)
     # XLA drops the check, so that the loss must be infinite.
     distortion = tf.function(model, jit_compile=True)(
         {key: tf.constant(value) for key, value in data.items()}

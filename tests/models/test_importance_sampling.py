@@ -127,7 +127,7 @@ def test_both_gradients_agree_in_expectation_and_one_varies_less(
     assert np.median(doubly / plain) < (1 if warmup else 0.8)
 
 
-def test_the_bound_is_that_of_its_weights():
+def test_the_bound_is_that_of_its_weights(run_eagerly):
     """The same by SciPy, from the weights of the same draws."""
     model = make_vae("full", num_importance_samples=7)
     model.compile()
@@ -151,7 +151,7 @@ def test_the_bound_is_that_of_its_weights():
     np.testing.assert_allclose(
         terms["reconstruction"], model.decode(z[0]).mean(), atol=1e-6
     )
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     results = model.evaluate(x, verbose=0, return_dict=True)
     np.testing.assert_allclose(
         results["loss"], -np.mean(terms["importance_weighted"]), rtol=1e-5
@@ -190,7 +190,11 @@ def test_the_gradients_differ_where_they_go_through_q_alone(kind):
 @pytest.mark.parametrize(
     # XLA compiles once for each size of a batch, here of 24.
     ("kind", "jit_compile", "batch_size"),
-    [("labels", False, 16), ("parts", True, 24)],
+    [
+        *[("labels", False, 16), ("parts", True, 24)],
+        pytest.param("vae", False, 16, marks=pytest.mark.slow),
+        *(pytest.param(k, True, 16, marks=pytest.mark.slow) for k in KINDS),
+    ],
 )
 def test_training_lowers_the_loss_and_reports_the_elbo(
     kind, jit_compile, batch_size
@@ -297,9 +301,9 @@ def test_an_example_of_weight_zero_has_no_gradient():
         np.testing.assert_allclose(value, again[key], atol=1e-6)
 
 
-def test_evaluate_is_the_same_whatever_the_batches():
+def test_evaluate_is_the_same_whatever_the_batches(run_eagerly):
     model = make_vae(num_importance_samples=3)
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     x = binary_images(20)
     one, other = (
         model.evaluate(x, batch_size=size, verbose=0, return_dict=True)

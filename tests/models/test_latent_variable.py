@@ -1,5 +1,6 @@
 """What all latent-variable models share: one signature, files, dtype policy."""
 
+import functools
 import json
 import os
 import pathlib
@@ -34,6 +35,22 @@ KINDS = {
     "none": (make_vae, binary_images(4), None),
     "label": (labelled, images(4), labels(4)),
     "observed": (of_observed, images(4), images(4)),
+}
+
+# Of other posteriors and likelihoods.
+OTHER_KINDS = {
+    "none of densities": (
+        functools.partial(make_vae, "full", "gaussian"),
+        *KINDS["none"][1:],
+    ),
+    "label of densities": (
+        functools.partial(labelled, likelihood="gaussian"),
+        *KINDS["label"][1:],
+    ),
+    "observed of levels": (
+        functools.partial(of_observed, "discretized_logistic"),
+        *[images(4, levels=256)] * 2,
+    ),
 }
 
 
@@ -133,7 +150,12 @@ def outputs(model, x, c):
         "prior": model.prior(c).mean().numpy(),
         "decoded": model.decode(z, c).mean().numpy(),
         "sample": model.sample(**given, seed=6).numpy(),
-        "settings": np.array([model.beta, model.seed, model.rate_warmup_steps]),
+        "settings": np.array(
+            [
+                *(model.beta, model.seed),
+                *(model.rate_warmup_steps, model.label_dropout),
+            ]
+        ),
     }
 
 
@@ -141,22 +163,29 @@ _LOAD = """
 import sys
 import keras, numpy as np
 import keras_genmodels
-from test_latent_variable import KINDS, outputs
+from test_latent_variable import KINDS, OTHER_KINDS, outputs
 
 folder = sys.argv[1]
 for name in sys.argv[2:]:
     model = keras.saving.load_model(f"{folder}/{name}.keras")
-    _, x, c = KINDS[name.split("-")[0]]
+    _, x, c = {**KINDS, **OTHER_KINDS}[name.split("-")[0]]
     np.savez(f"{folder}/{name}.npz", **outputs(model, x, c))
 """
 
 
-def test_a_fresh_process_computes_the_same_whatever_the_dtype_policy(tmp_path):
+@pytest.mark.parametrize(
+    "kinds",
+    [KINDS, pytest.param(OTHER_KINDS, marks=pytest.mark.slow)],
+    ids=["bernoulli", "others"],
+)
+def test_a_fresh_process_computes_the_same_whatever_the_dtype_policy(
+    tmp_path, kinds
+):
     expected = {}
     for policy in ("float32", "float64", "mixed_bfloat16"):
         keras.config.set_dtype_policy(policy)
         try:
-            for kind, (make, x, c) in KINDS.items():
+            for kind, (make, x, c) in kinds.items():
                 model = make(beta=0.5, seed=7, rate_warmup_steps=9)
                 model.save(tmp_path / f"{kind}-{policy}.keras")
                 expected[f"{kind}-{policy}"] = outputs(model, x, c)

@@ -295,7 +295,10 @@ class Counting(keras.layers.Layer):
         return x
 
 
-def test_the_loop_is_compiled_once_and_freed_with_the_model():
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param("auto", marks=pytest.mark.slow)]
+)
+def test_the_loop_is_compiled_once_and_freed_with_the_model(jit_compile):
     counter = Counting()
     model = kgm.VAE(
         kgm.mlp_encoder((8, 8, 1), 6, (16,)),
@@ -308,9 +311,11 @@ def test_the_loop_is_compiled_once_and_freed_with_the_model():
     counter.traces = 0
     for n, num_samples in ((3, 200), (5, 300), (1, 5000), (3, 100)):
         x = binary_images(n)
-        estimate(model, x, num_samples=num_samples, seed=n)
+        settings = {"num_samples": num_samples, "seed": n}
+        estimate(model, x, **settings, jit_compile=jit_compile)
     assert counter.traces == 1
-    estimate(model, x, num_samples=100, chunk_size=500)
+    settings = {"num_samples": 100, "chunk_size": 500}
+    estimate(model, x, **settings, jit_compile=jit_compile)
     assert counter.traces == 2
     reference = weakref.ref(model)
     del model

@@ -62,7 +62,11 @@ def test_closed_form_rate_agrees_with_monte_carlo(float64, posterior):
 
 @pytest.mark.parametrize(
     ("posterior", "likelihood"),
-    [("diagonal", "gaussian"), ("full", "discretized_logistic")],
+    [
+        *[("diagonal", "gaussian"), ("full", "discretized_logistic")],
+        pytest.param("diagonal", "bernoulli", marks=pytest.mark.slow),
+        pytest.param("full", "bernoulli", marks=pytest.mark.slow),
+    ],
 )
 def test_it_learns_one_batch_and_every_weight_has_a_gradient(
     posterior, likelihood
@@ -80,8 +84,8 @@ def test_it_learns_one_batch_and_every_weight_has_a_gradient(
         assert np.abs(gradient).max() > 0, variable.path
     batches = tf.data.Dataset.from_tensors(x).repeat()
     history = model.fit(batches, steps_per_epoch=5, epochs=12, verbose=0)
-    losses = history.history["loss"]
-    assert losses[-1] < losses[0] - 10
+    # The first step has the draws of the loss above.
+    assert history.history["loss"][-1] < loss - 10
 
 
 def test_xla_trains_on_batches_of_several_sizes():
@@ -147,9 +151,11 @@ def test_call_returns_the_terms():
     assert (terms["rate"] >= 0).all()
 
 
-def test_evaluate_is_the_average_of_predict_whatever_the_batch_size():
+def test_evaluate_is_the_average_of_predict_whatever_the_batch_size(
+    run_eagerly,
+):
     model = make_vae()
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     x = binary_images(50)
     terms = model.predict(x, batch_size=7, verbose=0)
     for batch_size in (50, 16):
@@ -190,11 +196,11 @@ def test_a_sample_depends_on_its_row_seed_alone():
     assert len(np.unique(sheet.reshape(6, -1), axis=0)) == 6
 
 
-def test_training_draws_depend_on_seed_and_step():
+def test_training_draws_depend_on_seed_and_step(run_eagerly):
     def weights_after(seed, steps):
         keras.utils.set_random_seed(0)
         model = make_vae(seed=seed)
-        model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
+        model.compile(keras.optimizers.SGD(1e-3), run_eagerly=run_eagerly)
         model.fit(binary_images(), batch_size=12, epochs=steps, verbose=0)
         return np.concatenate([w.ravel() for w in model.get_weights()])
 
@@ -202,20 +208,20 @@ def test_training_draws_depend_on_seed_and_step():
     assert np.abs(weights_after(0, 2) - weights_after(1, 2)).max() > 0
     # Each step draws anew: one batch at rate 0 gives two different losses.
     model = make_vae()
-    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=run_eagerly)
     losses = model.fit(
         binary_images(), batch_size=12, epochs=2, verbose=0
     ).history["loss"]
     assert losses[0] != losses[1]
 
 
-def test_beta_weighs_the_rate_and_warms_up():
+def test_beta_weighs_the_rate_and_warms_up(run_eagerly):
     x = binary_images()
 
     def logs(**kwargs):
         keras.utils.set_random_seed(0)
         model = make_vae(**kwargs)
-        model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        model.compile(keras.optimizers.SGD(0.0), run_eagerly=run_eagerly)
         history = model.fit(x, batch_size=12, epochs=3, verbose=0).history
         return {name: np.array(values) for name, values in history.items()}
 
@@ -231,18 +237,18 @@ def test_beta_weighs_the_rate_and_warms_up():
     )
 
 
-def test_validation_has_the_full_beta_from_the_start():
+def test_validation_has_the_full_beta_from_the_start(run_eagerly):
     model = make_vae(beta=2.0, rate_warmup_steps=1000)
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     results = model.evaluate(binary_images(), verbose=0, return_dict=True)
     assert results["loss"] == pytest.approx(
         results["distortion"] + 2 * results["rate"], rel=1e-5
     )
 
 
-def test_sample_weights_weigh_the_examples():
+def test_sample_weights_weigh_the_examples(run_eagerly):
     model = make_vae()
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     x = binary_images(4)
     terms = model.predict(x, verbose=0)
     weight = np.array([0.0, 1.0, 0.0, 3.0], np.float32)
@@ -254,7 +260,7 @@ def test_sample_weights_weigh_the_examples():
     assert results["loss"] == pytest.approx(total.mean(), rel=1e-5)
 
 
-def test_regularisation_losses_of_the_networks_are_added():
+def test_regularisation_losses_of_the_networks_are_added(run_eagerly):
     plain = make_vae()
     keras.utils.set_random_seed(0)
     posterior = kgm.MultivariateNormalDiag(3)
@@ -266,7 +272,7 @@ def test_regularisation_losses_of_the_networks_are_added():
         ]
     )
     model = kgm.VAE(encoder, plain.decoder, posterior, plain.likelihood)
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     results = model.evaluate(binary_images(), verbose=0, return_dict=True)
     penalty = np.square(encoder.layers[-1].kernel).sum()
     assert results["loss"] == pytest.approx(
@@ -274,7 +280,7 @@ def test_regularisation_losses_of_the_networks_are_added():
     )
 
 
-def test_events_need_not_be_images():
+def test_events_need_not_be_images(run_eagerly):
     posterior = kgm.MultivariateNormalTriL(2)
     likelihood = kgm.IndependentNormal((5,))
     model = kgm.VAE(
@@ -283,12 +289,12 @@ def test_events_need_not_be_images():
         posterior,
         likelihood,
     )
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     model.fit(np.ones((8, 5), np.float32), verbose=0)
     assert model.sample(3, seed=0).shape == (3, 5)
 
 
-def test_bfloat16_networks_keep_a_float32_bound(bfloat16):
+def test_bfloat16_networks_keep_a_float32_bound(bfloat16, run_eagerly):
     model = make_vae()
     x = binary_images()
     assert model.encoder(x).dtype == tf.bfloat16
@@ -301,14 +307,14 @@ def test_bfloat16_networks_keep_a_float32_bound(bfloat16):
     np.testing.assert_allclose(
         exact.elbo(x, seed=0), model.elbo(x, seed=0), rtol=5e-3
     )
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     model.fit(x, verbose=0)
 
 
-def test_float64_policy_gives_float64(float64):
+def test_float64_policy_gives_float64(float64, run_eagerly):
     model = make_vae()
     assert model.elbo(binary_images(), seed=0).dtype == tf.float64
-    model.compile(run_eagerly=True)
+    model.compile(run_eagerly=run_eagerly)
     model.fit(binary_images(), verbose=0)
 
 
@@ -324,9 +330,9 @@ def _assemble(**changes):
     return kgm.VAE(**{**pieces, **changes})
 
 
-def test_a_loaded_model_trains_on(tmp_path):
+def test_a_loaded_model_trains_on(tmp_path, run_eagerly):
     model = make_vae()
-    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=True)
+    model.compile(keras.optimizers.Adam(1e-2), run_eagerly=run_eagerly)
     x = binary_images()
     model.fit(x, epochs=2, verbose=0)
     model.save(tmp_path / "m.keras")
@@ -401,8 +407,11 @@ def test_targets_and_foreign_losses_are_refused():
         model.fit(x, verbose=0)
 
 
-def test_grey_images_are_refused_by_a_bernoulli():
+@pytest.mark.parametrize(
+    "method", ["evaluate", pytest.param("fit", marks=pytest.mark.slow)]
+)
+def test_grey_images_are_refused_by_a_bernoulli(method):
     model = make_vae()
     model.compile()
     with pytest.raises(tf.errors.InvalidArgumentError, match="binarise"):
-        model.evaluate(np.full((4, *SHAPE), 0.5, np.float32), verbose=0)
+        getattr(model, method)(np.full((4, *SHAPE), 0.5, "float32"), verbose=0)

@@ -1,5 +1,6 @@
 """Networks of denoisers: shapes, homogeneity, precision, files."""
 
+import functools
 import warnings
 
 import keras
@@ -49,8 +50,30 @@ def builds():
     }
 
 
+def normalized(noise_conditional):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return networks.unet(
+            (9, 13, 3),
+            noise_conditional=noise_conditional,
+            normalization_groups=2,
+            **SMALL,
+        )
+
+
 every_network = pytest.mark.parametrize(
-    "build", builds().values(), ids=builds()
+    "build",
+    [
+        *(pytest.param(build, id=name) for name, build in builds().items()),
+        *(
+            pytest.param(
+                functools.partial(normalized, conditional),
+                id=f"normalized_{conditional}",
+                marks=pytest.mark.slow,
+            )
+            for conditional in (True, False)
+        ),
+    ],
 )
 
 

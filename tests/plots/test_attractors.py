@@ -79,7 +79,7 @@ def test_restoration_rows_show_the_steps_in_their_headings(drawn):
     np.testing.assert_allclose(shown, expected * 2)
 
 
-@pytest.mark.parametrize(("count", "columns"), [(2, 8), (9, 8)])
+@pytest.mark.parametrize(("count", "columns"), [(2, 8), (9, 8), (20, 19)])
 def test_shown_steps_are_distinct_and_include_both_ends(drawn, count, columns):
     trajectory = np.zeros((count, 1, 3, 3, 3))
     attractors.restoration_rows(trajectory, columns=columns)
@@ -140,9 +140,14 @@ PLANE = np.ones((2, 2))
             ),
             "starts must have shape",
         ),
-        (
-            lambda: attractors.vector_field(halve, PLANE, [1.0, -1.0]),
-            "sigmas must be",
+        *(
+            (
+                lambda sigmas=sigmas: attractors.vector_field(
+                    halve, PLANE, sigmas
+                ),
+                "sigmas must be",
+            )
+            for sigmas in ([], [1.0, -1.0])
         ),
         (
             lambda: attractors.vector_field(halve, PLANE, 1.0, arrows=1),

@@ -380,7 +380,11 @@ def test_a_browser_paints_the_page(browser, pages, tmp_path, width, height):
 
 
 @pytest.mark.parametrize(
-    ("name", "width"), [("one", 420), ("two", 420), ("two", 1200)]
+    ("name", "width"),
+    [
+        *[("one", 420), ("two", 420), ("two", 1200)],
+        pytest.param("one", 1200, marks=pytest.mark.slow),
+    ],
 )
 def test_a_browser_lays_out_the_page_within_its_width(
     browser, pages, name, width

@@ -35,9 +35,16 @@ def without_xla(monkeypatch):
     monkeypatch.setattr(xla, "should_compile", lambda _: False)
 
 
-@pytest.mark.parametrize("kind", MAKE)
-def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind):
-    workdir, found = evaluated(kind)
+def also_whole(kinds):
+    """Parametrises over kinds, and in slow tests over whole evaluations."""
+    slow = [pytest.param(k, True, marks=pytest.mark.slow) for k in kinds]
+    cases = [*((kind, False) for kind in kinds), *slow]
+    return pytest.mark.parametrize(("kind", "whole"), cases)
+
+
+@also_whole(MAKE)
+def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind, whole):
+    workdir, found = evaluated(kind, whole)
     assert files.read_json(workdir.metrics)["evaluation"] == found
     names = {
         section: {*content["measures"]}
@@ -55,7 +62,9 @@ def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind):
             *("monte_carlo", "loss"),
         }
     else:
-        levels = ["0.05" if kind == "learned" else "0.01", f"{LEVEL}"]
+        common = denoising.NOISE_LEVELS if whole else (LEVEL,)
+        lowest = 0.05 if kind == "learned" else 0.01
+        levels = [f"{sigma:g}" for sigma in (lowest, *common)]
         assert names["denoising"] == {
             f"{name}/{level}"
             for name in ("psnr", "ssim", "noise_level", "harm")
@@ -65,9 +74,9 @@ def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind):
     assert ("labels" in names) == (kind == "labels")
 
 
-@pytest.mark.parametrize("kind", MAKE)
-def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind):
-    workdir, found = evaluated(kind)
+@also_whole(MAKE)
+def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind, whole):
+    workdir, found = evaluated(kind, whole)
 
     def refuse(constant):
         raise AssertionError(constant)
@@ -85,15 +94,15 @@ def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind):
             assert (measure["standard_error"] is None) == (name in without)
 
 
-@pytest.mark.parametrize("kind", MAKE)
-def test_test_images_are_better_samples_than_noise(evaluated, kind):
-    _, found = evaluated(kind)
+@also_whole(MAKE)
+def test_test_images_are_better_samples_than_noise(evaluated, kind, whole):
+    _, found = evaluated(kind, whole)
     bests = {k: max for k in ("precision", "recall", "density", "coverage")}
     for name, best in {**bests, "frechet_classifier_distance": min}.items():
         scale = found["sections"]["samples"]["measures"][name]["references"]
         values = {k: scale[k]["value"] for k in ("test images", "noise")}
         assert best(values, key=values.get) == "test images", name
-    workdir, _ = evaluated(kind)
+    workdir, _ = evaluated(kind, whole)
     assert (workdir.figures / "nearest_training_images.png").exists()
 
 
@@ -213,10 +222,9 @@ def test_a_missing_run_is_refused(tmp_path):
         evaluate.read_current(Workdir(tmp_path / "none"), SETTINGS)
 
 
-@pytest.mark.parametrize("kind", LATENT)
-@pytest.mark.usefixtures("without_xla")
-def test_bounds_are_those_of_the_library(evaluated, kind):
-    workdir, found = evaluated(kind)
+@also_whole(LATENT)
+def test_bounds_are_those_of_the_library(evaluated, kind, whole):
+    workdir, found = evaluated(kind, whole)
     model = workdir.load_model()
     batches = (
         workdir.read_run()
@@ -225,7 +233,9 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
         )
         .map(inputs.input_of(model))
     )
-    terms = likelihood.likelihood_terms(model, batches, seed=1, num_samples=20)
+    terms = likelihood.likelihood_terms(
+        model, batches, seed=1, num_samples=20, jit_compile=False
+    )
     for name in (
         *("elbo", "rate", "distortion"),
         *("log_likelihood", "effective_samples"),
@@ -236,9 +246,9 @@ def test_bounds_are_those_of_the_library(evaluated, kind):
         assert measure["standard_error"] == pytest.approx(error, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", LATENT)
-def test_no_model_is_below_the_entropy(evaluated, kind):
-    _, found = evaluated(kind)
+@also_whole(LATENT)
+def test_no_model_is_below_the_entropy(evaluated, kind, whole):
+    _, found = evaluated(kind, whole)
     excess = value(found, "likelihood", "excess")
     elbo, entropy = (value(found, "likelihood", n) for n in ("elbo", "entropy"))
     assert excess == pytest.approx(-elbo - entropy)
@@ -252,8 +262,9 @@ def test_completions_have_another_title(evaluated):
     )
 
 
-def test_the_wiener_filter_equals_its_reference(evaluated):
-    _, found = evaluated("linear")
+@also_whole(["linear"])
+def test_the_wiener_filter_equals_its_reference(evaluated, kind, whole):
+    _, found = evaluated(kind, whole)
     for name, measure in found["sections"]["denoising"]["measures"].items():
         same = measure["references"]["Wiener"]
         assert measure["value"] == pytest.approx(same["value"]), name
@@ -268,8 +279,11 @@ def test_the_wiener_filter_equals_its_reference(evaluated):
     assert measure["standard_error"] == pytest.approx(psnr.standard_error)
 
 
-def test_the_exact_denoiser_converges_to_training_images(evaluated):
-    _, found = evaluated("exact")
+@also_whole(["exact"])
+def test_the_exact_denoiser_converges_to_training_images(
+    evaluated, kind, whole
+):
+    _, found = evaluated(kind, whole)
     assert value(found, "attractors", "converged") == 1
     assert value(found, "attractors", "memorized_fixed_points") > 0.5
     assert value(found, "attractors", "spectral_radius") < 1

@@ -1,5 +1,6 @@
 """Finished runs of small models of every kind, evaluated."""
 
+import contextlib
 import functools
 from unittest import mock
 
@@ -95,19 +96,26 @@ def value(found, section, name):
 
 
 def evaluator(folder):
-    """Returns a function of a kind to its run and that run's evaluation."""
+    """Returns a function of a kind to its run and that run's evaluation.
+
+    XLA takes seconds to compile each model, as does each noise level: an
+    evaluation is without XLA and of LEVEL only, unless `whole`.
+    """
 
     @functools.cache
-    def evaluate(kind):
-        workdir = finish(MAKE[kind](), Workdir(folder / kind))
-        # XLA takes seconds to compile each model, as does each noise level.
-        with (
-            mock.patch.object(xla, "should_compile", lambda _: False),
-            mock.patch.object(denoising, "NOISE_LEVELS", (LEVEL,)),
-        ):
+    def evaluate(kind, whole):
+        name = f"{kind}_whole" if whole else kind
+        workdir = finish(MAKE[kind](), Workdir(folder / name))
+        with contextlib.ExitStack() as stack:
+            if not whole:
+                for patch in (
+                    mock.patch.object(xla, "should_compile", lambda _: False),
+                    mock.patch.object(denoising, "NOISE_LEVELS", (LEVEL,)),
+                ):
+                    stack.enter_context(patch)
             found = model_evaluation.evaluate(
                 workdir, digits(), SETTINGS, folder / "classifiers"
             )
         return workdir, found
 
-    return evaluate
+    return lambda kind, whole=False: evaluate(kind, whole)
