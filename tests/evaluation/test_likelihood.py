@@ -55,6 +55,7 @@ def test_a_model_that_knows_the_grey_values_has_no_excess():
         assert above.standard_error < 0.01 * found["entropy"].estimate.value
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_training_draws_nothing():
     first, other = make_vae(seed=0), make_vae(seed=1)
     other.set_weights(first.get_weights())
