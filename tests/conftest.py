@@ -3,6 +3,7 @@
 import atexit
 import concurrent.futures
 import functools
+import gc
 import os
 import shutil
 import signal
@@ -24,6 +25,12 @@ pytest.register_assert_rewrite("support.app_runs")
 from support.app_runs import run, start_refusals  # noqa: E402
 
 atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"])
+
+
+def pytest_collection_finish():
+    """Leaves TensorFlow's million objects out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -92,15 +99,21 @@ def data_dir(folder):
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory, worker_id):
+def shared(tmp_path_factory, worker_id):
+    """A folder that the processes of pytest-xdist share."""
+    root = tmp_path_factory.getbasetemp()
+    return root if worker_id == "master" else root.parent
+
+
+@pytest.fixture(scope="session")
+def exports(shared):
     """Exported models by kind, each made when first asked for.
 
     The processes of pytest-xdist share them: do not change their folder.
     """
     from support.exported_models import Exports
 
-    root = tmp_path_factory.getbasetemp()
-    return Exports((root if worker_id == "master" else root.parent) / "models")
+    return Exports(shared / "models")
 
 
 @pytest.fixture(scope="session")
@@ -112,11 +125,14 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """Returns, for a kind, the workdir of a finished run. Not to be changed."""
+def finished(shared):
+    """Returns, for a kind, the workdir of a finished run.
+
+    The processes of pytest-xdist share them: do not change their folders.
+    """
     from support.script_runs import trainer
 
-    return trainer(tmp_path_factory.mktemp("finished"))
+    return trainer(shared / "finished")
 
 
 @pytest.fixture(scope="session")

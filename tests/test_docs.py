@@ -84,6 +84,7 @@ def test_scripts_of_runs_run():
     assert "model.keras" in os.listdir("runs/own")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_folder")
 def test_scripts_of_the_conditional_vae_run():
     names = run_all("docs/conditional_vae.md")
@@ -92,6 +93,7 @@ def test_scripts_of_the_conditional_vae_run():
     assert names["nats"].numpy().mean() > names["elbo"].numpy().mean()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_folder")
 def test_scripts_of_the_denoisers_run():
     names = run_all("docs/denoisers.md")
@@ -105,6 +107,7 @@ def test_scripts_of_the_denoisers_run():
         assert pathlib.Path(picture).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_folder")
 def test_examples_of_the_recipes_run():
     names = run_all("docs/extending.md")
@@ -140,6 +143,7 @@ def served(tmp_path_factory, in_process):
         yield folder, server.address
 
 
+@pytest.mark.slow
 def test_scripts_of_serving_run(served, monkeypatch):
     folder, address = served
     monkeypatch.chdir(folder)

@@ -118,7 +118,9 @@ def changed_data(folder, finished):
 
 
 def denoiser(folder, finished):
-    return of_run(finished, "learned", [], "DenoisingAutoencoder", "train_vae")
+    return of_run(
+        finished, "learned", [], "DenoisingAutoencoder", "LatentVariable"
+    )
 
 
 def labels_that_the_model_does_not_have(folder, finished):
@@ -141,8 +143,9 @@ def full_disk(folder, finished):
     return Refused("encode", flags, named, file_limit=2000)
 
 
-QUICK = [no_model, no_description, changed_data, denoiser]
+QUICK = [no_model, no_description, changed_data]
 SLOW = [
+    denoiser,
     labels_that_the_model_does_not_have,
     pictures_without_a_label,
     full_disk,

@@ -142,6 +142,7 @@ def test_images_are_completed(generate, tmp_path):
         assert np.abs(unseen[:, 0] - unseen[:, 1]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_denoisers_generate_images_from_noise(generate, finished, tmp_path):
     started = [
         generate("exact", "exact.npz", "--num_images=5", "--seed=1"),
@@ -273,18 +274,18 @@ def full_disk(folder, finished):
 QUICK = [
     truncated_model,
     foreign_model,
-    full_disk,
-    unknown_label,
-    label_for_a_model_of_quadrants,
+    label_of_a_vae,
     custom_condition,
 ]
 SLOW = [
+    full_disk,
+    unknown_label,
+    label_for_a_model_of_quadrants,
     label_that_is_no_number,
     guidance_without_a_label,
     pixels_out_of_range,
     input_for_a_model_of_labels,
     no_such_pictures,
-    label_of_a_vae,
     sigma_range_of_a_single_level,
 ]
 

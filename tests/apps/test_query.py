@@ -25,6 +25,8 @@ from support.exported_models import KNOWN, SHAPE
 
 from keras_genmodels.export import warmup
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = """
 import contextlib, io, json, sys
 from absl.testing import flagsaver

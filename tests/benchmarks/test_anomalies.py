@@ -69,6 +69,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 def test_images_of_another_kind_are_less_likely(score, usual, kind):
     """Measured, with three seeds: 1.000 of each kind."""

@@ -609,6 +609,7 @@ def trained():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [0.05, 0.2, 0.5, 1.0, 3.0])
 def test_training_approaches_the_posterior_mean(trained, sigma):
     """The excess error is small relative to that of the posterior mean.
@@ -626,6 +627,7 @@ def test_training_approaches_the_posterior_mean(trained, sigma):
     assert excess < 0.02 * least
 
 
+@pytest.mark.slow
 def test_samples_have_the_weights_of_the_mixture(trained):
     num = 2000
     drawn = trained.sample(num, seed=0).numpy()

@@ -363,6 +363,7 @@ def test_compiled_functions_keep_no_data(of_digits, digits):
     assert not run.get_concrete_function().captured_inputs
 
 
+@pytest.mark.slow
 def test_the_second_derivative(float64):
     """For the data -a, +a: D(y) = a tanh(a'y / sigma^2)."""
     a = np.array([0.3, -0.2, 0.5])

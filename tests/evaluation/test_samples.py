@@ -181,6 +181,7 @@ def split_by(seed):
     return datasets.ImageDataset("digits", rest, held, data.test, None)
 
 
+@pytest.mark.slow
 def test_the_scale_is_the_same_for_runs_of_other_seeds(tmp_path):
     drawn = np.random.default_rng(0).random((50, 8, 8, 1), np.float32)
     found = []

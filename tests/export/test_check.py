@@ -64,6 +64,7 @@ def test_the_check_finds_another_model_and_rows_that_depend_on_others(
         check_version(version, make("exact"))
 
 
+@pytest.mark.slow
 def test_the_check_works_for_a_single_row(tmp_path):
     (tmp_path / "batching.config").write_text(
         "max_batch_size { value: 1 }\nallowed_batch_sizes: 1\n"

@@ -139,7 +139,7 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
-        *((kind, 33) for kind in ("vae", "labels", "range")),
+        *((kind, 33) for kind in ("vae", "labels")),
         *(pytest.param(kind, 257, marks=pytest.mark.slow) for kind in KINDS),
     ],
 )
@@ -279,6 +279,7 @@ assert not {*BLOCKED} & {*sys.modules}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kinds",
     [("labels", "range"), pytest.param(("exact",), marks=pytest.mark.slow)],
@@ -464,7 +465,17 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("vae", "labels"),
+        *(
+            pytest.param(k, marks=pytest.mark.slow)
+            for k in REFUSED
+            if k not in ("vae", "labels")
+        ),
+    ],
+)
 def test_the_session_refuses_by_name_and_goes_on(kind, exports, session):
     version = exports[kind][1]
     run = session(version)

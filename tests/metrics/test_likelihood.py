@@ -76,7 +76,9 @@ def test_the_draws_are_those_of_the_seed():
     assert not np.array_equal(found[0], found[2])
 
 
-@pytest.mark.parametrize("kind", ["labels", "parts"])
+@pytest.mark.parametrize(
+    "kind", ["labels", pytest.param("parts", marks=pytest.mark.slow)]
+)
 def test_conditional_models_take_dicts(kind):
     model = of_labels() if kind == "labels" else of_parts()
     x = images(11)

@@ -156,6 +156,7 @@ def test_shuffled_labels_cost_far_more_than_the_error():
     assert np.abs(guided - 0.5).mean() > np.abs(plain - 0.5).mean() + 0.01
 
 
+@pytest.mark.slow
 def test_two_modes_are_recovered_with_their_weights():
     """P(Y|X): Y = +-(1 + X) + noise, + with probability 0.2 + 0.5 X."""
     rng = np.random.default_rng(0)

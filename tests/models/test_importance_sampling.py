@@ -191,7 +191,8 @@ def test_the_gradients_differ_where_they_go_through_q_alone(kind):
     # XLA compiles once for each size of a batch, here of 24.
     ("kind", "jit_compile", "batch_size"),
     [
-        *[("labels", False, 16), ("parts", True, 24)],
+        ("labels", False, 16),
+        pytest.param("parts", True, 24, marks=pytest.mark.slow),
         pytest.param("vae", False, 16, marks=pytest.mark.slow),
         *(pytest.param(k, True, 16, marks=pytest.mark.slow) for k in KINDS),
     ],

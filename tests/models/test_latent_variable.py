@@ -173,6 +173,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kinds",
     [KINDS, pytest.param(OTHER_KINDS, marks=pytest.mark.slow)],

@@ -78,7 +78,11 @@ def test_elbo_estimates_its_expectation(float64):
 
 
 @pytest.mark.parametrize(
-    ("posterior", "gap"), [("full", 0.0), ("diagonal", GAP)]
+    ("posterior", "gap"),
+    [
+        pytest.param("full", 0.0, marks=pytest.mark.slow),
+        ("diagonal", GAP),
+    ],
 )
 def test_training_with_the_true_decoder_reaches_the_closed_form(
     float64, posterior, gap
@@ -92,6 +96,7 @@ def test_training_with_the_true_decoder_reaches_the_closed_form(
     assert gap - 1e-9 < shortfall < gap + 0.01
 
 
+@pytest.mark.slow
 def test_trained_jointly_the_decoder_rotates_and_closes_the_gap(float64):
     model = linear_vae("diagonal")
     shortfall = train(model, data(2560))

@@ -88,6 +88,7 @@ def test_it_learns_one_batch_and_every_weight_has_a_gradient(
     assert history.history["loss"][-1] < loss - 10
 
 
+@pytest.mark.slow
 def test_xla_trains_on_batches_of_several_sizes():
     model = make_vae("full")
     model.compile(keras.optimizers.Adam(0.01), jit_compile=True)

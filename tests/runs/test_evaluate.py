@@ -35,14 +35,22 @@ def without_xla(monkeypatch):
     monkeypatch.setattr(xla, "should_compile", lambda _: False)
 
 
-def also_whole(kinds):
-    """Parametrises over kinds, and in slow tests over whole evaluations."""
-    slow = [pytest.param(k, True, marks=pytest.mark.slow) for k in kinds]
-    cases = [*((kind, False) for kind in kinds), *slow]
-    return pytest.mark.parametrize(("kind", "whole"), cases)
+def each_kind(kinds):
+    """Parametrises over short evaluations of two kinds, and whole ones of all.
+
+    The whole ones are slow tests.
+    """
+    quick = [kind for kind in kinds if kind in ("vae", "linear")]
+    return pytest.mark.parametrize(
+        ("kind", "whole"),
+        [
+            *((kind, False) for kind in quick),
+            *(pytest.param(k, True, marks=pytest.mark.slow) for k in kinds),
+        ],
+    )
 
 
-@also_whole(MAKE)
+@each_kind(MAKE)
 def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind, whole):
     workdir, found = evaluated(kind, whole)
     assert files.read_json(workdir.metrics)["evaluation"] == found
@@ -74,7 +82,7 @@ def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind, whole):
     assert ("labels" in names) == (kind == "labels")
 
 
-@also_whole(MAKE)
+@each_kind(MAKE)
 def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind, whole):
     workdir, found = evaluated(kind, whole)
 
@@ -94,7 +102,7 @@ def test_averages_have_errors_and_all_numbers_are_json(evaluated, kind, whole):
             assert (measure["standard_error"] is None) == (name in without)
 
 
-@also_whole(MAKE)
+@each_kind(MAKE)
 def test_test_images_are_better_samples_than_noise(evaluated, kind, whole):
     _, found = evaluated(kind, whole)
     bests = {k: max for k in ("precision", "recall", "density", "coverage")}
@@ -222,7 +230,7 @@ def test_a_missing_run_is_refused(tmp_path):
         evaluate.read_current(Workdir(tmp_path / "none"), SETTINGS)
 
 
-@also_whole(LATENT)
+@each_kind(LATENT)
 def test_bounds_are_those_of_the_library(evaluated, kind, whole):
     workdir, found = evaluated(kind, whole)
     model = workdir.load_model()
@@ -246,7 +254,7 @@ def test_bounds_are_those_of_the_library(evaluated, kind, whole):
         assert measure["standard_error"] == pytest.approx(error, rel=1e-4)
 
 
-@also_whole(LATENT)
+@each_kind(LATENT)
 def test_no_model_is_below_the_entropy(evaluated, kind, whole):
     _, found = evaluated(kind, whole)
     excess = value(found, "likelihood", "excess")
@@ -255,14 +263,15 @@ def test_no_model_is_below_the_entropy(evaluated, kind, whole):
     assert 0 < value(found, "likelihood", "log_likelihood_excess") <= excess
 
 
+@pytest.mark.slow
 def test_completions_have_another_title(evaluated):
-    title = evaluated("quadrants")[1]["sections"]["likelihood"]["title"]
+    title = evaluated("quadrants", True)[1]["sections"]["likelihood"]["title"]
     assert (
         title == "Likelihood of randomly binarised pixels, unseen pixels only"
     )
 
 
-@also_whole(["linear"])
+@each_kind(["linear"])
 def test_the_wiener_filter_equals_its_reference(evaluated, kind, whole):
     _, found = evaluated(kind, whole)
     for name, measure in found["sections"]["denoising"]["measures"].items():
@@ -279,7 +288,7 @@ def test_the_wiener_filter_equals_its_reference(evaluated, kind, whole):
     assert measure["standard_error"] == pytest.approx(psnr.standard_error)
 
 
-@also_whole(["exact"])
+@each_kind(["exact"])
 def test_the_exact_denoiser_converges_to_training_images(
     evaluated, kind, whole
 ):

@@ -49,6 +49,7 @@ def test_a_run_needs_one_test_image_and_no_validation(tmp_path):
     assert type(workdir.load_model()) is kgm.VAE
 
 
+@pytest.mark.slow
 def test_the_summary_says_that_a_cross_entropy_is_no_likelihood(tmp_path):
     likelihood = kgm.IndependentBernoulli((8, 8, 1), grey_values=True)
     plain = make_vae()
@@ -83,6 +84,7 @@ def test_measures_that_are_not_finite_are_reported_as_such(tmp_path):
         assert "infinite" in line or "not finite" in line
 
 
+@pytest.mark.slow
 def test_every_average_of_a_run_has_an_error(tmp_path):
     """The loss and the bits, by the test images one by one."""
     model = make_vae(likelihood="discretized_logistic", beta=3.0)
@@ -104,6 +106,7 @@ def test_every_average_of_a_run_has_an_error(tmp_path):
     assert text in metrics_file.summary(workdir)
 
 
+@pytest.mark.slow
 def test_the_loss_of_several_draws_has_an_error(tmp_path):
     model = make_vae(num_importance_samples=3)
     data, workdir = tiny_data(9, 7), Workdir(tmp_path / "run")
@@ -118,7 +121,10 @@ def test_the_loss_of_several_draws_has_an_error(tmp_path):
     assert test["loss"]["standard_error"] == pytest.approx(error, rel=1e-4)
 
 
-@pytest.mark.parametrize("labels", [[0, 1, 2] * 8, [1] * 24])
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1, 2] * 8, pytest.param([1] * 24, marks=pytest.mark.slow)],
+)
 def test_labels_are_measured_where_they_can_be(tmp_path, labels):
     data = tiny_data(12, 12, labels, SHAPE)
     workdir = Workdir(tmp_path / "run")
@@ -160,7 +166,7 @@ def test_the_fingerprint_of_data_depends_on_their_pixels():
     assert other.fingerprint() != data.fingerprint()
 
 
-@pytest.mark.parametrize("times", [0, 1])
+@pytest.mark.parametrize("times", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_folder_without_a_checkpoint_is_no_start(tmp_path, times):
     workdir = Workdir(tmp_path)
     workdir.checkpoints.mkdir()

@@ -224,6 +224,7 @@ def test_no_code_is_run_from_a_file(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_kind_of_another_module_is_named_and_not_imported(tmp_path):
     """No file decides which code is run."""
     module = tmp_path / "users_vae.py"

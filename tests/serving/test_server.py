@@ -269,6 +269,7 @@ def test_a_port_in_use_is_reported(export_dir, local):
     assert_refused(run("serve", *flags), "serve", f"listen on {local[1]}")
 
 
+@pytest.mark.slow
 def test_wrong_flags_are_refused_without_tensorflow():
     process = run_without_tensorflow("serve", "--port=70000")
     assert_refused(process, "serve", "port")

@@ -7,7 +7,7 @@ import keras
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
-from keras_genmodels.core import xla
+from keras_genmodels.core import files, xla
 from support.evaluated_runs import KNOWN, SHAPE, make_cvae
 from support.small_vaes import make_vae
 
@@ -44,18 +44,27 @@ _TRAINING = {"epochs": 2, "jit_compile": False, "verbose": 0}
 
 
 def trainer(folder):
-    """Returns a function of a kind: the workdir of its finished run."""
+    """Returns a function of a kind: the workdir of its finished run.
+
+    Args:
+        folder: of the runs; several processes may share it.
+    """
 
     @functools.cache
     def finished(kind):
-        keras.utils.set_random_seed(0)
         workdir = runs.Workdir(folder / kind)
-        training = _TRAINING if kind not in ("linear", "exact") else {}
-        # Compiling takes longer than it saves on models this small.
-        with mock.patch.object(xla, "should_compile", return_value=False):
-            runs.train(
-                _MAKE[kind](), datasets.load("digits"), workdir, **training
-            )
+        folder.mkdir(exist_ok=True)
+        with files.locked(folder / f"{kind}.lock"):
+            if not workdir.metrics.exists():
+                _train(kind, workdir)
         return workdir
 
     return finished
+
+
+def _train(kind, workdir):
+    keras.utils.set_random_seed(0)
+    training = _TRAINING if kind not in ("linear", "exact") else {}
+    # Compiling takes longer than it saves on models this small.
+    with mock.patch.object(xla, "should_compile", return_value=False):
+        runs.train(_MAKE[kind](), datasets.load("digits"), workdir, **training)
