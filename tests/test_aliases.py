@@ -106,5 +106,5 @@ def test_the_warning_points_at_the_line_of_the_user(monkeypatch):
         monkeypatch.delattr(kgm, old, False)
     with pytest.warns(DeprecationWarning) as warned:
         exec(compile(script, "script.py", "exec"), {"__name__": "__main__"})
-    found = [(w.filename, w.lineno) for w in warned]
-    assert found == [("script.py", number) for number in (1, 2, 3)]
+    found = {(w.filename, w.lineno) for w in warned}
+    assert found == {("script.py", number) for number in (1, 2, 3)}
