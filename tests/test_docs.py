@@ -56,11 +56,14 @@ def run_all(page):
     return names
 
 
-@pytest.fixture
-def in_folder(tmp_path, monkeypatch):
-    """Runs a test in a new folder, and without the time to compile by XLA."""
+@pytest.fixture(
+    params=["plain", pytest.param("compiled", marks=pytest.mark.slow)]
+)
+def in_folder(tmp_path, monkeypatch, request):
+    """Runs a test in a new folder; XLA takes long to compile."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(xla, "should_compile", lambda model: False)
+    if request.param == "plain":
+        monkeypatch.setattr(xla, "should_compile", lambda model: False)
 
 
 @pytest.mark.usefixtures("in_folder")

@@ -129,11 +129,17 @@ def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
     assert not workdir.exists()
 
 
+TRAIN = ["--dataset={}/x.npz", "--epochs=1", "--batch_size=8"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "flags"),
     [
-        ("train_vae", ["--dataset={}/x.npz", "--epochs=1", "--batch_size=8"]),
+        ("train_vae", TRAIN),
+        ("train_cvae", [*TRAIN, "--condition=quadrants", "--network=mlp"]),
+        ("train_dae", [*TRAIN, "--network=mlp"]),
+        ("restore", ["--sigma=0.3", "--num_images=9", "--output={}/r"]),
         ("generate", ["--output={}/a.png"]),
         ("encode", ["--output={}/z.npz"]),
         ("evaluate", ["--num_images=50", "--output={}/b.html"]),
@@ -143,10 +149,12 @@ def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
 def test_an_app_writes_nothing_to_standard_error(
     app, flags, finished, tmp_path
 ):
-    """In a process of its own, which imports TensorFlow itself."""
+    """In a process of its own, which imports TensorFlow and compiles by XLA."""
     workdir = tmp_path / "workdir"
-    if app != "train_vae":
-        shutil.copytree(finished("vae"), workdir)
-    np.savez(tmp_path / "x.npz", image=np.zeros((20, 8, 8), np.uint8))
+    if not app.startswith("train_"):
+        kind = "learned" if app == "restore" else "vae"
+        shutil.copytree(finished(kind), workdir)
+    image = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    np.savez(tmp_path / "x.npz", image=image)
     flags = [flag.format(tmp_path) for flag in flags]
     succeed(run_python("-m", f"apps.{app}", f"--workdir={workdir}", *flags))

@@ -12,7 +12,7 @@ from keras_genmodels.networks import denoisers as networks
 from keras_genmodels.networks import layers
 from keras_genmodels.networks.channel_normalization import ChannelNormalization
 
-SHAPES = [(8, 8, 1), (9, 13, 3), (64, 64, 3)]
+SHAPES = [(8, 8, 1), (28, 28, 1), (9, 13, 3), (64, 64, 3)]
 SMALL = {"filters": (4, 8, 16), "blocks": 1}
 LEVEL = np.float32(np.log(0.5) / 4)
 
