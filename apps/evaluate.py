@@ -26,7 +26,10 @@ flag_types.define_paths(
     "show several side by side.",
 )
 flag_types.define_path(
-    "data_dir", None, "Folder of the runs' data set, if it has moved."
+    "data_dir",
+    None,
+    "Folder of the runs' data set, if it has moved.",
+    remote="gs",
 )
 flags.DEFINE_integer(
     "num_images",

@@ -87,6 +87,7 @@ _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 def main():
     """Draws, and writes one sheet or the arrays."""
     output = output_flag.path("figures/generated.png", (".png", ".npz"))
+    input_flags.check_output(output)
     guard.load_tensorflow()
     import numpy as np
 

@@ -65,7 +65,11 @@ flag_types.define_path(
 
 def main():
     """Restores, writes the images and prints how well it went."""
+    output = pathlib.Path(
+        FLAGS.output or pathlib.Path(FLAGS.workdir, "restored")
+    )
     check_flags()
+    input_flags.check_output(output)
     guard.load_tensorflow()
     from keras_genmodels.core.errors import user_errors
     from keras_genmodels.denoisers import Denoiser
@@ -82,7 +86,7 @@ def main():
         summary = restore.restore_images(
             denoiser,
             images,
-            pathlib.Path(FLAGS.output or workdir.path / "restored"),
+            output,
             names=names,
             truth_known=input_flags.is_split() or FLAGS.add_noise > 0,
             add_noise=FLAGS.add_noise,

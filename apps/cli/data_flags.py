@@ -18,7 +18,8 @@ def define_flags():
         "data_dir",
         None,
         "Folder of the TFDS data sets (default: ~/tensorflow_datasets), or the "
-        "folder of pictures.",
+        "folder of pictures; TFDS also reads gs:// addresses.",
+        remote="gs",
     )
     flag_types.define_sizes(
         "image_size",

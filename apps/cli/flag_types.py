@@ -2,6 +2,8 @@
 
 import math
 import os
+import re
+import urllib.parse
 
 from absl import flags
 
@@ -12,15 +14,32 @@ flags.disclaim_key_flags()
 
 
 class _PathParser(flags.ArgumentParser):
-    """Makes a path absolute, so that a flag file works from any directory."""
+    """Makes a path absolute, so that a flag file works from any directory.
+
+    Args:
+        remote: scheme of URLs that are left as they are.
+    """
 
     syntactic_help = "a path"
+
+    def __init__(self, remote=None):
+        super().__init__()
+        self.remote = remote
 
     def parse(self, argument):
         if not argument:
             raise ValueError("a path expected, got nothing")
-        if "://" in argument:
-            return argument
+        # As `core.files.local_path`, which would import TensorFlow.
+        if found := re.match("([A-Za-z][A-Za-z0-9+.-]+):/", argument):
+            url = urllib.parse.urlsplit(argument)
+            if url.scheme == self.remote:
+                return argument
+            if url.scheme != "file" or url.netloc not in ("", "localhost"):
+                raise ValueError(
+                    f"a local path expected, not a {found[1]} address: mount "
+                    "it, or copy to or from a local folder"
+                )
+            argument = urllib.parse.unquote(url.path)
         return os.path.abspath(os.path.expanduser(argument))
 
     def flag_type(self):
@@ -113,9 +132,9 @@ def define_alias(old, new):
     flags.DEFINE_alias(old, new)
 
 
-def define_path(name, default, help_text):
-    """Defines a flag that holds a path."""
-    return _define(_PathParser(), name, default, help_text)
+def define_path(name, default, help_text, remote=None):
+    """Defines a flag that holds a path, or a URL of the scheme `remote`."""
+    return _define(_PathParser(remote), name, default, help_text)
 
 
 def define_paths(name, default, help_text):

@@ -24,7 +24,8 @@ FLAGS = flags.FLAGS
 flags.disclaim_key_flags()
 
 _LOG_LINE = re.compile(r"[IWE]\d{4} |WARNING: All log messages before absl::")
-_DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class WrongFlags(Exception):
@@ -197,8 +198,10 @@ def _user_message(error):
         return None
     path = f": {error.filename}" if error.filename else ""
     message = f"{error.strerror}{path}"
-    if error.errno in _DISK_ERRORS:
+    if error.errno in _NO_ROOM:
         return f"{message[:300]}; free disk space, then repeat the command"
+    if error.errno in _READ_ONLY:
+        return f"{message}; choose a folder in which you may write"
     return f"{message}; check the path and its permissions"
 
 

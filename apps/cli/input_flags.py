@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from . import flag_types
+from . import flag_types, guard
 
 FLAGS = flags.FLAGS
 
@@ -25,7 +25,10 @@ def define_flags(more=""):
         f"validation or test.{more}",
     )
     flag_types.define_path(
-        "data_dir", None, "Folder of the run's data set, if it has moved."
+        "data_dir",
+        None,
+        "Folder of the run's data set, if it has moved.",
+        remote="gs",
     )
 
 
@@ -63,6 +66,26 @@ def read_split(workdir, image_shape):
     return split
 
 
+def check_output(output):
+    """Checks that a later run would not read the results as its pictures.
+
+    Args:
+        output: path that will be written.
+
+    Raises:
+        WrongFlags: if it is for pictures and lies in the folder --input.
+    """
+    if FLAGS.input is None or is_split() or output.suffix == ".npz":
+        return
+    folder = pathlib.Path(FLAGS.input).expanduser().resolve()
+    if folder.is_dir() and output.resolve().is_relative_to(folder):
+        raise guard.WrongFlags(
+            f"--output={output} lies in --input={FLAGS.input}, where the same "
+            "command would read it as a picture the next time: give another "
+            "folder"
+        )
+
+
 def picture_names():
     """Lists the pictures of --input relative to it, or None for arrays."""
     from keras_genmodels import datasets
@@ -77,4 +100,8 @@ def picture_names():
 
 
 def _path():
-    return pathlib.Path(FLAGS.input).expanduser()
+    from keras_genmodels.core import files
+    from keras_genmodels.core.errors import user_errors
+
+    with user_errors("--input: "):
+        return files.local_path(FLAGS.input).expanduser()

@@ -5,8 +5,11 @@ import errno
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
+import urllib.parse
+import urllib.request
 import zipfile
 import zlib
 
@@ -17,6 +20,8 @@ import tensorflow as tf
 
 # Prefix of temporary folders; the id of the process follows.
 WRITING = ".writing-"
+# A scheme has two letters or more: C:/ is a drive. A Path has lost one slash.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 # The classes by which TensorFlow reports errors of the operating system.
 _ERRNOS = {
     tf.errors.ResourceExhaustedError: errno.ENOSPC,
@@ -36,6 +41,26 @@ _UNREADABLE_ARCHIVE = (
 )
 
 
+def local_path(path):
+    """Converts a path, or a file:// URL, to a `pathlib.Path`.
+
+    `pathlib` takes s3://bucket/run for the folder `s3:` on this machine.
+
+    Raises:
+        ValueError: for any other URL.
+    """
+    text = os.fspath(path)
+    if not (found := _URL.match(text)):
+        return pathlib.Path(path)
+    url = urllib.parse.urlsplit(text)
+    if url.scheme == "file" and url.netloc in ("", "localhost"):
+        return pathlib.Path(urllib.request.url2pathname(url.path))
+    raise ValueError(
+        f"{text} is a {found[1]} address, and only local paths can be used: "
+        "mount it, or copy to or from a local folder"
+    )
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Yields a temporary path, whose file replaces `path` after the block.
@@ -46,9 +71,10 @@ def replacing(path):
         path: of the file; its folder is created if needed.
 
     Raises:
+        ValueError: for a URL, except a file:// URL.
         OSError: if the file cannot be written, with its name.
     """
-    path = pathlib.Path(path)
+    path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent)
     prefix = f"{WRITING}{os.getpid()}-"
@@ -129,7 +155,7 @@ def read_json(path):
         ValueError: if it is not JSON.
     """
     try:
-        return json.loads(pathlib.Path(path).read_text())
+        return json.loads(local_path(path).read_text())
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -157,7 +183,7 @@ def read_arrays(path, *names):
         ValueError: if the file is missing or not such an archive, or one of the
             arrays is of Python objects.
     """
-    path = pathlib.Path(path)
+    path = local_path(path)
     if not path.is_file():
         raise ValueError(f"there is no file {path}: name another .npz file")
     if not zipfile.is_zipfile(path):

@@ -114,10 +114,16 @@ def _check_images(path, images):
         )
     low, high = images.min(), images.max()
     if not (low >= 0 and high <= 1):
-        found = "NaN" if np.isnan(low) else f"values from {low:g} to {high:g}"
+        if np.isnan(low):
+            count = np.isnan(images).sum()
+            raise UserError(
+                f"{path}: 'image' has {count} values that are NaN: remove the "
+                "images that hold them, or replace them"
+            )
         raise UserError(
-            f"{path}: floating 'image' must be in [0, 1], got {found}: "
-            "rescale it"
+            f"{path}: floating 'image' must be in [0, 1], got values from "
+            f"{low:.9g} to {high:.9g}: divide by 255 if they are grey levels, "
+            "or clip them"
         )
     return images.astype(np.float32)
 

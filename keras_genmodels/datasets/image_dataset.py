@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.datasets import array_files, batches, image_files
 
 _FOLDER_IMAGE_SIZE = (64, 64)
@@ -199,6 +200,9 @@ def load(
         UserError: if the data set does not exist, has no images, or does not
             fit in memory; if an argument is out of range.
     """
+    if _is_file(name) and ":/" in name:
+        with user_errors():
+            name = str(files.local_path(name))
     size = _as_size(image_size)
     if not 0 <= validation_split < 1:
         raise UserError(
@@ -219,11 +223,16 @@ def load(
 
 def _source(name, data_dir, size, validation_split, seed):
     """Returns the `Source`, whose paths hold from any working directory."""
-    if data_dir is not None and "://" not in str(data_dir):
-        data_dir = str(pathlib.Path(data_dir).expanduser().absolute())
+    if data_dir is not None and not _is_remote(data_dir):
+        data_dir = str(files.local_path(data_dir).expanduser().absolute())
     if _is_file(name) and data_dir is None:
-        name = str(pathlib.Path(name).expanduser().absolute())
+        name = str(files.local_path(name).expanduser().absolute())
     return Source(name, data_dir, size, validation_split, seed)
+
+
+def _is_remote(data_dir):
+    """Returns whether TFDS reads a folder from Google Cloud Storage."""
+    return str(data_dir).startswith("gs://")
 
 
 def _is_file(name):
@@ -246,9 +255,10 @@ def _as_size(image_size):
 
 def _read(name, data_dir, size):
     """Returns `(train, test or None, label_names or None)`."""
-    is_local = data_dir is not None and "://" not in str(data_dir)
+    is_local = data_dir is not None and not _is_remote(data_dir)
     if is_local:
-        data_dir = pathlib.Path(data_dir).expanduser()
+        with user_errors():
+            data_dir = files.local_path(data_dir).expanduser()
         if not data_dir.is_dir():
             raise UserError(
                 f"data_dir {data_dir} is not a folder: create it or "

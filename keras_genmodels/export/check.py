@@ -1,13 +1,13 @@
 """Checks an exported version as a server would use it."""
 
-import pathlib
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.export import example_requests, signatures, warmup
 from keras_genmodels.export.check_table import Table
 from keras_genmodels.export.description import EXTRA, read_description
@@ -64,7 +64,8 @@ def check_version(version, model=None, sizes=(1, 3, 257)):
         UserError: if the folder was not written by `export`, cannot be loaded,
             or was exported from another kind of model.
     """
-    version = pathlib.Path(version)
+    with user_errors():
+        version = files.local_path(version)
     description = read_description(version)
     references, tolerances = _references(version, description, model)
     warmups = warmup.read(version / EXTRA / warmup.FILE)

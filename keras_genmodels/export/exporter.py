@@ -1,12 +1,11 @@
 """Exports models as SavedModels for TensorFlow Serving."""
 
 import os
-import pathlib
 import re
 
 from keras_genmodels._version import __version__
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.export import serving_config, signatures
 from keras_genmodels.export import warmup as warmup_records
 from keras_genmodels.export.description import DESCRIPTION, EXTRA, FORMAT
@@ -89,7 +88,8 @@ def export(
             missing. Also if the version was written but models.config was not.
         OSError: if the version cannot be written; nothing has changed then.
     """
-    export_dir = pathlib.Path(export_dir).absolute()
+    with user_errors():
+        export_dir = files.local_path(export_dir).absolute()
     check_name(name)
     settings = _checked_settings(model, settings)
     serving_root = _checked_root(serving_root, export_dir)

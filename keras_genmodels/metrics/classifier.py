@@ -1,7 +1,6 @@
 """Features of images from a small classifier, trained on the data at hand."""
 
 import itertools
-import pathlib
 import re
 import zlib
 
@@ -59,9 +58,8 @@ def cached_classifier(dataset, folder, *, seed=0, num_steps=2000):
         ValueError: as `train_classifier`.
     """
     _label_indices(dataset.train)
-    path = pathlib.Path(
-        folder, _file_name(dataset, f"seed {seed}, {num_steps} steps")
-    )
+    name = _file_name(dataset, f"seed {seed}, {num_steps} steps")
+    path = files.local_path(folder) / name
     if path.exists():
         try:
             return keras.saving.load_model(path)

@@ -1,7 +1,5 @@
 """Files for TensorBoard's embedding projector."""
 
-import pathlib
-
 import numpy as np
 from tensorboard.plugins import projector
 
@@ -22,7 +20,7 @@ def write(directory, latents, images, labels=None, label_names=None):
         labels: int array `[n]`, or None.
         label_names: list of str, or None to show the labels' numbers.
     """
-    directory = pathlib.Path(directory)
+    directory = files.local_path(directory)
     height, width = images.shape[1:3]
     # The projector reads the thumbnails from one square picture.
     side = min(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
@@ -218,9 +219,13 @@ class RunDescription:
         }
         before = {**assumed, **before}
         free = {"epochs"}
-        if now["dataset"] != "image_folder":
-            # A data set of TFDS is the same wherever it lies.
+        same = self.fingerprint == earlier.fingerprint is not None
+        if same or now["dataset"] != "image_folder":
+            # The same data wherever they lie, as those of TFDS are.
             free.add("data_dir")
+        names = [os.path.basename(it["dataset"]) for it in (now, before)]
+        if same and names[0] == names[1]:
+            free.add("dataset")
         dashes = "--" if self.program else ""
         return [
             f"{dashes}{name}={as_text(now.get(name))} "

@@ -117,7 +117,7 @@ def train(
         else:
             # Before the claim: a run that cannot start claims no workdir.
             if init_from is not None and not workdir.has_checkpoint():
-                _start_from_weights(model, init_from)
+                _start_from_weights(model, init_from, data.image_shape)
             workdir.claim(run, assumed)
             print(results.describe(data, workdir, options), flush=True)
             with _training_errors():
@@ -225,9 +225,19 @@ def _is_scalar(value):
     return isinstance(value, int | float | str)
 
 
-def _start_from_weights(model, path):
+def _start_from_weights(model, path, image_shape):
     """Sets the weights of a new run."""
-    weights = load_model(path).get_weights()
+    source = load_model(path)
+    if source.event_shape != image_shape:
+        sizes = [
+            "x".join(map(str, s)) for s in (source.event_shape, image_shape)
+        ]
+        raise UserError(
+            f"--init_from={path} is a model of images of {sizes[0]}, and this "
+            f"run's are of {sizes[1]}: give a model of that size, or another "
+            "--image_size"
+        )
+    weights = source.get_weights()
     try:
         model.set_weights(weights)
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import pathlib
 import sys
 import zipfile
 
@@ -22,10 +21,14 @@ class Workdir:
 
     Args:
         path: the folder; it is made when something is written.
+
+    Raises:
+        UserError: for a URL, except a file:// URL.
     """
 
     def __init__(self, path):
-        self.path = pathlib.Path(path)
+        with user_errors():
+            self.path = files.local_path(path)
         self.run = self.path / "run.json"
         self.flags = self.path / "flags.txt"
         self.model = self.path / "model.keras"
@@ -211,7 +214,8 @@ def load_model(path):
     Raises:
         UserError: if the file is missing, damaged, or holds something else.
     """
-    path = pathlib.Path(path)
+    with user_errors():
+        path = files.local_path(path)
     if path.is_dir():
         return Workdir(path).load_model()
     if not path.is_file():

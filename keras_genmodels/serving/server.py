@@ -8,12 +8,12 @@ look for new versions while it runs, and has no REST.
 
 import concurrent.futures
 import contextlib
-import pathlib
 
 import grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.export.versions import versions_in
 from keras_genmodels.serving.served_model import ServedModel
 from keras_genmodels.serving.service import PredictionService
@@ -101,8 +101,10 @@ def find_versions(export_dir):
     Raises:
         UserError: if there is none.
     """
+    with user_errors():
+        export_dir = files.local_path(export_dir)
     newest = []
-    for folder in sorted(pathlib.Path(export_dir).glob("*")):
+    for folder in sorted(export_dir.glob("*")):
         complete = [
             path
             for _, path in versions_in(folder)

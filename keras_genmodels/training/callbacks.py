@@ -2,12 +2,12 @@
 
 import contextlib
 import math
-import pathlib
 import signal
 
 import keras
 import tensorflow as tf
 
+from keras_genmodels.core import files
 from keras_genmodels.training.errors import NotFiniteError
 
 
@@ -157,7 +157,7 @@ class Pictures(keras.callbacks.Callback):
 
     def __init__(self, directory, draw):
         super().__init__()
-        self.directory = pathlib.Path(directory)
+        self.directory = files.local_path(directory)
         self.draw = draw
 
     def on_epoch_end(self, epoch, logs=None):

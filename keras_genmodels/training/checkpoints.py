@@ -72,7 +72,7 @@ class Checkpoints(keras.callbacks.Callback):
     def __init__(self, state, directory, every, steps_per_epoch):
         super().__init__()
         self.state = state
-        self.directory = pathlib.Path(directory)
+        self.directory = files.local_path(directory)
         self.every = every
         self.steps_per_epoch = steps_per_epoch
         self._checkpoint = tf.train.Checkpoint(variables=state.variables())

@@ -107,6 +107,7 @@ WRONG = {
         (["--guidance=-1"], "non-negative"),
         (["--sigma=0.5"], "LOWEST,HIGHEST"),
         (["--stochasticity=1"], "0.999"),
+        (["--output=/tmp/new/x.png", "--input=/tmp"], "lies in --input"),
     ],
     "encode": [(["--output=/x/a.png"], ".npz")],
     "restore": [
@@ -115,6 +116,7 @@ WRONG = {
         (["--step_size=0"], "(0, 2)"),
         (["--max_steps=0"], "positive"),
         (["--add_noise=-1"], "non-negative"),
+        (["--output=/tmp/restored", "--input=/tmp"], "lies in --input"),
     ],
 }
 
@@ -158,3 +160,32 @@ def test_an_app_writes_nothing_to_standard_error(
     np.savez(tmp_path / "x.npz", image=image)
     flags = [flag.format(tmp_path) for flag in flags]
     succeed(run_python("-m", f"apps.{app}", f"--workdir={workdir}", *flags))
+
+
+# Flags of paths, by app.
+PATHS = {
+    "train_vae": ("workdir", "data_dir", "init_from"),
+    "train_cvae": ("workdir", "data_dir", "init_from"),
+    "train_dae": ("workdir", "data_dir", "init_from"),
+    "evaluate": ("workdir", "data_dir", "output"),
+    "generate": ("workdir", "data_dir", "output"),
+    "encode": ("workdir", "data_dir", "output"),
+    "restore": ("workdir", "data_dir", "output"),
+    "export": ("workdir", "export_dir", "check"),
+    "serve": ("export_dir",),
+    "query": ("input", "output"),
+}
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        "train_vae",
+        *(pytest.param(a, marks=pytest.mark.slow) for a in [*PATHS][1:]),
+    ],
+)
+def test_a_remote_path_is_refused(app):
+    for name in PATHS[app]:
+        process = run_without_tensorflow(app, f"--{name}=s3://bucket/run")
+        assert_refused(process, app, name, "s3 address")
+    assert not (ROOT / "s3:").exists()

@@ -309,10 +309,11 @@ def batch_beyond_the_data(folder, trained):
     return npz(folder, [flag], named, image=np.zeros((20, 5, 5)))
 
 
-def weights_of_another_architecture(folder, trained):
+def weights_of_another_size(folder, trained):
     start = f"--init_from={trained.workdir}/model.keras"
     flags = [start, "--batch_size=8", *TINY]
-    return npz(folder, flags, [start], image=np.zeros((20, 5, 5)))
+    named = [start, "8x8x1", "5x5x1"]
+    return npz(folder, flags, named, image=np.zeros((20, 5, 5)))
 
 
 def other_beta_than_before(folder, trained):
@@ -338,7 +339,7 @@ def again(folder, trained, flag, *named):
 QUICK = [
     unknown_data_set,
     batch_beyond_the_data,
-    weights_of_another_architecture,
+    weights_of_another_size,
     other_beta_than_before,
 ]
 SLOW = [

@@ -104,17 +104,31 @@ def test_epochs_may_grow_and_not_shrink(tmp_path):
         workdir.claim(changed(epochs=8))
 
 
-def test_a_data_set_may_move_but_not_a_folder_of_pictures(tmp_path):
-    for name in ("digits", "image_folder"):
-        workdir = Workdir(tmp_path / name)
-        source = dataclasses.replace(DIGITS, name=name)
-        moved = dataclasses.replace(source, data_dir="/b")
-        workdir.claim(changed(source=source))
-        if name == "digits":
-            workdir.claim(changed(source=moved))
-        else:
-            with pytest.raises(UserError, match="--data_dir=/b"):
-                workdir.claim(changed(source=moved))
+@pytest.mark.parametrize("name", ["digits", "image_folder"])
+def test_data_may_move(tmp_path, name):
+    workdir = Workdir(tmp_path)
+    source = dataclasses.replace(DIGITS, name=name)
+    moved = dataclasses.replace(source, data_dir="/b")
+    workdir.claim(changed(source=source))
+    workdir.claim(changed(source=moved))
+    assert workdir.read_run().source.data_dir == "/b"
+    if name == "image_folder":
+        other = changed(source=source, fingerprint="6 images")
+        with pytest.raises(UserError, match="--data_dir=/a"):
+            workdir.claim(other)
+
+
+def test_a_file_may_move(tmp_path):
+    workdir = Workdir(tmp_path)
+    paths = ("/a/x.npz", "/b/x.npz", "/b/y.npz")
+    run, moved, other = (
+        changed(source=dataclasses.replace(DIGITS, name=name, data_dir=None))
+        for name in paths
+    )
+    workdir.claim(run)
+    workdir.claim(moved)
+    with pytest.raises(UserError, match=r"--dataset=/b/y\.npz"):
+        workdir.claim(other)
 
 
 def test_settings_that_a_run_does_not_record_are_assumed(tmp_path):
