@@ -30,6 +30,7 @@ REQUIRED = [
     "tensorflow-probability>=0.25,<0.26",
     "tf-keras>=2.21,<2.22",  # tensorflow-probability does not import without
     "threadpoolctl>=3.1,<4",
+    "tifffile>=2024.8,<2027",
     "tqdm>=4.66,<5",
 ]
 SERVING = ["tensorflow-serving-api>=2.19,<2.22"]

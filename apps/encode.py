@@ -38,8 +38,11 @@ def main():
 
     workdir = Workdir(FLAGS.workdir)
     model = workdir.load_model(LatentVariableModel)
-    split = labelled(input_flags.read_split(workdir, model.event_shape), model)
-    batches = workdir.read_run().evaluation_batches(split)
+    run = workdir.read_run()
+    split = labelled(
+        input_flags.read_split(workdir, model.event_shape), model, run
+    )
+    batches = run.evaluation_batches(split)
     with user_errors():
         arrays = arrays_lib.concatenate(
             latents.parameters(model.encode(*inputs))
@@ -52,7 +55,7 @@ def main():
     print(f"{shapes} in {output}")
 
 
-def labelled(split, model):
+def labelled(split, model, run):
     """Returns pictures with the label that the model needs, from --label."""
     import numpy as np
 
@@ -77,7 +80,7 @@ def labelled(split, model):
             "this model is conditioned on labels, which pictures do not have: "
             "give --label"
         )
-    label = label_flag.read(model)
+    label = label_flag.read(model, run.training_labels)
     if label is None:
         label = num_classes
     return datasets.Split(split.images, np.full(len(split.images), label))

@@ -5,10 +5,10 @@
   python -m apps.generate --workdir=DIR --input=PICTURES --num_completions=4
 
 A denoiser goes from noise to images in --num_steps steps. A model that is
-conditioned on labels draws images of --label, or else a row for each label,
-with the same latent in each column; one that completes images draws several
-completions of each image of --input, shown next to the observed part and the
-original.
+conditioned on labels draws images of --label, or else a row for each label of
+the training images, with the same latent in each column; one that completes
+images draws several completions of each image of --input, shown next to the
+observed part and the original.
 
 An --output that ends in .npz holds an array `image`, float32 in [0, 1]
 [num_images, height, width, channels], and the `label` [num_images] of each;
@@ -149,32 +149,39 @@ def plain_images(model, workdir):
 
 def images_of_one_label(model, workdir):
     """Draws images of --label."""
-    label = label_flag.read(model)
+    label = label_flag.read(model, training_labels(workdir))
     return _sheet(model, label, guidance=FLAGS.guidance)
 
 
 def images_of_each_label(model, workdir):
-    """Draws images of each label, with the same latents."""
+    """Draws images of each label of the training, with the same latents."""
     import numpy as np
 
     from keras_genmodels.models import conditional_sampling
     from keras_genmodels.plots import latent
 
     count = FLAGS.num_images or _NUM_PER_LABEL
+    labels = training_labels(workdir) or range(model.num_classes)
     images = conditional_sampling.sample_each_label(
-        model, count, seed=FLAGS.seed, guidance=FLAGS.guidance
+        model, count, seed=FLAGS.seed, guidance=FLAGS.guidance, labels=labels
     )
     run = workdir.find_run()
     names = run and run.label_names
     arrays = {
         "image": images.reshape(-1, *images.shape[2:]),
-        "label": np.repeat(np.arange(model.num_classes), count),
+        "label": np.repeat(np.asarray(labels), count),
     }
     return (
-        f"{count} images of each of {model.num_classes} labels",
+        f"{count} images of each of {len(labels)} labels",
         arrays,
-        lambda: latent.label_sheet(images, names),
+        lambda: latent.label_sheet(images, names, labels),
     )
+
+
+def training_labels(workdir):
+    """Returns the labels that training images have, None if unknown."""
+    run = workdir.find_run()
+    return run and run.training_labels
 
 
 def completions(model, workdir):

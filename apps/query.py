@@ -33,9 +33,17 @@ flags.DEFINE_string("signature", "generate", "Name of the signature to run.")
 flag_types.define_path(
     "input",
     None,
-    "A picture, a folder of pictures (resized to the model's size) or an x.npz "
-    "with an array `image` and optionally `label`; for decode an .npz with an "
-    "array `z`, or `loc` as encode returns it.",
+    "A picture, a folder of pictures (resized to the model's size), an x.npz "
+    "with an array `image` and optionally `label`, or an x.npy; for decode an "
+    ".npz with an array `z`, or `loc` as encode returns it.",
+)
+flags.DEFINE_integer(
+    "white_level",
+    None,
+    "The value of white in 16-bit images of --input, as in the training "
+    "(default: 65535, or what the chunk sBIT of a PNG says).",
+    lower_bound=1,
+    upper_bound=65535,
 )
 flags.DEFINE_integer(
     "num_images",
@@ -157,7 +165,7 @@ def check_flags():
         )
     if FLAGS.input is None and known and FLAGS.signature != "generate":
         raise guard.WrongFlags(f"--signature={FLAGS.signature} needs --input")
-    if FLAGS.signature == "decode" and not FLAGS.input.endswith(".npz"):
+    if FLAGS.signature == "decode" and not FLAGS.input.lower().endswith(".npz"):
         raise guard.WrongFlags("to decode, --input must be an .npz file")
 
 

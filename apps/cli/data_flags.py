@@ -1,24 +1,31 @@
 """The flags that say which data set to train on."""
 
+import pathlib
+
 from absl import flags
 
-from . import flag_types
+from . import flag_types, guard
+
+FLAGS = flags.FLAGS
 
 
 def define_flags():
-    """Defines --dataset, --data_dir, --image_size and --validation_split."""
+    """Defines --dataset, --data_dir, --image_size and what goes with them."""
     flags.DEFINE_string(
         "dataset",
         "digits",
-        "Name of a TFDS image data set (digits needs no download), "
-        "image_folder (pictures in --data_dir), or a file x.npz with an array "
-        "`image` and optionally `label`.",
+        "digits (8x8 pixels, without download), the name of a TFDS image data "
+        "set, image_folder (the pictures in --data_dir; default if it holds "
+        "pictures), or an array file: x.npz with `image` and optionally "
+        "`label`, or with splits (x_train, y_train, x_test, ... or "
+        "train_images, train_labels, ...), or x.npy.",
     )
     flag_types.define_path(
         "data_dir",
         None,
-        "Folder of the TFDS data sets (default: ~/tensorflow_datasets), or the "
-        "folder of pictures; TFDS also reads gs:// addresses.",
+        "Folder of pictures, flat or with a sub-folder per label, in train/, "
+        "val/ and test/ if there are such; or the folder of the TFDS data sets "
+        "(default: ~/tensorflow_datasets), also a gs:// address.",
         remote="gs",
     )
     flag_types.define_sizes(
@@ -31,9 +38,18 @@ def define_flags():
     flags.DEFINE_float(
         "validation_split",
         0.05,
-        "Fraction of the training split held out for validation; 0 for none.",
+        "Fraction of the training split held out for validation, if files have "
+        "no validation split; 0 for none.",
         lower_bound=0,
         upper_bound=0.9,
+    )
+    flags.DEFINE_integer(
+        "white_level",
+        None,
+        "The value of white in 16-bit images, such as 4095 for 12 bits "
+        "(default: 65535, or what the chunk sBIT of a PNG says).",
+        lower_bound=1,
+        upper_bound=65535,
     )
 
 
@@ -50,9 +66,31 @@ def load(config):
 
     size = config.image_size
     return datasets.load(
-        config.dataset,
+        _name(config),
         data_dir=config.data_dir,
         image_size=size and (size[0], size[-1]),
         validation_split=config.validation_split,
         seed=config.seed,
+        white_level=config.white_level,
     )
+
+
+def _name(config):
+    """Returns --dataset, or without it what --data_dir holds."""
+    from keras_genmodels.datasets import file_kinds
+
+    folder = config.data_dir
+    is_folder = folder is not None and pathlib.Path(folder).is_dir()
+    if FLAGS["dataset"].present or not is_folder:
+        return config.dataset
+    if file_kinds.holds_pictures(folder, but=("downloads",)):
+        print(f"--data_dir={folder} holds pictures: --dataset=image_folder")
+        return "image_folder"
+    names = [path.name for path in sorted(pathlib.Path(folder).iterdir())]
+    names = [name for name in names if not file_kinds.is_hidden(name)]
+    if names and "digits" not in names:
+        raise guard.WrongFlags(
+            f"--data_dir={folder} requires --dataset: it holds no pictures, "
+            f"but {', '.join(names[:3])}"
+        )
+    return config.dataset

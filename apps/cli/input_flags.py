@@ -9,6 +9,8 @@ from . import flag_types, guard
 FLAGS = flags.FLAGS
 
 SPLITS = ("train", "validation", "test")
+# As in `datasets.file_kinds`, which imports TensorFlow.
+ARRAY_ENDINGS = (".npy", ".npz")
 
 
 def define_flags(more=""):
@@ -21,8 +23,8 @@ def define_flags(more=""):
         "input",
         "test",
         "A picture, a folder of pictures (resized to the model's size), an "
-        "x.npz with an array `image`, or a split of the run's data: train, "
-        f"validation or test.{more}",
+        "x.npz with an array `image`, an x.npy, or a split of the run's data: "
+        f"train, validation or test.{more}",
     )
     flag_types.define_path(
         "data_dir",
@@ -55,7 +57,11 @@ def read_split(workdir, image_shape):
     from keras_genmodels.core.errors import UserError
 
     if not is_split():
-        images = datasets.read_pictures(_path(), image_shape=image_shape)
+        run = workdir.find_run()
+        source = run and run.source
+        images = read_pictures(
+            _path(), image_shape, source and source.white_level
+        )
         return datasets.Split(images, datasets.read_labels(_path()))
     data = workdir.read_run().load_data(FLAGS.data_dir)
     split = getattr(data, FLAGS.input)
@@ -86,12 +92,28 @@ def check_output(output):
         )
 
 
+def read_pictures(path, image_shape, white_level):
+    """Reads images as `datasets.read_pictures`; names the skipped files."""
+    from keras_genmodels import datasets
+
+    if not is_arrays(path) and (skipped := datasets.skipped_in(path)):
+        print(f"{path}: {skipped}")
+    return datasets.read_pictures(
+        path, image_shape=image_shape, white_level=white_level
+    )
+
+
+def is_arrays(path):
+    """Returns whether a path is that of a file of arrays."""
+    return str(path).lower().endswith(ARRAY_ENDINGS)
+
+
 def picture_names():
     """Lists the pictures of --input relative to it, or None for arrays."""
     from keras_genmodels import datasets
 
     path = _path()
-    if is_split() or path.suffix == ".npz":
+    if is_split() or is_arrays(path):
         return None
     base = path if path.is_dir() else path.parent
     return [

@@ -24,8 +24,13 @@ def define_flag(purpose):
     )
 
 
-def read(model):
+def read(model, training_labels=None):
     """Parses --label for a model that is conditioned on labels.
+
+    Args:
+        model: the model.
+        training_labels: the labels that its training images have; None if
+            unknown.
 
     Returns:
         int, or None for "none".
@@ -44,4 +49,10 @@ def read(model):
             f"--label={FLAGS.label} is not a label of this model: give 0 to "
             f"{model.num_classes - 1}"
         )
-    return int(FLAGS.label)
+    label = int(FLAGS.label)
+    if training_labels is not None and label not in training_labels:
+        raise guard.WrongFlags(
+            f"--label={label}: no training image has this label, so that the "
+            "model does not know it"
+        )
+    return label

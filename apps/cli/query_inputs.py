@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from . import guard
+from . import guard, input_flags
 
 FLAGS = flags.FLAGS
 
@@ -12,7 +12,7 @@ SETTINGS = ("step_size", "max_steps", "tolerance")
 
 def has_pictures():
     """Returns whether --input names pictures, rather than arrays."""
-    return bool(FLAGS.input) and not FLAGS.input.endswith(".npz")
+    return bool(FLAGS.input) and not input_flags.is_arrays(FLAGS.input)
 
 
 def read(infos):
@@ -65,7 +65,6 @@ def _num_rows(inputs):
 
 def _read_images(info):
     """Reads the pictures of --input; as float32 if they are binarised."""
-    from keras_genmodels import datasets
     from keras_genmodels.core import arrays as arrays_lib
 
     if len(info.shape) != 4 and has_pictures():
@@ -73,7 +72,9 @@ def _read_images(info):
             f"--input: {FLAGS.model} takes rows of shape "
             f"{list(info.shape[1:])}, which are no pictures: give an .npz file"
         )
-    images = datasets.read_pictures(FLAGS.input, image_shape=info.shape[1:])
+    images = input_flags.read_pictures(
+        FLAGS.input, info.shape[1:], FLAGS.white_level
+    )
     images = arrays_lib.as_float(images[: FLAGS.num_images])
     return (images >= 0.5).astype("float32") if FLAGS.binarize else images
 

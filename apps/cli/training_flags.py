@@ -16,6 +16,7 @@ _NOT_SETTINGS = (
     "data_dir",
     "image_size",
     "validation_split",
+    "white_level",
     "binarization",
     "seed",
     "epochs",

@@ -5,17 +5,14 @@ from keras_genmodels.datasets.batches import (
     evaluation_batches,
     training_batches,
 )
+from keras_genmodels.datasets.file_kinds import list_pictures, skipped_in
 from keras_genmodels.datasets.image_dataset import (
     ImageDataset,
     Source,
-    Split,
     load,
 )
-from keras_genmodels.datasets.image_files import (
-    list_pictures,
-    read_labels,
-    read_pictures,
-)
+from keras_genmodels.datasets.image_files import read_labels, read_pictures
+from keras_genmodels.datasets.splits import Split
 
 __all__ = [
     "BINARIZATIONS",
@@ -27,5 +24,6 @@ __all__ = [
     "load",
     "read_labels",
     "read_pictures",
+    "skipped_in",
     "training_batches",
 ]

@@ -9,46 +9,21 @@ import tensorflow as tf
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
-from keras_genmodels.datasets import array_files, batches, image_files
+from keras_genmodels.datasets import (
+    array_files,
+    batches,
+    digits,
+    file_kinds,
+    folders,
+    notes,
+)
+from keras_genmodels.datasets.splits import Split
 
 _FOLDER_IMAGE_SIZE = (64, 64)
 _TEST_FRACTION = 0.1
-# Data sets that are one file, by suffix: `read(path, size)` returns images and
-# labels, as `array_files.read` does.
-_FILE_READERS = {".npz": array_files.read}
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Split:
-    """A part of a data set, in memory.
-
-    Args:
-        images: array `[n, height, width, channels]`, uint8 (read as value /
-            255) or float32 in [0, 1]. Not to be written to.
-        labels: int32 array `[n]`, or None.
-
-    `split[rows]` is the `Split` of some rows: a slice, or an array of indices
-    or of booleans.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
-
-    def __getitem__(self, rows):
-        labels = self.labels
-        return Split(
-            self.images[rows], None if labels is None else labels[rows]
-        )
-
-    def take(self, num):
-        """Returns the first `num` images; all if there are fewer, or None."""
-        return self[:num]
-
-    def subsample(self, num):
-        """Returns at most `num` images, evenly spaced over the split."""
-        if len(self.images) <= num:
-            return self
-        return self[np.linspace(0, len(self.images) - 1, num).astype(int)]
+# Data sets that are one file, by suffix: `read(path, size, white_level)`
+# returns `Splits`, as `array_files.read` does.
+_FILE_READERS = {".npy": array_files.read, ".npz": array_files.read}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +36,7 @@ class Source:
         image_size: `(height, width)` or None.
         validation_split: float.
         seed: int.
+        white_level: int or None.
     """
 
     name: str
@@ -68,13 +44,23 @@ class Source:
     image_size: tuple[int, int] | None = None
     validation_split: float = 0.05
     seed: int = 0
+    white_level: int | None = None
 
     def load(self):
         """Loads the data set, as `load` does."""
         return load(**dataclasses.asdict(self))
 
     def moved_to(self, data_dir):
-        """Returns the `Source` of the same data in another folder."""
+        """Returns the `Source` of the same data in another folder.
+
+        Raises:
+            UserError: for a folder of pictures, if the data are the digits.
+        """
+        if self.name == "digits" and file_kinds.holds_pictures(data_dir):
+            raise UserError(
+                f"data_dir {data_dir} holds pictures, but the data set is "
+                "digits, which needs no folder: give pictures as --input"
+            )
         name = (
             pathlib.Path(self.name).name if _is_file(self.name) else self.name
         )
@@ -88,11 +74,13 @@ class ImageDataset:
     Args:
         name: str, as given to `load`.
         train: Split.
-        validation: Split held out of the training images, or None.
+        validation: Split, or None.
         test: Split.
         label_names: tuple of str, the name of each label, or None.
         source: `Source` that `load` made these images of; None for images
             that were made otherwise.
+        notes: tuple of str, one line each on how `load` understood the source:
+            its splits, labels, sizes and skipped files.
     """
 
     name: str
@@ -101,11 +89,21 @@ class ImageDataset:
     test: Split
     label_names: tuple[str, ...] | None = None
     source: Source | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def image_shape(self):
         """`(height, width, channels)`."""
         return self.train.images.shape[1:]
+
+    def training_labels(self):
+        """Returns the labels that training images have, sorted, or None.
+
+        Returns:
+            tuple of int; None without labels.
+        """
+        labels = self.train.labels
+        return None if labels is None else tuple(np.unique(labels).tolist())
 
     def fingerprint(self):
         """Returns the number of images and a checksum of them, as a text."""
@@ -170,28 +168,34 @@ def load(
     image_size=None,
     validation_split=0.05,
     seed=0,
+    white_level=None,
 ):
     """Loads a data set into memory.
 
     8-bit images whose values are all 0 or 1, as some binary data sets are
-    stored, become 0 or 255.
+    stored, become 0 or 255. 16-bit images become floats.
 
     Args:
-        name: "digits" (scikit-learn's 8x8 images, prepared on first use), the
-            name of a TFDS image data set (prepared on first use),
-            "image_folder" (a folder of pictures, flat or with one sub-folder
-            per label) or the path of an `.npz` file with the arrays `image`
-            (`[n, height, width]` or `[n, height, width, channels]`, uint8 or
-            floating in [0, 1]) and, optionally, `label` (integer `[n]`).
+        name: "digits" (scikit-learn's 8x8 images), the name of a TFDS image
+            data set (prepared on first use), "image_folder" (a folder of
+            pictures, see `folders.read`), or the path of an array file: an
+            `.npz` with the arrays `image` (`[n, height, width]` or `[n,
+            height, width, channels]`, uint8, uint16 or floating in [0, 1])
+            and, optionally, `label` (integer `[n]`), or with splits: x_train,
+            y_train, x_test, ... or train_images, train_labels, ...; or an
+            `.npy` of images.
         data_dir: str: the folder of TFDS' data sets (TFDS' default if None),
-            the folder of the pictures, or the folder that a relative `.npz`
-            path refers to.
+            the folder of the pictures, or the folder that a relative path of
+            an array file refers to.
         image_size: int or `(height, width)` that images are squeezed to. None
             keeps their size, but means 64 for "image_folder".
         validation_split: float in [0, 1), fraction of the training images to
-            hold out, drawn by `seed`.
+            hold out, drawn by `seed`, if files have no validation split.
         seed: int in [0, 2**31). It also draws 10 % test images if the data set
-            has no split "test" or "validation".
+            has no split for test.
+        white_level: int in [1, 65535], the value of white in 16-bit images,
+            such as 4095 for 12 bits; by default 65535, or what the chunk sBIT
+            of a PNG says.
 
     Returns:
         ImageDataset.
@@ -208,26 +212,35 @@ def load(
         raise UserError(
             f"validation_split must be in [0, 1), got {validation_split}"
         )
-    train, test, label_names = _read(name, data_dir, size)
-    _spread_binary(train, test)
+    if white_level is not None and not 1 <= white_level <= 65535:
+        raise UserError(f"white_level must be in [1, 65535], got {white_level}")
+    found = _read(name, data_dir, size, white_level)
+    _spread_binary(found)
+    train, validation, test = found.train, found.validation, found.test
     if test is None:
         train, test = _hold_out(train, _TEST_FRACTION, seed, batches.TEST)
-    validation = None
-    if validation_split:
+    if validation is None and validation_split:
         train, validation = _hold_out(
             train, validation_split, seed, batches.VALIDATION
         )
-    source = _source(name, data_dir, size, validation_split, seed)
-    return ImageDataset(name, train, validation, test, label_names, source)
+    return ImageDataset(
+        name,
+        train,
+        validation,
+        test,
+        found.label_names,
+        _source(name, data_dir, size, validation_split, seed, white_level),
+        notes.of(found, train, name),
+    )
 
 
-def _source(name, data_dir, size, validation_split, seed):
+def _source(name, data_dir, size, validation_split, seed, white_level):
     """Returns the `Source`, whose paths hold from any working directory."""
     if data_dir is not None and not _is_remote(data_dir):
         data_dir = str(files.local_path(data_dir).expanduser().absolute())
     if _is_file(name) and data_dir is None:
         name = str(files.local_path(name).expanduser().absolute())
-    return Source(name, data_dir, size, validation_split, seed)
+    return Source(name, data_dir, size, validation_split, seed, white_level)
 
 
 def _is_remote(data_dir):
@@ -236,7 +249,7 @@ def _is_remote(data_dir):
 
 
 def _is_file(name):
-    return pathlib.Path(name).suffix in _FILE_READERS
+    return pathlib.Path(name).suffix.lower() in _FILE_READERS
 
 
 def _as_size(image_size):
@@ -253,8 +266,8 @@ def _as_size(image_size):
     return int(size[0]), int(size[-1])
 
 
-def _read(name, data_dir, size):
-    """Returns `(train, test or None, label_names or None)`."""
+def _read(name, data_dir, size, white_level):
+    """Returns the `Splits` of a data set."""
     is_local = data_dir is not None and not _is_remote(data_dir)
     if is_local:
         with user_errors():
@@ -266,30 +279,48 @@ def _read(name, data_dir, size):
             )
     if _is_file(name):
         path = pathlib.Path(data_dir or "", name).expanduser()
-        return Split(*_FILE_READERS[path.suffix](path, size)), None, None
+        return _FILE_READERS[path.suffix.lower()](path, size, white_level)
     if name == "image_folder":
         if data_dir is None:
             raise UserError(
                 "image_folder needs the folder of the pictures: name it as "
                 "data_dir"
             )
-        images, labels, label_names = image_files.read_labelled_folder(
-            data_dir, size or _FOLDER_IMAGE_SIZE
+        return folders.read(data_dir, size or _FOLDER_IMAGE_SIZE, white_level)
+    _check_is_name(name, data_dir if is_local else None)
+    if name == "digits":
+        found = digits.read(size)
+    else:
+        # Imported here, as it takes a while.
+        from keras_genmodels.datasets import tfds_images
+
+        found = tfds_images.read(name, data_dir, size, white_level)
+    if white_level is not None and found.train.images.dtype == np.uint8:
+        raise UserError(
+            f"white_level={white_level} requires 16-bit images, those of "
+            f"{name} have 8 bits"
         )
-        return Split(images, labels), None, label_names
-    # Imported here, as it takes a while and registers `digits` with TFDS.
-    from keras_genmodels.datasets import tfds_images
-
-    train, test, label_names = tfds_images.read(name, data_dir, size)
-    return Split(*train), test and Split(*test), label_names
+    return found
 
 
-def _spread_binary(train, test):
+def _check_is_name(name, data_dir):
+    """Raises a `UserError` if `name` is a file or folder that is not read."""
+    path = pathlib.Path(data_dir or "", name).expanduser()
+    if file_kinds.is_other_data(name) or (path.is_file() and path.suffix):
+        raise UserError(f"{path} is no data set: {file_kinds.supported()}")
+    if "/" in name and path.is_dir() and file_kinds.holds_pictures(path):
+        raise UserError(
+            f"{path} is a folder: for its pictures, give image_folder as name "
+            "of the data set and the folder as data_dir"
+        )
+
+
+def _spread_binary(splits):
     """Replaces 0 and 1 by 0 and 255, in place, if there are no others."""
-    if train.images.dtype == np.uint8 and train.images.max() <= 1:
-        for split in (train, test):
-            if split is not None:
-                np.multiply(split.images, 255, out=split.images)
+    images = splits.train.images
+    if images.dtype == np.uint8 and images.max() <= 1:
+        for split in splits:
+            np.multiply(split.images, 255, out=split.images)
 
 
 def _hold_out(split, fraction, seed, stream):

@@ -8,7 +8,7 @@ from keras_genmodels.core.errors import UserError
 _FEWEST_IMAGES = 10
 
 
-def check_memory(source, count, shape):
+def check_memory(source, count, shape, dtype="uint8"):
     """Checks that images fit in half of the free memory.
 
     Half, because training holds the images a second time, as a tensor.
@@ -16,12 +16,14 @@ def check_memory(source, count, shape):
     Args:
         source: str, the name of the images for the message.
         count: number of images.
-        shape: `(height, width, channels)` of each uint8 image.
+        shape: `(height, width, channels)` of each image.
+        dtype: name of the type of a pixel.
 
     Raises:
         UserError: if they do not fit.
     """
     needed = count * int(np.prod(shape, dtype=np.int64))
+    needed *= np.dtype(dtype).itemsize
     available = available_memory()
     if needed > available // 2:
         raise UserError(

@@ -1,99 +1,49 @@
-"""Picture files: found, decoded and resized in one way, whoever reads them."""
-
-import os
-import pathlib
+"""Picture files: decoded and resized in one way, whoever reads them."""
 
 import numpy as np
-import PIL.Image
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError
-
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png")
-_GREY_MODES = ("1", "L", "LA", "I", "I;16")
-# What Pillow raises for a file that is not a picture.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    PIL.Image.DecompressionBombError,
-)
+from keras_genmodels.datasets import decoding
 
 
-def list_pictures(path):
-    """Lists a picture file, or all pictures in a folder and its sub-folders.
-
-    Args:
-        path: of a file or a folder.
-
-    Returns:
-        list of pathlib.Path: the files of a folder by name, before those of
-        its sub-folders.
-
-    Raises:
-        UserError: if the path does not exist or holds no picture.
-    """
-    path = pathlib.Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f"{path}: no such picture file or folder")
-    paths = find(path)
-    if not paths:
-        raise UserError(no_pictures(path))
-    return paths
-
-
-def find(folder):
-    """Lists the pictures in a folder and its sub-folders, perhaps none."""
-    return [
-        pathlib.Path(root, name)
-        for root, _, names in sorted(os.walk(folder))
-        for name in sorted(names)
-        if name.lower().endswith(ENDINGS)
-    ]
-
-
-def no_pictures(folder):
-    """Returns the message of the error for a folder without pictures."""
-    return f"{folder} holds no picture ({', '.join(ENDINGS)}): name another"
-
-
-def are_grey(paths):
-    """Returns whether all pictures are grey, from the headers of the files.
+def read_headers(paths):
+    """Reads the `decoding.Header` of each picture file.
 
     Raises:
         UserError: if a file is not a picture.
     """
-    grey = True
-    for path in paths:
-        try:
-            with PIL.Image.open(path) as picture:
-                grey &= picture.mode in _GREY_MODES
-        except _UNREADABLE as error:
-            raise _unreadable(path) from error
-    return grey
+    return [decoding.read_header(path) for path in paths]
 
 
-def read_all(paths, image_shape):
+def read_all(paths, image_shape, white_level=None, dtype=None):
     """Decodes and resizes picture files.
 
     Args:
         paths: list of n picture files.
         image_shape: `(height, width, channels)` that each picture is squeezed
             to, with 1 channel for grey or 3 for RGB.
+        white_level: int, the value of white in 16-bit pictures, as in
+            `decoding.decode`.
+        dtype: "uint8", or "float32" for values in [0, 1]; by default float32
+            if a picture has 16 bits.
 
     Returns:
-        uint8 array `[n, height, width, channels]`. An image depends on its
-        file alone.
+        array `[n, height, width, channels]`. An image depends on its file
+        alone, but for the dtype.
 
     Raises:
         UserError: if a file cannot be read.
     """
-    images = np.empty((len(paths), *image_shape), np.uint8)
+    if dtype is None:
+        is_deep = any(header.bits == 16 for header in read_headers(paths))
+        dtype = "float32" if is_deep else "uint8"
+    images = np.empty((len(paths), *image_shape), dtype)
     # One by one: eager operations of several threads crashed TensorFlow once.
     for row, path in enumerate(paths):
-        images[row] = _read(path, image_shape)
+        image = _read(path, image_shape, white_level)
+        if image.dtype != dtype:
+            image = np.divide(image, 255, dtype=dtype)
+        images[row] = image
     return images
 
 
@@ -116,24 +66,18 @@ def resize(images, size, method="bilinear", antialias=True):
     return tf.cast(resized, images.dtype)
 
 
-def _read(path, image_shape):
+def _read(path, image_shape, white_level):
     """Reads one picture; each axis that shrinks is smoothed."""
-    try:
-        image = tf.io.decode_image(
-            tf.io.read_file(str(path)), channels=3, expand_animations=False
-        )
-    except tf.errors.OpError as error:
-        raise _unreadable(path) from error
+    image = decoding.decode(path, white_level)
     height, width, channels = image_shape
     enlarges = image.shape[0] < height or image.shape[1] < width
     shrinks = image.shape[0] > height or image.shape[1] > width
     method = "bilinear" if enlarges else "area"
     image = resize(image, (height, width), method, antialias=shrinks)
-    return tf.image.rgb_to_grayscale(image) if channels == 1 else image
-
-
-def _unreadable(path):
-    return UserError(
-        f"{path} cannot be read as a picture: repair or remove it, or save it "
-        "again as PNG or JPEG"
-    )
+    if channels == 1:
+        image = tf.image.rgb_to_grayscale(image)
+    image = image.numpy()
+    if image.dtype != np.uint8:
+        # The weights of the colours sum to 0.9999, those of pixels about to 1.
+        image = np.clip(image / (0.9999 if channels == 1 else 1), 0, 1)
+    return image

@@ -1,4 +1,4 @@
-"""Images from TensorFlow Datasets, including `digits`, which is built here."""
+"""Images from TensorFlow Datasets."""
 
 import contextlib
 import difflib
@@ -12,69 +12,29 @@ import urllib.parse
 import urllib.request
 
 import numpy as np
-import sklearn.datasets
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import limits, pictures
+from keras_genmodels.datasets import file_kinds, limits, pictures
+from keras_genmodels.datasets.splits import Split, Splits
 
 _PROBE_SECONDS = 4.0
-_DIGITS_FOR_TRAINING = 1437
 
 
-class Digits(tfds.core.GeneratorBasedBuilder):
-    """The 1797 handwritten digits of scikit-learn, 8x8 pixels.
-
-    Small, real, and without download. In scikit-learn's order, the first 1437
-    are for training and the last 360 for test; the grey values 0 to 16 are
-    scaled to 0 to 255.
-    """
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        return tfds.core.DatasetInfo(
-            builder=self,
-            description="The handwritten digits of scikit-learn, 8x8 pixels.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(8, 8, 1)),
-                    "label": tfds.features.ClassLabel(num_classes=10),
-                }
-            ),
-            homepage="https://scikit-learn.org/stable/datasets/toy_dataset.html",
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager  # Nothing to download.
-        images, labels = sklearn.datasets.load_digits(return_X_y=True)
-        images = np.rint(images * 255 / 16).astype(np.uint8)
-        rows = list(zip(images.reshape(-1, 8, 8, 1), labels, strict=True))
-        return {
-            "train": self._generate_examples(rows[:_DIGITS_FOR_TRAINING]),
-            "test": self._generate_examples(rows[_DIGITS_FOR_TRAINING:]),
-        }
-
-    def _generate_examples(self, rows):
-        for key, (image, label) in enumerate(rows):
-            yield key, {"image": image, "label": label}
-
-
-def read(name, data_dir, size):
+def read(name, data_dir, size, white_level=None):
     """Reads the images of a TFDS data set, which is prepared first if needed.
 
     Args:
         name: name in TFDS, with or without a configuration.
         data_dir: path or None, the folder of TFDS' data sets.
         size: `(height, width)` to resize to, or None.
+        white_level: int, the value of white of 16-bit images; 65535 if None.
 
     Returns:
-        `(train, test, label_names)`: two pairs of images, uint8 `[n, height,
-        width, channels]`, and labels, int32 `[n]` or None; `test` is None if
-        there is no split "test" or "validation"; tuple of str or None.
+        `Splits`: images uint8, or float32 for 16 bits; without `validation`,
+        and without `test` if there is no split "test" or "validation".
 
     Raises:
         UserError: if there is no such data set, if it is not prepared and
@@ -83,6 +43,7 @@ def read(name, data_dir, size):
     """
     builder = _find_builder(name, data_dir)
     if not _is_prepared(builder):
+        _check_folder(builder, data_dir)
         _prepare(builder)
         # A new builder: if another process finished first, the builder that
         # prepared lacks some of the information.
@@ -91,17 +52,32 @@ def read(name, data_dir, size):
     splits = _choose_splits(builder)
     shape = _image_shape(builder, image_feature, size)
     count = sum(_sizes(builder)[split] for split in splits)
-    limits.check_memory(name, count, shape)
-    train, *test = [
-        _read_split(builder, split, shape, size, label_feature is not None)
+    dtype = "uint8" if image_feature.np_dtype == np.uint8 else "float32"
+    limits.check_memory(name, count, shape, dtype)
+    found = [
+        _read_split(
+            builder, split, shape, size, label_feature is not None, white_level
+        )
         for split in splits
     ]
     label_names = getattr(label_feature, "names", None)
-    return (
-        train,
-        test[0] if test else None,
-        tuple(label_names) if label_names else None,
+    return Splits(
+        found[0],
+        test=found[1] if len(found) > 1 else None,
+        label_names=tuple(label_names) if label_names else None,
     )
+
+
+def _check_folder(builder, data_dir):
+    """Raises a `UserError` for a folder of pictures as `data_dir`."""
+    if data_dir is None or "://" in str(data_dir):
+        return
+    if file_kinds.holds_pictures(data_dir, ("downloads", builder.name)):
+        raise UserError(
+            f"{data_dir} holds pictures, and TFDS would prepare {builder.name} "
+            "in it: give image_folder as the data set to read them, or "
+            "another data_dir"
+        )
 
 
 def _find_builder(name, data_dir):
@@ -122,7 +98,7 @@ def _unknown(name):
     meant = f" (did you mean {' or '.join(close)}?)" if close else ""
     return (
         f"there is no data set {name!r}{meant}: choose digits, image_folder "
-        "with a data_dir of pictures, an array file x.npz, or a name from "
+        "with a data_dir of pictures, a file x.npz or x.npy, or a name from "
         "https://www.tensorflow.org/datasets/catalog"
     )
 
@@ -223,14 +199,17 @@ def _features(builder):
     """Returns the features "image" and "label", the latter None if missing."""
     found = dict(builder.info.features)
     image, label = found.get("image"), found.get("label")
-    if not isinstance(image, tfds.features.Image) or image.np_dtype != np.uint8:
+    if not isinstance(image, tfds.features.Image) or image.np_dtype not in (
+        np.uint8,
+        np.uint16,
+    ):
         described = ", ".join(
             f"{name}: {type(feature).__name__}"
             for name, feature in found.items()
         )
         raise UserError(
-            f"TFDS data set {builder.name} has no feature 'image' of 8-bit "
-            f"images (found: {described}): choose an image data set"
+            f"TFDS data set {builder.name} has no feature 'image' of 8- or "
+            f"16-bit images (found: {described}): choose an image data set"
         )
     if not isinstance(label, tfds.features.Tensor) or label.shape:
         return image, None
@@ -281,9 +260,11 @@ def _image_shape(builder, feature, size):
     return (*size, shape[2]) if size else shape
 
 
-def _fit(example, shape, size):
+def _fit(example, shape, size, white_level):
     """Resizes the image of an example and adds whether its shape is right."""
     image = example["image"]
+    if image.dtype == tf.uint16:
+        image = tf.cast(image, tf.float32) / (white_level or 65535)
     if size:
         image = pictures.resize(image, size)
     if image.shape.is_fully_defined():
@@ -292,20 +273,21 @@ def _fit(example, shape, size):
     image = tf.cond(
         fits,
         lambda: tf.ensure_shape(image, shape),
-        lambda: tf.zeros(shape, tf.uint8),
+        lambda: tf.zeros(shape, image.dtype),
     )
     return {**example, "image": image, "fits": fits}
 
 
-def _read_split(builder, split, shape, size, labelled):
-    """Reads a split into a pair of arrays, images and labels."""
+def _read_split(builder, split, shape, size, labelled, white_level):
+    """Reads a split into memory."""
     count = _sizes(builder)[split]
-    images = np.empty((count, *shape), np.uint8)
-    labels = np.empty(count, np.int32) if labelled else None
     examples = _examples(builder, split, labelled).map(
-        lambda example: _fit(example, shape, size),
+        lambda example: _fit(example, shape, size, white_level),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
+    dtype = examples.element_spec["image"].dtype.as_numpy_dtype
+    images = np.empty((count, *shape), dtype)
+    labels = np.empty(count, np.int32) if labelled else None
     row = 0
     for batch in _reporting_damage(builder, examples.batch(256).prefetch(1)):
         if not batch["fits"].all():
@@ -318,7 +300,19 @@ def _read_split(builder, split, shape, size, labelled):
         if labelled:
             labels[rows] = batch["label"]
         row = rows.stop
-    return images, labels
+    if dtype != np.uint8:
+        _limit(images, builder.name, white_level)
+    return Split(images, labels)
+
+
+def _limit(images, name, white_level):
+    """Sets what is above 1 by rounding to 1, in place; refuses other values."""
+    if images.max() > 1 + 1e-5:
+        raise UserError(
+            f"{name} holds 16-bit values above the white level {white_level}: "
+            "give a higher --white_level"
+        )
+    np.minimum(images, 1, out=images)
 
 
 def _reporting_damage(builder, batches):

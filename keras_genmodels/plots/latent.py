@@ -16,7 +16,7 @@ _OF_EACH_LABEL = 10
 _MOST_LABELS = 20
 
 
-def pictures(model, x, condition=None, *, seed, label_names=None):
+def pictures(model, x, condition=None, *, seed, label_names=None, labels=None):
     """Draws reconstructions and samples of a latent-variable model of images.
 
     Args:
@@ -25,6 +25,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         condition: array `[n, ...]` for a conditional model, else None.
         seed: int, seed of the samples.
         label_names: list of str, or None to show the labels' numbers.
+        labels: list of the labels to draw; None for all.
 
     Returns:
         dict of names to uint8 pictures `[height, width, 3]`:
@@ -43,13 +44,11 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
         if model.latent_size == 2:
             shown["latent_plane"] = _latent_plane(model)
     elif model.condition_kind == "label":
+        labels = labels or range(model.num_classes)
         images = conditional_sampling.sample_each_label(
-            model,
-            _OF_EACH_LABEL,
-            seed=seed,
-            labels=range(min(model.num_classes, _MOST_LABELS)),
+            model, _OF_EACH_LABEL, seed=seed, labels=labels[:_MOST_LABELS]
         )
-        shown["samples"] = label_sheet(images, label_names)
+        shown["samples"] = label_sheet(images, label_names, labels)
     else:
         given = x[:_COMPLETED]
         shown["completions"] = completion_sheet(
@@ -60,18 +59,19 @@ def pictures(model, x, condition=None, *, seed, label_names=None):
     return shown
 
 
-def label_sheet(images, label_names=None):
+def label_sheet(images, label_names=None, labels=None):
     """Draws a sheet of images with one row per label.
 
     Args:
-        images: float array `[num_classes, n, height, width, channels]`, for
-            the labels 0, 1, ...
+        images: float array `[num_labels, n, height, width, channels]`.
         label_names: list of str, or None to show the labels' numbers.
+        labels: list of the labels of the rows; None for 0, 1, ...
 
     Returns:
         uint8 picture `[height, width, 3]`.
     """
-    names = label_names or [str(i) for i in range(len(images))]
+    labels = range(len(images)) if labels is None else labels
+    names = [label_names[i] if label_names else str(i) for i in labels]
     return titled(
         image_grid(images.reshape(-1, *images.shape[2:]), images.shape[1]),
         "One row per label; each column has the same latent",

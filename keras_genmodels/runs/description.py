@@ -24,6 +24,8 @@ class RunDescription:
         source: `datasets.Source` that loads the data; None for data that a
             script made.
         label_names: tuple of str, or None.
+        training_labels: tuple of ints, the labels that training images have;
+            None if unknown, or without labels.
         binarization: "none", "dynamic" or "threshold"; None for denoisers.
         seed: int.
         epochs: int, how many were asked for; None without training.
@@ -48,6 +50,7 @@ class RunDescription:
     program: str | None = None
     versions: dict = dataclasses.field(default_factory=results.versions)
     module: str | None = None
+    training_labels: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, model, data, **fields):
@@ -59,6 +62,7 @@ class RunDescription:
             data.source,
             data.label_names,
             module=_module_of(model),
+            training_labels=data.training_labels(),
             **fields,
         )
 
@@ -87,7 +91,10 @@ class RunDescription:
         content = dataclasses.asdict(self)
         data = {
             "name": content.pop("data"),
-            **{k: content.pop(k) for k in ("fingerprint", "label_names")},
+            **{
+                k: content.pop(k)
+                for k in ("fingerprint", "label_names", "training_labels")
+            },
             "source": content.pop("source"),
         }
         preprocessing = {"binarization": content.pop("binarization")}
@@ -109,6 +116,7 @@ class RunDescription:
             raise ValueError(f"format {written}, this version reads {FORMAT}")
         data, preprocessing = content.pop("data"), content.pop("preprocessing")
         source, names = data["source"], data["label_names"]
+        labels = data.get("training_labels")
         if source is not None:
             size = source["image_size"]
             source = datasets.Source(
@@ -118,6 +126,8 @@ class RunDescription:
             data=data["name"],
             fingerprint=data["fingerprint"],
             label_names=names if names is None else tuple(names),
+            # Runs of version 0.3 do not record them.
+            training_labels=labels if labels is None else tuple(labels),
             source=source,
             binarization=preprocessing["binarization"],
             **content,
@@ -189,7 +199,12 @@ class RunDescription:
             "dataset": source.get("name", self.data),
             **{
                 name: source.get(name)
-                for name in ("data_dir", "image_size", "validation_split")
+                for name in (
+                    "data_dir",
+                    "image_size",
+                    "validation_split",
+                    "white_level",
+                )
             },
             "binarization": self.binarization,
             "seed": self.seed,

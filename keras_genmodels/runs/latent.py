@@ -84,7 +84,11 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
 def _draw(model, arguments, data, seed):
     """Returns pictures by name, for figures/ and TensorBoard."""
     return latent.pictures(
-        model, *arguments, seed=seed, label_names=data.label_names
+        model,
+        *arguments,
+        seed=seed,
+        label_names=data.label_names,
+        labels=data.training_labels(),
     )
 
 

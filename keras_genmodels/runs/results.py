@@ -23,7 +23,10 @@ def is_finished(workdir, options=None):
 
 
 def describe(data, workdir, options=None):
-    """Formats in two lines the data, the length and the workdir of a run."""
+    """Formats the data, the length and the workdir of a run.
+
+    The first line is followed by the notes on how the data were understood.
+    """
     sizes = ", ".join(
         f"{len(split.images)} {name}"
         for name, split in (
@@ -37,9 +40,12 @@ def describe(data, workdir, options=None):
     work = "no training"
     if options is not None:
         work = f"{options.epochs} epochs of {options.steps_per_epoch} steps"
-    return (
-        f"{data.name}: {sizes} images of {shape}; {work}\n"
-        f"Results go to {workdir}"
+    return "\n".join(
+        [
+            f"{data.name}: {sizes} images of {shape}; {work}",
+            *(f"  {note}" for note in data.notes),
+            f"Results go to {workdir}",
+        ]
     )
 
 

@@ -122,3 +122,19 @@ def test_labels_are_counted():
 def test_missing_or_impossible_labels_are_refused(train, test, message):
     with pytest.raises(UserError, match=message):
         labelled(train, test).num_labels()
+
+
+def test_labels_without_training_images_are_named(tmp_path):
+    images = np.zeros((40, 2, 2), np.uint8)
+    labels = np.tile([1, 2, 4, 5], 10)
+    np.savez(tmp_path / "x.npz", image=images, label=labels)
+    data = datasets.load(str(tmp_path / "x.npz"))
+    assert data.training_labels() == (1, 2, 4, 5)
+    assert data.num_labels() == 6
+    assert "4 labels: 1, 2, 4, 5" in data.notes
+    assert "labels without training images: 0, 3 (not drawn)" in data.notes
+
+
+def test_loading_prints_nothing(path, capsys):
+    assert datasets.load(path).notes
+    assert capsys.readouterr() == ("", "")

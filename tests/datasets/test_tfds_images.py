@@ -6,8 +6,6 @@ import urllib.error
 
 import numpy as np
 import pytest
-import scipy.special
-import sklearn.datasets
 import tensorflow_datasets as tfds
 
 from keras_genmodels import datasets
@@ -48,6 +46,24 @@ class GenmodelsValidated(GenmodelsShapes):
             yield key, {"image": np.full((3, 5, 1), value, np.uint8)}
 
 
+class GenmodelsDeep(GenmodelsShapes):
+    """16-bit images of 12 significant bits."""
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(4, 4, 1), dtype=np.uint16)
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _generate_examples(self):
+        for key in range(20):
+            image = np.full((4, 4, 1), 2047, np.uint16)
+            image[key % 4] += 1
+            yield key, {"image": image}
+
+
 class GenmodelsTexts(GenmodelsShapes):
     """No images."""
 
@@ -62,44 +78,11 @@ class GenmodelsTexts(GenmodelsShapes):
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    return datasets.load(
-        "digits", data_dir=tmp_path_factory.mktemp("tfds"), validation_split=0
-    )
-
-
-@pytest.fixture(scope="module")
 def small_dir(tmp_path_factory):
     """A folder in which `genmodels_validated` is prepared."""
     folder = tmp_path_factory.mktemp("small")
     datasets.load("genmodels_validated", data_dir=folder)
     return folder
-
-
-def test_digits_are_scikit_learns(digits):
-    values, labels = sklearn.datasets.load_digits(return_X_y=True)
-    images = np.rint(values * 255 / 16).reshape(-1, 8, 8, 1)
-    np.testing.assert_array_equal(digits.train.images, images[:1437])
-    np.testing.assert_array_equal(digits.test.images, images[1437:])
-    np.testing.assert_array_equal(digits.train.labels, labels[:1437])
-    np.testing.assert_array_equal(digits.test.labels, labels[1437:])
-    assert digits.validation is None
-    assert digits.image_shape == (8, 8, 1)
-    assert digits.train.images.dtype == np.uint8
-    assert digits.train.labels.dtype == np.int32
-    assert digits.label_names == tuple("0123456789")
-
-
-def test_digits_entropy_floor(digits):
-    def floor(probability):
-        entropy = scipy.special.entr(probability)
-        entropy += scipy.special.entr(1 - probability)
-        return entropy.sum(axis=(1, 2, 3)).mean()
-
-    grey = digits.test.images / 255
-    # 13.30 nats for the values v / 16; rounding them to bytes adds 0.02.
-    assert round(floor(np.rint(grey * 16) / 16), 2) == 13.30
-    assert floor(grey) == pytest.approx(13.3246, abs=1e-4)
 
 
 def test_image_size_resizes(small_dir):
@@ -139,17 +122,37 @@ def test_preparing_leaves_the_random_state_alone(tmp_path):
 
 
 def test_preparing_fails_in_one_line(tmp_path):
-    (tmp_path / "digits").write_text("in the way")
-    with pytest.raises(UserError, match="could not prepare digits in") as info:
-        datasets.load("digits", data_dir=tmp_path)
+    (tmp_path / "genmodels_validated").write_text("in the way")
+    message = "could not prepare genmodels_validated in"
+    with pytest.raises(UserError, match=message) as info:
+        datasets.load("genmodels_validated", data_dir=tmp_path)
     assert "\n" not in str(info.value)
 
 
 def test_an_incomplete_folder_is_named(tmp_path):
-    folder = tmp_path / "digits" / "1.0.0"
+    folder = tmp_path / "genmodels_validated" / "1.0.0"
     folder.mkdir(parents=True)
     with pytest.raises(UserError, match=f"{folder}: remove what is there"):
-        datasets.load("digits", data_dir=tmp_path)
+        datasets.load("genmodels_validated", data_dir=tmp_path)
+
+
+def test_tfds_is_not_prepared_in_a_folder_of_pictures(tmp_path):
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "1.JPG").write_bytes(b"a picture")
+    with pytest.raises(UserError, match=r"holds pictures.*image_folder"):
+        datasets.load("genmodels_validated", data_dir=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["birds"]
+
+
+def test_16_bit_images_are_scaled_by_the_white_level(tmp_path):
+    deep = datasets.load("genmodels_deep", data_dir=tmp_path, white_level=4095)
+    assert deep.train.images.dtype == np.float32
+    expected = np.array([2047, 2048]) / 4095
+    np.testing.assert_allclose(np.unique(deep.train.images), expected)
+    small = datasets.load("genmodels_deep", data_dir=tmp_path, image_size=2)
+    np.testing.assert_allclose(small.train.images, 2047.5 / 65535, rtol=1e-3)
+    with pytest.raises(UserError, match="above the white level 99"):
+        datasets.load("genmodels_deep", data_dir=tmp_path, white_level=99)
 
 
 def test_without_network_the_message_says_how_to_get_the_data(

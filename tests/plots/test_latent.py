@@ -49,6 +49,18 @@ def test_sheets_of_a_model_conditioned_on_labels():
         assert picture.std() > 0
 
 
+def test_only_the_labels_of_the_training_are_drawn(monkeypatch):
+    drawn = []
+
+    def sheet(samples, label_names, labels):
+        drawn.append((len(samples), labels))
+        return samples
+
+    monkeypatch.setattr(latent, "label_sheet", sheet)
+    latent.pictures(of_labels(), images(6), labels(6), seed=0, labels=(0, 2))
+    assert drawn == [(2, (0, 2))]
+
+
 def test_sheets_of_a_model_that_completes_images():
     x = images(11)
     model = of_parts()
@@ -97,6 +109,9 @@ def test_each_row_of_a_label_sheet_shows_one_label(monkeypatch):
     drawn = images(6).reshape(3, 2, *images().shape[1:])
     sheet = latent.label_sheet(drawn, ("a", "b", "c", "d"))
     assert names == ["a", "b", "c"]
+    names.clear()
+    latent.label_sheet(drawn, ("a", "b", "c", "d"), labels=(0, 2, 3))
+    assert names == ["a", "c", "d"]
     expected = plots.image_grid(drawn[1], 2)
     height = len(expected) + 1
     np.testing.assert_array_equal(sheet[height : 2 * height - 1], expected)

@@ -1,6 +1,7 @@
 """A workdir's description of its run, and the model in it."""
 
 import dataclasses
+import json
 import pathlib
 import subprocess
 import sys
@@ -129,6 +130,28 @@ def test_a_file_may_move(tmp_path):
     workdir.claim(moved)
     with pytest.raises(UserError, match=r"--dataset=/b/y\.npz"):
         workdir.claim(other)
+
+
+def test_the_labels_and_the_white_level_of_the_data_are_recorded(tmp_path):
+    workdir = Workdir(tmp_path)
+    deep = dataclasses.replace(DIGITS, white_level=4095)
+    run = changed(source=deep, training_labels=(1, 2, 4))
+    workdir.claim(run)
+    assert workdir.read_run() == run
+    assert "--white_level=4095" in workdir.flags.read_text().splitlines()
+    with pytest.raises(UserError, match=r"--white_level= \(was 4095\)"):
+        workdir.check(RUN)
+
+
+def test_runs_of_version_0_3_have_no_labels_and_no_white_level(tmp_path):
+    workdir = Workdir(tmp_path)
+    workdir.claim(RUN)
+    content = json.loads(workdir.run.read_text())
+    del content["data"]["training_labels"]
+    del content["data"]["source"]["white_level"]
+    workdir.run.write_text(json.dumps(content))
+    assert workdir.read_run() == RUN
+    workdir.claim(RUN)
 
 
 def test_settings_that_a_run_does_not_record_are_assumed(tmp_path):

@@ -1,0 +1,191 @@
+"""Which files are read: the endings and the entries that count as hidden."""
+
+import collections
+import os
+import pathlib
+
+from keras_genmodels.core.errors import UserError
+
+PICTURES = (
+    ".bmp",
+    ".gif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+ARRAYS = (".npy", ".npz")
+# Endings of files with which data are often stored, but which are not read.
+_OTHER_DATA = (
+    ".arrow",
+    ".csv",
+    ".dcm",
+    ".gz",
+    ".h5",
+    ".hdf5",
+    ".json",
+    ".mat",
+    ".nii",
+    ".parquet",
+    ".pickle",
+    ".pkl",
+    ".pt",
+    ".pth",
+    ".tar",
+    ".tfrecord",
+    ".tfrecords",
+    ".tgz",
+    ".zip",
+)
+# Besides names that begin with a dot, such as ._x.png and .ipynb_checkpoints.
+_HIDDEN = ("__macosx", "@eadir", "desktop.ini", "thumbs.db")
+
+
+def is_hidden(name):
+    """Returns whether a file or folder belongs to a system or an editor."""
+    return name.startswith(".") or name.lower() in _HIDDEN
+
+
+def is_picture(name):
+    """Returns whether a file is read as a picture, by its name."""
+    return str(name).lower().endswith(PICTURES) and not is_hidden(
+        pathlib.PurePath(name).name
+    )
+
+
+def is_arrays(name):
+    """Returns whether a file is read as arrays, by its name."""
+    return str(name).lower().endswith(ARRAYS)
+
+
+def is_other_data(name):
+    """Returns whether a name is that of a file of data that cannot be read."""
+    return str(name).lower().endswith(_OTHER_DATA)
+
+
+def supported():
+    """Returns the list of supported files, for a message."""
+    return (
+        f"pictures ({', '.join(PICTURES)}) and arrays ({', '.join(ARRAYS)}) "
+        "are read"
+    )
+
+
+def find_pictures(folder):
+    """Finds the pictures in a folder and its sub-folders.
+
+    Hidden files and folders are skipped, and so are files of other endings.
+
+    Args:
+        folder: path.
+
+    Returns:
+        `(paths, skipped)`: list of pathlib.Path, the files of a folder by
+        name, before those of its sub-folders; Counter of what was skipped, by
+        its kind.
+
+    Raises:
+        OSError: if a folder cannot be read.
+    """
+    found, skipped = [], collections.Counter()
+    for root, folders, names in os.walk(folder, onerror=_raise):
+        hidden = [name for name in folders if is_hidden(name)]
+        skipped["hidden folder"] += len(hidden)
+        folders[:] = [name for name in folders if name not in hidden]
+        pictures = [name for name in names if is_picture(name)]
+        found.append((root, sorted(pictures)))
+        skipped.update(map(kind, {*names} - {*pictures}))
+    return [
+        pathlib.Path(root, name)
+        for root, names in sorted(found)
+        for name in names
+    ], +skipped
+
+
+def holds_pictures(folder, but=()):
+    """Returns whether a folder or one of its sub-folders holds a picture.
+
+    Args:
+        folder: path.
+        but: names of its sub-folders that are left out.
+    """
+    for root, folders, names in os.walk(folder):
+        if any(map(is_picture, names)):
+            return True
+        at_top = os.path.samefile(root, folder)
+        folders[:] = [
+            name
+            for name in folders
+            if not is_hidden(name) and not (at_top and name in but)
+        ]
+    return False
+
+
+def _raise(error):
+    raise error
+
+
+def kind(name):
+    """Returns the kind of a skipped file, for `skipped_note`."""
+    if is_hidden(name):
+        return "hidden file"
+    return pathlib.PurePath(name).suffix.lower() or "file without ending"
+
+
+def skipped_note(skipped):
+    """Returns the line on skipped files, or None if there are none.
+
+    Args:
+        skipped: Counter, as of `find_pictures`.
+    """
+    if not skipped:
+        return None
+    kinds = (
+        f"{count} {what}{'s' * (count > 1 and what.startswith('hidden'))}"
+        for what, count in sorted(skipped.items())
+    )
+    return f"skipped: {', '.join(kinds)} ({', '.join(PICTURES)} are read)"
+
+
+def list_pictures(path):
+    """Lists a picture file, or all pictures in a folder and its sub-folders.
+
+    Args:
+        path: of a file or a folder.
+
+    Returns:
+        list of pathlib.Path: the files of a folder by name, before those of
+        its sub-folders.
+
+    Raises:
+        UserError: if the path does not exist or holds no picture.
+    """
+    path = pathlib.Path(path)
+    if path.is_file():
+        if is_other_data(path):
+            raise UserError(f"{path} is no picture: {supported()}")
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path}: no such picture file or folder")
+    paths, skipped = find_pictures(path)
+    if not paths:
+        raise UserError(no_pictures(path, skipped))
+    return paths
+
+
+def skipped_in(path):
+    """Returns a line on the files that `list_pictures` skips, or None."""
+    if not pathlib.Path(path).is_dir():
+        return None
+    return skipped_note(find_pictures(path)[1])
+
+
+def no_pictures(folder, skipped=()):
+    """Returns the message of the error for a folder without pictures."""
+    note = skipped and f"; {skipped_note(skipped)}"
+    return (
+        f"{folder} holds no picture ({', '.join(PICTURES)}): name another"
+        f"{note or ''}"
+    )

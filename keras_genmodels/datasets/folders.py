@@ -1,0 +1,249 @@
+"""Folders of pictures: which sub-folders are splits, and which are labels."""
+
+import collections
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets import file_kinds, limits, pictures
+from keras_genmodels.datasets.splits import Split, Splits
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclasses.dataclass
+class _Part:
+    """The pictures of a split, with the name of the label of each or None."""
+
+    paths: list
+    names: list | None
+
+
+def read(folder, size, white_level=None):
+    """Reads a folder of pictures, with its labels and splits.
+
+    Pictures lie flat, or in one sub-folder per label. Sub-folders train, test
+    and val (also valid, validation, training, testing) are splits, with or
+    without sub-folders of labels; a single folder around them is skipped.
+
+    Args:
+        folder: path of a directory.
+        size: `(height, width)` that every picture is squeezed to.
+        white_level: int or None, as in `decoding.decode`.
+
+    Returns:
+        `Splits`: images uint8, or float32 if a picture has 16 bits, with one
+        channel if all pictures are grey and three otherwise.
+
+    Raises:
+        UserError: if there are no pictures, if the layout is ambiguous, or if
+            a picture cannot be read.
+    """
+    folder = pathlib.Path(folder)
+    parts, notes = _find_parts(folder)
+    paths = [path for part in parts.values() for path in part.paths]
+    if "test" not in parts:
+        limits.check_count(folder, len(parts["train"].paths))
+    headers = pictures.read_headers(paths)
+    dtype = "float32" if any(h.bits == 16 for h in headers) else "uint8"
+    _check_white_level(folder, white_level, dtype)
+    shape = (*size, 1 if all(header.is_grey for header in headers) else 3)
+    limits.check_memory(str(folder), len(paths), shape, dtype)
+    label_names = _label_names(parts)
+    if any(part.names for part in parts.values()) and not label_names:
+        notes.append("labels are not used, as not all splits have them")
+    splits = {
+        key: Split(
+            pictures.read_all(part.paths, shape, white_level, dtype),
+            label_names and _labels(part, label_names),
+        )
+        for key, part in parts.items()
+    }
+    notes += _header_notes(headers, size)
+    return Splits(**splits, label_names=label_names, notes=tuple(notes))
+
+
+def _check_white_level(folder, white_level, dtype):
+    if white_level is not None and dtype == "uint8":
+        raise UserError(
+            f"white_level={white_level} requires 16-bit images, those in "
+            f"{folder} have 8 bits"
+        )
+
+
+def _label_names(parts):
+    """Returns the sorted names of all labels; None if a split has none."""
+    if any(part.names is None for part in parts.values()):
+        return None
+    return tuple(sorted({n for part in parts.values() for n in part.names}))
+
+
+def _labels(part, label_names):
+    indices = {name: index for index, name in enumerate(label_names)}
+    return np.array([indices[name] for name in part.names], np.int32)
+
+
+def _find_parts(folder):
+    """Returns a dict of splits to `_Part`s, and a list of notes."""
+    flat, nested, skipped, empty = _scan(folder)
+    base = folder
+    if not flat and len(nested) == 1 and not _split_folders(nested):
+        (name,) = nested
+        inner = _scan(folder / name)
+        if _split_folders(inner[1]):
+            base = folder / name
+            flat, nested, found, empty = inner
+            skipped = skipped + found
+    skipped = skipped + sum(
+        (found[1] for found in nested.values()), collections.Counter()
+    )
+    splits = _split_folders(nested)
+    _check_layout(base, flat, nested, splits, skipped)
+    if len(splits) < len(nested) or not splits:
+        _check_no_splits_below(base, nested)
+        parts = {"train": _part(flat, nested)}
+        notes = []
+    else:
+        parts, notes = {}, []
+        for key in ("train", "validation", "test"):
+            if key in splits:
+                parts[key], found_empty = _read_split_folder(base / splits[key])
+                empty += found_empty
+        names = ", ".join(f"{k} in {splits[k]}/" for k in parts)
+        notes.append(f"splits of {base}: {names}")
+    if empty:
+        notes.append(f"folders without pictures: {', '.join(sorted(empty))}")
+    if note := file_kinds.skipped_note(skipped):
+        notes.append(note)
+    return parts, notes
+
+
+def _scan(folder):
+    """Looks into a folder.
+
+    Returns:
+        `(flat, nested, skipped, empty)`: sorted paths of pictures; dict of
+        sub-folders to their `file_kinds.find_pictures`, in sorted order;
+        Counter of other files; list of names of sub-folders without pictures.
+    """
+    flat, nested, empty = [], {}, []
+    skipped = collections.Counter()
+    for entry in sorted(folder.iterdir()):
+        if file_kinds.is_hidden(entry.name):
+            skipped[f"hidden {'folder' if entry.is_dir() else 'file'}"] += 1
+        elif entry.is_dir():
+            found = file_kinds.find_pictures(entry)
+            if found[0]:
+                nested[entry.name] = found
+            else:
+                empty.append(entry.name)
+        elif file_kinds.is_picture(entry.name):
+            flat.append(entry)
+        else:
+            skipped[file_kinds.kind(entry.name)] += 1
+    return flat, nested, skipped, empty
+
+
+def _split_folders(nested):
+    """Returns a dict of splits to the names of their folders."""
+    found = {}
+    for name in nested:
+        split = _SPLITS.get(name.lower())
+        if split in found:
+            raise UserError(
+                f"{found[split]}/ and {name}/ are both folders of the split "
+                f"{split}: join them"
+            )
+        if split:
+            found[split] = name
+    return found
+
+
+def _check_layout(folder, flat, nested, splits, skipped):
+    """Raises a `UserError` for a folder whose layout is not clear."""
+    if not flat and not nested:
+        raise UserError(file_kinds.no_pictures(folder, skipped))
+    if flat and nested:
+        raise UserError(
+            f"{folder} holds pictures ({flat[0].name}) next to sub-folders of "
+            f"pictures ({next(iter(nested))}): put all of them in one folder, "
+            "or each in the sub-folder of its label"
+        )
+    if not splits:
+        return
+    found = ", ".join(f"{name}/" for name in splits.values())
+    others = [name for name in nested if name not in splits.values()]
+    if others and {*splits} != {"train"}:
+        raise UserError(
+            f"{folder} holds the splits {found} next to {others[0]}/: move "
+            "the other folders away, or rename the splits if they are labels"
+        )
+    if not others and "train" not in splits:
+        raise UserError(
+            f"{folder} holds {found} but no train/: rename the folder of the "
+            "training pictures"
+        )
+
+
+def _check_no_splits_below(folder, nested):
+    """Raises a `UserError` for splits inside of the folders of labels."""
+    for name in nested:
+        inner = {
+            _SPLITS.get(path.name.lower())
+            for path in (folder / name).iterdir()
+            if path.is_dir()
+        }
+        if "train" in inner and len(inner - {None}) > 1:
+            raise UserError(
+                f"{folder / name} holds splits below a label: put train/ and "
+                "test/ at the top, with the labels inside of each"
+            )
+
+
+def _read_split_folder(folder):
+    """Returns the `_Part` of a split, and its folders without pictures."""
+    flat, nested, _, empty = _scan(folder)
+    _check_layout(folder, flat, nested, {}, ())
+    return _part(flat, nested), [f"{folder.name}/{name}" for name in empty]
+
+
+def _part(flat, nested):
+    if flat:
+        return _Part(flat, None)
+    return _Part(
+        [path for paths, _ in nested.values() for path in paths],
+        [name for name, (paths, _) in nested.items() for _ in paths],
+    )
+
+
+def _header_notes(headers, size):
+    """Describes the sizes of the pictures, and what of them is not read."""
+    sizes = sorted({header.size for header in headers}, key=np.prod)
+    texts = [f"{height}x{width}" for height, width in (sizes[0], sizes[-1])]
+    notes = [
+        f"{len(headers)} pictures of {' to '.join(dict.fromkeys(texts))}, "
+        f"resized to {size[0]}x{size[1]}"
+    ]
+    counts = {
+        "have 16 bits per channel": sum(h.bits == 16 for h in headers),
+        "are rotated as their EXIF orientation says": sum(
+            header.orientation > 1 for header in headers
+        ),
+        "may be transparent and are drawn over white": sum(
+            header.has_alpha for header in headers
+        ),
+        "have several pages or frames, of which the first is read": sum(
+            header.has_pages for header in headers
+        ),
+    }
+    return notes + [f"{n} of them {text}" for text, n in counts.items() if n]

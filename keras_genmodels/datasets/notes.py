@@ -1,0 +1,63 @@
+"""Lines that say how a data set was understood, for a training to print."""
+
+import numpy as np
+
+_MOST_NAMES = 10
+# Labels that are no classes may be large.
+_MOST_CLASSES = 10**6
+
+
+def of(splits, train, name):
+    """Returns the notes on a data set.
+
+    Args:
+        splits: `Splits`, as read.
+        train: `Split` that is trained on.
+        name: str, the name of the data set.
+
+    Returns:
+        tuple of str, one line each.
+    """
+    notes = [*splits.notes]
+    if train.labels is not None:
+        notes += _on_labels(splits, train)
+    highest = train.images.max()
+    white = 255 if train.images.dtype == np.uint8 else 1
+    if highest < white / 8:
+        notes.append(
+            f"dark images: the largest value in {name} is {highest:.4g}, white "
+            f"is {white}; give the white level if they are 16-bit images of "
+            "fewer bits"
+        )
+    return tuple(notes)
+
+
+def _on_labels(splits, train):
+    """Names the labels, and those that no training image has."""
+    used = np.unique(train.labels)
+    names = splits.label_names
+    if names == tuple(map(str, range(len(names or ())))):
+        names = None
+    highest = max(int(split.labels.max()) for split in splits)
+    count = max(len(splits.label_names or ()), highest + 1)
+    missing = np.setdiff1d(np.arange(min(count, _MOST_CLASSES)), used)
+    texts = [
+        f"{len(used)} label{'s' * (len(used) > 1)}: {_listed(used, names)}"
+    ]
+    if len(missing):
+        texts.append(
+            f"labels without training images: {_listed(missing, names)} (not "
+            "drawn)"
+        )
+    return texts
+
+
+def _listed(labels, names):
+    """Formats labels as names or, for consecutive numbers, as a range."""
+    labels = labels.tolist()
+    is_range = labels[-1] - labels[0] == len(labels) - 1
+    if names is None and len(labels) > 2 and is_range:
+        return f"{labels[0]} to {labels[-1]}"
+    shown = [names[i] if names else str(i) for i in labels[:_MOST_NAMES]]
+    more = len(labels) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
