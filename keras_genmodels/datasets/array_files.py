@@ -200,9 +200,12 @@ def _check_images(path, name, images, white_level):
         raise UserError(f"{path}: the images are empty, {images.shape[1:]}")
     if not len(images):
         raise UserError(f"{path}: {name!r} holds no image")
-    images = _scale(path, name, images, white_level, "floating in [0, 1]")
-    if images.dtype == np.uint8:
-        return images
+    if images.dtype.kind == "f":
+        _check_range(path, name, images)
+    return _scale(path, name, images, white_level, "floating in [0, 1]")
+
+
+def _check_range(path, name, images):
     low, high = images.min(), images.max()
     if np.isnan(low):
         raise UserError(
@@ -215,7 +218,6 @@ def _check_images(path, name, images, white_level):
             f"{low:.9g} to {high:.9g}: divide by 255 if they are grey levels, "
             "or clip them"
         )
-    return images
 
 
 def _transposition(name, channels_first):
