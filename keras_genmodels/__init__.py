@@ -1,5 +1,8 @@
 """Variational and denoising autoencoders on Keras 3, with TFP distributions."""
 
+# First, as the other imports fail under another backend of Keras.
+from keras_genmodels import _backend  # isort: skip  # noqa: F401
+
 from keras_genmodels import _aliases, attractors, operators
 from keras_genmodels._version import __version__
 from keras_genmodels.core.errors import UserError

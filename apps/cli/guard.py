@@ -190,8 +190,13 @@ def _user_message(error):
     """Returns the message of an error that the user can correct, else None."""
     if isinstance(error, WrongFlags):
         return str(error)
-    from keras_genmodels.core.errors import UserError
-
+    try:
+        from keras_genmodels.core.errors import UserError
+    except ImportError as refusal:
+        # The package is there, but not for this backend of Keras.
+        if refusal.name != "keras_genmodels":
+            raise
+        return str(refusal)
     if isinstance(error, UserError):
         return str(error)
     if not isinstance(error, OSError) or error.errno is None:

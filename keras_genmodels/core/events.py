@@ -1,9 +1,12 @@
 """Checks and conversions of events and noise levels."""
 
+import types
+
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.validation import check
+from keras_genmodels.core.validation import check, check_count
 
 _BATCH_SIZE = 4096
 
@@ -62,6 +65,20 @@ def as_sigma(sigma, x):
     return tf.broadcast_to(sigma, tf.shape(x)[:1])
 
 
+def check_num(num):
+    """Raises ValueError unless a number of samples is an int >= 1.
+
+    Args:
+        num: int, or an integer tensor, which is checked if its value is known.
+    """
+    if tf.is_tensor(num):
+        num = tf.get_static_value(num)
+        if num is None:
+            return
+        num = num.item()
+    check_count("num", num)
+
+
 def per_event(values, x):
     """Returns `[batch]` values in a shape that broadcasts with `x`."""
     return tf.reshape(values, (-1,) + (1,) * (x.shape.rank - 1))
@@ -71,8 +88,9 @@ def event_batches(data, name="adapt"):
     """Reads data batch by batch and checks each batch.
 
     Args:
-        data: array or tensor `[n, *event_shape]`, or a `tf.data.Dataset` of
-            batches of such, or of dicts with a batch under `image`; floating,
+        data: array or tensor `[n, *event_shape]`, or a `tf.data.Dataset`,
+            `keras.utils.PyDataset` or generator of batches of such; in place
+            of an array or batch also a dict with it under `image`. Floating,
             or uint8 (values of 255 stand for 1).
         name: name of the argument or function, for messages.
 
@@ -117,24 +135,42 @@ def _check_batch(batch, first, name):
 
 def _batches(data, name):
     if isinstance(data, tf.data.Dataset):
-        yield from _batches_of_dataset(data, name)
+        check(
+            data.cardinality() != tf.data.INFINITE_CARDINALITY,
+            f"{name} got an infinite data set: call {name}(data.take(n))",
+        )
+        yield from _each_image(data.as_numpy_iterator(), name)
         return
-    data = np.asarray(data)
+    if isinstance(data, keras.utils.PyDataset):
+        items = (data[i] for i in range(data.num_batches))
+        yield from _each_image(items, name)
+        return
+    if isinstance(data, types.GeneratorType):
+        yield from _each_image(data, name)
+        return
+    data = np.asarray(data["image"] if isinstance(data, dict) else data)
     check(data.ndim, f"{name} takes batches [batch, ...], got {data!r}")
     for start in range(0, max(1, len(data)), _BATCH_SIZE):
         yield data[start : start + _BATCH_SIZE]
 
 
-def _batches_of_dataset(data, name):
-    check(
-        data.cardinality() != tf.data.INFINITE_CARDINALITY,
-        f"{name} got an infinite data set: use take(n)",
-    )
-    for batch in data.as_numpy_iterator():
-        batch = batch.get("image") if isinstance(batch, dict) else batch
+def _each_image(items, name):
+    """Yields the batch of events of each item of a data set."""
+    for item in items:
+        if isinstance(item, tuple) and len(item) == 1:
+            (item,) = item
+        batch = item.get("image") if isinstance(item, dict) else item
         check(
-            isinstance(batch, np.ndarray),
+            isinstance(batch, np.ndarray | tf.Tensor),
             f"{name} takes batches of events, or dicts with such under "
-            f"'image', got {data.element_spec}",
+            f"'image', got {_describe(item)}",
         )
-        yield batch
+        yield np.asarray(batch)
+
+
+def _describe(item):
+    if isinstance(item, dict):
+        return f"a dict of {sorted(item)}"
+    if isinstance(item, tuple | list):
+        return f"a {type(item).__name__} of {len(item)}"
+    return repr(item)[:100]

@@ -10,9 +10,18 @@ def flatten_layers(model):
     return model._flatten_layers()
 
 
-def is_compiled_with_loss(model):
-    """Returns whether `loss=` was passed to `model.compile`."""
-    return model._compile_loss is not None
+def training_step(optimizer):
+    """Returns how many batches an optimizer has seen, an integer tensor.
+
+    With `gradient_accumulation_steps`, `optimizer.iterations` counts updates,
+    of which several batches share one.
+
+    Args:
+        optimizer: a Keras optimizer, or a `LossScaleOptimizer` of one.
+    """
+    while hasattr(optimizer, "inner_optimizer"):
+        optimizer = optimizer.inner_optimizer
+    return optimizer._iterations.value
 
 
 def skip_training_calls(model, num):

@@ -6,41 +6,118 @@ import keras
 import tensorflow as tf
 
 from keras_genmodels.core import private_api, seeds
+from keras_genmodels.core.keras_verbs import KerasVerbs
+from keras_genmodels.core.validation import check
 
 # Keeps the random numbers of training apart from others of the same seed.
 _TRAINING_STREAM = 1
 
 
-class SelfSupervised:
+class SelfSupervised(KerasVerbs):
     """Mixin for a Keras model whose `call` returns per-example terms.
 
     The model has a `seed`, and defines `_per_example_loss(terms, training)`
     and `_per_example_metrics(terms)` of the dict that `call` returns. `fit`
-    and `evaluate` take events without targets; `compile` takes no loss.
+    and `evaluate` take events without targets; `compile` takes no loss and no
+    metrics. `_targets_as_inputs` says in a message how a data set of pairs
+    (x, y) becomes inputs.
 
     `metric_units` has the metrics that the progress of a training shows, the
     most important first, and their units.
     """
 
     metric_units: typing.ClassVar = {"loss": ""}
+    _targets_as_inputs = "x"
 
     def _track(self, *names):
         """Creates a running mean per metric; called by the constructor."""
         self._trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        **settings,
+    ):
+        """Compiles as `keras.Model.compile`, with the model's own loss.
+
+        Raises:
+            ValueError: for a loss, its weights, or metrics.
+        """
+        own = ", ".join(("loss", *self._trackers))
+        for name, value in {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }.items():
+            check(
+                value is None,
+                f"a {type(self).__name__} brings its own loss and metrics "
+                f"({own}) and has no targets for others: compile without "
+                f"{name}=",
+            )
+        super().compile(optimizer, **settings)
+
+    def compile_from_config(self, config):
+        """Compiles as the model of a file was, without a loss or metrics."""
+        config = keras.saving.deserialize_keras_object(config)
+        # Version 0.2 refused these in `fit`, so that a file may have them.
+        for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+            config.pop(name, None)
+        self.compile(**config)
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Trains as `keras.Model.fit`, on events without targets.
+
+        Raises:
+            ValueError: for targets, and for weights, which Keras drops for
+                data without targets.
+        """
+        validation = kwargs.get("validation_data")
+        self._check_targets(y)
+        if isinstance(validation, tuple) and len(validation) > 1:
+            self._check_targets(validation[1])
+        check(
+            kwargs.get("class_weight") is None,
+            f"class_weight requires targets, which a {type(self).__name__} "
+            "does not have",
+        )
+        self._check_weights(y, kwargs, "train_on_batch")
+        return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Evaluates as `keras.Model.evaluate`; raises as `fit`."""
+        self._check_targets(y)
+        self._check_weights(y, kwargs, "test_on_batch")
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def _check_targets(self, y):
+        """Raises for targets."""
+        inputs = self._targets_as_inputs
+        check(
+            y is None,
+            f"a {type(self).__name__} is trained without targets: "
+            f"fit({inputs}), not fit(x, y); map a data set of (x, y) to "
+            f"{inputs}",
+        )
+
+    def _check_weights(self, y, arguments, method):
+        check(
+            y is not None or arguments.get("sample_weight") is None,
+            "Keras drops sample_weight of data without targets: use "
+            f"{method}(x, sample_weight=...)",
+        )
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         """Returns the mean of the per-example losses, plus `self.losses`."""
-        kind = type(self).__name__
-        if y is not None:
-            raise ValueError(
-                f"a {kind} is trained without targets: fit(x), not fit(x, y)"
-            )
-        if private_api.is_compiled_with_loss(self):
-            raise ValueError(
-                f"a {kind} brings its own loss: compile without loss="
-            )
+        self._check_targets(y)
         loss = self._per_example_loss(y_pred, training)
         if sample_weight is not None:
             loss *= tf.cast(sample_weight, loss.dtype)
@@ -58,15 +135,19 @@ class SelfSupervised:
             )
         return self.get_metrics_result()
 
-    def _step_seed(self):
-        """Returns the seed of this training step, int32 `[2]`."""
+    def _step(self):
+        """Returns the number of training batches so far, integer tensor."""
         if not self.compiled:
             raise ValueError(
                 "training draws from (seed, step) and the optimizer counts the "
                 "steps: compile first"
             )
+        return private_api.training_step(self.optimizer)
+
+    def _step_seed(self):
+        """Returns the seed of this training step, int32 `[2]`."""
         seed = seeds.fold_in(seeds.as_seed(self.seed), _TRAINING_STREAM)
-        seed = seeds.fold_in(seed, self.optimizer.iterations.value)
+        seed = seeds.fold_in(seed, self._step())
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             seed = seeds.fold_in(seed, replica.replica_id_in_sync_group)

@@ -10,15 +10,21 @@ import tensorflow as tf
 from keras_genmodels.core import deprecation, seeds
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import event_batches, per_event
-from keras_genmodels.core.self_supervised import SelfSupervised
+from keras_genmodels.core.keras_verbs import (
+    as_one_tensor,
+    image_of,
+    is_symbolic,
+)
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers.base import Denoiser
+from keras_genmodels.denoisers.pairs import PairTraining, as_pair
+from keras_genmodels.networks.outputs import NUM_ROWS, check_output
 
 _OLD_NAMES = {"copies": "num_noise_draws"}
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
-class DenoisingAutoencoder(SelfSupervised, Denoiser):
+class DenoisingAutoencoder(PairTraining, Denoiser):
     """A network trained to remove Gaussian noise.
 
     `denoise` applies it. Calling the model, as `fit`, `evaluate` and `predict`
@@ -41,9 +47,14 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
       network. If the network has no additive constants, D(a x) = a D(x).
 
     m and s are computed by `adapt`, which `fit` calls if needed. `fit` and
-    `evaluate` take clean events only; `evaluate` reports `loss`,
-    `squared_error` (sum of squares per event) and `psnr` (in dB, for values in
-    [0, 1]), averaged over the noise levels of training.
+    `evaluate` take clean events; `evaluate` reports `loss`, `squared_error`
+    (sum of squares per event) and `psnr` (in dB, for values in [0, 1]),
+    averaged over the noise levels of training.
+
+    A model that does not need sigma (`blind`, or a single sigma) also trains
+    on pairs, of which the noise may be any: `fit(noisy, clean)`,
+    `fit((noisy, clean))` or a data set of (noisy, clean). The loss is then
+    sum |clean - D(noisy)|^2, and no noise is added.
 
     Args:
         network: Keras network, `[batch, *event_shape]` to the same shape; for
@@ -61,14 +72,16 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
 
     Call arguments:
         x: float tensor `[batch, *event_shape]`, clean; or uint8, read as
-            value / 255.
+            value / 255. Also a dict with such under `image`, or a pair
+            (noisy, clean) or dict of `noisy` and `clean`.
         training: whether to draw from (seed, step), where step is that of the
             compiled optimizer.
 
     Call returns:
         dict of float tensors: `denoised` `[batch, *event_shape]`, D of a
-        noisy version; `sigma` `[batch]`, its level; and the means over draws
-        `weighted_error`, `squared_error` and `psnr` `[batch]`.
+        noisy version; `sigma` `[batch]`, its level (not of pairs); and the
+        means over draws `weighted_error`, `squared_error` and `psnr`
+        `[batch]`.
 
     Raises:
         ValueError: if network and arguments do not fit together, for a bad
@@ -185,32 +198,56 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
         self._mean.assign(first + mean)
         self._variance.assign(variance)
 
-    def fit(self, x=None, *args, **kwargs):
-        """Trains as Keras' `fit` does, after `adapt(x)` if that is missing."""
-        if not self.adapted:
-            self.adapt(x)
-        return super().fit(x, *args, **kwargs)
+    def _as_inputs(self, inputs):
+        kind = type(self).__name__
+        pair = as_pair(inputs, len(self.event_shape))
+        if pair is None:
+            x = as_one_tensor(image_of(inputs, kind), kind)
+            return x if is_symbolic(x) else self._as_events(_as_floatx(x))
+        pair = {name: as_one_tensor(x, kind) for name, x in pair.items()}
+        self._check_targets(pair["clean"])
+        if any(map(is_symbolic, pair.values())):
+            return pair
+        return {
+            name: self._as_events(_as_floatx(x)) for name, x in pair.items()
+        }
+
+    def _input_signature(self):
+        return keras.InputSpec(
+            shape=(None, *self.event_shape), dtype=self.variable_dtype
+        )
 
     def call(self, x, training=False):
+        if isinstance(x, dict):
+            denoised = self._denoise(x["noisy"], None)
+            terms = self._errors(denoised, x["clean"])
+            return {"denoised": denoised, **terms}
         x = self._as_events(_as_floatx(x))
         draws = self.num_noise_draws if training else 1
         x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
         sigma, eps = self._draws(x, training)
         denoised = self._denoise(x + per_event(sigma, x) * eps, sigma)
-        axes = list(range(1, x.shape.rank))
-        squares = tf.reduce_sum((denoised - x) ** 2, axes)
-        peak = math.prod(self.event_shape)
-        terms = {
-            "weighted_error": squares * self._weight(sigma),
-            "squared_error": squares,
-            "psnr": 10 / math.log(10) * tf.math.log(peak / squares),
-        }
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
-            for name, value in terms.items()
+            for name, value in self._errors(denoised, x, sigma).items()
         }
         count = tf.shape(x)[0] // draws
         return {"denoised": denoised[:count], "sigma": sigma[:count], **terms}
+
+    def _errors(self, denoised, clean, sigma=None):
+        """Returns the terms of the loss and the metrics, `[batch]` each.
+
+        The error is weighted if the noise level is given.
+        """
+        axes = list(range(1, clean.shape.rank))
+        squares = tf.reduce_sum((denoised - clean) ** 2, axes)
+        peak = math.prod(self.event_shape)
+        weight = 1 if sigma is None else self._weight(sigma)
+        return {
+            "weighted_error": squares * weight,
+            "squared_error": squares,
+            "psnr": 10 / math.log(10) * tf.math.log(peak / squares),
+        }
 
     def _check_adapted(self):
         check(
@@ -285,10 +322,10 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
 
     def _build_network(self):
         """Builds the network's weights and checks the shape of its output."""
-        shape, dtype = (1, *self.event_shape), self.variable_dtype
+        shape, dtype = (NUM_ROWS, *self.event_shape), self.variable_dtype
         inputs, expected = tf.zeros(shape, dtype), "only events"
         if self.needs_sigma:
-            inputs = [inputs, tf.zeros((1,), dtype)]
+            inputs = [inputs, tf.zeros((NUM_ROWS,), dtype)]
             expected = "[events, levels]"
         try:
             output = self.network(inputs)
@@ -298,10 +335,11 @@ class DenoisingAutoencoder(SelfSupervised, Denoiser):
                 f"must take {expected}, with events of {self.event_shape}, "
                 f"but: {error}"
             ) from error
-        check(
-            tuple(output.shape) == shape,
-            f"the network must return events of the shape it takes, "
-            f"{self.event_shape}, got {tuple(output.shape[1:])}",
+        check_output(
+            "network",
+            output,
+            (self.event_shape,),
+            "it must return events of the shape it takes",
         )
 
 

@@ -5,12 +5,17 @@ import tensorflow as tf
 
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.events import as_floating, as_sigma, per_event
+from keras_genmodels.core.keras_verbs import (
+    KerasVerbs,
+    as_one_tensor,
+    image_of,
+)
 from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.validation import check
 from keras_genmodels.sampling import restoration
 
 
-class Denoiser(ConfigFromArguments, keras.Model):
+class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
     """An estimate D(x, sigma) of the clean event behind a noisy one.
 
     x = clean + sigma eps with eps ~ N(0, I); the best D is the posterior mean
@@ -21,6 +26,17 @@ class Denoiser(ConfigFromArguments, keras.Model):
     and `sigma_range`; also `needs_sigma` if D does not depend on sigma, and
     `adapt` if it computes something from data. It keeps each constructor
     argument in an attribute of the same name (see `ConfigFromArguments`).
+
+    Calling the model denoises, so that `predict` and, with a loss and targets,
+    `evaluate` work as of any Keras model. A subclass that is trained has a
+    `call` of its own.
+
+    Call arguments:
+        inputs: `x`, `[x, sigma]`, or a dict of `image` and `sigma`, as of
+            `denoise`.
+
+    Call returns:
+        float tensor like `x`, the posterior mean.
 
     #### References
 
@@ -126,6 +142,10 @@ class Denoiser(ConfigFromArguments, keras.Model):
             self, self.event_shape, num, seed=seed, **settings
         )
 
+    def call(self, inputs):
+        x, sigma = inputs if isinstance(inputs, list) else (inputs, None)
+        return self.denoise(x, sigma)
+
     def validate_inputs(self, x, sigma=None):
         """Checks and converts the arguments of `denoise`.
 
@@ -178,6 +198,30 @@ class Denoiser(ConfigFromArguments, keras.Model):
     def _denoise(self, x, sigma):
         """Returns D for a checked float `x` and a sigma `[batch]` or None."""
         raise NotImplementedError
+
+    def _as_inputs(self, inputs):
+        kind = type(self).__name__
+        sigma = None
+        if isinstance(inputs, dict):
+            sigma = inputs.get("sigma")
+            inputs = image_of(inputs, kind)
+        elif isinstance(inputs, tuple | list) and len(inputs) == 2:
+            inputs, sigma = inputs
+        x = as_one_tensor(inputs, kind)
+        check(
+            sigma is not None or not self.needs_sigma,
+            f"this {kind} needs the noise level: call it on [x, sigma], or "
+            "use denoise(x, sigma)",
+        )
+        return x if sigma is None else [x, as_one_tensor(sigma, kind)]
+
+    def _input_signature(self):
+        self._check_adapted()
+        dtype = self.variable_dtype
+        x = keras.InputSpec(shape=(None, *self.event_shape), dtype=dtype)
+        if not self.needs_sigma:
+            return x
+        return [x, keras.InputSpec(shape=(None,), dtype=dtype)]
 
     def _check_no_condition(self, condition):
         check(

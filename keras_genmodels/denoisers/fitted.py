@@ -15,7 +15,7 @@ class AdaptedDenoiser(Denoiser):
 
     A subclass names its weights, besides `mean`, in `weight_names`, and ends
     its `adapt` with `_set_data`. As shapes of weights are known only then, the
-    file stores them next to the values (`get_build_config`).
+    file stores them next to the values (`get_build_config`). `fit` raises.
 
     A second `adapt` replaces the weights. A `tf.function` traced before it
     keeps using the first data.
@@ -46,6 +46,50 @@ class AdaptedDenoiser(Denoiser):
         """
         self._check_adapted()
         return _LOWEST_SIGMA, self._highest_sigma
+
+    def fit(self, *args, **kwargs):
+        """Raises, as this denoiser is computed by `adapt`."""
+        self._refuse_training()
+
+    def train_on_batch(self, *args, **kwargs):
+        """Raises, as this denoiser is computed by `adapt`."""
+        self._refuse_training()
+
+    def load_weights(self, filepath, *args, **kwargs):
+        """Loads a `.weights.h5` file, also before `adapt`."""
+        # Keras requires weights; `load_own_variables` creates them.
+        self.built = True
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        finally:
+            self.built = self.event_shape is not None
+
+    def save_own_variables(self, store):
+        """Saves the weights and the highest noise level."""
+        super().save_own_variables(store)
+        if self.event_shape is not None:
+            store["highest_sigma"] = self._highest_sigma
+
+    def load_own_variables(self, store):
+        """Loads what `save_own_variables` saved, creating weights if needed.
+
+        Files of formats 1 to 3 may lack the noise level, which `.keras` files
+        also have in the build config.
+        """
+        if "0" not in store.keys():  # noqa: SIM118 (no mapping)
+            return
+        values = {
+            name: np.asarray(store[str(i)])
+            for i, name in enumerate(self._names())
+        }
+        self._check_values(values)
+        if self._has_shapes_of(values):
+            for name, value in values.items():
+                getattr(self, f"_{name}").assign(value)
+        else:
+            self._set_weights(values["mean"].shape, values)
+        if "highest_sigma" in store.keys():  # noqa: SIM118
+            self._highest_sigma = float(np.asarray(store["highest_sigma"]))
 
     def get_build_config(self):
         """Returns shapes and dtypes of the weights; None before `adapt`."""
@@ -103,6 +147,22 @@ class AdaptedDenoiser(Denoiser):
             setattr(self, f"_{name}", weight)
         self._event_shape = tuple(event_shape)
         self.built = True
+
+    def _has_shapes_of(self, values):
+        return self.event_shape is not None and all(
+            tuple(self._weight(name).shape) == value.shape
+            for name, value in values.items()
+        )
+
+    def _check_values(self, values):
+        """Raises for weights of another kind of this denoiser; a hook."""
+
+    def _refuse_training(self):
+        kind = type(self).__name__
+        raise ValueError(
+            f"a {kind} is not trained: adapt(data) computes it; evaluate takes "
+            "noisy events and clean targets"
+        )
 
     def _names(self):
         return ("mean", *self.weight_names)

@@ -155,6 +155,14 @@ class LinearDenoiser(AdaptedDenoiser):
             f"rank must be at most {rank}, that of the data, got {self.rank}",
         )
 
+    def _check_values(self, values):
+        size = values["mean"].size if self.rank is None else self.rank
+        check(
+            len(values["eigenvalues"]) == size,
+            f"the weights are those of rank {len(values['eigenvalues'])}, "
+            f"this denoiser has rank={self.rank}",
+        )
+
     def _set_moments(self, event_shape, mean, covariance):
         total_variance = np.trace(covariance)
         if not self.center:

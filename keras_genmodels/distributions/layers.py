@@ -47,6 +47,8 @@ class DistributionLayer(keras.layers.Layer):
     - `is_normalized`: whether `log_prob` is normalised, so that it bounds and
       compares as a log-likelihood; False for a cross entropy.
 
+    `params_meaning` says in messages what the parameters are, in their order.
+
     Args:
         event_shape: int or tuple of positive ints, shape of one event (an
             int n is `(n,)`).
@@ -54,8 +56,8 @@ class DistributionLayer(keras.layers.Layer):
             policy, else float32 whatever the precision of the networks.
 
     Call arguments:
-        params: float tensor `[batch, params_size]`, or any other shape with
-            `params_size` numbers per example in the order of `params_shape`.
+        params: float tensor `[batch, params_size]` or
+            `[batch, *params_shape]`, in the same order.
 
     Call returns:
         `tfd.Distribution` with batch shape `[batch]` and event shape
@@ -63,6 +65,7 @@ class DistributionLayer(keras.layers.Layer):
     """
 
     params_per_entry = 1
+    params_meaning = "see the class"
     support = "real"
     is_normalized = True
 
@@ -133,6 +136,10 @@ class MultivariateNormalDiag(MultivariateNormalLayer):
     """
 
     params_per_entry = 2
+    params_meaning = (
+        "all means, then all standard deviations before a softplus (a "
+        "log-variance head works too, but is read and trained as that)"
+    )
 
     def call(self, params):
         loc, raw_scale = self.split_params(params)
@@ -163,6 +170,11 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
     Call returns:
         `tfd.MultivariateNormalTriL`, batch `[batch]`, event `[L]`.
     """
+
+    params_meaning = (
+        "all means, then the entries of the Cholesky factor in the order of "
+        "tfp.math.fill_triangular, its diagonal before a softplus"
+    )
 
     @deprecation.accept_old_arguments({"relative": "scale_rows_by_diagonal"})
     def __init__(self, event_shape, scale_rows_by_diagonal=True, **kwargs):
@@ -227,6 +239,8 @@ class IndependentBernoulli(DistributionLayer):
         `tfd.Independent` over Bernoulli, event `event_shape`, dtype float.
     """
 
+    params_meaning = "a logit per entry"
+
     def __init__(self, event_shape, grey_values=False, **kwargs):
         super().__init__(event_shape, **kwargs)
         self.grey_values = grey_values
@@ -277,6 +291,7 @@ class IndependentNormal(DistributionLayer):
     """
 
     min_stddev = 1e-3
+    params_meaning = "a mean per entry"
 
     def __init__(self, event_shape, stddev=None, **kwargs):
         super().__init__(event_shape, **kwargs)
@@ -328,6 +343,10 @@ class IndependentDiscretizedLogistic(DistributionLayer):
     """
 
     params_per_entry = 2
+    params_meaning = (
+        "along the last axis first all centres (0 is mid-grey), then all "
+        "scales before a softplus"
+    )
     support = "levels"
 
     def call(self, params):

@@ -3,26 +3,41 @@
 import tensorflow as tf
 
 from keras_genmodels.core.validation import check_count
+from keras_genmodels.networks import outputs
 
 
-def build_network(name, network, inputs, output_size):
-    """Builds the weights of a network and checks the size of its output.
+def build_network(name, network, inputs, layer):
+    """Builds the weights of a network and checks its output.
 
     Args:
         name: name of the network, for the message.
         network: a Keras network.
-        inputs: its input for a batch of one example.
-        output_size: int, number of parameters of its distribution layer.
+        inputs: its input for a batch of `networks.outputs.NUM_ROWS` examples.
+        layer: distribution layer that reads its output.
 
     Raises:
-        ValueError: if its output has another size.
+        ValueError: unless it returns one tensor `[batch, *params_shape]` or
+            `[batch, params_size]` of the layer.
     """
-    size = tf.size(network(inputs)).numpy()
-    if size != output_size:
-        raise ValueError(
-            f"the {name} returns {size} numbers per example, its distribution "
-            f"layer takes {output_size} (params_size)"
-        )
+    shape, kind = tuple(layer.params_shape), type(layer).__name__
+    outputs.check_output(
+        name,
+        network(inputs),
+        # With one channel the last axis may be missing.
+        (
+            shape,
+            (layer.params_size,),
+            *([shape[:-1]] if shape[-1] == 1 else []),
+        ),
+        f"{kind} reads {layer.params_size} numbers per example (params_size): "
+        f"{layer.params_meaning}; concatenate several outputs in this order "
+        "along the last axis",
+    )
+
+
+def zeros(shape, dtype):
+    """Returns examples on which networks are built, `[NUM_ROWS, *shape]`."""
+    return tf.zeros((outputs.NUM_ROWS, *shape), dtype)
 
 
 def check_layer(name, layer, kind):

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import tensorflow as tf
 
 from keras_genmodels.core import seeds
@@ -202,7 +203,7 @@ class Bounds(SelfSupervised):
     def _rate_weight(self, training):
         if not training or not self.rate_warmup_steps:
             return self.beta
-        done = self.optimizer.iterations / self.rate_warmup_steps
+        done = keras.ops.true_divide(self._step(), self.rate_warmup_steps)
         return self.beta * tf.minimum(tf.cast(done, self.statistics_dtype), 1)
 
 

@@ -6,22 +6,25 @@ import keras
 import tensorflow as tf
 
 from keras_genmodels.core import deprecation, seeds
+from keras_genmodels.core.keras_verbs import as_one_tensor
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
 from keras_genmodels.models import conditions
 from keras_genmodels.models.arguments import (
-    as_batch,
     build_network,
     check_layer,
+    zeros,
 )
 from keras_genmodels.models.latent_variable import (
     OLD_NAMES,
     LatentVariableModel,
 )
 from keras_genmodels.models.vae import OLD_ORDER
+from keras_genmodels.networks.outputs import NUM_ROWS, check_output
 
 # Keeps the random numbers of label dropout apart from those of the latents.
 _DROPOUT_STREAM = 2
+_PAIR = '{"image": x, "condition": c}'
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
@@ -49,13 +52,14 @@ class ConditionalVAE(LatentVariableModel):
     the observed entries unchanged.
 
     `fit`, `evaluate` and `predict` take dicts of `image` and `condition`;
-    otherwise they are as for `VAE`.
+    otherwise they are as for `VAE`. If there is no `condition`, it is the
+    `label` for a model of labels, and the image for one with `observed_mask`.
 
     Args:
         encoder: Keras network of `[x, features]`, `[batch, *event_shape]` and
-            `[batch, ...]`, to the parameters of the posterior.
+            `[batch, ...]`, to the parameters of the posterior, as of `VAE`.
         decoder: Keras network of `[z, features]`, `[batch, latent_size]` and
-            `[batch, ...]`, to the parameters of the likelihood.
+            `[batch, ...]`, to the parameters of the likelihood, as of `VAE`.
         posterior: distribution layer over vectors, as of `VAE`.
         likelihood: distribution layer over events, as of `VAE`.
         condition_network: Keras network, condition to features. For labels
@@ -100,6 +104,7 @@ class ConditionalVAE(LatentVariableModel):
     """
 
     _old_names = OLD_NAMES
+    _targets_as_inputs = _PAIR
 
     @deprecation.accept_old_arguments(
         old_names=OLD_NAMES,
@@ -152,15 +157,7 @@ class ConditionalVAE(LatentVariableModel):
         return super().prior(condition)
 
     def call(self, inputs, training=False):
-        for key in ("image", "condition"):
-            if not isinstance(inputs, dict) or key not in inputs:
-                raise ValueError(
-                    "a ConditionalVAE takes dicts of image and condition, "
-                    f"{key!r} is missing"
-                )
-        x = as_batch(
-            "image", inputs["image"], self.event_shape, self.statistics_dtype
-        )
+        x = self._as_events("image", inputs["image"])
         condition = labels = self._as_condition(inputs["condition"], x)
         if training and self.label_dropout:
             condition = self._drop_labels(condition)
@@ -176,6 +173,41 @@ class ConditionalVAE(LatentVariableModel):
             if name in terms:
                 terms[name] = tf.where(is_label, terms[name], value)
         return terms
+
+    def _as_inputs(self, inputs):
+        if not isinstance(inputs, dict):
+            raise ValueError(
+                "a ConditionalVAE takes dicts of image and condition, "
+                f"{_PAIR}, got a {type(inputs).__name__}"
+            )
+        keys = {"image": "image", "condition": self._condition_key(inputs)}
+        for name, key in keys.items():
+            if key not in inputs:
+                raise ValueError(
+                    "a ConditionalVAE takes dicts of image and condition, "
+                    f"{name!r} is missing: got {sorted(inputs)}"
+                )
+        kind = type(self).__name__
+        tensors = {
+            name: as_one_tensor(inputs[key], kind) for name, key in keys.items()
+        }
+        return {**tensors, "image": self._as_events("image", tensors["image"])}
+
+    def _condition_key(self, inputs):
+        """Returns the key of the condition in a batch of a data set."""
+        if "condition" not in inputs:
+            # As of data sets: labels, or the image whose parts are observed.
+            if self.condition_kind == "label" and "label" in inputs:
+                return "label"
+            if self.condition_kind == "observed":
+                return "image"
+        return "condition"
+
+    def _input_signature(self):
+        return {
+            "image": super()._input_signature(),
+            "condition": self._conditions.input_spec(),
+        }
 
     def _encode(self, x, features):
         return self.posterior(self.encoder([x, features]))
@@ -232,19 +264,25 @@ class ConditionalVAE(LatentVariableModel):
     def _build_networks(self):
         """Builds all weights and checks the sizes of the outputs."""
         features = self._build_condition_network()
-        x = tf.zeros((1, *self.event_shape), self.encoder.compute_dtype)
-        z = tf.zeros((1, self.latent_size), self.decoder.compute_dtype)
-        size = self.posterior.params_size
-        build_network("encoder", self.encoder, [x, features], size)
-        build_network(
-            "decoder", self.decoder, [z, features], self.likelihood.params_size
+        check_output(
+            "condition_network",
+            features,
+            None,
+            "encoder and decoder take it as their second input",
         )
+        posterior = self.posterior
+        x = zeros(self.event_shape, self.encoder.compute_dtype)
+        z = zeros((self.latent_size,), self.decoder.compute_dtype)
+        build_network("encoder", self.encoder, [x, features], posterior)
+        build_network("decoder", self.decoder, [z, features], self.likelihood)
         if self.prior_network is not None:
-            build_network("prior_network", self.prior_network, features, size)
+            build_network(
+                "prior_network", self.prior_network, features, posterior
+            )
 
     def _build_condition_network(self):
-        """Returns the features of one example."""
-        example = self._conditions.example()
+        """Returns the features of as many examples as `zeros`."""
+        example = self._conditions.examples(NUM_ROWS)
         if self.num_classes is None:
             return self.condition_network(example)
         try:

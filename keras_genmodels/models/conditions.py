@@ -1,5 +1,6 @@
 """What the condition of a conditional model may be, and its checks."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -27,10 +28,13 @@ class ClassLabels:
         """
         labels = tf.convert_to_tensor(condition)
         if not labels.dtype.is_integer or labels.shape.rank != 1:
+            column = ": pass labels[:, 0]" if labels.shape[1:] == (1,) else ""
             raise ValueError(
                 "condition must be integer labels [batch], got "
-                f"{labels.dtype.name} {labels.shape}"
+                f"{labels.dtype.name} {labels.shape}{column}"
             )
+        # Before any arithmetic, which would wrap in a smaller type.
+        labels = tf.cast(labels, tf.int64)
         message = f"labels must be 0 to {self.num_classes - 1}, got"
         values = tf.get_static_value(labels)
         if values is not None:
@@ -50,9 +54,13 @@ class ClassLabels:
         """Returns bool `[batch]`, which labels are known."""
         return (labels >= 0) & (labels <= self.highest)
 
-    def example(self):
-        """Returns the highest label, as a batch of one."""
-        return tf.constant([self.highest])
+    def examples(self, num):
+        """Returns the highest label `num` times."""
+        return tf.fill([num], self.highest)
+
+    def input_spec(self):
+        """Returns a `keras.InputSpec` of labels."""
+        return keras.InputSpec(shape=(None,), dtype="int32")
 
 
 class NetworkInputs:
@@ -104,10 +112,16 @@ class NetworkInputs:
         zeros = tf.zeros_like(condition)
         return fill_unobserved(condition, self.observed_mask, zeros)
 
-    def example(self):
-        """Returns zeros, a batch of one."""
+    def examples(self, num):
+        """Returns `num` conditions of zeros."""
         sides = [1 if side is None else side for side in self.shape]
-        return tf.zeros((1, *sides), self.input_dtype)
+        return tf.zeros((num, *sides), self.input_dtype)
+
+    def input_spec(self):
+        """Returns a `keras.InputSpec` of conditions."""
+        floating = self.input_dtype.is_floating
+        dtype = self.dtype if floating else self.input_dtype.name
+        return keras.InputSpec(shape=(None, *self.shape), dtype=dtype)
 
 
 def check_observed_mask(mask, event_shape, condition_shape):

@@ -9,8 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import deprecation, seeds
+from keras_genmodels.core.events import check_num
+from keras_genmodels.core.keras_verbs import (
+    as_one_tensor,
+    image_of,
+    is_symbolic,
+)
 from keras_genmodels.core.model_config import ConfigFromArguments
-from keras_genmodels.core.validation import check_count
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.distributions import latents
 from keras_genmodels.distributions.layers import DistributionLayer
 from keras_genmodels.models.arguments import (
@@ -73,7 +79,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
        `likelihood`.
 
     A conditional model also sets the attributes below, and defines
-    `_as_condition`, `_features` and `call`: see `ConditionalVAE`.
+    `_as_condition`, `_features`, `_as_inputs`, `_input_signature` and `call`:
+    see `ConditionalVAE`.
 
     Args:
         likelihood: distribution layer over events, such as
@@ -285,11 +292,11 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         if (condition is None) == (num is None):
             raise ValueError("give either num or condition, and not both")
         if num is not None:
-            if not tf.is_tensor(num):
-                check_count("num", num)
+            check_num(num)
             condition = self._missing_condition(num)
         else:
             condition = self._as_condition(condition)
+            check(condition.shape[0] != 0, "condition has no rows")
             num = tf.shape(condition)[0]
         features = self._features(condition)
         noise = self._row_noise(seeds.row_seeds(seed, num))
@@ -310,6 +317,20 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             without an `observed_mask`.
         """
         return fill_unobserved(x, self.observed_mask, images)
+
+    def _as_inputs(self, inputs):
+        kind = type(self).__name__
+        return self._as_events("x", as_one_tensor(image_of(inputs, kind), kind))
+
+    def _as_events(self, name, x):
+        if is_symbolic(x):
+            return x
+        return as_batch(name, x, self.event_shape, self.statistics_dtype)
+
+    def _input_signature(self):
+        return keras.InputSpec(
+            shape=(None, *self.event_shape), dtype=self.statistics_dtype
+        )
 
     def _encode(self, x, features):
         """Returns q(z|x, c) for checked x and the features of c, or None."""

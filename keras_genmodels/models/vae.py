@@ -1,11 +1,14 @@
 """The variational autoencoder."""
 
 import keras
-import tensorflow as tf
 
 from keras_genmodels.core import deprecation
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
-from keras_genmodels.models.arguments import build_network, check_layer
+from keras_genmodels.models.arguments import (
+    build_network,
+    check_layer,
+    zeros,
+)
 from keras_genmodels.models.latent_variable import LatentVariableModel
 
 # Positional in version 0.2.
@@ -39,17 +42,18 @@ class VAE(LatentVariableModel):
     Then `loss` is minus this bound; `elbo`, `rate` and `distortion` are
     reported as well.
 
-    `fit`, `evaluate` and `predict` take the events, without targets;
-    `compile` takes no loss. `evaluate` reports `loss`, `elbo`, `rate` and
-    `distortion` in nats per example. Keras' `fit` and `evaluate` drop
-    `sample_weight` if there are no targets; `train_on_batch` and
-    `test_on_batch` use it.
+    `fit`, `evaluate` and `predict` take the events, or dicts with the events
+    under `image`, without targets; `compile` takes no loss and no metrics.
+    `evaluate` reports `loss`, `elbo`, `rate` and `distortion` in nats per
+    example. `sample_weight` is an argument of `train_on_batch` and
+    `test_on_batch` only, as Keras' `fit` drops it if there are no targets.
 
     Args:
         encoder: Keras network, `[batch, *event_shape]` to the parameters of
-            the posterior, `posterior.params_size` numbers per example.
+            the posterior, one tensor `[batch, posterior.params_size]`.
         decoder: Keras network, `[batch, latent_size]` to the parameters of
-            the likelihood, `likelihood.params_size` numbers per example.
+            the likelihood, one tensor `[batch, *likelihood.params_shape]` or
+            `[batch, likelihood.params_size]`.
         posterior: distribution layer over vectors, `MultivariateNormalDiag`
             or `MultivariateNormalTriL`; its size is `latent_size`.
         likelihood: distribution layer over events, such as
@@ -59,7 +63,8 @@ class VAE(LatentVariableModel):
             of `LatentVariableModel`.
 
     Call arguments:
-        x: float tensor `[batch, *event_shape]`; images in [0, 1].
+        x: float tensor `[batch, *event_shape]`, images in [0, 1]; or a dict
+            with such under `image`.
         training: whether to draw from (seed, step), the step being that of
             the compiled optimizer.
 
@@ -87,10 +92,10 @@ class VAE(LatentVariableModel):
         self.posterior = posterior
         self.encoder = encoder
         self.decoder = decoder
-        x = tf.zeros((1, *self.event_shape), encoder.compute_dtype)
-        z = tf.zeros((1, self.latent_size), decoder.compute_dtype)
-        build_network("encoder", encoder, x, posterior.params_size)
-        build_network("decoder", decoder, z, likelihood.params_size)
+        x = zeros(self.event_shape, encoder.compute_dtype)
+        z = zeros((self.latent_size,), decoder.compute_dtype)
+        build_network("encoder", encoder, x, posterior)
+        build_network("decoder", decoder, z, likelihood)
         self.built = True
 
     def _encode(self, x, features):

@@ -11,7 +11,7 @@ import keras
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.validation import check, check_count, is_count
 from keras_genmodels.networks.channel_normalization import ChannelNormalization
-from keras_genmodels.networks.encoders import input_layer
+from keras_genmodels.networks.encoders import CHANNELS_LAST, input_layer
 from keras_genmodels.networks.layers import DepthToSpace, FiLM, FourierFeatures
 
 _SMALLEST_SIDE = 2
@@ -142,7 +142,7 @@ def mlp_denoiser(
     x = input_layer(event_shape)
     level = input_layer(()) if noise_conditional else None
     embedding = _embed(level) if noise_conditional else None
-    h = keras.layers.Flatten()(x)
+    h = keras.layers.Flatten(data_format=CHANNELS_LAST)(x)
     for i, size in enumerate(hidden_sizes):
         h = _hidden_layer(size, f"hidden_{i}")(h)
         if noise_conditional:
@@ -173,6 +173,7 @@ def _u_shape(x, filters, blocks, block, use_bias):
             2,
             strides=2,
             padding="same",
+            data_format=CHANNELS_LAST,
             use_bias=use_bias,
             name=f"down_{i}",
         )(h)
@@ -185,6 +186,7 @@ def _u_shape(x, filters, blocks, block, use_bias):
     return keras.layers.Conv2D(
         x.shape[-1],
         1,
+        data_format=CHANNELS_LAST,
         use_bias=use_bias,
         kernel_initializer="zeros",
         dtype=_output_dtype(),
@@ -226,12 +228,18 @@ def _bias_free_block(h, name):
 
 def _upsample(h, filters, size, use_bias, name):
     """Doubles the size of `h` and crops it to `size`."""
-    h = keras.layers.Conv2D(4 * filters, 1, use_bias=use_bias, name=name)(h)
+    h = keras.layers.Conv2D(
+        4 * filters,
+        1,
+        data_format=CHANNELS_LAST,
+        use_bias=use_bias,
+        name=name,
+    )(h)
     h = DepthToSpace()(h)
     excess = [(0, n - m) for n, m in zip(h.shape[1:3], size, strict=True)]
     if excess == [(0, 0), (0, 0)]:
         return h
-    return keras.layers.Cropping2D(excess)(h)
+    return keras.layers.Cropping2D(excess, data_format=CHANNELS_LAST)(h)
 
 
 def _convolution(filters, use_bias, name, gain=1.0):
@@ -242,6 +250,7 @@ def _convolution(filters, use_bias, name, gain=1.0):
         filters,
         3,
         padding="same",
+        data_format=CHANNELS_LAST,
         use_bias=use_bias,
         kernel_initializer=initializer,
         name=name,

@@ -6,6 +6,8 @@ import keras
 
 from keras_genmodels.core import deprecation
 
+# Explicit in every layer: Keras' default is a setting of the user.
+CHANNELS_LAST = "channels_last"
 _ACTIVATION = "silu"
 _SMALLEST_SIDE = 4
 _MAX_FILTERS = 128
@@ -41,7 +43,7 @@ def mlp_encoder(
         name,
         event_shape,
         condition_size,
-        [keras.layers.Flatten()],
+        [keras.layers.Flatten(data_format=CHANNELS_LAST)],
         [
             *_dense_layers(hidden_sizes),
             keras.layers.Dense(output_size, name="params"),
@@ -168,13 +170,20 @@ def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
                 4,
                 strides=2,
                 padding="same",
+                data_format=CHANNELS_LAST,
                 activation=_ACTIVATION,
                 name=f"up_{i}",
             ),
             _crop(sizes[i + 1], sizes[i]),
         ]
     layers.append(
-        keras.layers.Conv2D(channels, 3, padding="same", name="params")
+        keras.layers.Conv2D(
+            channels,
+            3,
+            padding="same",
+            data_format=CHANNELS_LAST,
+            name="params",
+        )
     )
     return _network("decoder", (latent_size,), condition_size, [], layers)
 
@@ -242,7 +251,7 @@ def _conv_encoder(name, image_shape, output_size, filters, condition_size=0):
                 _convolution(_width(filters, i), strides=2, name=f"down_{i}")
                 for i in range(1, stages + 1)
             ),
-            keras.layers.Flatten(),
+            keras.layers.Flatten(data_format=CHANNELS_LAST),
         ],
         [
             *_dense_layers((256,)),
@@ -314,6 +323,7 @@ def _convolution(filters, strides=1, name=None):
         3,
         strides=strides,
         padding="same",
+        data_format=CHANNELS_LAST,
         activation=_ACTIVATION,
         name=name,
     )
@@ -334,5 +344,6 @@ def _halvings(size):
 def _crop(size, target):
     """Crops from twice `size` to `target`, at the bottom and the right."""
     return keras.layers.Cropping2D(
-        [(0, 2 * side - goal) for side, goal in zip(size, target, strict=True)]
+        [(0, 2 * side - goal) for side, goal in zip(size, target, strict=True)],
+        data_format=CHANNELS_LAST,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import loop_cache, seeds, xla
-from keras_genmodels.core.events import per_event
+from keras_genmodels.core.events import check_num, per_event
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling import _loop, schedules
 from keras_genmodels.sampling._inputs import (
@@ -244,8 +244,7 @@ def _check_numbers(num, num_steps, stochasticity):
         isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
         f"stochasticity must be in [0, 1), got {stochasticity!r}",
     )
-    if not tf.is_tensor(num):
-        check_count("num", num)
+    check_num(num)
 
 
 def _has_single_level(denoiser):

@@ -9,7 +9,7 @@ import time
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import files
+from keras_genmodels.core import files, private_api
 from keras_genmodels.training.errors import NotFiniteError, TrainingError
 
 
@@ -35,7 +35,7 @@ class RunState:
     @property
     def step(self):
         """Number of training steps so far."""
-        return int(self.model.optimizer.iterations.numpy())
+        return int(private_api.training_step(self.model.optimizer))
 
     def variables(self):
         """Lists all variables, in an order that the model alone determines."""

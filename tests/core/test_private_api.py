@@ -35,7 +35,7 @@ def model():
 
 @pytest.mark.parametrize(
     "name",
-    ["_flatten_layers", "_compile_loss", "make_train_function"],
+    ["_flatten_layers", "make_train_function"],
 )
 def test_keras_models_still_have(model, name):
     assert hasattr(model, name), f"keras.Model.{name} is gone"
@@ -48,11 +48,14 @@ def test_layers_are_found_at_every_depth(model):
     assert {model.layers[1], inner, inner.layers[0]} <= {*found}
 
 
-def test_a_loss_passed_to_compile_is_seen(model):
-    assert private_api.is_compiled_with_loss(model)
-    without = keras.Sequential([keras.Input((2,)), keras.layers.ReLU()])
-    without.compile("sgd")
-    assert not private_api.is_compiled_with_loss(without)
+def test_the_training_step_counts_batches_not_updates():
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    scaled = keras.optimizers.LossScaleOptimizer(optimizer)
+    weight = keras.Variable(1.0)
+    for step in range(3):
+        assert int(private_api.training_step(optimizer)) == step
+        assert int(private_api.training_step(scaled)) == step
+        optimizer.apply([keras.ops.ones(())], [weight])
 
 
 def test_fit_calls_the_training_function_that_was_replaced(model):

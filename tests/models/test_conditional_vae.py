@@ -429,3 +429,31 @@ def test_a_loaded_model_trains_on(tmp_path):
         model.get_weights(), copy.get_weights(), strict=True
     ):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
+
+
+def test_labels_of_every_integer_type_are_the_same_labels():
+    model = of_labels()
+    x, classes = images(3), labels(3)
+    expected = model.encode(x, classes).mean()
+    for dtype in (f"{sign}int{bits}" for sign in "u " for bits in (8, 16, 32)):
+        same = classes.astype(dtype.strip())
+        np.testing.assert_array_equal(model.encode(x, same).mean(), expected)
+    model.compile(run_eagerly=True)
+    model.fit({"image": x, "condition": classes.astype("uint8")}, verbose=0)
+
+
+def test_graphs_check_labels_of_small_types():
+    model = of_labels()
+    encode = tf.function(lambda x, c: model.encode(x, c).mean())
+    encode(images(1), np.array([2], "uint8"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="0 to 2, got"):
+        encode(images(1), np.array([200], "uint8"))
+
+
+def test_words_of_every_integer_type_are_the_same_words():
+    model = assemble(word_network(), 6)
+    words = np.arange(6).reshape(3, 2)
+    expected = model.encode(images(3), words).mean()
+    for dtype in ("uint8", "int16", "uint32"):
+        found = model.encode(images(3), words.astype(dtype)).mean()
+        np.testing.assert_array_equal(found, expected)

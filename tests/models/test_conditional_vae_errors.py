@@ -52,12 +52,13 @@ def test_bad_arguments_are_refused(changes, message):
 
 
 def test_pieces_that_do_not_fit_are_refused():
-    for name, network, numbers in (
-        ("encoder", kgm.mlp_encoder(SHAPE, 5, (4,), 5), "5 .* takes 4"),
-        ("decoder", kgm.mlp_decoder(2, (7,), (4,), 5), "7 .* takes 16"),
-        ("prior_network", kgm.mlp_prior(5, 3), "3 .* takes 4"),
+    for name, network, shapes in (
+        ("encoder", kgm.mlp_encoder(SHAPE, 5, (4,), 5), (4, 5)),
+        ("decoder", kgm.mlp_decoder(2, (7,), (4,), 5), ("4, 4, 1", 7)),
+        ("prior_network", kgm.mlp_prior(5, 3), (4, 3)),
     ):
-        message = f"{name} returns {numbers}".replace(" .*", " numbers .*")
+        expected, got = (rf"\[batch, {shape}\]" for shape in shapes)
+        message = f"{name} must return .*{expected}, got float32 {got}"
         with pytest.raises(ValueError, match=message):
             of_labels(**{name: network})
 
@@ -87,7 +88,9 @@ def test_a_bad_observed_mask_is_refused(mask, message):
         ([0, 5], r"labels must be 0 to 2, got 5"),
         ([-1, 0], r"labels must be 0 to 2, got -1"),
         ([0.0, 1.0], r"integer labels \[batch\], got float32 \(2,\)"),
-        ([[0], [1]], r"integer labels \[batch\], got int32 \(2, 1\)"),
+        ([[0], [1]], r"got int32 \(2, 1\): pass labels\[:, 0\]"),
+        (np.array([0, 200], "uint8"), "labels must be 0 to 2, got 200"),
+        (np.array([0, 2**40]), f"labels must be 0 to 2, got {2**40}"),
         (["a", "b"], r"integer labels \[batch\], got string \(2,\)"),
         ([True, False], r"integer labels \[batch\], got bool"),
         (1, r"integer labels \[batch\], got int32 \(\)"),
@@ -143,7 +146,7 @@ def test_bad_tokens_are_refused():
     [
         ({"image": images(2)}, "'condition' is missing"),
         ({"condition": labels(2)}, "'image' is missing"),
-        (images(2), "takes dicts of image and condition"),
+        (images(2), "takes dicts of image and condition, .* got a"),
         (
             {"image": images(2)[..., 0], "condition": labels(2)},
             r"image must have shape \[batch, 4, 4, 1\]",

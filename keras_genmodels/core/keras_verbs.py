@@ -1,0 +1,151 @@
+"""Keras' own verbs of a model: the data they take, and the files they write."""
+
+import pathlib
+import types
+
+import keras
+
+from keras_genmodels.core.validation import check
+
+_HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+class KerasVerbs:
+    """Mixin for a Keras model of events, a base class before `keras.Model`.
+
+    The model defines
+
+    - `_as_inputs(inputs)`, which returns the argument of `call`. It accepts
+      what a data set may hold, and raises a ValueError of one line for
+      anything else (Keras surrounds errors of `call` with lines of its own).
+      A subclass with another `call` and without it gets inputs unchanged;
+    - `_input_signature()`, the argument of `call` as `keras.InputSpec`s,
+      which `export` uses.
+    """
+
+    def __call__(self, inputs, *args, **kwargs):
+        if _comes_first(type(self), "_as_inputs", "call"):
+            inputs = self._as_inputs(inputs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """Trains as `keras.Model.fit`; generators may yield bare batches."""
+        if "validation_data" in kwargs:
+            validation = with_tuples(kwargs["validation_data"])
+            kwargs = {**kwargs, "validation_data": validation}
+        return super().fit(with_tuples(x), y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Evaluates as Keras does; generators may yield bare batches."""
+        return super().evaluate(with_tuples(x), y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Predicts as Keras does; generators may yield bare batches."""
+        return super().predict(with_tuples(x), *args, **kwargs)
+
+    def save(self, filepath, *args, **kwargs):
+        """Saves to a `.keras` file, as `keras.Model.save`.
+
+        Raises:
+            ValueError: for an HDF5 file, which lacks what rebuilds the model.
+        """
+        suffix = pathlib.Path(str(filepath)).suffix
+        check(
+            suffix not in _HDF5_SUFFIXES,
+            f"a {type(self).__name__} is saved to a .keras file, as an HDF5 "
+            f"file lacks what rebuilds it, got {filepath}; save_weights "
+            "writes .weights.h5",
+        )
+        return super().save(filepath, *args, **kwargs)
+
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        **kwargs,
+    ):
+        """Exports `call` as `keras.Model.export` does.
+
+        The signature takes any number of rows by default.
+        `keras_genmodels.export.export` writes the signatures of all verbs.
+        """
+        if input_signature is None:
+            input_signature = [self._input_signature()]
+        return super().export(
+            filepath, format, verbose, input_signature, **kwargs
+        )
+
+
+def _comes_first(kind, name, other):
+    """Returns whether a class gets `name` from a class not above `other`'s."""
+    for base in kind.__mro__:
+        if name in vars(base):
+            return True
+        if other in vars(base):
+            return False
+    return False
+
+
+def with_tuples(data):
+    """Wraps the batches of a generator in tuples, as Keras requires.
+
+    Args:
+        data: argument of `fit`, `evaluate` or `predict`.
+
+    Returns:
+        a generator of tuples for a generator, else `data`.
+    """
+    if not isinstance(data, types.GeneratorType):
+        return data
+    return (item if isinstance(item, tuple) else (item,) for item in data)
+
+
+def image_of(inputs, kind):
+    """Returns the events of a batch: itself, or what a dict has as `image`.
+
+    Args:
+        inputs: tensor or array `[batch, ...]`, or a dict with such under
+            `image`. A dict may have further entries that are no condition,
+            such as the labels of a data set, which are not used.
+        kind: name of the model, for messages.
+
+    Raises:
+        ValueError: for a dict without `image`, or with a `condition`.
+    """
+    if isinstance(inputs, dict):
+        check(
+            "image" in inputs and "condition" not in inputs,
+            f"a {kind} takes events, or dicts with events under 'image' and "
+            f"without 'condition', got a dict of {sorted(inputs)}",
+        )
+        return inputs["image"]
+    return inputs
+
+
+def is_symbolic(x):
+    """Returns whether x is a placeholder of a Functional model."""
+    return isinstance(x, keras.KerasTensor)
+
+
+def as_one_tensor(inputs, kind):
+    """Returns a batch as a tensor; symbolic tensors of Keras as they are.
+
+    Raises:
+        ValueError: for values that are not one array.
+    """
+    if is_symbolic(inputs):
+        return inputs
+    # One of TensorFlow's errors has the whole array in its message.
+    try:
+        return keras.ops.convert_to_tensor(inputs)
+    except Exception as error:
+        parts = (
+            f"a {type(inputs).__name__} of {len(inputs)}"
+            if isinstance(inputs, tuple | list)
+            else f"a {type(inputs).__name__}"
+        )
+        raise ValueError(
+            f"a {kind} takes one array of events [batch, ...], got {parts}"
+        ) from error

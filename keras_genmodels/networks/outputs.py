@@ -1,0 +1,48 @@
+"""The check of what a network returns, for all models."""
+
+import tensorflow as tf
+
+# Rows of the batch on which networks are built: more than one, so that a
+# network that mixes rows is found, and not two, the usual length of a list.
+NUM_ROWS = 3
+
+
+def check_output(name, output, shapes, advice):
+    """Checks that a network returns one tensor of a stated shape per example.
+
+    Args:
+        name: name of the network, for the message.
+        output: what it returned for a batch of `NUM_ROWS` examples.
+        shapes: tuple of the allowed shapes per example; None allows any.
+        advice: what to do, for the message.
+
+    Raises:
+        ValueError: for several tensors, another shape, or integers.
+    """
+    if (
+        isinstance(output, tf.Tensor)
+        and output.dtype.is_floating
+        and output.shape.rank
+        and output.shape[0] == NUM_ROWS
+        and (shapes is None or tuple(output.shape[1:]) in shapes)
+    ):
+        return
+    expected = "..." if shapes is None else ", ".join(map(str, shapes[0]))
+    raise ValueError(
+        f"the {name} must return one floating tensor [batch, {expected}], got "
+        f"{_describe(output)}: {advice}"
+    )
+
+
+def _describe(output):
+    if isinstance(output, tf.Tensor):
+        shape = list(output.shape)
+        if shape[:1] == [NUM_ROWS]:
+            sides = ["batch", *map(str, shape[1:])]
+            return f"{output.dtype.name} [{', '.join(sides)}]"
+        return f"{output.dtype.name} {shape} for a batch of {NUM_ROWS}"
+    parts = output.values() if isinstance(output, dict) else output
+    if isinstance(output, tuple | list | dict):
+        shapes = ", ".join(_describe(part) for part in parts)
+        return f"a {type(output).__name__} of {len(output)} ({shapes})"
+    return f"a {type(output).__name__}"

@@ -1,0 +1,355 @@
+"""Every model is a Keras model: each verb works or says why not in a line."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support.small_cvaes import of_labels, of_parts
+from support.small_vaes import make_vae
+
+import keras_genmodels as kgm
+
+SHAPE = (4, 4, 1)
+ROWS = 4
+PIXELS = np.random.default_rng(0).random((ROWS, *SHAPE), np.float32)
+LABELS = np.arange(ROWS, dtype="uint8") % 3
+SIGMA = np.full(ROWS, 0.3, "float32")
+
+
+def binary(shape):
+    return np.random.default_rng(0).integers(0, 2, (ROWS, *shape)) * 1.0
+
+
+def make_autoencoder(**kwargs):
+    network = kgm.mlp_denoiser(
+        SHAPE, noise_conditional=not kwargs, hidden_sizes=(8,)
+    )
+    model = kgm.DenoisingAutoencoder(network, **kwargs)
+    model.adapt(PIXELS)
+    return model
+
+
+def adapted(denoiser):
+    denoiser.adapt(PIXELS)
+    return denoiser
+
+
+# By kind: constructor, events, and what the model is called on.
+TRAINED = {
+    "vae": (make_vae, binary((8, 8, 1)), lambda x: x),
+    "labels": (
+        lambda: of_labels(label_dropout=0.1),
+        binary(SHAPE),
+        lambda x: {"image": x, "condition": LABELS},
+    ),
+    "parts": (
+        of_parts,
+        binary(SHAPE),
+        lambda x: {"image": x, "condition": x},
+    ),
+    "range": (make_autoencoder, PIXELS, lambda x: x),
+    "blind": (lambda: make_autoencoder(blind=True), PIXELS, lambda x: x),
+}
+COMPUTED = {
+    "wiener": (
+        lambda: adapted(kgm.LinearDenoiser()),
+        PIXELS,
+        lambda x: [x, SIGMA],
+    ),
+    "projection": (
+        lambda: adapted(kgm.LinearDenoiser(rank=2)),
+        PIXELS,
+        lambda x: x,
+    ),
+    "exact": (
+        lambda: adapted(kgm.EmpiricalDenoiser()),
+        PIXELS,
+        lambda x: [x, SIGMA],
+    ),
+}
+KINDS = {**TRAINED, **COMPUTED}
+
+
+def make(kind):
+    build, x, as_inputs = KINDS[kind]
+    keras.utils.set_random_seed(0)
+    return build(), as_inputs(x)
+
+
+def compiled(kind, **settings):
+    model, inputs = make(kind)
+    model.compile("sgd", run_eagerly=True, **settings)
+    return model, inputs
+
+
+def one_line(error):
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+# --- The forms of data. ----------------------------------------------------
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, i):
+        return self.batch
+
+
+def forms(kind):
+    """Returns data of the same events in every form, by name."""
+    _, x, as_inputs = KINDS[kind]
+    inputs, batch = as_inputs(x), {"image": x, "label": LABELS}
+    return {
+        "data set": tf.data.Dataset.from_tensors(inputs),
+        "data set of image and label": tf.data.Dataset.from_tensors(batch),
+        "image and label": batch,
+        "generator": (b for b in [inputs]),
+        "generator of tuples": (b for b in [(inputs,)]),
+        "generator of image and label": (b for b in [batch]),
+        "PyDataset": Batches(inputs),
+        "PyDataset of image and label": Batches(batch),
+    }
+
+
+@pytest.mark.parametrize("kind", ["vae", "labels", "range"])
+def test_evaluate_takes_images_with_labels_and_bare_generators(kind):
+    model, inputs = compiled(kind)
+    expected = model.evaluate(inputs, verbose=0)
+    for form in ("data set of image and label", "generator"):
+        found = model.evaluate(forms(kind)[form], verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=form)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TRAINED)
+def test_verbs_take_data_in_every_form(kind):
+    model, inputs = compiled(kind)
+    expected = model.evaluate(inputs, verbose=0)
+    predicted = model.predict(inputs, verbose=0)
+    for form, data in forms(kind).items():
+        found = model.evaluate(data, verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=form)
+    for data in forms(kind).values():
+        keras.tree.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+            model.predict(data, verbose=0),
+            predicted,
+        )
+    for data in forms(kind).values():
+        model.fit(data, verbose=0, validation_data=inputs)
+
+
+@pytest.mark.parametrize("kind", ["range", "projection"])
+def test_adapt_takes_data_in_every_form(kind):
+    model, _ = make(kind)
+    for form, data in forms(kind).items():
+        model.adapt(data)
+        np.testing.assert_allclose(
+            model.data_mean, PIXELS.mean(0), rtol=1e-5, err_msg=form
+        )
+
+
+@pytest.mark.parametrize("kind", TRAINED)
+def test_targets_and_weights_are_refused_in_one_line(kind):
+    model, inputs = compiled(kind)
+    pairs = tf.data.Dataset.from_tensors((inputs, LABELS))
+    for use in (
+        lambda: model.fit(inputs, LABELS, verbose=0),
+        lambda: model.fit(inputs, validation_data=(inputs, LABELS), verbose=0),
+        lambda: model.evaluate(inputs, LABELS, verbose=0),
+        lambda: model.evaluate(pairs, verbose=0),
+        lambda: model.train_on_batch(inputs, LABELS),
+    ):
+        with pytest.raises(ValueError, match="without targets") as error:
+            use()
+        one_line(error)
+    for name, value in (
+        ("sample_weight", np.ones(ROWS)),
+        ("class_weight", {0: 1.0, 1: 2.0}),
+    ):
+        with pytest.raises(ValueError, match=name) as error:
+            model.fit(inputs, **{name: value}, verbose=0)
+        one_line(error)
+    for name in ("loss", "loss_weights", "metrics", "weighted_metrics"):
+        with pytest.raises(ValueError, match=f"compile without {name}=") as e:
+            model.compile(**{name: ["mae"]})
+        one_line(e)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "message"),
+    [
+        ("vae", {"picture": PIXELS}, r"under 'image' .* dict of \['picture'\]"),
+        ("vae", {"image": PIXELS, "condition": LABELS}, "without 'condition'"),
+        ("vae", [PIXELS, SIGMA], "takes one array .* got a list of 2"),
+        ("vae", PIXELS, r"shape \[batch, 8, 8, 1\], got \(4, 4, 4, 1\)"),
+        ("labels", PIXELS, "takes dicts of image and condition, .* got a"),
+        ("labels", {"image": PIXELS}, r"'condition' is missing: .*\['image'\]"),
+        ("parts", {"label": PIXELS}, "'image' is missing"),
+        ("range", [PIXELS, SIGMA], "takes one array .* got a list of 2"),
+        ("range", PIXELS[:, 1:], r"shape \[batch, 4, 4, 1\]"),
+        ("wiener", PIXELS, r"call it on \[x, sigma\], or use denoise"),
+        ("exact", {"image": PIXELS}, r"call it on \[x, sigma\]"),
+    ],
+)
+def test_other_data_are_refused_in_one_line(kind, inputs, message):
+    model, _ = make(kind)
+    model.compile(run_eagerly=True)
+    uses = [model]
+    if isinstance(inputs, dict):
+        uses.append(lambda data: model.predict(data, verbose=0))
+    for use in uses:
+        with pytest.raises(ValueError, match=message) as error:
+            use(inputs)
+        one_line(error)
+
+
+# --- Denoisers that are computed. ------------------------------------------
+
+
+@pytest.mark.parametrize("kind", COMPUTED)
+def test_computed_denoisers_denoise_when_called(kind):
+    model, inputs = make(kind)
+    x, sigma = inputs if isinstance(inputs, list) else (inputs, None)
+    expected = model.denoise(x, sigma)
+    np.testing.assert_array_equal(model(inputs), expected)
+    if sigma is not None:
+        both = {"image": x, "sigma": sigma}
+        np.testing.assert_array_equal(model(both), expected)
+    np.testing.assert_allclose(
+        model.predict(inputs, verbose=0), expected, atol=1e-6
+    )
+    model.compile(loss="mse", metrics=["mae"])
+    results = model.evaluate(inputs, PIXELS, verbose=0, return_dict=True)
+    error = expected - PIXELS
+    assert results["loss"] == pytest.approx(np.square(error).mean(), rel=1e-4)
+    assert results["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", COMPUTED)
+def test_computed_denoisers_are_not_trained(kind):
+    model, inputs = make(kind)
+    for use in (model.fit, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"adapt\(data\) computes it"):
+            use(inputs, PIXELS)
+
+
+def fresh(model):
+    return type(model).from_config(model.get_config())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_load_into_a_new_model(kind, tmp_path):
+    model, inputs = make(kind)
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    copy = fresh(model)
+    copy.load_weights(path)
+    keras.tree.map_structure(
+        np.testing.assert_array_equal, copy(inputs), model(inputs)
+    )
+    if kind in COMPUTED:
+        assert copy.sigma_range == model.sigma_range
+
+
+def test_weights_of_another_rank_are_refused(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    adapted(kgm.LinearDenoiser(rank=3)).save_weights(path)
+    for rank in (2, None):
+        model = kgm.LinearDenoiser(rank=rank)
+        with pytest.raises(ValueError, match="are those of rank 3"):
+            model.load_weights(path)
+        assert not model.built
+
+
+# --- Files. ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_hdf5_files_are_refused_in_one_line(kind, tmp_path):
+    model, _ = make(kind)
+    with pytest.raises(ValueError, match=r"saved to a \.keras file") as error:
+        model.save(tmp_path / "model.h5")
+    one_line(error)
+    assert not [*tmp_path.iterdir()]
+
+
+# Tracing takes longer than a second.
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "projection",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in KINDS
+            if kind != "projection"
+        ),
+    ],
+)
+def test_export_writes_the_call(kind, tmp_path):
+    model, inputs = make(kind)
+    model.export(tmp_path / "model", verbose=False)
+    inputs = keras.tree.map_structure(
+        lambda x: tf.constant(x, "int32" if x.dtype == "uint8" else "float32"),
+        inputs,
+    )
+    loaded = tf.saved_model.load(tmp_path / "model")
+    found = loaded.serve(inputs)
+    keras.tree.map_structure(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        dict(found) if isinstance(found, dict) else found,
+        model(inputs),
+    )
+
+
+def test_a_compiled_model_is_loaded_compiled(tmp_path):
+    model, inputs = compiled("vae")
+    model.fit(inputs, verbose=0)
+    model.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    assert copy.compiled
+    assert int(copy.optimizer.iterations) == 1
+    # As version 0.2 saved it, which refused a loss in `fit` only.
+    config = {**model.get_compile_config(), "loss": "mse", "metrics": ["mae"]}
+    copy.compile_from_config(config)
+    copy.fit(inputs, verbose=0)
+
+
+# --- Samples. --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num", [0, -1, 2.5, "two", True])
+def test_numbers_of_samples_below_1_are_refused_in_one_line(kind, num):
+    model, _ = make(kind)
+    nums = [num, tf.constant(num)] if num in (0, -1) else [num]
+    for value in nums:
+        with pytest.raises(ValueError, match=r"num must be an int >= 1") as e:
+            model.sample(value, seed=0)
+        one_line(e)
+
+
+def test_a_condition_without_rows_is_refused():
+    model, _ = make("labels")
+    with pytest.raises(ValueError, match="condition has no rows"):
+        model.sample(condition=np.zeros(0, int), seed=0)
+
+
+# --- Models of users. ------------------------------------------------------
+
+
+def test_a_users_call_gets_its_inputs_unchanged():
+    class Counting(kgm.LinearDenoiser):
+        def call(self, inputs):
+            return {"number": tf.shape(inputs["picture"])[0]}
+
+    model = Counting(rank=1)
+    assert int(model({"picture": PIXELS})["number"]) == ROWS

@@ -1,0 +1,46 @@
+"""The random numbers of training steps, of all models that train."""
+
+import keras
+import numpy as np
+import pytest
+from support.small_cvaes import dicts, of_labels
+from support.small_vaes import binary_images, make_vae
+
+import keras_genmodels as kgm
+
+PIXELS = np.random.default_rng(0).random((8, 4, 4, 1), np.float32)
+
+
+def make_autoencoder():
+    network = kgm.mlp_denoiser(
+        (4, 4, 1), noise_conditional=False, hidden_sizes=(8,)
+    )
+    return kgm.DenoisingAutoencoder(network, sigma=0.3)
+
+
+KINDS = {
+    "vae": (lambda: make_vae(rate_warmup_steps=3), binary_images(8)),
+    "conditional": (lambda: of_labels(label_dropout=0.5), dicts(8)),
+    "denoiser": (make_autoencoder, PIXELS),
+}
+
+
+def losses(kind, optimizer, **compile_settings):
+    """Returns the losses of three steps that change no weight."""
+    make, data = KINDS[kind]
+    keras.utils.set_random_seed(0)
+    model = make()
+    model.compile(optimizer, **compile_settings)
+    history = model.fit(data, batch_size=8, epochs=3, verbose=0).history
+    return history["loss"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_gradient_accumulation_each_batch_has_draws_of_its_own(
+    kind, run_eagerly
+):
+    settings = {"run_eagerly": run_eagerly, "jit_compile": False}
+    plain = losses(kind, keras.optimizers.SGD(0.0), **settings)
+    accumulating = keras.optimizers.SGD(0.0, gradient_accumulation_steps=2)
+    assert losses(kind, accumulating, **settings) == plain
+    assert len(set(plain)) == 3
