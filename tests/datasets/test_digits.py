@@ -30,6 +30,16 @@ def test_digits_are_scikit_learns(digits):
     assert digits.notes == ("10 labels: 0 to 9",)
 
 
+@pytest.mark.parametrize(
+    ("size", "checksum"), [(None, "5ec60aff"), (11, "9a72cf6d")]
+)
+def test_runs_of_earlier_versions_find_the_same_digits(size, checksum):
+    """They read them through TFDS."""
+    data = datasets.load("digits", image_size=size)
+    expected = f"1365+72+360 images, checksum {checksum}"
+    assert data.fingerprint() == expected
+
+
 def test_digits_write_nothing_into_a_folder(tmp_path):
     datasets.load("digits", data_dir=tmp_path)
     assert not list(tmp_path.iterdir())
