@@ -11,7 +11,11 @@ evaluated before, with the same flags, is not evaluated again. A VAE of the
 digits takes 26 seconds on two cores.
 """
 
+import contextlib
+import dataclasses
+import os
 import pathlib
+import tempfile
 
 from absl import flags
 
@@ -70,10 +74,16 @@ def main():
     earlier = [read_current(workdir, settings) for workdir in workdirs]
     if FLAGS["num_samples"].present and not any(map(is_latent, workdirs)):
         raise guard.WrongFlags("--num_samples requires a latent-variable model")
-    classifiers = workdirs[0].path / "classifiers"
+    with contextlib.ExitStack() as stack:
+        places = [writable(workdir, output, stack) for workdir in workdirs]
+        classifiers = places[0].path / "classifiers"
+        runs = [
+            page.read(place, evaluate(place, found, settings, classifiers))
+            for place, found in zip(places, earlier, strict=True)
+        ]
     runs = [
-        page.read(workdir, evaluate(workdir, found, settings, classifiers))
-        for workdir, found in zip(workdirs, earlier, strict=True)
+        dataclasses.replace(run, path=str(workdir))
+        for run, workdir in zip(runs, workdirs, strict=True)
     ]
     page.write(output, runs)
     evaluations = {
@@ -99,6 +109,21 @@ def check_flags():
     if not FLAGS.output.endswith(".html"):
         raise guard.WrongFlags(f"--output={FLAGS.output} must end in .html")
     return pathlib.Path(FLAGS.output)
+
+
+def writable(workdir, output, stack):
+    """Returns a run, or a temporary copy of one that cannot be written to."""
+    from keras_genmodels.runs import evaluate as model_evaluation
+
+    if os.access(workdir.path, os.W_OK):
+        return workdir
+    if output.parent.resolve() == workdir.path.resolve():
+        raise guard.WrongFlags(
+            f"{workdir} cannot be written to: give --output in another folder"
+        )
+    print(f"{workdir} cannot be written to: the results are in {output} only.")
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    return model_evaluation.copy(workdir, folder)
 
 
 def evaluate(workdir, earlier, settings, classifiers):

@@ -18,7 +18,14 @@ the original images as `truth` [num_images, height, width, channels].
 
 from absl import flags
 
-from .cli import flag_types, guard, input_flags, label_flag, output_flag
+from .cli import (
+    flag_types,
+    guard,
+    input_flags,
+    label_flag,
+    noise_level,
+    output_flag,
+)
 
 FLAGS = flags.FLAGS
 
@@ -252,6 +259,7 @@ def denoiser_settings(model):
             f"a denoiser of a range of noise levels (this one has {lowest:g})",
         )
     sigma_min, sigma_max = FLAGS.sigma or (None, None)
+    noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
     return {
         "num_steps": FLAGS.num_steps,
         "stochasticity": FLAGS.stochasticity,

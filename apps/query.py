@@ -21,7 +21,14 @@ from typing import NamedTuple
 
 from absl import flags
 
-from .cli import flag_types, guard, input_flags, query_inputs, query_outputs
+from .cli import (
+    flag_types,
+    guard,
+    input_flags,
+    noise_level,
+    query_inputs,
+    query_outputs,
+)
 
 FLAGS = flags.FLAGS
 
@@ -72,7 +79,12 @@ flags.DEFINE_bool(
     False,
     "Round pixels to 0 or 1 (0.5 to 1), as a bernoulli likelihood requires.",
 )
-flags.DEFINE_float("sigma", None, "Noise level of the images, > 0.")
+flag_types.define_level(
+    "sigma",
+    None,
+    "Noise level of the images, > 0, in units of pixels in [0, 1], such as "
+    "25/255.",
+)
 flags.DEFINE_float(
     "step_size",
     None,
@@ -130,6 +142,8 @@ def main():
     guard.load_tensorflow()
     from keras_genmodels import serving
 
+    if FLAGS.sigma is not None:
+        noise_level.name_unlikely("sigma", [FLAGS.sigma])
     has_pictures = query_inputs.has_pictures()
     names = input_flags.picture_names() if has_pictures else None
     query_outputs.check_input_is_kept(names)

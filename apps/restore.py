@@ -16,7 +16,7 @@ import pathlib
 
 from absl import flags
 
-from .cli import flag_types, guard, input_flags
+from .cli import flag_types, guard, input_flags, noise_level
 
 FLAGS = flags.FLAGS
 
@@ -32,13 +32,14 @@ flags.DEFINE_integer(
     "else all).",
     lower_bound=1,
 )
-flags.DEFINE_float(
+flag_types.define_level(
     "add_noise",
     0.0,
-    "Standard deviation of noise to add first, in units of pixels in [0, 1].",
+    "Standard deviation of noise to add first, in units of pixels in [0, 1], "
+    "such as 0.1 or 25/255.",
     lower_bound=0,
 )
-flags.DEFINE_float(
+flag_types.define_level(
     "sigma",
     None,
     "Noise level to pass to the denoiser, > 0, in the same units; not needed "
@@ -81,6 +82,8 @@ def main():
         raise guard.WrongFlags("this denoiser requires --sigma")
     if not denoiser.needs_sigma and FLAGS.sigma is not None:
         print("This denoiser takes no noise level: --sigma has no effect.")
+    noise_level.name_unlikely("sigma", [FLAGS.sigma], denoiser)
+    noise_level.name_unlikely("add_noise", [FLAGS.add_noise])
     images, names = read_input(workdir, denoiser.event_shape)
     with user_errors():
         summary = restore.restore_images(

@@ -13,7 +13,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from .cli import flag_types, guard, training_flags
+from .cli import flag_types, guard, noise_level, training_flags
 
 training_flags.define_flags("runs/dae", default_steps=1000)
 flags.DEFINE_enum(
@@ -28,7 +28,7 @@ flag_types.define_levels(
     "sigma",
     None,
     "Noise level of the training, in units of pixels in [0, 1]: LEVEL, or "
-    "LOWEST,HIGHEST for a range (default: 0.05,1.5).",
+    "LOWEST,HIGHEST for a range, such as 5/255,1.5 (default: 0.05,1.5).",
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
 flags.DEFINE_integer(
@@ -114,6 +114,7 @@ def build_denoiser(config, data):
     """Builds the denoiser that the flags describe."""
     from keras_genmodels import denoisers
 
+    noise_level.name_unlikely("sigma", config.sigma or [])
     if config.denoiser == "exact":
         return denoisers.EmpiricalDenoiser()
     if config.denoiser == "linear":

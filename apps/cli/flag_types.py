@@ -75,7 +75,7 @@ class _LevelsParser(flags.ArgumentParser):
         self.syntactic_help = f"{one}LOWEST,HIGHEST, finite and > 0,"
 
     def parse(self, argument):
-        levels = _numbers(argument, float)
+        levels = _numbers(argument, _fraction)
         if (
             not self.least <= len(levels) <= 2
             or not all(0 < level < math.inf for level in levels)
@@ -99,6 +99,29 @@ class _AutoOrBoolParser(flags.EnumParser):
             return argument
         text = super().parse(argument)
         return text if text == "auto" else text == "true"
+
+
+class _LevelParser(flags.FloatParser):
+    """Parses a noise level: a number, or a fraction such as 25/255."""
+
+    def convert(self, argument):
+        if isinstance(argument, str):
+            return _fraction(argument)
+        return super().convert(argument)
+
+
+def _fraction(text):
+    """Parses a number or a fraction such as 25/255.
+
+    Raises:
+        ValueError: for other text.
+    """
+    above, is_fraction, below = text.partition("/")
+    if not is_fraction:
+        return float(above)
+    if not float(below):
+        raise ValueError(f"a number or a fraction expected, got {text}")
+    return float(above) / float(below)
 
 
 def _numbers(argument, kind):
@@ -149,8 +172,14 @@ def define_sizes(name, default, help_text, most=99):
     _define(_SizesParser(most), name, default, help_text)
 
 
+def define_level(name, default, help_text, lower_bound=None):
+    """Defines a flag that holds one noise level, such as 0.1 or 25/255."""
+    parser = _LevelParser(lower_bound=lower_bound)
+    _define(parser, name, default, help_text)
+
+
 def define_levels(name, default, help_text, least=1):
-    """Defines a flag that holds one or two noise levels, such as 0.05,1.5."""
+    """Defines a flag that holds one or two noise levels, such as 5/255,1.5."""
     _define(_LevelsParser(least), name, default, help_text)
 
 

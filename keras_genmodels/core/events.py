@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
 
 _BATCH_SIZE = 4096
@@ -109,6 +110,18 @@ def event_batches(data, name="adapt"):
             is_empty = False
             yield batch
     check(not is_empty, f"{name} got no data")
+
+
+def clean_batches(data):
+    """Reads data of `adapt` as `event_batches`.
+
+    Raises:
+        ValueError: as `event_batches`, and for images on a wrong scale.
+    """
+    for batch in event_batches(data):
+        if batch.dtype != np.uint8:
+            check_clean(batch, batch.shape[1:], "adapt")
+        yield batch
 
 
 def _check_batch(batch, first, name):

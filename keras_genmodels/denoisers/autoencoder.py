@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import deprecation, seeds
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import event_batches, per_event
+from keras_genmodels.core.events import clean_batches, per_event
 from keras_genmodels.core.keras_verbs import (
     as_one_tensor,
     image_of,
@@ -180,7 +180,7 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         # Sums about the first event: exact for constant data, and without
         # cancellation for a large mean.
         count, total, squares, first = 0, 0.0, 0.0, None
-        for batch in event_batches(data):
+        for batch in clean_batches(data):
             check(
                 batch.shape[1:] == self.event_shape,
                 f"the network takes events of {self.event_shape}, adapt got "

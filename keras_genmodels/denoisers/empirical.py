@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import event_batches, per_event
+from keras_genmodels.core.events import clean_batches, per_event
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers._weighted_sums import EventSet, Weights
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
@@ -98,7 +98,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
                 type.
         """
         dtype = self._float_dtype
-        batches = list(event_batches(data))
+        batches = list(clean_batches(data))
         event_shape = batches[0].shape[1:]
         if batches[0].dtype != np.uint8:
             batches = [batch.astype(dtype) for batch in batches]

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import event_batches
+from keras_genmodels.core.events import clean_batches
 from keras_genmodels.core.validation import check, is_count
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
 
@@ -97,7 +97,7 @@ class LinearDenoiser(AdaptedDenoiser):
                 above that of the data.
         """
         count, mean, covariance = 0, 0.0, 0.0
-        for batch in _blocks(event_batches(data)):
+        for batch in _blocks(clean_batches(data)):
             if not count:
                 self._check_size(batch.shape[1:])
             values = as_float(batch, "float64").reshape(len(batch), -1)

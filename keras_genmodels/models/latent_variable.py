@@ -16,6 +16,7 @@ from keras_genmodels.core.keras_verbs import (
     is_symbolic,
 )
 from keras_genmodels.core.model_config import ConfigFromArguments
+from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.distributions import latents
 from keras_genmodels.distributions.layers import DistributionLayer
@@ -203,6 +204,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             ValueError: as `encode`.
         """
         x = as_batch("x", x, self.event_shape, self.statistics_dtype)
+        if self.likelihood.support != "real":
+            check_clean(x, self.event_shape)
         return x, self._as_condition(condition, x)
 
     def read(self, x, condition=None):
@@ -224,7 +227,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
 
         Raises:
             ValueError: for arguments of a wrong shape or dtype, an unknown
-                label, and a missing or superfluous condition.
+                label, and a missing or superfluous condition; for images
+                below -1 or above 2, unless the likelihood is over the reals.
         """
         x, condition = self.validate_inputs(x, condition)
         return self._encode(x, self._features(condition))

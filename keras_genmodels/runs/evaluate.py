@@ -1,6 +1,8 @@
 """Measures the model of a finished run, and adds it to its `metrics.json`."""
 
 import dataclasses
+import pathlib
+import shutil
 import time
 import zlib
 
@@ -12,11 +14,13 @@ from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.evaluation import Settings
 from keras_genmodels.runs import results
+from keras_genmodels.runs.workdir import Workdir
 
 __all__ = ["Settings", "evaluate", "is_latent", "read_current"]
 
 # Name of the picture of `evaluation.nearest` below `figures` of the workdir.
 SHEET = "nearest_training_images"
+_NOT_COPIED = (".lock", "checkpoints", "classifiers")
 
 
 def evaluate(workdir, data, settings, folder=None):
@@ -79,6 +83,26 @@ def read_current(workdir, settings):
     same = all(found.get(name) == value for name, value in identity.items())
     version = found.get("versions", {}).get("keras_genmodels")
     return found if same and version == __version__ else None
+
+
+def copy(workdir, folder):
+    """Copies what an evaluation needs of a run, such as a read-only one.
+
+    Args:
+        workdir: `Workdir` of the run.
+        folder: path, in which a folder of the workdir's name is made.
+
+    Returns:
+        `Workdir` of the copy.
+    """
+    place = pathlib.Path(folder, workdir.path.name)
+    for path in workdir.path.rglob("*"):
+        inner = path.relative_to(workdir.path)
+        if path.is_file() and inner.parts[0] not in _NOT_COPIED:
+            (place / inner).parent.mkdir(parents=True, exist_ok=True)
+            # Not its permissions.
+            shutil.copyfile(path, place / inner)
+    return Workdir(place)
 
 
 def is_latent(workdir):

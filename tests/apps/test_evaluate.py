@@ -1,13 +1,19 @@
 """The evaluation as a user runs it, in a process of its own."""
 
+import ctypes
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from support.app_runs import (
+    ROOT,
     Refused,
+    assert_refused,
     check_refusal,
+    contents,
     each_refused,
     run,
     succeed,
@@ -25,17 +31,19 @@ BOUNDED = ("--num_images=30", "--num_samples=4")
 KINDS = ("vae", "exact")
 
 
-@pytest.fixture(scope="module")
-def trained(folder):
-    """Runs that are finished but for the evaluation, on images of a file.
-
-    Without labels, so that no classifier is trained, which takes a while.
-    """
+def own(folder):
+    """Loads images of a file, without labels: a classifier takes a while."""
     data = digits()
     images = np.concatenate([data.train.images, data.test.images])
     path = folder / "images.npz"
     np.savez(path, image=images)
-    data = datasets.load(f"{path}", validation_split=0.05)
+    return datasets.load(f"{path}", validation_split=0.05)
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """Runs that are finished but for the evaluation."""
+    data = own(folder)
     return {
         kind: finish(MAKE[kind](), Workdir(folder / kind), data=data)
         for kind in KINDS
@@ -128,6 +136,37 @@ def test_a_run_goes_on_after_its_evaluation(trained, folder):
     assert "evaluation" not in json.loads(workdir.metrics.read_text())
     assert "was evaluated before" not in succeed(run(*evaluate))
     assert "2 epochs, " in page(workdir.path / "report.html").text
+
+
+def as_ordinary_user():
+    """Drops root's capability to write to read-only folders."""
+    drop_from_bounding_set, override_permissions = 24, 1
+    ctypes.CDLL(None).prctl(drop_from_bounding_set, override_permissions)
+
+
+@pytest.mark.slow
+def test_a_read_only_run_is_evaluated_elsewhere(tmp_path):
+    data = own(tmp_path)
+    workdir = finish(MAKE["vae"](), Workdir(tmp_path / "run"), data=data)
+    workdir.path.chmod(0o555)
+    before = contents(workdir.path)
+    command = [sys.executable, "-m", "apps.evaluate", *BOUNDED]
+    command.append(f"--workdir={workdir}")
+    refused, done = (
+        subprocess.run(
+            [*command, *more],
+            cwd=ROOT,
+            preexec_fn=as_ordinary_user,
+            capture_output=True,
+            text=True,
+        )
+        for more in ([], [f"--output={tmp_path}/a.html"])
+    )
+    workdir.path.chmod(0o755)
+    assert_refused(refused, "evaluate", workdir, "--output")
+    assert "cannot be written to" in succeed(done)
+    assert str(workdir) in page(tmp_path / "a.html").text
+    assert contents(workdir.path) == before
 
 
 # Refusals, each of one line.

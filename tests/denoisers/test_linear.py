@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from keras_genmodels.denoisers import LinearDenoiser
 
 
-def make_data(n=60, shape=(3, 2, 1), seed=0):
+def make_data(n=60, shape=(3, 2), seed=0):
     """Returns correlated events, far from the origin."""
     rng = np.random.default_rng(seed)
     size = int(np.prod(shape))
@@ -17,7 +17,7 @@ def make_data(n=60, shape=(3, 2, 1), seed=0):
     return data.reshape(n, *shape)
 
 
-def make_noisy(n=5, shape=(3, 2, 1), seed=1):
+def make_noisy(n=5, shape=(3, 2), seed=1):
     return np.random.default_rng(seed).normal(3, 2, (n, *shape))
 
 
@@ -80,7 +80,7 @@ def test_projection_is_that_of_the_svd(float64, center):
     np.testing.assert_allclose(
         denoiser.eigenvalues, singular[:2] ** 2 / len(data), rtol=1e-9
     )
-    assert denoiser.eigenvectors.shape == (3, 2, 1, 2)
+    assert denoiser.eigenvectors.shape == (3, 2, 2)
     vectors = np.reshape(denoiser.eigenvectors, (6, 2))
     np.testing.assert_allclose(np.abs(vectors), np.abs(axes[:2].T), rtol=1e-8)
     assert (np.take(vectors, np.abs(vectors).argmax(0) * 2 + [0, 1]) > 0).all()
@@ -186,7 +186,7 @@ def test_a_second_adapt_replaces_the_first(float64):
     expected = adapted(make_data(), rank=2).denoise(y)
     np.testing.assert_array_equal(denoiser.denoise(y), expected)
     assert len(denoiser.weights) == 3
-    assert denoiser.event_shape == (3, 2, 1)
+    assert denoiser.event_shape == (3, 2)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_xla_agrees_for_any_batch_size(rank):
         denoiser.denoise,
         jit_compile=True,
         input_signature=[
-            tf.TensorSpec([None, 3, 2, 1]),
+            tf.TensorSpec([None, 3, 2]),
             tf.TensorSpec([None]),
         ],
     )
@@ -235,7 +235,7 @@ def test_a_file_without_data_loads(tmp_path):
     copy = keras.saving.load_model(tmp_path / "m.keras")
     assert copy.event_shape is None
     copy.adapt(make_data())
-    assert copy.denoise(make_noisy()).shape == (5, 3, 2, 1)
+    assert copy.denoise(make_noisy()).shape == (5, 3, 2)
 
 
 def test_a_file_keeps_the_dtype_policy(float64, tmp_path):
@@ -253,7 +253,7 @@ def test_a_saved_model_computes_the_same(tmp_path):
     module.denoiser = adapted(make_data())
     module.denoise = tf.function(
         module.denoiser.denoise,
-        input_signature=[tf.TensorSpec([None, 3, 2, 1]), tf.TensorSpec([])],
+        input_signature=[tf.TensorSpec([None, 3, 2]), tf.TensorSpec([])],
     )
     tf.saved_model.save(module, str(tmp_path))
     y = make_noisy().astype("float32")
@@ -302,7 +302,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="x must have shape"):
         denoiser.denoise(x[:, :2], 1.0)
     with pytest.raises(ValueError, match="floating type"):
-        denoiser.denoise(np.ones((2, 3, 2, 1), np.uint8), 1.0)
+        denoiser.denoise(np.ones((2, 3, 2), np.uint8), 1.0)
     with pytest.raises(ValueError, match="a score needs sigma"):
         adapted(make_data(), rank=2).score(x)
 

@@ -94,6 +94,7 @@ def test_singular_images_show_the_sign_and_share_of_eigenvectors(drawn):
     data = np.zeros((4, 2, 2, 1))
     data[0, 0, :, 0], data[1, 0, :, 0] = (2, -2), (-2, 2)
     data[2, 1, 0, 0], data[3, 1, 0, 0] = np.sqrt(2), -np.sqrt(2)
+    data /= 4
     denoiser = LinearDenoiser(rank=2)
     denoiser.adapt(data)
     assert_picture(attractors.singular_images(denoiser, 5))
