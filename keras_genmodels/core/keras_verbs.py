@@ -125,7 +125,7 @@ def image_of(inputs, kind):
 
 
 def is_symbolic(x):
-    """Returns whether x is a placeholder of a Functional model."""
+    """Returns whether x is a symbolic tensor, as in a Functional model."""
     return isinstance(x, keras.KerasTensor)
 
 
