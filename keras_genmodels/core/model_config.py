@@ -1,5 +1,6 @@
 """Model files: constructor arguments, dtype policy and format number."""
 
+import contextvars
 import inspect
 
 import keras
@@ -7,6 +8,13 @@ import numpy as np
 
 from keras_genmodels.core.file_format import FORMAT, check_format
 from keras_genmodels.core.precision import policy_scope
+
+_IS_LOADING = contextvars.ContextVar("is_loading", default=False)
+
+
+def is_loading():
+    """Returns whether a model is being rebuilt, as from a file."""
+    return _IS_LOADING.get()
 
 
 class ConfigFromArguments:
@@ -41,17 +49,22 @@ class ConfigFromArguments:
             ValueError: if the file was written in a newer format.
         """
         config = check_format(config)
-        with policy_scope(config.pop("dtype_policy", None)):
-            return cls(
-                **{
-                    cls._old_names.get(name, name): (
-                        keras.saving.deserialize_keras_object(
-                            value, custom_objects=custom_objects
+        policy = config.pop("dtype_policy", None)
+        token = _IS_LOADING.set(True)
+        try:
+            with policy_scope(policy):
+                return cls(
+                    **{
+                        cls._old_names.get(name, name): (
+                            keras.saving.deserialize_keras_object(
+                                value, custom_objects=custom_objects
+                            )
                         )
-                    )
-                    for name, value in config.items()
-                }
-            )
+                        for name, value in config.items()
+                    }
+                )
+        finally:
+            _IS_LOADING.reset(token)
 
     @classmethod
     def _argument_names(cls):

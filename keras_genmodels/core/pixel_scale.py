@@ -12,6 +12,11 @@ CLEAN = (-1.0, 2.0)
 ADVICE = "pixels are in [0, 1]: divide grey levels of 0 to 255 by 255"
 
 
+def largest_noisy(sigma):
+    """Returns the largest distance from 0 of a noisy pixel, 10 + 8 sigma."""
+    return 10.0 + 8.0 * sigma
+
+
 def is_image(event_shape):
     """Returns whether events are (height, width, 1 to 4 channels)."""
     return (
@@ -40,6 +45,29 @@ def check_clean(x, event_shape, name="x"):
     check(
         not is_off, f"{name} has values from {low:g} to {high:g}, and {ADVICE}"
     )
+
+
+def check_noisy(x, sigma, event_shape):
+    """Checks noisy images.
+
+    Args:
+        x: floating tensor `[batch, *event_shape]`.
+        sigma: noise level, scalar or `[batch]`.
+        event_shape: tuple; events that are no images are not checked.
+
+    Raises:
+        ValueError: for a value further from 0 than 10 + 8 sigma.
+    """
+    if not is_image(event_shape) or _is_symbolic(x) or _is_symbolic(sigma):
+        return
+    largest = tf.reduce_max(tf.abs(x), (1, 2, 3))
+    is_off = largest > largest_noisy(tf.cast(sigma, x.dtype))
+    if tf.reduce_any(is_off):
+        check(
+            False,
+            f"x has values up to {float(tf.reduce_max(largest)):g} for a sigma "
+            f"of {float(tf.reduce_max(sigma)):g}, and {ADVICE}",
+        )
 
 
 def _is_symbolic(x):

@@ -15,6 +15,7 @@ from keras_genmodels.core.keras_verbs import (
     image_of,
     is_symbolic,
 )
+from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.denoisers.pairs import PairTraining, as_pair
@@ -203,14 +204,20 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         pair = as_pair(inputs, len(self.event_shape))
         if pair is None:
             x = as_one_tensor(image_of(inputs, kind), kind)
-            return x if is_symbolic(x) else self._as_events(_as_floatx(x))
+            return x if is_symbolic(x) else self._as_clean(x)
         pair = {name: as_one_tensor(x, kind) for name, x in pair.items()}
         self._check_targets(pair["clean"])
         if any(map(is_symbolic, pair.values())):
             return pair
         return {
-            name: self._as_events(_as_floatx(x)) for name, x in pair.items()
+            "noisy": self._as_events(_as_floatx(pair["noisy"])),
+            "clean": self._as_clean(pair["clean"]),
         }
+
+    def _as_clean(self, x):
+        x = self._as_events(_as_floatx(x))
+        check_clean(x, self.event_shape)
+        return x
 
     def _input_signature(self):
         return keras.InputSpec(

@@ -11,6 +11,7 @@ from keras_genmodels.core.keras_verbs import (
     image_of,
 )
 from keras_genmodels.core.model_config import ConfigFromArguments
+from keras_genmodels.core.pixel_scale import check_noisy
 from keras_genmodels.core.validation import check
 from keras_genmodels.sampling import restoration
 
@@ -104,10 +105,11 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         Raises:
             ValueError: for events of another shape or of integer type, for a
                 sigma that is missing, of another shape, or not > 0, for a
-                condition, and before `adapt`.
+                condition, and before `adapt`; for images with values further
+                from 0 than 10 + 8 sigma, which are on another scale.
         """
         self._check_no_condition(condition)
-        return self._denoise(*self.validate_inputs(x, sigma))
+        return self._denoise(*self.validate_noisy(x, sigma))
 
     def sample(
         self, num=None, condition=None, *, seed, guidance=0.0, **settings
@@ -147,7 +149,7 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         return self.denoise(x, sigma)
 
     def validate_inputs(self, x, sigma=None):
-        """Checks and converts the arguments of `denoise`.
+        """Checks shapes and types of the arguments of `denoise`, and converts.
 
         Returns:
             `x` as a float tensor `[batch, *event_shape]` and `sigma` as one
@@ -165,6 +167,17 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         )
         return x, None
 
+    def validate_noisy(self, x, sigma=None):
+        """Does as `validate_inputs`, and checks the scale of images.
+
+        Raises:
+            ValueError: as `denoise`.
+        """
+        x, sigma = self.validate_inputs(x, sigma)
+        level = self.sigma_range[1] if sigma is None else sigma
+        check_noisy(x, level, self.event_shape)
+        return x, sigma
+
     def read(self, x, sigma=None):
         """Deprecated alias of `validate_inputs`."""
         deprecation.warn("read", "validate_inputs")
@@ -172,7 +185,7 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
 
     def noise(self, x, sigma=None):
         """Returns the predicted noise, x - D(x, sigma); as `denoise`."""
-        x, sigma = self.validate_inputs(x, sigma)
+        x, sigma = self.validate_noisy(x, sigma)
         return x - self._denoise(x, sigma)
 
     def score(self, x, sigma=None):
@@ -192,7 +205,7 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         if self.has_single_level:
             sigma = self.sigma_range[0]
         check(sigma is not None, "a score needs sigma: score(x, sigma)")
-        x, sigma = self.validate_inputs(x, sigma)
+        x, sigma = self.validate_noisy(x, sigma)
         return (self._denoise(x, sigma) - x) / per_event(sigma, x) ** 2
 
     def _denoise(self, x, sigma):

@@ -133,7 +133,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         Raises:
             ValueError: as `denoise`, and for k out of range.
         """
-        x, sigma = self.validate_inputs(x, sigma)
+        x, sigma = self.validate_noisy(x, sigma)
         check_count("k", k)
         check(
             k <= self.num_events,

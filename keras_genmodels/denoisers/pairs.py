@@ -5,6 +5,7 @@ import types
 import keras
 import tensorflow as tf
 
+from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.core.validation import check
 
@@ -31,7 +32,18 @@ class PairTraining(SelfSupervised):
         self._check_targets(y)
         if not self.adapted:
             self.adapt(clean_events(x, y, self._check_targets))
+        self._check_arrays(x if y is None else y, "fit")
         return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Evaluates as Keras does, on clean events or pairs."""
+        self._check_arrays(x if y is None else y, "evaluate")
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def _check_arrays(self, clean, name):
+        """Checks the scale of arrays; that of other data is known too late."""
+        if getattr(clean, "dtype", None) in ("float32", "float64"):
+            check_clean(clean, self.event_shape, name)
 
     def train_step(self, data):
         """Trains on a batch of clean events or of"""

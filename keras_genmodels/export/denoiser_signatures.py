@@ -10,6 +10,7 @@ import functools
 import tensorflow as tf
 
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.pixel_scale import is_image
 from keras_genmodels.export.fields import Field, Signature, compiler, seeds
 from keras_genmodels.export.settings import Setting
 from keras_genmodels.export.values import (
@@ -17,6 +18,7 @@ from keras_genmodels.export.values import (
     Integers,
     Interval,
     LogInterval,
+    NoisyPixels,
 )
 from keras_genmodels.sampling import restoration
 
@@ -27,6 +29,9 @@ SETTINGS = {
     "num_steps": Setting(100, Integers(1, 10**5)),
     "stochasticity": Setting(0.0, Interval(0, 1, "[)")),
 }
+# A sigma above the highest trained one by more than this is a mistake, such as
+# 25 for 25/255.
+_MOST_ABOVE = 10
 # Steps of example requests, which are answered at several batch sizes.
 _EXAMPLE_STEPS = 20
 
@@ -46,11 +51,16 @@ def signatures(denoiser, settings):
             it cannot use.
     """
     _check(denoiser, settings)
-    given = {"image": Field(denoiser.event_shape)}
+    lowest, highest = map(float, denoiser.sigma_range)
+    pixels = FINITE
+    if is_image(denoiser.event_shape):
+        pixels = NoisyPixels(highest, has_sigma=denoiser.needs_sigma)
+    given = {"image": Field(denoiser.event_shape, values=pixels)}
     if denoiser.needs_sigma:
-        levels = LogInterval(*map(float, denoiser.sigma_range))
         given["sigma"] = Field(
-            (), values=Interval(0, bounds="()"), example=levels
+            (),
+            values=Interval(0, _MOST_ABOVE * highest, "(]"),
+            example=LogInterval(lowest, highest),
         )
     compiled = compiler(settings)
     fixed = {k: settings[k] for k in ("step_size", "max_steps", "tolerance")}

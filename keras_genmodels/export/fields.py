@@ -143,7 +143,8 @@ def _rows_check(max_rows, name, fields, values):
 def _value_check(name, fields, values):
     accepted = fields[name].values
     flat = tf.reshape(values[name], (-1,))
-    is_right = tf.reshape(accepted.contains(values[name]), (-1,))
+    others = [values[other] for other in accepted.others]
+    is_right = tf.reshape(accepted.contains(values[name], *others), (-1,))
     # The first wrong value, for the message.
     got = flat[tf.argmin(tf.cast(is_right, tf.int32))]
     return _refuse_unless(

@@ -10,10 +10,12 @@ import functools
 import keras
 import tensorflow as tf
 
+from keras_genmodels.core.pixel_scale import is_image
 from keras_genmodels.distributions import latents
 from keras_genmodels.export.fields import Field, Signature, compiler, seeds
 from keras_genmodels.export.settings import Setting
 from keras_genmodels.export.values import (
+    CLEAN_PIXELS,
     FINITE,
     Binary,
     Integers,
@@ -47,7 +49,7 @@ def signatures(model, settings):
         dict of names to `Signature`s.
     """
     support = _SUPPORTS[model.likelihood.support]
-    image = Field(model.event_shape, example=support)
+    image = Field(model.event_shape, values=_scale(model), example=support)
     pixels = Field(model.event_shape, values=support)
     z = Field((model.latent_size,), example=Interval(-2, 2))
     condition = _condition_field(model, support)
@@ -95,7 +97,15 @@ def _condition_field(model, support):
         return Field(shape, "int32", indices, example=Integers(0, 0))
     if model.condition_kind == "other":
         support = Interval(0, 0.5)
-    return Field(shape, example=support)
+        return Field(shape, example=support)
+    return Field(shape, values=_scale(model), example=support)
+
+
+def _scale(model):
+    """Returns the values that an image may have where grey levels may."""
+    free = model.likelihood.support == "real"
+    is_scaled = is_image(model.event_shape) and not free
+    return CLEAN_PIXELS if is_scaled else FINITE
 
 
 def _largest_index(network):

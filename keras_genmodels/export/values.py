@@ -11,6 +11,8 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core import pixel_scale
+
 
 @dataclasses.dataclass(frozen=True)
 class Values:
@@ -23,6 +25,8 @@ class Values:
     """
 
     code: ClassVar[str]
+    # Names of further inputs of the signature that `contains` takes.
+    others = ()
 
     def to_json(self):
         """Returns the dict from which `from_json` rebuilds the set."""
@@ -162,8 +166,72 @@ class Levels(Values):
         return [math.nan, 0.5, 1.5]
 
 
+class PixelScale(Interval):
+    """Clean pixels: [0, 1], with room for noise and rounding."""
+
+    code = "pixel_scale"
+
+    def __str__(self):
+        return f"finite and {super().__str__()}, as {pixel_scale.ADVICE}"
+
+    def draw(self, uniform):
+        return uniform
+
+
+@dataclasses.dataclass(frozen=True)
+class NoisyPixels(Values):
+    """Noisy pixels: at most 10 + 8 sigma from 0.
+
+    Args:
+        highest: float, the highest noise level of the denoiser, which stands
+            for sigma if it is not an input.
+        has_sigma: whether sigma is an input of the signature.
+    """
+
+    code = "noisy_pixels"
+
+    highest: float
+    has_sigma: bool
+
+    def __str__(self):
+        return f"finite and within 10 + 8 sigma of 0, as {pixel_scale.ADVICE}"
+
+    @property
+    def others(self):
+        return ("sigma",) if self.has_sigma else ()
+
+    def contains(self, x, sigma=None):
+        if sigma is None:
+            sigma = self.highest
+        else:
+            # One that is not finite is refused by its own name.
+            sigma = tf.where(tf.math.is_finite(sigma), sigma, self.highest)
+            sigma = tf.reshape(sigma, (-1, 1, 1, 1))
+        return tf.math.is_finite(x) & (
+            tf.abs(x) <= pixel_scale.largest_noisy(sigma)
+        )
+
+    def draw(self, uniform):
+        return uniform
+
+    def outside(self):
+        # Of an example of sigma, which is at most `highest`.
+        far = 1 + pixel_scale.largest_noisy(self.highest)
+        return [math.nan, math.inf, far, -far]
+
+
 FINITE = Interval()
-_KINDS = (Interval, LogInterval, Integers, Labels, Binary, Levels)
+CLEAN_PIXELS = PixelScale(*pixel_scale.CLEAN)
+_KINDS = (
+    Interval,
+    LogInterval,
+    PixelScale,
+    NoisyPixels,
+    Integers,
+    Labels,
+    Binary,
+    Levels,
+)
 
 
 def from_json(content):

@@ -1,8 +1,11 @@
 """Checks of the arguments of latent-variable models."""
 
+import warnings
+
 import tensorflow as tf
 
-from keras_genmodels.core.validation import check_count
+from keras_genmodels.core.model_config import is_loading
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.networks import outputs
 
 
@@ -33,6 +36,30 @@ def build_network(name, network, inputs, layer):
         f"{layer.params_meaning}; concatenate several outputs in this order "
         "along the last axis",
     )
+
+
+def build_decoder(network, inputs, likelihood):
+    """Builds a decoder, which has to return unbounded parameters.
+
+    Args:
+        network, inputs: as of `build_network`.
+        likelihood: distribution layer that reads its output.
+
+    Raises:
+        ValueError: as `build_network`, and if it ends in a sigmoid, unless the
+            likelihood is over the reals. A file of a model that was trained so
+            is loaded with a warning.
+    """
+    if likelihood.support != "real" and outputs.ends_in_sigmoid(network):
+        kind = type(likelihood).__name__
+        message = (
+            f"the decoder ends in a sigmoid, and {kind} reads "
+            f"{likelihood.params_meaning}, before any sigmoid: leave out the "
+            "last activation"
+        )
+        check(is_loading(), message)
+        warnings.warn(message, stacklevel=3)
+    build_network("decoder", network, inputs, likelihood)
 
 
 def zeros(shape, dtype):

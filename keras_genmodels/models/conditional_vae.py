@@ -11,6 +11,7 @@ from keras_genmodels.core.validation import check_count
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
 from keras_genmodels.models import conditions
 from keras_genmodels.models.arguments import (
+    build_decoder,
     build_network,
     check_layer,
     zeros,
@@ -237,6 +238,8 @@ class ConditionalVAE(LatentVariableModel):
         if condition is None:
             return self._missing_condition(tf.shape(like)[0])
         condition = self._conditions.validate(condition)
+        if self.observed_mask is not None:
+            self._check_scale("condition", condition)
         if like is not None and not like.shape[:1].is_compatible_with(
             condition.shape[:1]
         ):
@@ -274,7 +277,7 @@ class ConditionalVAE(LatentVariableModel):
         x = zeros(self.event_shape, self.encoder.compute_dtype)
         z = zeros((self.latent_size,), self.decoder.compute_dtype)
         build_network("encoder", self.encoder, [x, features], posterior)
-        build_network("decoder", self.decoder, [z, features], self.likelihood)
+        build_decoder(self.decoder, [z, features], self.likelihood)
         if self.prior_network is not None:
             build_network(
                 "prior_network", self.prior_network, features, posterior

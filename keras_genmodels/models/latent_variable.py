@@ -204,8 +204,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             ValueError: as `encode`.
         """
         x = as_batch("x", x, self.event_shape, self.statistics_dtype)
-        if self.likelihood.support != "real":
-            check_clean(x, self.event_shape)
+        self._check_scale("x", x)
         return x, self._as_condition(condition, x)
 
     def read(self, x, condition=None):
@@ -329,7 +328,14 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     def _as_events(self, name, x):
         if is_symbolic(x):
             return x
-        return as_batch(name, x, self.event_shape, self.statistics_dtype)
+        x = as_batch(name, x, self.event_shape, self.statistics_dtype)
+        self._check_scale(name, x)
+        return x
+
+    def _check_scale(self, name, x):
+        """Raises for images that are not on the scale of [0, 1]."""
+        if self.likelihood.support != "real":
+            check_clean(x, self.event_shape, name)
 
     def _input_signature(self):
         return keras.InputSpec(

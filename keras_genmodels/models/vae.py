@@ -5,6 +5,7 @@ import keras
 from keras_genmodels.core import deprecation
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
 from keras_genmodels.models.arguments import (
+    build_decoder,
     build_network,
     check_layer,
     zeros,
@@ -95,7 +96,7 @@ class VAE(LatentVariableModel):
         x = zeros(self.event_shape, encoder.compute_dtype)
         z = zeros((self.latent_size,), decoder.compute_dtype)
         build_network("encoder", encoder, x, posterior)
-        build_network("decoder", decoder, z, likelihood)
+        build_decoder(decoder, z, likelihood)
         self.built = True
 
     def _encode(self, x, features):

@@ -37,6 +37,12 @@ def validate_inputs(denoiser, x, sigma):
     return x, sigma
 
 
+def check_scale(denoiser, x, sigma):
+    """Raises ValueError if images are on another scale than the denoiser's."""
+    if hasattr(denoiser, "validate_noisy"):
+        denoiser.validate_noisy(x, sigma)
+
+
 # Description of the allowed values, and a test of static ones.
 _SETTINGS = {
     "step_size": ("in (0, 2)", lambda v: (v > 0) & (v < 2)),

@@ -16,6 +16,7 @@ from keras_genmodels.core.events import check_num, per_event
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling import _loop, schedules
 from keras_genmodels.sampling._inputs import (
+    check_scale,
     initial_events,
     resolve_levels,
     validate_inputs,
@@ -87,7 +88,8 @@ def restore(
 
     Raises:
         ValueError: if an argument is out of range, if `x` is not finite, or
-            if the denoiser does not accept `x` and `sigma`.
+            if the denoiser does not accept `x` and `sigma`, also if x is on
+            another scale (see `Denoiser.denoise`).
 
     #### References
 
@@ -95,6 +97,7 @@ def restore(
     data-generating distribution, JMLR 15.
     """
     x, sigma = validate_inputs(denoiser, x, sigma)
+    check_scale(denoiser, x, sigma)
     settings = (
         validate_setting("step_size", step_size, x),
         validate_setting("max_steps", max_steps, x),
@@ -222,6 +225,8 @@ def generate(
             jit_compile=jit_compile,
         ).x
     x, _ = validate_inputs(denoiser, x, levels[0] if needs_sigma else None)
+    if initial is not None:
+        check_scale(denoiser, x, levels[0])
     if needs_sigma:
         schedule = schedules.falling_levels(*levels, num_steps)
     else:

@@ -31,6 +31,18 @@ def test_clean_images_may_leave_the_range_a_little():
     graph(255 * IMAGES)
 
 
+def test_noisy_images_may_be_ten_and_eight_sigma_from_zero():
+    levels = tf.constant([0.1, 1.0] * 10)
+    for factor, is_right in ((0.99, True), (1.01, False)):
+        limit = factor * (10 + 8 * levels)
+        x = tf.ones((20, *SHAPE)) * tf.reshape(limit, (-1, 1, 1, 1))
+        if is_right:
+            pixel_scale.check_noisy(-x, levels, SHAPE)
+        else:
+            with pytest.raises(ValueError, match="divide grey levels"):
+                pixel_scale.check_noisy(-x, levels, SHAPE)
+
+
 @pytest.mark.parametrize("make", MAKE)
 def test_denoisers_refuse_grey_levels_of_255(make):
     model = make()
@@ -38,7 +50,33 @@ def test_denoisers_refuse_grey_levels_of_255(make):
         with pytest.raises(ValueError, match=r"adapt has values .* divide"):
             model.adapt(data)
     model.adapt(IMAGES)
-    assert np.isfinite(model.denoise(IMAGES, 0.3)).all()
+    for verb in (
+        model.denoise,
+        model.noise,
+        model.score,
+        lambda x, sigma: kgm.restore(model, x, sigma=sigma),
+        lambda x, sigma: model.sample(
+            len(x), seed=0, initial=x, sigma_max=sigma, sigma_min=sigma
+        ),
+    ):
+        with pytest.raises(ValueError, match="divide grey levels"):
+            verb(255 * IMAGES, 0.1)
+    assert np.isfinite(model.denoise(5 - 3 * IMAGES, 0.3)).all()
+
+
+def test_an_adapted_autoencoder_is_not_trained_on_grey_levels_of_255():
+    model = MAKE[-1]()
+    model.compile("sgd")
+    model.adapt(IMAGES)
+    for verb in (model.fit, model.evaluate, model):
+        with pytest.raises(ValueError, match="divide grey levels"):
+            verb(255 * IMAGES)
+
+
+def test_vectors_are_free():
+    model, x = kgm.LinearDenoiser(), IMAGES.reshape(20, -1)
+    model.adapt(255 * x)
+    assert np.isfinite(model.denoise(255 * x, 0.1)).all()
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "discretized_logistic"])

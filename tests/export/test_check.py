@@ -21,6 +21,8 @@ from keras_genmodels.export.replay import replay
 
 def test_every_kind_of_wrong_input_is_sent(exports):
     description = read_description(exports["wiener"][1])
+    highest = description["sigma_range"][1]
+    image_limit, sigma_limit = 11 + 8 * highest, 10 * highest + 1
     sent = {
         (request.field, request.problem)
         for request in example_requests.invalid_requests(description)
@@ -30,8 +32,11 @@ def test_every_kind_of_wrong_input_is_sent(exports):
         *(("image", f"{what} rows") for what in ("no", "too many")),
         *(("image", what) for what in ("another rank", "another size")),
         *(("image", what) for what in ("nan", "inf")),
+        ("image", f"{image_limit:g}"),
+        ("image", f"{-image_limit:g}"),
         *(("sigma", what) for what in ("another rank", "too few rows")),
         *(("sigma", what) for what in ("nan", "0", "-1", "inf")),
+        ("sigma", f"{sigma_limit:g}"),
     }
     description["settings"]["max_rows"] = 2**31 - 1
     assert all(

@@ -202,12 +202,13 @@ def test_the_content_of_model_json(tuned):
     }
     image = {"dtype": "float32", "shape": [None, 8, 8, 1]}
     row = {"dtype": "float32", "shape": [None]}
-    positive = {**finite, "low": 0, "bounds": "()"}
+    noisy = {"code": "noisy_pixels", "highest": high, "has_sigma": True}
+    up_to = {**finite, "low": 0, "high": 10 * high, "bounds": "(]"}
     levels = {**finite, "code": "log_interval", "low": low, "high": high}
     assert described["restore"] == {
         "inputs": {
-            "image": {**image, "values": finite, "example": finite},
-            "sigma": {**row, "values": positive, "example": levels},
+            "image": {**image, "values": noisy, "example": noisy},
+            "sigma": {**row, "values": up_to, "example": levels},
         },
         "outputs": {
             "image": image,

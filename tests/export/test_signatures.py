@@ -355,7 +355,7 @@ REFUSED = {
         (
             "encode",
             {"image": spoilt(IMAGE, np.nan)},
-            "image must be finite, got nan",
+            "image must be finite and in [-1, 2]",
         ),
         (
             "decode",
@@ -422,7 +422,7 @@ REFUSED = {
         (
             "generate",
             {"condition": spoilt(IMAGE, np.nan), "seed": SEED},
-            "condition must be finite, got nan",
+            "condition must be finite and in [-1, 2], as pixels are in [0, 1]",
         ),
     ],
     "range": [
@@ -430,14 +430,14 @@ REFUSED = {
             (
                 "denoise",
                 {"image": IMAGE, "sigma": np.full(1, sigma, np.float32)},
-                f"sigma must be > 0 and finite, got {sigma}",
+                f"sigma must be in (0, 15], got {sigma}",
             )
             for sigma in (0, -1, np.nan, np.inf)
         ),
         (
             "restore",
             {"image": spoilt(IMAGE, -np.inf), "sigma": ONE},
-            "image must be finite, got -inf",
+            "image must be finite and within 10 + 8 sigma of 0",
         ),
         (
             "restore_with",
@@ -461,9 +461,21 @@ REFUSED = {
         ),
         (
             "denoise",
-            {"image": 3e38 * (-1) ** np.arange(64).reshape(IMAGE.shape)
-             .astype(np.float32), "sigma": 1e-30 * ONE},
-            "denoised is not finite: some of image, sigma are",
+            {"image": 255 * IMAGE, "sigma": ONE},
+            "image must be finite and within 10 + 8 sigma of 0",
+        ),
+        (
+            "denoise",
+            {"image": IMAGE, "sigma": 25 * ONE},
+            "sigma must be in (0, 15], got 25",
+        ),
+    ],
+    "attributes": [
+        (
+            "decode",
+            {"z": np.full((1, 3), 3e38, np.float32),
+             "condition": np.zeros((1, 5), np.float32)},
+            "image is not finite: some of z, condition are",
         ),
     ],
 }  # fmt: skip

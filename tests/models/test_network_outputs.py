@@ -135,3 +135,61 @@ def test_networks_of_denoisers_are_checked():
             )
     with pytest.raises(ValueError, match=r"network must .* \[6, 2\] for a b"):
         kgm.DenoisingAutoencoder(mixing(shape), sigma=0.1)
+
+
+def decoder_ending_in(*last):
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(64), *last])
+
+
+def by_operation():
+    z = keras.Input((2,))
+    probabilities = keras.ops.sigmoid(keras.layers.Dense(64)(z))
+    return keras.Model(z, keras.layers.Reshape(SHAPE)(probabilities))
+
+
+SIGMOIDS = {
+    "layer": lambda: decoder_ending_in(
+        keras.layers.Dense(64, activation="sigmoid")
+    ),
+    "activation": lambda: decoder_ending_in(
+        keras.layers.Activation("sigmoid"), keras.layers.Reshape(SHAPE)
+    ),
+    "nested": lambda: decoder_ending_in(
+        keras.Sequential([keras.layers.Dense(64, "sigmoid")])
+    ),
+    "operation": by_operation,
+}
+
+
+@pytest.mark.parametrize("form", SIGMOIDS)
+def test_a_decoder_that_ends_in_a_sigmoid_is_refused(form):
+    decoder = SIGMOIDS[form]()
+    with pytest.raises(ValueError, match="a logit per entry") as refusal:
+        kgm.VAE(**{**vae_parts(), "decoder": decoder})
+    assert "\n" not in str(refusal.value)
+    real = {**vae_parts(), "likelihood": kgm.IndependentNormal(SHAPE)}
+    kgm.VAE(**{**real, "decoder": decoder})
+
+
+def test_a_sigmoid_before_the_last_layer_is_accepted():
+    last = keras.layers.Dense(64)
+    decoder = decoder_ending_in(keras.layers.Activation("sigmoid"), last)
+    kgm.VAE(**{**vae_parts(), "decoder": decoder})
+
+
+def test_a_sigmoid_is_refused_for_other_likelihoods_of_pixels():
+    likelihood = kgm.IndependentDiscretizedLogistic(SHAPE)
+    size = likelihood.params_size
+    decoder = decoder_ending_in(keras.layers.Dense(size, "sigmoid"))
+    parts = {**vae_parts(), "likelihood": likelihood, "decoder": decoder}
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        kgm.VAE(**parts)
+
+
+def test_a_model_that_was_saved_with_a_sigmoid_loads_with_a_warning(tmp_path):
+    real = {**vae_parts(), "decoder": SIGMOIDS["layer"]()}
+    model = kgm.VAE(**{**real, "likelihood": kgm.IndependentNormal(SHAPE)})
+    model.likelihood = vae_parts()["likelihood"]
+    model.save(tmp_path / "model.keras")
+    with pytest.warns(UserWarning, match="ends in a sigmoid"):
+        keras.saving.load_model(tmp_path / "model.keras")
