@@ -41,6 +41,26 @@ def normals(rows, numbers, size, dtype):
     return math.sqrt(2) * tf.math.erfinv(uniform)
 
 
+def integers(rows, count):
+    """Draws a number in [0, count) for each row.
+
+    Args:
+        rows: int32 tensor `[batch, 2]`, a seed per row.
+        count: int, at most 2**31 - 1.
+
+    Returns:
+        int32 tensor `[batch]`, independent of the `normals` of these seeds.
+    """
+    keys = tf.unstack(tf.bitcast(rows, tf.uint32), axis=-1)
+    zero = tf.zeros_like(keys[0])
+    # The last place, which no vector of normals reaches.
+    high, low = threefry(keys, (zero + _word(2**32 - 1), zero))
+    high, low = tf.cast(high, tf.float64), tf.cast(low, tf.float64)
+    uniform = high * 2.0**-32 + low * 2.0**-64
+    # Rounding may reach 1.
+    return tf.minimum(tf.cast(uniform * count, tf.int32), count - 1)
+
+
 def threefry(key, counter):
     """Encrypts a counter with a key: Threefry-2x32 of 20 rounds.
 

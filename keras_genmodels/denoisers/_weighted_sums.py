@@ -216,6 +216,11 @@ class EventSet(NamedTuple):
         half = tf.gather(self.half_squares, indices)
         return events, tf.cast(half, tf.float64)
 
+    def values(self, indices, dtype):
+        """Returns events, `[batch, M]`, for indices int32 `[batch]`."""
+        events = tf.cast(tf.gather(self.data, indices), dtype)
+        return events / 255 if self._is_uint8 else events
+
     def as_values(self, events):
         """Returns the values of events in the form of a block."""
         if self._is_uint8:

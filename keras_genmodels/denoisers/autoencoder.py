@@ -17,9 +17,14 @@ from keras_genmodels.core.keras_verbs import (
 )
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.denoisers._principal_axes import moments
 from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.denoisers.pairs import PairTraining, as_pair
 from keras_genmodels.networks.outputs import NUM_ROWS, check_output
+from keras_genmodels.sampling.noisy_data import NoisyGaussian
+
+# Principal axes of the data that a model keeps.
+_MAX_AXES = 64
 
 _OLD_NAMES = {"copies": "num_noise_draws"}
 
@@ -131,6 +136,13 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         self._event_shape = _event_shape(network, event_shape)
         self._mean = self._constant("data_mean", self._event_shape)
         self._variance = self._constant("data_variance", ())
+        size = math.prod(self._event_shape)
+        self._rank = min(size, _MAX_AXES)
+        self._eigenvalues = self._constant("data_eigenvalues", (self._rank,))
+        self._eigenvectors = self._constant(
+            "data_eigenvectors", (size, self._rank)
+        )
+        self._remainder = self._constant("data_remainder", ())
         self._build_network()
         self._track("squared_error", "psnr")
         self.built = True
@@ -167,7 +179,7 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
             return bool(self._variance.numpy() > 0)
 
     def adapt(self, data):
-        """Computes mean and variance of the data, in one pass.
+        """Computes mean, variance and principal axes of the data, in one pass.
 
         Args:
             data: array `[n, *event_shape]` or a finite `tf.data.Dataset` of
@@ -178,26 +190,50 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
             ValueError: if there are no data, if all are the same, or if they
                 are not finite or of another shape.
         """
-        # Sums about the first event: exact for constant data, and without
-        # cancellation for a large mean.
-        count, total, squares, first = 0, 0.0, 0.0, None
-        for batch in clean_batches(data):
+        found = moments(self._checked(clean_batches(data)), self._rank)
+        check(found.variance > 0, "adapt got data that are all the same")
+        self._mean.assign(found.mean.reshape(self.event_shape))
+        self._variance.assign(found.variance)
+        self._eigenvalues.assign(found.eigenvalues)
+        self._eigenvectors.assign(found.eigenvectors)
+        self._remainder.assign(found.remainder)
+
+    def noisy_data(self, sigma):
+        """Returns p_sigma, N(m, S + sigma^2 I), S the covariance of the data.
+
+        S is exact along its first 64 principal axes, and isotropic in all
+        other directions. A model of a file of format 1 or 2, which lacks the
+        axes, has S = s^2 I.
+        """
+        self._check_adapted()
+        return NoisyGaussian(
+            self.data_mean,
+            sigma,
+            self._eigenvalues,
+            self._eigenvectors,
+            self._remainder,
+        )
+
+    def load_own_variables(self, store):
+        """Loads mean, variance and axes; files may lack the axes."""
+        if "2" in store.keys():  # noqa: SIM118 (no mapping)
+            super().load_own_variables(store)
+            return
+        self._mean.assign(store["0"])
+        self._variance.assign(store["1"])
+        self._remainder.assign(store["1"])
+        # The same variance along no axes at all.
+        self._eigenvalues.assign(tf.fill([self._rank], self._variance.value))
+        self._eigenvectors.assign(tf.zeros_like(self._eigenvectors))
+
+    def _checked(self, batches):
+        for batch in batches:
             check(
                 batch.shape[1:] == self.event_shape,
                 f"the network takes events of {self.event_shape}, adapt got "
                 f"{batch.shape[1:]}",
             )
-            values = as_float(batch, "float64")
-            first = values[0] if first is None else first
-            values = values - first
-            count += len(values)
-            total = total + values.sum(0)
-            squares = squares + (values**2).sum(0)
-        mean = total / count
-        variance = np.maximum(squares / count - mean**2, 0).mean()
-        check(variance > 0, "adapt got data that are all the same")
-        self._mean.assign(first + mean)
-        self._variance.assign(variance)
+            yield batch
 
     def _as_inputs(self, inputs):
         kind = type(self).__name__

@@ -14,6 +14,7 @@ from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.pixel_scale import check_noisy
 from keras_genmodels.core.validation import check
 from keras_genmodels.sampling import restoration
+from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
 
 class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
@@ -24,9 +25,10 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
     noise and the score.
 
     A subclass defines `_denoise` and the properties `event_shape`, `data_mean`
-    and `sigma_range`; also `needs_sigma` if D does not depend on sigma, and
-    `adapt` if it computes something from data. It keeps each constructor
-    argument in an attribute of the same name (see `ConfigFromArguments`).
+    and `sigma_range`; also `noisy_data`, `needs_sigma` if D does not depend on
+    sigma, and `adapt` if it computes something from data. It keeps each
+    constructor argument in an attribute of the same name (see
+    `ConfigFromArguments`).
 
     Calling the model denoises, so that `predict` and, with a loss and targets,
     `evaluate` work as of any Keras model. A subclass that is trained has a
@@ -79,6 +81,26 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         """Whether it is made for one noise level only."""
         lowest, highest = self.sigma_range
         return lowest == highest
+
+    def noisy_data(self, sigma):
+        """Returns p_sigma, the distribution of x + sigma eps for clean x.
+
+        Generating starts with a draw from it. By default N(`data_mean`,
+        sigma^2 I), which is right only for sigma far above the spread of the
+        data: a subclass that knows more about its data defines it.
+
+        Args:
+            sigma: noise level, > 0, scalar or `[batch]`.
+
+        Returns:
+            an object with `draw(rows)` and `log_prob(x)`; see
+            `sampling.noisy_data.NoisyGaussian`.
+
+        Raises:
+            ValueError: before `adapt`.
+        """
+        mean = tf.convert_to_tensor(self.data_mean)
+        return NoisyGaussian(tf.cast(mean, self.variable_dtype), sigma)
 
     def adapt(self, data):
         """Computes what D needs from data; by default nothing.

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import clean_batches, per_event
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.denoisers._noisy_mixture import NoisyMixture
 from keras_genmodels.denoisers._weighted_sums import EventSet, Weights
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
 
@@ -116,6 +117,13 @@ class EmpiricalDenoiser(AdaptedDenoiser):
             "half_squares": half_squares,
         }
         self._set_data(event_shape, 2 * float(half_squares.mean()), values)
+
+    def noisy_data(self, sigma):
+        """Returns p_sigma: 1/N sum_i N(x_i, sigma^2 I); see `Denoiser`."""
+        self._check_adapted()
+        return NoisyMixture(
+            self._event_set(), self.event_shape, sigma, self.variable_dtype
+        )
 
     def posterior(self, x, sigma, k):
         """Returns the k most probable clean events for each noisy one.

@@ -9,6 +9,7 @@ from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import clean_batches
 from keras_genmodels.core.validation import check, is_count
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
+from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
 # The covariance takes 8 M^2 bytes and its decomposition about three times
 # that: 2 GB and minutes for this many values.
@@ -103,6 +104,21 @@ class LinearDenoiser(AdaptedDenoiser):
             values = as_float(batch, "float64").reshape(len(batch), -1)
             count, mean, covariance = _merge(count, mean, covariance, values)
         self._set_moments(batch.shape[1:], mean, covariance)
+
+    def noisy_data(self, sigma):
+        """Returns p_sigma of Gaussian data, N(m, V diag(lambda + sigma^2) V').
+
+        With `center=False`, N(0, second moments + sigma^2 I). A projection
+        (`rank`) knows no distribution of the data, as every point of its
+        subspace is as likely: N(mean of the data, sigma^2 I).
+        """
+        mean = tf.cast(self.data_mean, self.variable_dtype)
+        if self.rank is not None:
+            return NoisyGaussian(mean, sigma)
+        mean = mean if self.center else tf.zeros_like(mean)
+        return NoisyGaussian(
+            mean, sigma, self._weight("eigenvalues"), self._eigenvectors
+        )
 
     def with_rank(self, rank):
         """Returns the projection on the first of this denoiser's axes.

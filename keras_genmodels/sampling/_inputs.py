@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import seeds
 from keras_genmodels.core.events import as_floating, as_sigma
 from keras_genmodels.core.validation import check
+from keras_genmodels.sampling.noisy_data import noisy_data_of
 
 
 def validate_inputs(denoiser, x, sigma):
@@ -102,7 +102,7 @@ def resolve_levels(denoiser, sigma_max, sigma_min):
 
 
 def initial_events(denoiser, shape, rows, sigma_max, initial):
-    """Returns `initial`, or the mean of the data plus noise."""
+    """Returns `initial`, or draws from p_sigma_max of the denoiser's data."""
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     if initial is not None:
         initial = tf.convert_to_tensor(initial)
@@ -112,14 +112,9 @@ def initial_events(denoiser, shape, rows, sigma_max, initial):
             f"{initial.shape}",
         )
         return initial
-    mean = getattr(denoiser, "data_mean", None)
+    start = noisy_data_of(denoiser, sigma_max)
     check(
-        mean is not None,
-        "this denoiser has no data_mean to start from: pass initial",
+        start.event_shape.is_compatible_with(shape),
+        f"shape must be {tuple(start.event_shape)} as the data's, got {shape}",
     )
-    mean = tf.convert_to_tensor(mean)
-    check(
-        mean.shape.is_compatible_with(shape),
-        f"shape must be {tuple(mean.shape)} as the data's, got {shape}",
-    )
-    return mean + sigma_max * seeds.normal(rows, shape, mean.dtype)
+    return start.draw(rows)

@@ -148,8 +148,9 @@ def generate(
 ):
     """Generates events from noise, by restoring at falling noise levels.
 
-    It starts at the mean of the data plus `sigma_max` times noise. Each step
-    is x <- x + h (D(x) - x) + gamma eps. With beta = 1 - `stochasticity`
+    It starts with a draw from the denoiser's own distribution of noisy data at
+    `sigma_max` (`denoiser.noisy_data(sigma_max)`). Each step is
+    x <- x + h (D(x) - x) + gamma eps. With beta = 1 - `stochasticity`
 
     - a denoiser that needs sigma gets levels that fall from `sigma_max` to
       `sigma_min` by a constant factor, then to 0. From sigma to sigma',
@@ -187,7 +188,7 @@ def generate(
         stochasticity: in [0, 1), strength of the added noise.
         initial: float tensor or array `[num, *shape]` to start from instead,
             such as noisy images of the level `sigma_max`. A function, which
-            has no mean of the data, needs it.
+            has no `noisy_data`, needs it.
         jit_compile: as in `restore`.
 
     Returns:

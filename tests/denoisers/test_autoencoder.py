@@ -12,6 +12,7 @@ import scipy.stats
 import tensorflow as tf
 
 import keras_genmodels as kgm
+from keras_genmodels.denoisers import _principal_axes
 
 SHAPE = (3, 2)
 RANGE = (0.05, 1.5)
@@ -755,6 +756,56 @@ def test_old_names_are_accepted_with_a_warning():
     model.adapt(events())
     with pytest.warns(DeprecationWarning, match="validate_inputs"):
         model.read(events())
+
+
+def covariance_of(noisy):
+    axes, variances = np.asarray(noisy.axes), np.asarray(noisy.variances)
+    elsewhere = np.eye(len(axes)) - axes @ axes.T
+    return (axes * variances) @ axes.T + noisy.remainder * elsewhere
+
+
+def test_generating_starts_with_the_covariance_of_the_data(tmp_path):
+    model = make_dae()
+    data = events().reshape(-1, 6)
+    expected = np.cov(data.T, bias=True)
+    found = covariance_of(model.noisy_data(1.0))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    model.save(tmp_path / "m.keras")
+    copy = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(covariance_of(copy.noisy_data(1.0)), found)
+
+
+@pytest.mark.parametrize("max_exact", [1024, 0])
+def test_most_axes_of_the_data_are_pooled(monkeypatch, max_exact):
+    monkeypatch.setattr(_principal_axes, "_MAX_EXACT", max_exact)
+    rng = np.random.default_rng(0)
+    scales = np.geomspace(3, 0.01, 300)
+    data = (1000 + rng.standard_normal((2000, 300)) * scales).astype("f4")
+    covariance = np.cov(data.T.astype("f8"), bias=True)
+    found = _principal_axes.moments([data[:700], data[700:]], 64)
+    expected = np.linalg.eigvalsh(covariance)[::-1]
+    axes = found.eigenvectors
+    np.testing.assert_allclose(axes.T @ axes, np.eye(64), atol=1e-10)
+    np.testing.assert_allclose(found.eigenvalues, expected[:64], rtol=1e-3)
+    np.testing.assert_allclose(
+        np.diag(axes.T @ covariance @ axes), expected[:64], rtol=1e-3
+    )
+    np.testing.assert_allclose(found.remainder, expected[64:].mean(), rtol=1e-2)
+    np.testing.assert_allclose(found.variance, np.diag(covariance).mean())
+
+
+def test_a_file_without_axes_starts_with_isotropic_data():
+    model, data = make_dae(), events()
+    variance = data.var(0).mean()
+    model.load_own_variables({"0": data.mean(0), "1": variance})
+    noisy = model.noisy_data(1.0)
+    np.testing.assert_allclose(
+        covariance_of(noisy), variance * np.eye(6), rtol=1e-5
+    )
+    oracle = scipy.stats.norm(data.mean(0), np.sqrt(variance + 1))
+    np.testing.assert_allclose(
+        noisy.log_prob(data), oracle.logpdf(data).sum((1, 2)), rtol=1e-5
+    )
 
 
 def test_a_config_of_format_2_loads():

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.denoisers.base import Denoiser
+from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
 # Rounding of some hundred steps in float64.
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
@@ -25,6 +26,11 @@ class Gaussian(Denoiser):
     event_shape = property(lambda self: self.mean.shape)
     data_mean = property(lambda self: tf.constant(self.mean, self.dtype))
     sigma_range = property(lambda self: (0.01, 4.0))
+
+    def noisy_data(self, sigma):
+        if self.axes is None:
+            return super().noisy_data(sigma)
+        return NoisyGaussian(self.data_mean, sigma, self.variances, self.axes)
 
     def _denoise(self, x, sigma):
         kept = self.variances / (self.variances + sigma[:, None] ** 2)
