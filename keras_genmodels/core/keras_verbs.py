@@ -33,15 +33,25 @@ class KerasVerbs:
         if "validation_data" in kwargs:
             validation = with_tuples(kwargs["validation_data"])
             kwargs = {**kwargs, "validation_data": validation}
+        self._check_rows("fit", x)
         return super().fit(with_tuples(x), y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Evaluates as Keras does; generators may yield bare batches."""
+        self._check_rows("evaluate", x)
         return super().evaluate(with_tuples(x), y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """Predicts as Keras does; generators may yield bare batches."""
+        self._check_rows("predict", x)
         return super().predict(with_tuples(x), *args, **kwargs)
+
+    def _check_rows(self, verb, x):
+        """Raises for arrays without rows, which Keras does not check."""
+        if isinstance(x, dict | list | tuple):
+            x = next(iter(keras.tree.flatten(x)), None)
+        shape = getattr(x, "shape", None)
+        check(shape is None or shape[:1] != (0,), f"{verb} got no rows")
 
     def save(self, filepath, *args, **kwargs):
         """Saves to a `.keras` file, as `keras.Model.save`.
@@ -57,6 +67,38 @@ class KerasVerbs:
             "writes .weights.h5",
         )
         return super().save(filepath, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shapes of what `call` returns.
+
+        Args:
+            input_shape: tuple, or a list or dict of tuples: the shapes of the
+                inputs of `call`, with None for any number of rows.
+
+        Returns:
+            tuple, or dict of tuples.
+
+        Raises:
+            ValueError: for another number of inputs.
+        """
+        specs, shapes = self._input_signature(), []
+        keras.tree.map_shape_structure(shapes.append, input_shape)
+        dtypes = [spec.dtype for spec in keras.tree.flatten(specs)]
+        check(
+            len(shapes) == len(dtypes),
+            f"a {type(self).__name__} takes {len(dtypes)} inputs, got "
+            f"{len(shapes)} shapes",
+        )
+        inputs = keras.tree.pack_sequence_as(
+            specs, list(map(keras.KerasTensor, shapes, dtypes))
+        )
+        outputs = self.compute_output_spec(inputs)
+        return keras.tree.map_structure(lambda x: tuple(x.shape), outputs)
+
+    def compute_output_spec(self, *args, **kwargs):
+        """Returns symbolic outputs of `call`, by tracing it."""
+        # Keras would take the shapes above and one dtype for all outputs.
+        return keras.Operation.compute_output_spec(self, *args, **kwargs)
 
     def export(
         self,

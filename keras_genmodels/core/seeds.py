@@ -59,7 +59,7 @@ def fold_in(seed, data):
         int32 tensor like `seed`.
     """
     if seed.shape.rank == 2:
-        return _fold_each(seed, data)
+        return seed if _is_empty(seed) else _fold_each(seed, data)
     return tf.random.experimental.stateless_fold_in(seed, data)
 
 
@@ -81,7 +81,12 @@ def row_seeds(seed, num_rows, first_row=0):
     seed = as_seed(seed)
     if seed.shape.rank == 1:
         rows = tf.range(first_row, first_row + num_rows)
-        return _fold_rows(seed, tf.cast(rows, tf.int32))
+        rows = tf.cast(rows, tf.int32)
+        return (
+            tf.zeros((0, 2), tf.int32)
+            if _is_empty(rows)
+            else _fold_rows(seed, rows)
+        )
     given, asked = seed.shape[0], tf.get_static_value(num_rows)
     if None not in (given, asked) and given != asked:
         raise ValueError(f"got {given} row seeds for {asked} rows")
@@ -99,6 +104,8 @@ def normal(seeds, shape, dtype="float32"):
     Returns:
         tensor `[batch, *shape]`.
     """
+    if _is_empty(seeds):
+        return tf.zeros((0, *shape), dtype)
     return _normal_rows(seeds, tuple(shape), dtype)
 
 
@@ -112,7 +119,16 @@ def uniform(seeds, dtype="float32"):
     Returns:
         tensor `[batch]`.
     """
-    return _uniform_rows(seeds, dtype)
+    return (
+        tf.zeros((0,), dtype)
+        if _is_empty(seeds)
+        else _uniform_rows(seeds, dtype)
+    )
+
+
+def _is_empty(rows):
+    """Returns whether there are no rows, which `vectorized_map` refuses."""
+    return rows.shape[0] == 0
 
 
 # In functions, as `vectorized_map` would trace at every eager call.

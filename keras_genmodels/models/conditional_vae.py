@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_genmodels.core import deprecation, seeds
-from keras_genmodels.core.keras_verbs import as_one_tensor
+from keras_genmodels.core.keras_verbs import as_one_tensor, is_symbolic
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
 from keras_genmodels.models import conditions
@@ -189,10 +189,14 @@ class ConditionalVAE(LatentVariableModel):
                     f"{name!r} is missing: got {sorted(inputs)}"
                 )
         kind = type(self).__name__
-        tensors = {
-            name: as_one_tensor(inputs[key], kind) for name, key in keys.items()
-        }
-        return {**tensors, "image": self._as_events("image", tensors["image"])}
+        x, condition = (
+            as_one_tensor(inputs[key], kind) for key in keys.values()
+        )
+        x = self._as_events("image", x)
+        if not is_symbolic(condition):
+            # Within `call` Keras surrounds errors with lines of its own.
+            condition = self._as_condition(condition, x)
+        return {"image": x, "condition": condition}
 
     def _condition_key(self, inputs):
         """Returns the key of the condition in a batch of a data set."""

@@ -194,6 +194,16 @@ def test_targets_and_weights_are_refused_in_one_line(kind):
         ("labels", PIXELS, "takes dicts of image and condition, .* got a"),
         ("labels", {"image": PIXELS}, r"'condition' is missing: .*\['image'\]"),
         ("parts", {"label": PIXELS}, "'image' is missing"),
+        (
+            "labels",
+            {"image": binary(SHAPE), "condition": LABELS + 2},
+            "labels must be 0 to 2, got 4",
+        ),
+        (
+            "parts",
+            {"image": binary(SHAPE), "condition": LABELS},
+            r"condition must be float32 \[batch, 4, 4, 1\]",
+        ),
         ("range", [PIXELS, SIGMA], "takes one array .* got a list of 2"),
         ("range", PIXELS[:, 1:], r"shape \[batch, 4, 4, 1\]"),
         ("wiener", PIXELS, r"call it on \[x, sigma\], or use denoise"),
@@ -209,6 +219,23 @@ def test_other_data_are_refused_in_one_line(kind, inputs, message):
     for use in uses:
         with pytest.raises(ValueError, match=message) as error:
             use(inputs)
+        one_line(error)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_are_no_rows_or_refused_in_one_line(kind):
+    model, inputs = make(kind)
+    empty = keras.tree.map_structure(lambda x: x[:0], inputs)
+    outputs = model(empty)
+    for value in keras.tree.flatten(outputs):
+        assert value.shape[0] == 0
+    verbs = [lambda x: model.predict(x, verbose=0)]
+    if kind in TRAINED:
+        model.compile()
+        verbs += [model.fit, model.evaluate]
+    for verb in verbs:
+        with pytest.raises(ValueError, match="got no rows") as error:
+            verb(empty)
         one_line(error)
 
 
@@ -321,6 +348,23 @@ def test_a_compiled_model_is_loaded_compiled(tmp_path):
     config = {**model.get_compile_config(), "loss": "mse", "metrics": ["mae"]}
     copy.compile_from_config(config)
     copy.fit(inputs, verbose=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shapes_of_outputs_are_those_of_the_call(kind):
+    model, inputs = make(kind)
+    rows = keras.tree.map_structure(lambda x: (None, *x.shape[1:]), inputs)
+    found = model.compute_output_shape(rows)
+    expected = keras.tree.map_structure(np.shape, model(inputs))
+    assert _without_rows(found) == _without_rows(expected)
+    with pytest.raises(ValueError, match="inputs, got 3 shapes"):
+        model.compute_output_shape([(None, 4)] * 3)
+
+
+def _without_rows(shapes):
+    if isinstance(shapes, dict):
+        return {name: shape[1:] for name, shape in shapes.items()}
+    return shapes[1:]
 
 
 # --- Samples. --------------------------------------------------------------
