@@ -65,6 +65,7 @@ def command(said, program):
     return shlex.split(text.partition("\n")[0])
 
 
+@pytest.mark.slow
 def test_two_exports_at_once(exported):
     target, said = exported
     versions = {path.name for path in (target / "digits").iterdir()}

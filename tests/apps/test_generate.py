@@ -106,6 +106,7 @@ def test_images_are_drawn_by_label(generate, finished, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_labels_and_completions_are_drawn_as_sheets(generate, tmp_path):
     started = [
         generate("labels", "each.png", "--num_images=3"),

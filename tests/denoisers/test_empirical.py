@@ -87,7 +87,9 @@ def noisy_like(data, sigma, n=6, dtype="float32"):
 TOLERANCE = 1e-4
 
 
-@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "kind", ["uint8", pytest.param("float32", marks=pytest.mark.slow)]
+)
 def test_float32_is_accurate_at_every_sigma(digits, kind):
     data = digits if kind == "uint8" else (digits / 255).astype("float32")
     known = data[:1500]
@@ -287,7 +289,7 @@ def test_the_derivative_in_float64(float64, digits):
     assert_derivative(denoise, digits[:1500], x, sigma, 1e-6, 1e-9)
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_derivative_within_a_crowd(size):
     data = crowd(size)
     sigma = np.float32([1e-3, 0.01, 0.1, 1.0])
@@ -308,7 +310,7 @@ def test_the_derivative_between_duplicates():
 
 
 @pytest.mark.parametrize(
-    "jit_compile", [True, pytest.param(False, marks=pytest.mark.slow)]
+    "jit_compile", [pytest.param(True, marks=pytest.mark.slow), False]
 )
 def test_a_graph_computes_values_and_gradients(of_digits, digits, jit_compile):
     """By x and by a sigma that all events share."""

@@ -101,7 +101,10 @@ def test_a_cross_entropy_is_not_called_a_likelihood():
 @pytest.mark.parametrize(
     ("conditional", "log_p", "rate", "distortion"),
     [
-        (False, "log p(x)", "KL(q(z|x) || p(z))", "-log p(x|z)"),
+        pytest.param(
+            *(False, "log p(x)", "KL(q(z|x) || p(z))", "-log p(x|z)"),
+            marks=pytest.mark.slow,
+        ),
         (True, "log p(x|c)", "KL(q(z|x, c) || p(z|c))", "-log p(x|z, c)"),
     ],
 )
@@ -151,6 +154,7 @@ def test_wide_networks_take_fewer_images_at_a_time():
         assert images_at_once(model, 2000) == count
 
 
+@pytest.mark.slow
 def test_no_network_takes_more_images_than_it_may_at_once(monkeypatch):
     """And the measures are the same."""
     plain = make_vae()

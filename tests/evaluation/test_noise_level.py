@@ -21,7 +21,10 @@ def noisy_gaussians(sigma, count=20):
     return (0.5 + scales * noise).astype(np.float32)
 
 
-@pytest.mark.parametrize("sigma", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize(
+    "sigma",
+    [*(pytest.param(s, marks=pytest.mark.slow) for s in (0.1, 2.0)), 0.5],
+)
 def test_it_is_the_maximum_likelihood_level_of_gaussian_data(sigma):
     """Found by maximising the density itself.
 

@@ -207,6 +207,7 @@ def test_all_training_images_have_the_same_order_for_every_split():
     assert [labels[image] for image in key] == [*one.labels]
 
 
+@pytest.mark.slow
 def test_noise_is_worse_than_blends_and_blends_than_real_images():
     """In the features of a classifier that has learned non-images."""
     data = datasets.load("digits", validation_split=0)

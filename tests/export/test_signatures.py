@@ -197,8 +197,10 @@ def test_the_check_finds_no_problem(kind, exports):
     "kind",
     [
         "labels",
-        "range",
-        *(pytest.param(k, marks=pytest.mark.slow) for k in ("vae", "exact")),
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("range", "vae", "exact")
+        ),
     ],
 )
 def test_a_seed_returns_the_same_image_at_any_place(kind, exports, loaded):
@@ -219,6 +221,7 @@ def test_a_seed_returns_the_same_image_at_any_place(kind, exports, loaded):
     assert len(np.unique(images.round(4).reshape(40, -1), axis=0)) >= least
 
 
+@pytest.mark.slow
 def test_completion_keeps_observed_pixels(exports, session):
     version = exports["completion"][1]
     run = session(version)
@@ -238,7 +241,7 @@ def test_completion_keeps_observed_pixels(exports, session):
 @pytest.mark.parametrize(
     ("kind", "signature"),
     [
-        ("vae", "generate"),
+        pytest.param("vae", "generate", marks=pytest.mark.slow),
         pytest.param("labels", "generate", marks=pytest.mark.slow),
         ("range", "restore_with"),
         pytest.param("range", "serving_default", marks=pytest.mark.slow),
@@ -552,7 +555,7 @@ def test_integers_other_than_labels_are_indices(condition, message):
 @pytest.mark.parametrize(
     ("policy", "kind"),
     [
-        ("float64", "rank"),
+        pytest.param("float64", "rank", marks=pytest.mark.slow),
         pytest.param("float64", "vae", marks=pytest.mark.slow),
         pytest.param("float64", "range", marks=pytest.mark.slow),
         pytest.param("bfloat16", "vae", marks=pytest.mark.slow),

@@ -179,6 +179,7 @@ def test_it_is_float32_whatever_the_policy(bfloat16):
     np.testing.assert_array_equal(features[1], features[2])
 
 
+@pytest.mark.slow
 def test_training_does_not_set_the_global_seed():
     draws = []
     for is_first in (True, False):

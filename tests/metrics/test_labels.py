@@ -163,6 +163,7 @@ def test_diversity_against_loops_over_pairs():
     assert of_label["num_examples"] == of_label["num_real_examples"] == 4
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_the_spread_of_repetitions():
     figures = [
         label_metrics.diversity(

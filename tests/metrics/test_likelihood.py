@@ -77,7 +77,7 @@ def test_the_draws_are_those_of_the_seed():
 
 
 @pytest.mark.parametrize(
-    "kind", ["labels", pytest.param("parts", marks=pytest.mark.slow)]
+    "kind", [pytest.param("labels", marks=pytest.mark.slow), "parts"]
 )
 def test_conditional_models_take_dicts(kind):
     model = of_labels() if kind == "labels" else of_parts()

@@ -24,6 +24,7 @@ def test_the_psnr_of_denoised_and_noisy_images():
     assert found["0.5"]["noisy_psnr"] == pytest.approx(6.02, abs=0.5)
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_bound():
     model, x = make_vae(), binary_images(5)
     settings = {"seed": 0, "num_samples": 3, "jit_compile": False}

@@ -170,6 +170,7 @@ def test_frechet_distance_of_fewer_events_than_features():
     assert figures == pytest.approx(narrow)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_standard_errors_are_about_the_spread_of_repetitions(metric):
     figures = [

@@ -122,6 +122,7 @@ def prototypes():
     return center, draw(600), draw(200)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_cost_far_more_than_the_error():
     center, train, test = prototypes()
     model = of_labels("full", label_dropout=0.2)
@@ -199,9 +200,6 @@ def test_two_modes_are_recovered_with_their_weights():
     [
         ("diagonal", "bernoulli"),
         ("full", "gaussian"),
-        ("diagonal", "discretized_logistic"),
-        ("full", "bernoulli"),
-        ("diagonal", "gaussian"),
         pytest.param("full", "discretized_logistic", marks=pytest.mark.slow),
     ],
 )

@@ -191,7 +191,7 @@ def test_the_gradients_differ_where_they_go_through_q_alone(kind):
     # XLA compiles once for each size of a batch, here of 24.
     ("kind", "jit_compile", "batch_size"),
     [
-        ("labels", False, 16),
+        pytest.param("labels", False, 16, marks=pytest.mark.slow),
         pytest.param("parts", True, 24, marks=pytest.mark.slow),
         pytest.param("vae", False, 16, marks=pytest.mark.slow),
         *(pytest.param(k, True, 16, marks=pytest.mark.slow) for k in KINDS),
@@ -314,6 +314,7 @@ def test_evaluate_is_the_same_whatever_the_batches(run_eagerly):
         np.testing.assert_allclose(value, other[name], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_unknown_label_is_infinitely_unlikely_to_xla():
     model = of_labels(num_importance_samples=3)
     run = tf.function(model, jit_compile=True)

@@ -207,10 +207,10 @@ def test_the_estimate_does_not_depend_on_chunks_batches_or_order():
 @pytest.mark.parametrize(
     ("num_samples", "chunk_size"),
     [
-        *[(7, 3), (250, 1000)],
+        (7, 3),
         *(
             pytest.param(*sizes, marks=pytest.mark.slow)
-            for sizes in [(1, 1), (7, 50), (130, 33), (250, 99), (500, 64)]
+            for sizes in [(1, 1), (130, 33), (250, 1000), (500, 64)]
         ),
     ],
 )
@@ -230,7 +230,7 @@ def test_at_most_chunk_size_draws_are_decoded_at_once(num_samples, chunk_size):
 
 # One block of draws; two, the second of which is not full.
 @pytest.mark.parametrize(
-    "num_samples", [pytest.param(7, marks=pytest.mark.slow), 101]
+    "num_samples", [7, pytest.param(101, marks=pytest.mark.slow)]
 )
 def test_with_xla_and_without_it_is_the_same(num_samples):
     model, x = of_labels(label_dropout=0.1), images(5)

@@ -289,6 +289,7 @@ def test_mixed_precision_does_not_round_the_level(bfloat16):
     )
 
 
+@pytest.mark.slow
 def test_a_network_learns_to_denoise():
     keras.utils.set_random_seed(0)
     network = networks.bias_free_unet((8, 8, 1), filters=(8, 16), blocks=1)

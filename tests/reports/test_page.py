@@ -359,7 +359,10 @@ def screenshot(browser, page, picture, width, *flags):
         return np.asarray(opened.convert("RGB"))
 
 
-@pytest.mark.parametrize(("width", "height"), [(1200, 3600), (420, 6000)])
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(1200, 3600), pytest.param(420, 6000, marks=pytest.mark.slow)],
+)
 def test_a_browser_paints_the_page(browser, pages, tmp_path, width, height):
     shown = screenshot(
         browser,

@@ -214,6 +214,7 @@ def test_labels_that_the_model_does_not_have_are_refused(tmp_path):
         evaluate.evaluate(run, dataclasses.replace(data, test=test), SETTINGS)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_xla")
 def test_a_single_training_image_leaves_out_the_picture(tmp_path):
     data = digits()

@@ -38,6 +38,7 @@ def train(model, data, workdir, binarization):
     )
 
 
+@pytest.mark.slow
 def test_a_run_needs_one_test_image_and_no_validation(tmp_path):
     workdir = Workdir(tmp_path / "run")
     metrics = train(make_vae(), tiny_data(9, 1), workdir, "dynamic")
@@ -59,6 +60,7 @@ def test_the_summary_says_that_a_cross_entropy_is_no_likelihood(tmp_path):
     assert "not likelihoods" in metrics_file.summary(workdir)
 
 
+@pytest.mark.slow
 def test_measures_that_are_not_finite_are_reported_as_such(tmp_path):
     """A posterior so wide that its variance overflows, of test images alone."""
     data = tiny_data(9, 4)
@@ -123,7 +125,10 @@ def test_the_loss_of_several_draws_has_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     "labels",
-    [[0, 1, 2] * 8, pytest.param([1] * 24, marks=pytest.mark.slow)],
+    [
+        pytest.param(labels, marks=pytest.mark.slow)
+        for labels in ([0, 1, 2] * 8, [1] * 24)
+    ],
 )
 def test_labels_are_measured_where_they_can_be(tmp_path, labels):
     data = tiny_data(12, 12, labels, SHAPE)

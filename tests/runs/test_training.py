@@ -71,7 +71,10 @@ def own_vae():
     )
 
 
-@pytest.mark.parametrize(("make", "options"), [(own_vae, TINY), (HalfWay, {})])
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [pytest.param(own_vae, TINY, marks=pytest.mark.slow), (HalfWay, {})],
+)
 def test_a_kind_of_model_of_the_user_is_trained_and_loaded(
     tmp_path, make, options
 ):
