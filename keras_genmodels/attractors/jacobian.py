@@ -193,6 +193,10 @@ def validate_arrays(denoiser, x, sigma):
     """
     x, sigma = validate_inputs(denoiser, x, sigma)
     check(x.shape[0], f"x must have at least one event, got {x.shape}")
+    check(
+        getattr(denoiser, "is_for_all_rows", True),
+        "attractors take one condition for all events: with_condition(label)",
+    )
     return x.numpy(), None if sigma is None else sigma.numpy()
 
 

@@ -80,6 +80,11 @@ def check_num(num):
     check_count("num", num)
 
 
+def num_events(x):
+    """Returns the number of events of `[batch, ...]`, an int if known."""
+    return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
+
+
 def per_event(values, x):
     """Returns `[batch]` values in a shape that broadcasts with `x`."""
     return tf.reshape(values, (-1,) + (1,) * (x.shape.rank - 1))

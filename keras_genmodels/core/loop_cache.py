@@ -1,5 +1,6 @@
 """Compiled loops, cached for each model and freed with it."""
 
+import functools
 import inspect
 import weakref
 
@@ -33,7 +34,10 @@ def loop_of(denoiser, make, x, **options):
     """Returns the compiled loop of a denoiser for one shape of events.
 
     Args:
-        denoiser: an object with `denoise(x, sigma)`, or a function of both.
+        denoiser: an object with `denoise(x, sigma)`, or a function of both. An
+            object with `loop_inputs` is a `denoiser` with a condition: its
+            `denoise` takes these tensors after x and sigma, and the loop is
+            the same for all values of them.
         make: function of (denoise, spec of x, **options) that builds the loop.
         x: float tensor `[batch, ...]`.
         **options: hashable.
@@ -41,19 +45,35 @@ def loop_of(denoiser, make, x, **options):
     Returns:
         what `make` returned, cached.
     """
-    owner, function = _owner_and_function(denoiser)
+    inputs = getattr(denoiser, "loop_inputs", ())
+    owner, function = _owner_and_function(
+        denoiser.denoiser if inputs else denoiser
+    )
 
     def build(reference):
-        def denoise(x, sigma):
+        def denoise(x, sigma, *inputs):
             if function is None:
                 return reference()(x, sigma)
-            return function(reference(), x, sigma)
+            return function(reference(), x, sigma, *inputs)
 
         spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
-        return make(denoise, spec, **options)
+        if not inputs:
+            return make(denoise, spec, **options)
 
-    key = (function, make, *x.shape[1:], x.dtype, *sorted(options.items()))
-    return cached(owner, key, build)
+        def run(inputs, *args):
+            loop = make(lambda x, s: denoise(x, s, *inputs), spec, **options)
+            return loop(*args)
+
+        # Relaxes the number of rows of all arguments at the second one.
+        return tf.function(run, reduce_retracing=True, autograph=False)
+
+    settings = (
+        *(value.shape.rank for value in inputs),
+        *sorted(options.items()),
+    )
+    key = (function, make, *x.shape[1:], x.dtype, *settings)
+    loop = cached(owner, key, build)
+    return functools.partial(loop, inputs) if inputs else loop
 
 
 def _owner_and_function(denoiser):

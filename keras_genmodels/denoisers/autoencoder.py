@@ -4,12 +4,11 @@ import math
 from typing import ClassVar
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import deprecation, seeds
+from keras_genmodels.core import class_labels, deprecation, seeds
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import clean_batches, per_event
+from keras_genmodels.core.events import clean_batches, num_events, per_event
 from keras_genmodels.core.keras_verbs import (
     as_one_tensor,
     image_of,
@@ -17,10 +16,11 @@ from keras_genmodels.core.keras_verbs import (
 )
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.denoisers import network_arguments, preconditioning
 from keras_genmodels.denoisers._principal_axes import moments
 from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.denoisers.pairs import PairTraining, as_pair
-from keras_genmodels.networks.outputs import NUM_ROWS, check_output
+from keras_genmodels.networks.outputs import NUM_ROWS
 from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
 # Principal axes of the data that a model keeps.
@@ -62,24 +62,35 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
     `fit((noisy, clean))` or a data set of (noisy, clean). The loss is then
     sum |clean - D(noisy)|^2, and no noise is added.
 
+    With `num_classes` it is conditional, D(x, sigma, c): the class label c is
+    a further input of F. It is then trained on dicts of `image` and
+    `condition` (or `label`), and not on pairs.
+
     Args:
-        network: Keras network, `[batch, *event_shape]` to the same shape; for
-            a range of sigma, unless `blind`, it takes a list of that and
-            `[batch]`, ln(sigma) / 4.
+        network: Keras network, `[batch, *event_shape]` to the same shape. If
+            it has several inputs, it takes a list of these: x; for a range of
+            sigma, unless `blind`, `[batch]`, ln(sigma) / 4; and with
+            `num_classes` integer labels `[batch]`, with label dropout up to
+            and including `num_classes`, which is "no label".
         sigma: level > 0 to train at, or `(lowest, highest)`; in units of x.
         blind: whether sigma of a range is not an input of the network.
         num_noise_draws: int >= 1, noisy versions of each event per training
             step; the loss is their mean.
         event_shape: shape of one event; None if the network has an
             `input_shape`.
+        num_classes: int >= 1 if it is conditioned on class labels, else None.
+        label_dropout: in [0, 1), probability of dropping the label in
+            training, which enables samples without a label and guidance.
+            Above 0 a condition may be None.
         seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
             and `predict` from (seed, values of the event).
         name: name of the model.
 
     Call arguments:
         x: float tensor `[batch, *event_shape]`, clean; or uint8, read as
-            value / 255. Also a dict with such under `image`, or a pair
-            (noisy, clean) or dict of `noisy` and `clean`.
+            value / 255. Also a dict with such under `image`, and `condition`
+            for a conditional model, or a pair (noisy, clean) or dict of
+            `noisy` and `clean`.
         training: whether to draw from (seed, step), where step is that of the
             compiled optimizer.
 
@@ -118,22 +129,31 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         blind=False,
         num_noise_draws=1,
         event_shape=None,
+        num_classes=None,
+        label_dropout=0.0,
         seed=0,
         name=None,
     ):
         super().__init__(name=name)
-        self.sigma = _as_range(sigma)
+        self.sigma = network_arguments.as_range(sigma)
         check(
             not blind or self.sigma[0] < self.sigma[1],
             f"blind requires a range of sigma, got only {self.sigma[0]}",
         )
         check_count("num_noise_draws", num_noise_draws)
+        class_labels.check_label_arguments(num_classes, label_dropout)
         seeds.as_seed(seed)
         self.network = network
         self.blind = blind
         self.num_noise_draws = num_noise_draws
+        self.num_classes = num_classes
+        self.label_dropout = label_dropout
+        if num_classes is not None:
+            self._labels = class_labels.ClassLabels(num_classes, label_dropout)
         self.seed = seed
-        self._event_shape = _event_shape(network, event_shape)
+        self._event_shape = network_arguments.event_shape_of(
+            network, event_shape
+        )
         self._mean = self._constant("data_mean", self._event_shape)
         self._variance = self._constant("data_variance", ())
         size = math.prod(self._event_shape)
@@ -237,10 +257,16 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
 
     def _as_inputs(self, inputs):
         kind = type(self).__name__
+        if self._labels is not None:
+            found = class_labels.image_and_condition(inputs, kind)
+            x, condition = self._as_clean(found["image"]), found["condition"]
+            if not is_symbolic(condition):
+                # Within `call` Keras surrounds errors with lines of its own.
+                condition = self.validate_condition(condition, num_events(x))
+            return {"image": x, "condition": condition}
         pair = as_pair(inputs, len(self.event_shape))
         if pair is None:
-            x = as_one_tensor(image_of(inputs, kind), kind)
-            return x if is_symbolic(x) else self._as_clean(x)
+            return self._as_clean(as_one_tensor(image_of(inputs, kind), kind))
         pair = {name: as_one_tensor(x, kind) for name, x in pair.items()}
         self._check_targets(pair["clean"])
         if any(map(is_symbolic, pair.values())):
@@ -251,25 +277,48 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         }
 
     def _as_clean(self, x):
+        if is_symbolic(x):
+            return x
         x = self._as_events(_as_floatx(x))
         check_clean(x, self.event_shape)
         return x
 
     def _input_signature(self):
-        return keras.InputSpec(
+        x = keras.InputSpec(
             shape=(None, *self.event_shape), dtype=self.variable_dtype
         )
+        if self._labels is None:
+            return x
+        return {"image": x, "condition": self._labels.input_spec()}
 
-    def call(self, x, training=False):
-        if isinstance(x, dict):
-            denoised = self._denoise(x["noisy"], None)
-            terms = self._errors(denoised, x["clean"])
-            return {"denoised": denoised, **terms}
+    def call(self, inputs, training=False):
+        x, condition = inputs, None
+        if isinstance(inputs, dict):
+            if "noisy" in inputs:
+                denoised = self._denoise(inputs["noisy"], None)
+                terms = self._errors(denoised, inputs["clean"])
+                return {"denoised": denoised, **terms}
+            x, condition = inputs["image"], inputs["condition"]
         x = self._as_events(_as_floatx(x))
+        labels = self.validate_condition(condition, num_events(x))
+        terms = self._call_terms(x, labels, training)
+        if labels is not None:
+            # XLA drops the check of the labels: the loss is infinite instead.
+            terms["weighted_error"] = tf.where(
+                self._labels.is_label(labels), terms["weighted_error"], math.inf
+            )
+        return terms
+
+    def _call_terms(self, x, labels, training):
+        """Returns what `call` does, for checked events and labels."""
         draws = self.num_noise_draws if training else 1
         x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
+        if labels is not None:
+            labels = tf.tile(labels, (draws,))
+            if training and self.label_dropout:
+                labels = self._labels.drop(labels, self._step_seed())
         sigma, eps = self._draws(x, training)
-        denoised = self._denoise(x + per_event(sigma, x) * eps, sigma)
+        denoised = self._denoise(x + per_event(sigma, x) * eps, sigma, labels)
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
             for name, value in self._errors(denoised, x, sigma).items()
@@ -299,27 +348,25 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
             "fit(data) first",
         )
 
-    def _denoise(self, x, sigma):
+    def _denoise(self, x, sigma, condition=None):
+        level = None
+        if self.needs_sigma:
+            level = tf.math.log(sigma) / 4
+
+        def network(x):
+            inputs = [it for it in (x, level, condition) if it is not None]
+            output = self.network(inputs if len(inputs) > 1 else x)
+            return tf.cast(output, self.variable_dtype)
+
         if self.blind:
-            return x - self._run_network(x)
+            return x - network(x)
         if not self.needs_sigma:
             sigma = tf.fill(
                 tf.shape(x)[:1], tf.constant(self.sigma[0], x.dtype)
             )
-        level = per_event(sigma, x)
-        mean = tf.cast(self._mean, x.dtype)
-        variance = tf.cast(self._variance, x.dtype)
-        total = variance + level**2
-        centered = x - mean
-        inputs = centered / tf.sqrt(total)
-        if self.needs_sigma:
-            inputs = [inputs, tf.math.log(sigma) / 4]
-        out = level * tf.sqrt(variance / total)
-        skip = mean + variance / total * centered
-        return skip + out * self._run_network(inputs)
-
-    def _run_network(self, inputs):
-        return tf.cast(self.network(inputs), self.variable_dtype)
+        return preconditioning.precondition(
+            network, x, sigma, self._mean, self._variance
+        )
 
     def _weight(self, sigma):
         """Returns the weight of the squared error.
@@ -328,8 +375,7 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         """
         if self.has_single_level:
             return tf.ones_like(sigma)
-        variance = tf.cast(self._variance, sigma.dtype)
-        return (variance + sigma**2) / (variance * sigma**2)
+        return preconditioning.error_weight(sigma, self._variance)
 
     def _draws(self, x, training):
         """Draws a level and noise for each row of x."""
@@ -364,54 +410,17 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         )
 
     def _build_network(self):
-        """Builds the network's weights and checks the shape of its output."""
-        shape, dtype = (NUM_ROWS, *self.event_shape), self.variable_dtype
-        inputs, expected = tf.zeros(shape, dtype), "only events"
+        dtype = self.variable_dtype
+        inputs = {"events": tf.zeros((NUM_ROWS, *self.event_shape), dtype)}
         if self.needs_sigma:
-            inputs = [inputs, tf.zeros((NUM_ROWS,), dtype)]
-            expected = "[events, levels]"
-        try:
-            output = self.network(inputs)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"for sigma={self.sigma} and blind={self.blind} the network "
-                f"must take {expected}, with events of {self.event_shape}, "
-                f"but: {error}"
-            ) from error
-        check_output(
-            "network",
-            output,
-            (self.event_shape,),
-            "it must return events of the shape it takes",
-        )
+            inputs["levels"] = tf.zeros((NUM_ROWS,), dtype)
+        reason = f"sigma={self.sigma} and blind={self.blind}"
+        if self._labels is not None:
+            inputs["labels"] = self._labels.examples(NUM_ROWS)
+            reason = f"num_classes={self.num_classes}, {reason}"
+        network_arguments.build(self.network, inputs, reason)
 
 
 def _as_floatx(x):
     x = tf.convert_to_tensor(x)
     return as_float(x, keras.config.floatx()) if x.dtype == tf.uint8 else x
-
-
-def _as_range(sigma):
-    """Returns `(lowest, highest)` for a level or a range."""
-    levels = np.atleast_1d(np.asarray(sigma, np.float64))
-    check(
-        levels.shape in ((1,), (2,))
-        and np.all((levels > 0) & np.isfinite(levels))
-        and levels[0] <= levels[-1],
-        f"sigma must be a level > 0 or (lowest, highest), got {sigma!r}",
-    )
-    return float(levels[0]), float(levels[-1])
-
-
-def _event_shape(network, event_shape):
-    """Returns the shape of one event that the network takes."""
-    if event_shape is not None:
-        return tuple(event_shape)
-    shape = getattr(network, "input_shape", None)
-    if isinstance(shape, list):
-        shape = shape[0]
-    check(
-        shape and None not in shape[1:],
-        "the network has no fixed input_shape: pass event_shape",
-    )
-    return tuple(shape[1:])

@@ -13,11 +13,13 @@ from keras_genmodels.core.keras_verbs import (
 from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.pixel_scale import check_noisy
 from keras_genmodels.core.validation import check
+from keras_genmodels.denoisers.conditional import OptionalLabels
 from keras_genmodels.sampling import restoration
+from keras_genmodels.sampling.conditions import with_condition
 from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
 
-class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
+class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
     """An estimate D(x, sigma) of the clean event behind a noisy one.
 
     x = clean + sigma eps with eps ~ N(0, I); the best D is the posterior mean
@@ -28,7 +30,8 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
     and `sigma_range`; also `noisy_data`, `needs_sigma` if D does not depend on
     sigma, and `adapt` if it computes something from data. It keeps each
     constructor argument in an attribute of the same name (see
-    `ConfigFromArguments`).
+    `ConfigFromArguments`). A conditional one, D(x, sigma, c), sets `_labels`,
+    and its `_denoise` takes the labels third (see `OptionalLabels`).
 
     Calling the model denoises, so that `predict` and, with a loss and targets,
     `evaluate` work as of any Keras model. A subclass that is trained has a
@@ -47,10 +50,6 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
     population, Bull. Inst. Internat. Statist. 38. Efron (2011), Tweedie's
     formula and selection bias, JASA 106.
     """
-
-    # As of a latent-variable model without conditions.
-    condition_kind = num_classes = observed_mask = None
-    label_dropout = 0.0
 
     def __init__(self, name=None):
         # Autocasting would round the pixels before they are denoised.
@@ -111,27 +110,53 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
                 uint8 (read as value / 255): see `core.events.event_batches`.
         """
 
-    def denoise(self, x, sigma=None, condition=None):
-        """Returns D(x, sigma).
+    def denoise(self, x, sigma=None, condition=None, guidance=0.0):
+        """Returns D(x, sigma), or D(x, sigma, c).
 
         Args:
             x: floating tensor or array `[batch, *event_shape]`, noisy.
             sigma: noise level, standard deviation of the noise in units of
                 `x`, > 0: scalar or `[batch]`. May be None, and is ignored, if
                 not `needs_sigma`.
-            condition: must be None: no denoiser is conditional yet.
+            condition: for a conditional denoiser: integer labels, scalar or
+                `[batch]`; None stands for "no label" in a model trained with
+                label dropout. Else None.
+            guidance: g >= 0, scalar or `[batch]`, strength of classifier-free
+                guidance, for a model trained with label dropout: the result
+                is (1 + g) D(x, sigma, c) - g D(x, sigma), which takes two
+                evaluations of the network.
 
         Returns:
             float tensor like `x`, the posterior mean.
 
         Raises:
-            ValueError: for events of another shape or of integer type, for a
-                sigma that is missing, of another shape, or not > 0, for a
-                condition, and before `adapt`; for images with values further
-                from 0 than 10 + 8 sigma, which are on another scale.
+            ValueError: for events of another shape or of integer type; for a
+                sigma that is missing, of another shape, or not > 0; for an
+                unknown label, and a missing or superfluous condition; for a
+                negative guidance, or a positive one without a label or
+                without label dropout; before `adapt`; and for images with
+                values further from 0 than 10 + 8 sigma, which are on another
+                scale.
         """
-        self._check_no_condition(condition)
-        return self._denoise(*self.validate_noisy(x, sigma))
+        x, sigma = self.validate_noisy(x, sigma)
+        return self._guided(x, sigma, condition, guidance)
+
+    def with_condition(self, condition, guidance=0.0):
+        """Returns the denoiser D(x, sigma) of a given condition.
+
+        Args:
+            condition, guidance: as of `denoise`. A scalar holds for any
+                number of events.
+
+        Returns:
+            object with `denoise(x, sigma)`, an argument of `kgm.restore`,
+            `kgm.generate`, `attractors` and others. They share the loops that
+            are compiled for this denoiser, whatever the label.
+
+        Raises:
+            ValueError: as `denoise`.
+        """
+        return with_condition(self, condition, guidance)
 
     def sample(
         self, num=None, condition=None, *, seed, guidance=0.0, **settings
@@ -139,11 +164,14 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         """Draws events, starting from noise; see `kgm.generate`.
 
         Args:
-            num: int >= 1, or in a graph an int32 scalar tensor.
-            condition: must be None: no denoiser is conditional yet.
+            num: int >= 1, or in a graph an int32 scalar tensor, number of
+                samples, for a denoiser without conditions or for samples
+                without a label; else None.
+            condition: integer labels `[batch]`, one sample per row; else
+                None.
             seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th
-                row seed alone.
-            guidance: must be 0, as there is no condition.
+                row seed and condition alone.
+            guidance: as of `denoise`.
             **settings: `num_steps`, `sigma_max`, `sigma_min`,
                 `stochasticity`, `initial` and `jit_compile`, as of
                 `generate`.
@@ -152,18 +180,26 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
             float tensor `[num, *event_shape]`, not clipped.
 
         Raises:
-            ValueError: as `generate`, for a condition or guidance, and before
-                `adapt`.
+            ValueError: as `denoise` and `generate`; unless exactly one of
+                `num` and `condition` is given.
         """
-        self._check_no_condition(condition)
-        check(
-            guidance == 0,
-            "guidance must be 0, as denoisers have no conditions, got "
-            f"{guidance}",
-        )
         self._check_adapted()
+        check(
+            self.num_classes is None or (condition is None) != (num is None),
+            "give either num or condition, and not both",
+        )
+        if condition is not None:
+            condition = self.validate_condition(condition)
+            check(condition.shape[0] != 0, "condition has no rows")
+            num = condition.shape[0] or tf.shape(condition)[0]
         return restoration.generate(
-            self, self.event_shape, num, seed=seed, **settings
+            self,
+            self.event_shape,
+            num,
+            seed=seed,
+            condition=condition,
+            guidance=guidance,
+            **settings,
         )
 
     def call(self, inputs):
@@ -205,17 +241,17 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         deprecation.warn("read", "validate_inputs")
         return self.validate_inputs(x, sigma)
 
-    def noise(self, x, sigma=None):
+    def noise(self, x, sigma=None, condition=None, guidance=0.0):
         """Returns the predicted noise, x - D(x, sigma); as `denoise`."""
         x, sigma = self.validate_noisy(x, sigma)
-        return x - self._denoise(x, sigma)
+        return x - self._guided(x, sigma, condition, guidance)
 
-    def score(self, x, sigma=None):
+    def score(self, x, sigma=None, condition=None, guidance=0.0):
         """Returns grad log p_sigma(x) = (D(x, sigma) - x) / sigma^2.
 
         Args:
-            x, sigma: as in `denoise`. A denoiser of a single level uses that
-                level and ignores sigma.
+            x, sigma, condition, guidance: as in `denoise`. A denoiser of a
+                single level uses that level and ignores sigma.
 
         Returns:
             float tensor like `x`.
@@ -228,7 +264,8 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
             sigma = self.sigma_range[0]
         check(sigma is not None, "a score needs sigma: score(x, sigma)")
         x, sigma = self.validate_noisy(x, sigma)
-        return (self._denoise(x, sigma) - x) / per_event(sigma, x) ** 2
+        denoised = self._guided(x, sigma, condition, guidance)
+        return (denoised - x) / per_event(sigma, x) ** 2
 
     def _denoise(self, x, sigma):
         """Returns D for a checked float `x` and a sigma `[batch]` or None."""
@@ -257,13 +294,6 @@ class Denoiser(ConfigFromArguments, KerasVerbs, keras.Model):
         if not self.needs_sigma:
             return x
         return [x, keras.InputSpec(shape=(None,), dtype=dtype)]
-
-    def _check_no_condition(self, condition):
-        check(
-            condition is None,
-            f"condition must be None, as {type(self).__name__} is not "
-            f"conditional, got {condition!r}",
-        )
 
     def _check_adapted(self):
         check(

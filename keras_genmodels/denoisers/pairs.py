@@ -65,6 +65,11 @@ class PairTraining(SelfSupervised):
             return
         kind = type(self).__name__
         check(
+            self.num_classes is None,
+            f"a conditional {kind} is trained on dicts of image and condition, "
+            "without targets: pairs of noisy and clean events have no label",
+        )
+        check(
             self._are_events(y),
             f"a {kind} is trained without targets: fit(x), not fit(x, y); y "
             "may only be clean events of noisy x, of the same shape",

@@ -5,9 +5,9 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import deprecation, seeds
-from keras_genmodels.core.keras_verbs import as_one_tensor, is_symbolic
-from keras_genmodels.core.validation import check_count
+from keras_genmodels.core import class_labels, deprecation
+from keras_genmodels.core.keras_verbs import is_symbolic
+from keras_genmodels.core.validation import check
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
 from keras_genmodels.models import conditions
 from keras_genmodels.models.arguments import (
@@ -23,8 +23,6 @@ from keras_genmodels.models.latent_variable import (
 from keras_genmodels.models.vae import OLD_ORDER
 from keras_genmodels.networks.outputs import NUM_ROWS, check_output
 
-# Keeps the random numbers of label dropout apart from those of the latents.
-_DROPOUT_STREAM = 2
 _PAIR = '{"image": x, "condition": c}'
 
 
@@ -127,7 +125,11 @@ class ConditionalVAE(LatentVariableModel):
     ):
         check_layer("posterior", posterior, MultivariateNormalLayer)
         super().__init__(likelihood, *posterior.event_shape, **settings)
-        _check_label_arguments(num_classes, label_dropout, observed_mask)
+        class_labels.check_label_arguments(num_classes, label_dropout)
+        check(
+            num_classes is None or observed_mask is None,
+            "observed_mask excludes num_classes",
+        )
         self.encoder = encoder
         self.decoder = decoder
         self.posterior = posterior
@@ -136,8 +138,8 @@ class ConditionalVAE(LatentVariableModel):
         self.num_classes = num_classes
         self.label_dropout = label_dropout
         if num_classes is not None:
-            self._conditions = conditions.ClassLabels(
-                num_classes, has_no_label=label_dropout > 0
+            self._conditions = class_labels.ClassLabels(
+                num_classes, label_dropout
             )
         else:
             self._conditions = conditions.NetworkInputs(
@@ -161,7 +163,7 @@ class ConditionalVAE(LatentVariableModel):
         x = self._as_events("image", inputs["image"])
         condition = labels = self._as_condition(inputs["condition"], x)
         if training and self.label_dropout:
-            condition = self._drop_labels(condition)
+            condition = self._conditions.drop(condition, self._step_seed())
         terms = self._call_terms(x, self._features(condition), training)
         if self.num_classes is None:
             return terms
@@ -176,37 +178,17 @@ class ConditionalVAE(LatentVariableModel):
         return terms
 
     def _as_inputs(self, inputs):
-        if not isinstance(inputs, dict):
-            raise ValueError(
-                "a ConditionalVAE takes dicts of image and condition, "
-                f"{_PAIR}, got a {type(inputs).__name__}"
-            )
-        keys = {"image": "image", "condition": self._condition_key(inputs)}
-        for name, key in keys.items():
-            if key not in inputs:
-                raise ValueError(
-                    "a ConditionalVAE takes dicts of image and condition, "
-                    f"{name!r} is missing: got {sorted(inputs)}"
-                )
-        kind = type(self).__name__
-        x, condition = (
-            as_one_tensor(inputs[key], kind) for key in keys.values()
+        # Data sets have labels, or the image whose parts are observed.
+        keys = {"label": "label", "observed": "image"}
+        found = class_labels.image_and_condition(
+            inputs, type(self).__name__, keys.get(self.condition_kind)
         )
+        x, condition = found["image"], found["condition"]
         x = self._as_events("image", x)
         if not is_symbolic(condition):
             # Within `call` Keras surrounds errors with lines of its own.
             condition = self._as_condition(condition, x)
         return {"image": x, "condition": condition}
-
-    def _condition_key(self, inputs):
-        """Returns the key of the condition in a batch of a data set."""
-        if "condition" not in inputs:
-            # As of data sets: labels, or the image whose parts are observed.
-            if self.condition_kind == "label" and "label" in inputs:
-                return "label"
-            if self.condition_kind == "observed":
-                return "image"
-        return "condition"
 
     def _input_signature(self):
         return {
@@ -253,20 +235,9 @@ class ConditionalVAE(LatentVariableModel):
         return condition
 
     def _missing_condition(self, num):
-        if not self.label_dropout:
-            raise ValueError(
-                "this model needs a condition: it was trained without label "
-                "dropout"
-            )
-        return tf.fill([num], self.num_classes)
-
-    def _drop_labels(self, labels):
-        seed = seeds.fold_in(self._step_seed(), _DROPOUT_STREAM)
-        dropped = (
-            tf.random.stateless_uniform(tf.shape(labels), seed)
-            < self.label_dropout
-        )
-        return tf.where(dropped, self.num_classes, labels)
+        if self.num_classes is None:
+            raise ValueError("this model needs a condition")
+        return self._conditions.missing(num)
 
     def _build_networks(self):
         """Builds all weights and checks the sizes of the outputs."""
@@ -300,16 +271,3 @@ class ConditionalVAE(LatentVariableModel):
                 f"condition_network has no row for label {highest}: it needs "
                 f"{highest + 1} rows"
             ) from error
-
-
-def _check_label_arguments(num_classes, label_dropout, observed_mask):
-    if num_classes is not None:
-        check_count("num_classes", num_classes)
-        if observed_mask is not None:
-            raise ValueError("observed_mask excludes num_classes")
-    if not 0 <= label_dropout < 1:
-        raise ValueError(
-            f"label_dropout must be in [0, 1), got {label_dropout}"
-        )
-    if label_dropout and num_classes is None:
-        raise ValueError("label_dropout requires num_classes")

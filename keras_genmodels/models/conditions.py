@@ -1,66 +1,10 @@
-"""What the condition of a conditional model may be, and its checks."""
+"""Conditions other than class labels, and their checks."""
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.operators.masks import fill_unobserved
-
-
-class ClassLabels:
-    """Conditions that are class labels, integers `[batch]`.
-
-    Args:
-        num_classes: int, number of classes.
-        has_no_label: whether `num_classes`, for "no label", is one as well.
-    """
-
-    def __init__(self, num_classes, has_no_label):
-        self.num_classes = num_classes
-        self.highest = num_classes - (0 if has_no_label else 1)
-
-    def validate(self, condition):
-        """Returns labels as an int32 tensor.
-
-        Raises:
-            ValueError: for another shape or dtype, or an unknown label.
-            tf.errors.InvalidArgumentError: for an unknown label in a graph.
-        """
-        labels = tf.convert_to_tensor(condition)
-        if not labels.dtype.is_integer or labels.shape.rank != 1:
-            column = ": pass labels[:, 0]" if labels.shape[1:] == (1,) else ""
-            raise ValueError(
-                "condition must be integer labels [batch], got "
-                f"{labels.dtype.name} {labels.shape}{column}"
-            )
-        # Before any arithmetic, which would wrap in a smaller type.
-        labels = tf.cast(labels, tf.int64)
-        message = f"labels must be 0 to {self.num_classes - 1}, got"
-        values = tf.get_static_value(labels)
-        if values is not None:
-            unknown = values[~self.is_label(values)]
-            if unknown.size:
-                raise ValueError(f"{message} {unknown[0]}")
-            return tf.cast(labels, tf.int32)
-        are_known = self.is_label(labels)
-        unknown = tf.reduce_max(tf.where(are_known, labels.dtype.min, labels))
-        check = tf.debugging.Assert(
-            tf.reduce_all(are_known), [message, unknown]
-        )
-        with tf.control_dependencies([check]):
-            return tf.cast(labels, tf.int32)
-
-    def is_label(self, labels):
-        """Returns bool `[batch]`, which labels are known."""
-        return (labels >= 0) & (labels <= self.highest)
-
-    def examples(self, num):
-        """Returns the highest label `num` times."""
-        return tf.fill([num], self.highest)
-
-    def input_spec(self):
-        """Returns a `keras.InputSpec` of labels."""
-        return keras.InputSpec(shape=(None,), dtype="int32")
 
 
 class NetworkInputs:

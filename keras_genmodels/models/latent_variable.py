@@ -1,7 +1,6 @@
 """The base class of latent-variable models: their verbs and bounds."""
 
 import functools
-import math
 from typing import ClassVar
 
 import keras
@@ -9,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import deprecation, seeds
+from keras_genmodels.core.class_labels import check_guidance
 from keras_genmodels.core.events import check_num
 from keras_genmodels.core.keras_verbs import (
     as_one_tensor,
@@ -291,7 +291,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
                 `condition` is given; for a negative guidance, or a positive
                 one without a label or without label dropout.
         """
-        self._check_guidance(guidance, condition)
+        check_guidance(guidance, condition, self.label_dropout)
         if (condition is None) == (num is None):
             raise ValueError("give either num or condition, and not both")
         if num is not None:
@@ -370,14 +370,6 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     def _guided_likelihood(self, z, features, guidance):
         """Returns p(x|z, c) with its parameters extrapolated from p(x|z)."""
         return self._decode(z, features)
-
-    def _check_guidance(self, guidance, condition):
-        allowed = condition is not None and self.label_dropout
-        if not 0 <= guidance < math.inf or (guidance and not allowed):
-            raise ValueError(
-                "guidance must be >= 0 and finite, and 0 without a label or "
-                f"for a model without label dropout, got {guidance}"
-            )
 
     def _row_noise(self, rows):
         return seeds.normal(rows, (self.latent_size,), self.statistics_dtype)

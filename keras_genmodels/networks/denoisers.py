@@ -11,11 +11,11 @@ import keras
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.validation import check, check_count, is_count
 from keras_genmodels.networks.channel_normalization import ChannelNormalization
+from keras_genmodels.networks.embeddings import embedded_inputs
 from keras_genmodels.networks.encoders import CHANNELS_LAST, input_layer
-from keras_genmodels.networks.layers import DepthToSpace, FiLM, FourierFeatures
+from keras_genmodels.networks.layers import DepthToSpace, FiLM
 
 _SMALLEST_SIDE = 2
-_LEVEL_SIZE = 128
 _OLD_NAMES = {"conditional": "noise_conditional"}
 
 
@@ -27,6 +27,7 @@ def unet(
     image_shape,
     *,
     noise_conditional=True,
+    num_classes=None,
     filters=(32, 64, 128),
     blocks=2,
     normalization_groups=None,
@@ -35,23 +36,26 @@ def unet(
 
     Each of `filters` is a level of half the size of the one before; levels
     smaller than 2 pixels are left out. A residual block is two 3x3
-    convolutions with a scale and shift by the noise level and a ReLU between
-    them. The way up adds the activations of the way down.
+    convolutions with a scale and shift by noise level and label and a ReLU
+    between them. The way up adds the activations of the way down.
 
     Args:
         image_shape: (height, width, channels), each >= 1.
         noise_conditional: whether the noise level is an input.
+        num_classes: int >= 1 if class labels are an input, else None.
         filters: channels of each level, from the full size down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
         normalization_groups: deprecated; None, or the number of groups of a
             `ChannelNormalization` in each block, a divisor of all `filters`.
 
     Returns:
-        Functional `keras.Model`. It maps `x`, or `[x, level]` if
-        `noise_conditional`, to an image: `x` and the image
-        `[batch, height, width, channels]`, the level `[batch]`, ln(sigma) / 4
-        of the noise's standard deviation sigma. A new model returns zeros. The
-        image is float32 under a mixed dtype policy.
+        Functional `keras.Model`. It maps `x`, or a list of `x`, the level if
+        `noise_conditional` and the label with `num_classes`, to an image: `x`
+        and the image `[batch, height, width, channels]`; the level `[batch]`,
+        ln(sigma) / 4 of the noise's standard deviation sigma; the label
+        `[batch]`, integers in [0, `num_classes`], the last of which is "no
+        label". A new model returns zeros. The image is float32 under a mixed
+        dtype policy.
 
     Raises:
         ValueError: for an argument out of range.
@@ -70,16 +74,15 @@ def unet(
             "normalization_groups", "unet without it", stacklevel=4
         )
         _check_groups(normalization_groups, filters)
-    x = input_layer(image_shape)
-    level = input_layer(()) if noise_conditional else None
-    embedding = _embed(level) if noise_conditional else None
+    inputs, embedding = embedded_inputs(
+        image_shape, noise_conditional, num_classes
+    )
 
     def block(h, name):
         return _block(h, embedding, normalization_groups, name)
 
-    y = _u_shape(x, filters, blocks, block, use_bias=True)
-    inputs = [x, level] if noise_conditional else x
-    return keras.Model(inputs, y, name="unet")
+    y = _u_shape(inputs[0], filters, blocks, block, use_bias=True)
+    return _network(inputs, y, "unet")
 
 
 def bias_free_unet(image_shape, filters=(32, 64, 128), blocks=2):
@@ -117,35 +120,39 @@ def bias_free_unet(image_shape, filters=(32, 64, 128), blocks=2):
     _OLD_NAMES, ("noise_conditional", "hidden_sizes")
 )
 def mlp_denoiser(
-    event_shape, *, noise_conditional=True, hidden_sizes=(512, 512)
+    event_shape,
+    *,
+    noise_conditional=True,
+    num_classes=None,
+    hidden_sizes=(512, 512),
 ):
     """Builds a fully connected network from events to events of any rank.
 
-    Each hidden layer is scaled and shifted by the noise level, then SiLU.
+    Each hidden layer is scaled and shifted by noise level and label, then
+    SiLU.
 
     Args:
         event_shape: shape of one event, each side >= 1.
-        noise_conditional: whether the noise level is an input.
+        noise_conditional, num_classes: as for `unet`.
         hidden_sizes: widths of the hidden layers, each >= 1.
 
     Returns:
-        Functional `keras.Model`. It maps `x`, or `[x, level]` if
-        `noise_conditional`, to an event: `x` and the event
-        `[batch, *event_shape]`, the level `[batch]` as for `unet`. A new model
-        returns zeros. The event is float32 under a mixed dtype policy.
+        Functional `keras.Model` with the inputs of `unet`; `x` and the result
+        are `[batch, *event_shape]`. A new model returns zeros. The event is
+        float32 under a mixed dtype policy.
 
     Raises:
         ValueError: for an argument out of range.
     """
     _check_sizes("event_shape", event_shape)
     _check_sizes("hidden_sizes", hidden_sizes)
-    x = input_layer(event_shape)
-    level = input_layer(()) if noise_conditional else None
-    embedding = _embed(level) if noise_conditional else None
-    h = keras.layers.Flatten(data_format=CHANNELS_LAST)(x)
+    inputs, embedding = embedded_inputs(
+        event_shape, noise_conditional, num_classes
+    )
+    h = keras.layers.Flatten(data_format=CHANNELS_LAST)(inputs[0])
     for i, size in enumerate(hidden_sizes):
         h = _hidden_layer(size, f"hidden_{i}")(h)
-        if noise_conditional:
+        if embedding is not None:
             modulation = _modulation(embedding, size, f"hidden_{i}")
             h = FiLM(name=f"hidden_{i}_modulated")([h, modulation])
         h = keras.layers.Activation("silu")(h)
@@ -156,8 +163,7 @@ def mlp_denoiser(
         name="output",
     )(h)
     y = keras.layers.Reshape(tuple(event_shape), dtype=_output_dtype())(h)
-    inputs = [x, level] if noise_conditional else x
-    return keras.Model(inputs, y, name="mlp_denoiser")
+    return _network(inputs, y, "mlp_denoiser")
 
 
 def _u_shape(x, filters, blocks, block, use_bias):
@@ -268,13 +274,8 @@ def _hidden_layer(size, name):
     )
 
 
-def _embed(level):
-    h = FourierFeatures()(level)
-    for i in range(2):
-        h = keras.layers.Dense(
-            _LEVEL_SIZE, activation="silu", name=f"level_{i}"
-        )(h)
-    return h
+def _network(inputs, y, name):
+    return keras.Model(inputs if len(inputs) > 1 else inputs[0], y, name=name)
 
 
 def _modulation(embedding, channels, name):

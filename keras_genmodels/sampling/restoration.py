@@ -22,6 +22,7 @@ from keras_genmodels.sampling._inputs import (
     validate_inputs,
     validate_setting,
 )
+from keras_genmodels.sampling.conditions import with_condition
 
 # Step size of generating with a denoiser of a single noise level.
 _STEP_SIZE = 0.1
@@ -51,6 +52,7 @@ def restore(
     x,
     *,
     sigma=None,
+    condition=None,
     step_size=0.1,
     max_steps=100,
     tolerance=1e-3,
@@ -76,6 +78,8 @@ def restore(
         x: floating tensor or array `[batch, ...]`.
         sigma: noise level > 0 passed to the denoiser, scalar or `[batch]`;
             None if it needs none.
+        condition: labels, scalar or `[batch]`, for a conditional denoiser;
+            None stands for "no label" if it was trained with label dropout.
         step_size: eta in (0, 2), scalar or `[batch]`. Above 1 it overshoots.
         max_steps: int in [0, 2**31), scalar or `[batch]`.
         tolerance: >= 0, in units of x, scalar or `[batch]`.
@@ -96,6 +100,7 @@ def restore(
     Alain and Bengio (2014), What regularized auto-encoders learn from the
     data-generating distribution, JMLR 15.
     """
+    denoiser = with_condition(denoiser, condition)
     x, sigma = validate_inputs(denoiser, x, sigma)
     check_scale(denoiser, x, sigma)
     settings = (
@@ -114,11 +119,11 @@ def restore(
     return Restoration(*run(x, *([] if sigma is None else [sigma]), *settings))
 
 
-def denoise_once(denoiser, x, sigma=None):
+def denoise_once(denoiser, x, sigma=None, condition=None):
     """Returns D(x, sigma), computed by the compiled loop.
 
     Args:
-        denoiser, x, sigma: as in `restore`.
+        denoiser, x, sigma, condition: as in `restore`.
 
     Returns:
         float tensor like `x`; NaN for events whose D(x, sigma) is not finite.
@@ -127,7 +132,13 @@ def denoise_once(denoiser, x, sigma=None):
         ValueError: as `restore`.
     """
     result = restore(
-        denoiser, x, sigma=sigma, step_size=1.0, max_steps=1, tolerance=0.0
+        denoiser,
+        x,
+        sigma=sigma,
+        condition=condition,
+        step_size=1.0,
+        max_steps=1,
+        tolerance=0.0,
     )
     is_finite = per_event(tf.math.is_finite(result.residual), result.x)
     return tf.where(is_finite, result.x, np.nan)
@@ -139,6 +150,8 @@ def generate(
     num,
     *,
     seed,
+    condition=None,
+    guidance=0.0,
     sigma_max=None,
     sigma_min=None,
     num_steps=100,
@@ -179,7 +192,8 @@ def generate(
         shape: shape of one event, a tuple, or an int n for (n,).
         num: int >= 1, or in a graph an int32 scalar tensor, number of events.
         seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th row
-            seed alone.
+            seed and condition alone.
+        condition, guidance: as of `Denoiser.denoise`, scalar or `[num]`.
         sigma_max, sigma_min: first and last noise level, 0 < sigma_min <=
             sigma_max; by default the denoiser's `sigma_range`. A function
             needs both.
@@ -205,6 +219,7 @@ def generate(
     problems using the prior implicit in a denoiser, arXiv:2007.13640,
     algorithm 1.
     """
+    denoiser = with_condition(denoiser, condition, guidance)
     needs_sigma = getattr(denoiser, "needs_sigma", True)
     single_level = not needs_sigma and _has_single_level(denoiser)
     check(
