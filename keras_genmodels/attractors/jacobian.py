@@ -12,7 +12,7 @@ from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling._inputs import validate_inputs
-from keras_genmodels.sampling._loop import checked_denoise
+from keras_genmodels.sampling._jacobian import vector_product
 
 
 class JacobianSpectrum(NamedTuple):
@@ -296,16 +296,7 @@ def _jacobian_product(denoise, spec, has_sigma):
     """
 
     def product(x, vectors, sigma=None):
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            denoised = checked_denoise(denoise, x, sigma)
-        products = tape.gradient(denoised, x, vectors)
-        check(
-            products is not None,
-            "the denoiser has no derivative: TensorFlow finds no "
-            "differentiable operations between x and D(x)",
-        )
-        return products
+        return vector_product(denoise, x, sigma, vectors)
 
     row = tf.TensorSpec([None], spec.dtype)
     signature = [spec, spec, *[row] * has_sigma]
