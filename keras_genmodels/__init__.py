@@ -19,8 +19,8 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
+from keras_genmodels.metrics.log_likelihood import log_likelihood
 from keras_genmodels.models import VAE, ConditionalVAE, LatentVariableModel
-from keras_genmodels.models.likelihood import log_likelihood
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
     mlp_denoiser,
@@ -35,6 +35,7 @@ from keras_genmodels.networks.encoders import (
     mlp_encoder,
     mlp_prior,
 )
+from keras_genmodels.sampling.density import ProbabilityFlow, probability_flow
 from keras_genmodels.sampling.restoration import Restoration, generate, restore
 
 _aliases.install()
@@ -54,6 +55,7 @@ __all__ = [
     "LinearDenoiser",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
+    "ProbabilityFlow",
     "Restoration",
     "UserError",
     "__version__",
@@ -70,6 +72,7 @@ __all__ = [
     "mlp_encoder",
     "mlp_prior",
     "operators",
+    "probability_flow",
     "restore",
     "unet",
 ]

@@ -196,14 +196,17 @@ def _gains(errors, squares, size):
     """Returns M - mmse / tau^2 of each draw, less a control variate.
 
     |eps|^2 has the mean M. Its coefficient is the ratio of error and |eps|^2
-    of another draw, so that it is independent of this one.
+    at the level below, which is independent of the draws at this one, and
+    1 at the lowest level.
 
     Args:
         errors, squares: `[levels, draws, batch]`, mmse / tau^2 and |eps|^2.
         size: int, M.
     """
-    other = tf.roll(errors / squares, 1, axis=1)
-    return (1 - other) * size + other * squares - errors
+    ratios = tf.reduce_mean(errors, axis=1) / tf.reduce_mean(squares, axis=1)
+    ratios = tf.concat([tf.ones_like(ratios[:1]), ratios[:-1]], axis=0)
+    coefficient = tf.minimum(ratios, 1)[:, None]
+    return size - errors + coefficient * (squares - size)
 
 
 def _sum_of_means(terms):
