@@ -4,7 +4,7 @@
   python -m apps.generate --workdir=DIR --label=3 --guidance=0.5
   python -m apps.generate --workdir=DIR --input=PICTURES --num_completions=4
 
-A denoiser goes from noise to images in --num_steps steps. A model that is
+A denoiser goes from noise to images in --num_steps evaluations. A model that is
 conditioned on labels draws images of --label, or else a row for each label of
 the training images, with the same latent in each column; one that completes
 images draws several completions of each image of --input, shown next to the
@@ -33,6 +33,8 @@ FLAGS = flags.FLAGS
 _NUM_IMAGES = 64
 _NUM_PER_LABEL = 10
 _NUM_COMPLETED = 8
+# Images of --trajectory.
+_NUM_WALKS = 16
 
 flag_types.define_path("workdir", "runs/vae", "A finished run.")
 guard.define_import_flag()
@@ -63,16 +65,42 @@ flags.DEFINE_integer(
     "With a model that completes images: completions of each image.",
     lower_bound=1,
 )
+flags.DEFINE_enum(
+    "solver",
+    None,
+    ["dpmpp_2m", "heun", "euler"],
+    "With a denoiser that receives sigma: solver of the probability-flow ODE "
+    "(default: dpmpp_2m, DPM-Solver++ of order 2).",
+)
+flags.DEFINE_enum(
+    "schedule",
+    None,
+    ["geometric", "karras"],
+    "With a denoiser that receives sigma: the noise levels, which fall by a "
+    "constant factor (geometric, the default) or as in Karras et al. (2022).",
+)
 flags.DEFINE_integer(
-    "num_steps", 100, "With a denoiser: number of steps.", lower_bound=1
+    "num_steps",
+    None,
+    "With a denoiser: number of evaluations of the denoiser, odd with "
+    "--solver=heun (default: 20; heun: 19). With one that does not receive "
+    "sigma their maximum (default: 100).",
+    lower_bound=1,
 )
 flags.DEFINE_float(
     "stochasticity",
     0.0,
     "With a denoiser: fraction of the noise that is drawn anew in each step, "
-    "in [0, 1).",
+    "in [0, 1); above 0 it requires --solver=euler or heun, or a blind "
+    "denoiser.",
     lower_bound=0,
     upper_bound=0.999,
+)
+flag_types.define_path(
+    "trajectory",
+    None,
+    "With a denoiser: also write an animated .gif of the walk from noise to "
+    "the first 16 images.",
 )
 flag_types.define_levels(
     "sigma",
@@ -86,7 +114,14 @@ output_flag.define_flag(
 )
 
 # Flags that only apply to some kinds of models.
-_DENOISER_FLAGS = ("num_steps", "stochasticity", "sigma")
+_LEVEL_FLAGS = ("solver", "schedule")
+_DENOISER_FLAGS = (
+    *_LEVEL_FLAGS,
+    "num_steps",
+    "stochasticity",
+    "sigma",
+    "trajectory",
+)
 _LABEL_FLAGS = ("label", "guidance")
 _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 
@@ -95,6 +130,10 @@ def main():
     """Draws, and writes one sheet or the arrays."""
     output = output_flag.path("figures/generated.png", (".png", ".npz"))
     input_flags.check_output(output)
+    if FLAGS.trajectory and not FLAGS.trajectory.endswith(".gif"):
+        raise guard.WrongFlags(
+            f"--trajectory={FLAGS.trajectory} must end in .gif"
+        )
     guard.load_tensorflow()
     import numpy as np
 
@@ -114,6 +153,10 @@ def main():
         arrays["image"] = np.clip(arrays["image"], 0, 1).astype(np.float32)
         files.write_arrays(output, **arrays)
     print(f"{what} in {output}")
+    if FLAGS.trajectory:
+        with user_errors():
+            write_walk(model)
+        print(f"the walk in {FLAGS.trajectory}")
 
 
 def drawer_of(model):
@@ -246,6 +289,19 @@ def _sheet(model, label=None, **settings):
     )
 
 
+def write_walk(model):
+    """Writes an animation of the walk of the first images."""
+    from keras_genmodels.core import seeds
+    from keras_genmodels.plots import walk
+
+    count = FLAGS.num_images or _NUM_IMAGES
+    rows = seeds.row_seeds(FLAGS.seed, count)[:_NUM_WALKS]
+    steps = model.sample(
+        len(rows), seed=rows, trajectory=True, **denoiser_settings(model)
+    )
+    walk.save_gif(FLAGS.trajectory, walk.frames(steps))
+
+
 def denoiser_settings(model):
     """Returns the arguments of a denoiser's `sample`; none for a VAE."""
     from keras_genmodels.denoisers import Denoiser
@@ -258,9 +314,17 @@ def denoiser_settings(model):
             ("stochasticity", "sigma"),
             f"a denoiser of a range of noise levels (this one has {lowest:g})",
         )
+    if not model.needs_sigma:
+        guard.forbid_flags(
+            _LEVEL_FLAGS,
+            "a denoiser that receives sigma (this one finds the noise level "
+            "by its residual, or has a single one)",
+        )
     sigma_min, sigma_max = FLAGS.sigma or (None, None)
     noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
     return {
+        "solver": FLAGS.solver,
+        "schedule": FLAGS.schedule,
         "num_steps": FLAGS.num_steps,
         "stochasticity": FLAGS.stochasticity,
         "sigma_max": sigma_max,

@@ -36,7 +36,8 @@ from keras_genmodels.networks.encoders import (
     mlp_prior,
 )
 from keras_genmodels.sampling.density import ProbabilityFlow, probability_flow
-from keras_genmodels.sampling.restoration import Restoration, generate, restore
+from keras_genmodels.sampling.generation import generate
+from keras_genmodels.sampling.restoration import Restoration, restore
 
 _aliases.install()
 # For the old paths of modules: `kgm.restoration` and the like.

@@ -33,7 +33,7 @@ MODULES = {
     "models.cvae": ("models.conditional_vae",),
     "models.dae": ("denoisers.autoencoder",),
     "noise_schedules": ("sampling.schedules",),
-    "restoration": ("sampling.restoration",),
+    "restoration": ("sampling.restoration", "sampling.generation"),
     "sample_metrics": ("metrics.sample_quality",),
     "seeds": ("core.seeds",),
     "serving.loader": ("export.loader",),

@@ -14,8 +14,8 @@ from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.pixel_scale import check_noisy
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers.conditional import OptionalLabels
-from keras_genmodels.sampling import restoration
 from keras_genmodels.sampling.conditions import with_condition
+from keras_genmodels.sampling.generation import generate
 from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
 
@@ -172,9 +172,9 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th
                 row seed and condition alone.
             guidance: as of `denoise`.
-            **settings: `num_steps`, `sigma_max`, `sigma_min`,
-                `stochasticity`, `initial` and `jit_compile`, as of
-                `generate`.
+            **settings: `solver`, `schedule`, `num_steps`, `stochasticity`,
+                `sigma_max`, `sigma_min`, `initial`, `trajectory` and
+                `jit_compile`, as of `generate`.
 
         Returns:
             float tensor `[num, *event_shape]`, not clipped.
@@ -192,7 +192,7 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             condition = self.validate_condition(condition)
             check(condition.shape[0] != 0, "condition has no rows")
             num = condition.shape[0] or tf.shape(condition)[0]
-        return restoration.generate(
+        return generate(
             self,
             self.event_shape,
             num,

@@ -18,7 +18,7 @@ from keras_genmodels.training import inputs
 
 # Images whose conditions are read at once.
 _BATCH_SIZE = 250
-# Steps from noise to an image, of a denoiser.
+# Steps from noise to an image, of a denoiser that does not receive sigma.
 _NUM_STEPS = 50
 
 # Functions of features of samples and of real images, whether they need those
@@ -83,12 +83,13 @@ def draw(model, test, binarization="none", *, seed):
 
     Returns:
         float array `[n, height, width, channels]` in [0, 1]: means of p(x|z),
-        or ends of 50 steps from noise. Observed pixels are those of `test`.
+        or samples of the denoiser. Observed pixels are those of `test`.
     """
     is_denoiser = isinstance(model, Denoiser)
     count = len(test.images)
     if is_denoiser or model.condition_kind is None:
-        settings = {"num_steps": _NUM_STEPS} if is_denoiser else {}
+        is_blind = is_denoiser and not model.needs_sigma
+        settings = {"num_steps": _NUM_STEPS} if is_blind else {}
         images = conditional_sampling.sample(
             model, count, seed=seed, **settings
         )

@@ -20,7 +20,7 @@ from keras_genmodels.export.values import (
     LogInterval,
     NoisyPixels,
 )
-from keras_genmodels.sampling import restoration
+from keras_genmodels.sampling import generation, restoration
 
 SETTINGS = {
     "step_size": Setting(0.1, Interval(0, 2, "()")),
@@ -136,11 +136,12 @@ def _restore(denoiser, jit_compile, image, sigma=None, **loop):
 
 
 def _generate(denoiser, settings, seed):
-    image = restoration.generate(
+    image = generation.generate(
         denoiser,
         denoiser.event_shape,
         tf.shape(seed)[0],
         seed=seed,
+        solver="euler" if denoiser.needs_sigma else None,
         num_steps=settings["num_steps"],
         stochasticity=settings["stochasticity"],
         jit_compile=settings["jit_compile"],

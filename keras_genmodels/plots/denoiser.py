@@ -11,7 +11,7 @@ _COLUMNS = 8
 _GAP = 6  # white pixels between blocks of rows
 
 
-def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
+def denoiser_pictures(denoiser, images, *, seed, num_steps=None):
     """Draws denoised images and samples of a denoiser of images.
 
     Args:
@@ -19,7 +19,8 @@ def denoiser_pictures(denoiser, images, *, seed, num_steps=100):
         images: float array `[n, height, width, channels]` in [0, 1]; the
             first 8 are shown.
         seed: int, seed of the noise.
-        num_steps: int, maximum number of steps to generate a sample.
+        num_steps: int, maximum number of steps to generate a sample; None
+            for the default of `generate`.
 
     Returns:
         dict of names to uint8 pictures `[height, width, 3]`: `denoising`,
@@ -52,7 +53,7 @@ def _samples(denoiser, seed, num_steps):
     images = denoiser.sample(64, seed=seed, num_steps=num_steps)
     return plots.titled(
         plots.image_grid(images),
-        f"Generated from noise in at most {num_steps} steps",
+        "Generated from noise",
     )
 
 

@@ -1,4 +1,4 @@
-"""Noise levels and step sizes of generating."""
+"""Noise levels and step sizes of generating, pure functions."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -9,18 +9,48 @@ _LOG_OF_ZERO = -1e4
 _LEAST_STEP = 2.0**-60
 
 
-def falling_levels(sigma_max, sigma_min, num_steps):
-    """Returns noise levels that fall by a constant factor, and then 0.
+def geometric(position, sigma_max, sigma_min):
+    """Returns noise levels that fall by a constant factor.
 
     Args:
+        position: number, array or tensor in [0, 1]: 0 for `sigma_max`, 1 for
+            `sigma_min`.
         sigma_max: first level, > 0.
-        sigma_min: last level above 0, in (0, sigma_max].
-        num_steps: int >= 1, number of levels above 0.
+        sigma_min: last level, in (0, sigma_max].
+    """
+    return sigma_max * (sigma_min / sigma_max) ** position
+
+
+def karras(position, sigma_max, sigma_min):
+    """Returns levels whose 7th root falls linearly; see `geometric`.
+
+    They are denser at low levels.
+
+    #### References
+
+    Karras et al. (2022), arXiv:2206.00364, equation 5.
+    """
+    first, last = sigma_max ** (1 / 7), sigma_min ** (1 / 7)
+    return (first + position * (last - first)) ** 7
+
+
+SCHEDULES = {"geometric": geometric, "karras": karras}
+
+
+def falling_levels(sigma_max, sigma_min, num_levels, schedule="geometric"):
+    """Returns the noise levels of a walk, and then 0.
+
+    Args:
+        sigma_max, sigma_min: as of `geometric`.
+        num_levels: int >= 1, number of levels above 0.
+        schedule: "geometric" or "karras".
 
     Returns:
-        float64 array `[num_steps + 1]`.
+        float64 array `[num_levels + 1]`.
     """
-    return np.append(np.geomspace(sigma_max, sigma_min, num_steps), 0.0)
+    position = np.arange(num_levels) / max(num_levels - 1, 1)
+    levels = SCHEDULES[schedule](position, sigma_max, sigma_min)
+    return np.append(levels, 0.0)
 
 
 def growing_steps(sigma_max, sigma_min, num_steps, stochasticity=0.0):
@@ -31,7 +61,8 @@ def growing_steps(sigma_max, sigma_min, num_steps, stochasticity=0.0):
     all h_t are 1.
 
     Args:
-        sigma_max, sigma_min, num_steps: as in `falling_levels`.
+        sigma_max, sigma_min: first and last level, as of `geometric`.
+        num_steps: int >= 1.
         stochasticity: 1 - beta, in [0, 1).
 
     Returns:

@@ -107,6 +107,8 @@ WRONG = {
         (["--guidance=-1"], "non-negative"),
         (["--sigma=0.5"], "LOWEST,HIGHEST"),
         (["--stochasticity=1"], "0.999"),
+        (["--solver=rk4"], "dpmpp_2m"),
+        (["--trajectory=walk.png"], ".gif"),
         (["--output=/tmp/new/x.png", "--input=/tmp"], "lies in --input"),
     ],
     "encode": [(["--output=/x/a.png"], ".npz")],

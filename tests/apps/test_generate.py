@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import sklearn.datasets
+from PIL import Image
 from support.app_runs import (
     NUM_TEST,
     SIDE,
@@ -151,11 +152,19 @@ def test_denoisers_generate_images_from_noise(generate, finished, tmp_path):
             "learned",
             "learned.npz",
             "--num_images=5",
+            "--solver=heun",
             "--stochasticity=0.5",
             "--sigma=0.1,2",
-            "--num_steps=20",
+            "--num_steps=21",
         ),
-        generate("linear", "linear.png", "--num_images=5", "--num_steps=10"),
+        generate(
+            "linear",
+            "linear.png",
+            "--num_images=5",
+            "--num_steps=10",
+            "--schedule=karras",
+            f"--trajectory={tmp_path}/new/walk.gif",
+        ),
     ]
     for process in started:
         succeed(process.result())
@@ -172,7 +181,8 @@ def test_denoisers_generate_images_from_noise(generate, finished, tmp_path):
         seed=0,
         sigma_max=2.0,
         sigma_min=0.1,
-        num_steps=20,
+        solver="heun",
+        num_steps=21,
         stochasticity=0.5,
     )
     np.testing.assert_allclose(
@@ -183,6 +193,8 @@ def test_denoisers_generate_images_from_noise(generate, finished, tmp_path):
     tiles = tiles_of(picture(tmp_path / "linear.png"), rows=2, columns=3)
     assert np.all(tiles[5] == 255)
     assert np.ptp(tiles[:5]) > 100
+    with Image.open(tmp_path / "new" / "walk.gif") as walk:
+        assert walk.n_frames == 11
 
 
 # Errors, each of one line.
@@ -249,6 +261,27 @@ def sigma_range_of_a_single_level(folder, finished):
     return Refused("generate", flags, ["--sigma", "0.1"])
 
 
+def solver_of_a_blind_denoiser(folder, finished):
+    network = kgm.mlp_denoiser(
+        (SIDE, SIDE, 1), noise_conditional=False, hidden_sizes=(4,)
+    )
+    model = kgm.DenoisingAutoencoder(network, blind=True)
+    model.adapt(np.eye(SIDE)[np.newaxis, ..., np.newaxis] * [[[[1]]], [[[2]]]])
+    model.save(folder / "model.keras")
+    flags = [f"--workdir={folder}", "--solver=euler"]
+    return Refused("generate", flags, ["--solver", "receives sigma"])
+
+
+def stochasticity_without_its_solver(folder, finished):
+    flags = ["--stochasticity=0.5"]
+    return of_run(finished, "linear", flags, "heun or euler", "dpmpp_2m")
+
+
+def even_number_of_steps_of_heun(folder, finished):
+    flags = ["--solver=heun", "--num_steps=10"]
+    return of_run(finished, "linear", flags, "num_steps", "odd")
+
+
 def truncated_model(folder, finished):
     path = folder / "model.keras"
     whole = finished("vae").model.read_bytes()
@@ -288,6 +321,9 @@ SLOW = [
     input_for_a_model_of_labels,
     no_such_pictures,
     sigma_range_of_a_single_level,
+    solver_of_a_blind_denoiser,
+    stochasticity_without_its_solver,
+    even_number_of_steps_of_heun,
 ]
 
 

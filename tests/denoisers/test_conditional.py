@@ -190,7 +190,8 @@ def test_a_sample_depends_on_its_own_seed_and_label_alone():
     model = tiny()
     labels = np.array([1, 0, 1, 0])
     seeds = tf.constant([[0, 5], [0, 6], [1, 7], [3, 8]])
-    settings = {"guidance": 1.0, "stochasticity": 0.5, **WALK}
+    settings = {"solver": "euler", "stochasticity": 0.5, **WALK}
+    settings["guidance"] = 1.0
     together = model.sample(condition=labels, seed=seeds, **settings)
     for row in (0, 3):
         alone = model.sample(

@@ -123,6 +123,7 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
                 SHAPE,
                 len(given["seed"]),
                 seed=given["seed"],
+                solver="euler" if model.needs_sigma else None,
                 num_steps=WALK["num_steps"],
                 jit_compile=False,
             )

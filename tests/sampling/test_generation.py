@@ -22,13 +22,16 @@ from support.known_denoisers import (
 from keras_genmodels.core import seeds, xla
 from keras_genmodels.denoisers import LinearDenoiser
 from keras_genmodels.sampling import schedules
-from keras_genmodels.sampling.restoration import generate, restore
+from keras_genmodels.sampling.generation import generate
+from keras_genmodels.sampling.restoration import restore
 
 
 @pytest.mark.usefixtures("float64")
 def test_each_step_is_an_update_of_restore():
     denoiser, x = Gaussian(), events(3, scale=2.0)
-    found = generate(denoiser, (4,), 3, seed=0, num_steps=6, initial=x)
+    found = generate(
+        denoiser, (4,), 3, seed=0, solver="euler", num_steps=6, initial=x
+    )
     levels = schedules.falling_levels(4.0, 0.01, 6)
     for sigma, lower in itertools.pairwise(levels):
         x = restore(
@@ -56,7 +59,13 @@ def test_generating_converges_to_the_ode_with_order_one():
     errors = []
     for count in counts:
         found = generate(
-            denoiser, (4,), 4, seed=0, num_steps=int(count), initial=x
+            denoiser,
+            (4,),
+            4,
+            seed=0,
+            solver="euler",
+            num_steps=int(count),
+            initial=x,
         )
         errors.append(np.abs(found - exact).max())
     order = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
@@ -72,7 +81,15 @@ def test_generated_events_have_the_covariance_of_the_data():
     # Covariance exactly 1, without Monte Carlo error.
     draws @= np.linalg.inv(np.linalg.cholesky(draws.T @ draws / 64).T)
     x = MEAN + (draws * np.sqrt(VARIANCES + 16)) @ AXES.T
-    found = generate(Gaussian(), (4,), 64, seed=0, num_steps=300, initial=x)
+    found = generate(
+        Gaussian(),
+        (4,),
+        64,
+        seed=0,
+        solver="euler",
+        num_steps=300,
+        initial=x,
+    )
     covariance = np.cov(found.numpy().T, bias=True)
     # The error is of order one: 2% with 300 steps, 4% with 150.
     np.testing.assert_allclose(
@@ -106,6 +123,7 @@ def test_stochastic_sampling_keeps_the_variance_of_the_data():
             (3 * repeats,),
             2,
             seed=0,
+            solver="euler",
             num_steps=num_steps,
             stochasticity=0.5,
         )
@@ -215,13 +233,17 @@ def blind():
     return Blind([0.95, 0.5, 0.0, 0.3])
 
 
-@pytest.mark.parametrize("make", [Gaussian, blind])
-@pytest.mark.parametrize("stochasticity", [0.0, 0.5])
-def test_an_event_depends_on_its_seed_alone(make, stochasticity):
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (Gaussian, {}),
+        (Gaussian, {"solver": "heun", "stochasticity": 0.5}),
+        (blind, {"stochasticity": 0.5}),
+    ],
+)
+def test_an_event_depends_on_its_seed_alone(make, settings):
     denoiser = make()
-    draw = functools.partial(
-        generate, denoiser, (4,), num_steps=9, stochasticity=stochasticity
-    )
+    draw = functools.partial(generate, denoiser, (4,), num_steps=9, **settings)
     whole = draw(5, seed=3).numpy()
     rows = seeds.row_seeds(3, 5)
     # float32, in another order of summation.
@@ -252,6 +274,7 @@ def test_added_noise_differs_between_steps_and_events():
         seed=0,
         sigma_max=1,
         sigma_min=1e-4,
+        solver="euler",
         num_steps=5,
         stochasticity=0.99,
         initial=np.zeros((2, 3), "float32"),
@@ -270,20 +293,26 @@ def test_xla_agrees_with_the_plain_graph(monkeypatch):
     np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "make", [blind, pytest.param(Gaussian, marks=pytest.mark.slow)]
+    ("make", "settings"),
+    [
+        (Gaussian, {}),
+        (Gaussian, {"solver": "heun", "stochasticity": 0.5}),
+        (blind, {"stochasticity": 0.5}),
+    ],
 )
-def test_a_row_depends_on_no_other_with_xla(make):
+def test_a_row_depends_on_no_other_with_xla(make, settings):
     draw = functools.partial(
-        generate,
-        make(),
-        (4,),
-        num_steps=9,
-        stochasticity=0.5,
-        jit_compile=True,
+        generate, make(), (4,), num_steps=9, jit_compile=True, **settings
     )
     whole, one = draw(3, seed=0), draw(1, seed=0)
     np.testing.assert_allclose(one, whole[:1], rtol=1e-4, atol=1e-5)
+    # The noise is the same with and without XLA.
+    plain = generate(
+        make(), (4,), 3, seed=0, num_steps=9, jit_compile=False, **settings
+    )
+    np.testing.assert_allclose(plain, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_other_settings_do_not_trace_again():
@@ -310,6 +339,7 @@ def test_other_settings_do_not_trace_again():
 # Bad arguments.
 
 
+GAUSSIAN = Gaussian()
 ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
 
 
@@ -339,12 +369,34 @@ ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
             {"denoiser": halve, "sigma_max": 1, "sigma_min": 0.1},
         ),
         (
-            r"single noise level takes neither stochasticity",
+            r"single noise level takes no stochasticity",
             {"denoiser": ONE_LEVEL, "stochasticity": 0.5},
         ),
         (
-            r"single noise level takes .* sigma_min",
+            r"single noise level takes no sigma_min",
             {"denoiser": ONE_LEVEL, "sigma_min": 0.1},
+        ),
+        (
+            r"single noise level .* no solver, got 'euler'",
+            {"denoiser": ONE_LEVEL, "solver": "euler"},
+        ),
+        (r"by its residual: it takes no solver", {"solver": "heun"}),
+        (r"by its residual: it takes no schedule", {"schedule": "karras"}),
+        (
+            r"solver must be one of dpmpp_2m, heun, euler, got 'rk4'",
+            {"denoiser": GAUSSIAN, "solver": "rk4"},
+        ),
+        (
+            r"schedule must be one of geometric, karras, got 'linear'",
+            {"denoiser": GAUSSIAN, "schedule": "linear"},
+        ),
+        (
+            r"stochasticity requires solver heun or euler, not dpmpp_2m",
+            {"denoiser": GAUSSIAN, "stochasticity": 0.5},
+        ),
+        (
+            r"num_steps must be odd for heun.* got 10",
+            {"denoiser": GAUSSIAN, "solver": "heun", "num_steps": 10},
         ),
         (r"3 row seeds for 2 rows", {"seed": np.ones((3, 2), np.int32)}),
         (r"seed must be an int", {"seed": None}),

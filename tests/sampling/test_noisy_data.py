@@ -9,8 +9,8 @@ from support.known_denoisers import AXES, MEAN, VARIANCES, Gaussian
 
 from keras_genmodels.core import seeds
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
+from keras_genmodels.sampling.generation import generate
 from keras_genmodels.sampling.noisy_data import NoisyGaussian, start_noise
-from keras_genmodels.sampling.restoration import generate
 
 ROWS = seeds.row_seeds(0, 9)
 

@@ -24,7 +24,8 @@ from support.known_denoisers import (
 from keras_genmodels.core import loop_cache
 from keras_genmodels.denoisers import LinearDenoiser
 from keras_genmodels.sampling import restoration
-from keras_genmodels.sampling.restoration import generate, restore
+from keras_genmodels.sampling.generation import generate
+from keras_genmodels.sampling.restoration import restore
 
 
 @pytest.mark.usefixtures("float64")
@@ -281,9 +282,8 @@ def test_loops_of_different_options_are_different():
         assert found.x.dtype == x.dtype and found.trajectory is None
     found = restore(denoise, X, sigma=1.0, trajectory=True, **one)
     np.testing.assert_array_equal(found.trajectory, [X, X / 4])
-    draw = functools.partial(
-        generate, denoise, (3,), 2, seed=0, sigma_max=1, sigma_min=0.5
-    )
+    levels = {"sigma_max": 1, "sigma_min": 0.5, "solver": "euler"}
+    draw = functools.partial(generate, denoise, (3,), 2, seed=0, **levels)
     plain, noisy = (
         draw(num_steps=2, stochasticity=stochasticity, initial=X)
         for stochasticity in (0, 0.5)
