@@ -60,20 +60,14 @@ def labelled(split, model, run):
     import numpy as np
 
     from keras_genmodels import datasets
-    from keras_genmodels.core.errors import UserError
 
     num_classes = model.num_classes
     if num_classes is None or split.labels is not None:
         guard.forbid_flags(
             ("label",), "pictures and a model conditioned on labels"
         )
-        if num_classes is not None and not (
-            0 <= split.labels.min() <= split.labels.max() < num_classes
-        ):
-            raise UserError(
-                f"{FLAGS.input} has labels from {split.labels.min()} to "
-                f"{split.labels.max()}, the model has 0 to {num_classes - 1}"
-            )
+        if num_classes is not None:
+            label_flag.check_labels(split.labels, num_classes)
         return split
     if FLAGS.label is None:
         raise guard.WrongFlags(

@@ -1,14 +1,14 @@
 """Draws images from a trained model.
 
   python -m apps.generate --workdir=DIR --seed=1 --output=grid.png
-  python -m apps.generate --workdir=DIR --label=3 --guidance=0.5
+  python -m apps.generate --workdir=DIR --label=3 --guidance=1
   python -m apps.generate --workdir=DIR --input=PICTURES --num_completions=4
 
 A denoiser goes from noise to images in --num_steps evaluations. A model that is
 conditioned on labels draws images of --label, or else a row for each label of
-the training images, with the same latent in each column; one that completes
-images draws several completions of each image of --input, shown next to the
-observed part and the original.
+the training images, each column from the same random numbers; one that
+completes images draws several completions of each image of --input, shown next
+to the observed part and the original.
 
 An --output that ends in .npz holds an array `image`, float32 in [0, 1]
 [num_images, height, width, channels], and the `label` [num_images] of each;
@@ -52,8 +52,9 @@ flags.DEFINE_float(
     "guidance",
     0.0,
     "Guidance scale, with a model trained with --label_dropout: the decoder's "
-    "parameters (logits, for bernoulli) become (1 + guidance) times those with "
-    "the label minus guidance times those without.",
+    "parameters (logits, for bernoulli), or the images that a denoiser "
+    "returns, become (1 + guidance) times those with the label minus guidance "
+    "times those without.",
     lower_bound=0,
 )
 input_flags.define_flags(
@@ -200,11 +201,12 @@ def plain_images(model, workdir):
 def images_of_one_label(model, workdir):
     """Draws images of --label."""
     label = label_flag.read(model, training_labels(workdir))
-    return _sheet(model, label, guidance=FLAGS.guidance)
+    settings = {"guidance": FLAGS.guidance, **denoiser_settings(model)}
+    return _sheet(model, label, **settings)
 
 
 def images_of_each_label(model, workdir):
-    """Draws images of each label of the training, with the same latents."""
+    """Draws images of each label of the training, from the same noise."""
     import numpy as np
 
     from keras_genmodels.models import conditional_sampling
@@ -212,9 +214,16 @@ def images_of_each_label(model, workdir):
 
     count = FLAGS.num_images or _NUM_PER_LABEL
     labels = training_labels(workdir) or range(model.num_classes)
+    settings = denoiser_settings(model)
     images = conditional_sampling.sample_each_label(
-        model, count, seed=FLAGS.seed, guidance=FLAGS.guidance, labels=labels
+        model,
+        count,
+        seed=FLAGS.seed,
+        guidance=FLAGS.guidance,
+        labels=labels,
+        **settings,
     )
+    shared = "starts from the same noise" if settings else "has the same latent"
     run = workdir.find_run()
     names = run and run.label_names
     arrays = {
@@ -224,7 +233,7 @@ def images_of_each_label(model, workdir):
     return (
         f"{count} images of each of {len(labels)} labels",
         arrays,
-        lambda: latent.label_sheet(images, names, labels),
+        lambda: latent.label_sheet(images, names, labels, shared),
     )
 
 

@@ -126,9 +126,9 @@ _SIGNATURES = {
     "encode": _Signature(("label", "binarize"), False),
     "decode": _Signature(("label",), True),
     "log_likelihood": _Signature(("label", "seed", "binarize"), False),
-    "restore": _Signature(("sigma", *_SETTINGS), True),
-    "denoise": _Signature(("sigma",), True),
-    "noise": _Signature(("sigma",), False),
+    "restore": _Signature(("label", "sigma", *_SETTINGS), True),
+    "denoise": _Signature(("label", "sigma"), True),
+    "noise": _Signature(("label", "sigma"), False),
 }
 _OPTIONAL = ("label", "seed", "binarize", "sigma", *_SETTINGS)
 

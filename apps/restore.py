@@ -16,7 +16,7 @@ import pathlib
 
 from absl import flags
 
-from .cli import flag_types, guard, input_flags, noise_level
+from .cli import flag_types, guard, input_flags, label_flag, noise_level
 
 FLAGS = flags.FLAGS
 
@@ -44,6 +44,10 @@ flag_types.define_level(
     None,
     "Noise level to pass to the denoiser, > 0, in the same units; not needed "
     "by denoisers of a single level and blind ones.",
+)
+label_flag.define_flag(
+    "With a denoiser conditioned on labels: the label of all images (default: "
+    "their own labels, if the data have any; else none)."
 )
 flags.DEFINE_float("step_size", 0.1, "Step size of the iteration, in (0, 2).")
 flags.DEFINE_integer(
@@ -84,12 +88,16 @@ def main():
         print("This denoiser takes no noise level: --sigma has no effect.")
     noise_level.name_unlikely("sigma", [FLAGS.sigma], denoiser)
     noise_level.name_unlikely("add_noise", [FLAGS.add_noise])
-    images, names = read_input(workdir, denoiser.event_shape)
+    if denoiser.num_classes is None:
+        guard.forbid_flags(("label",), "a denoiser conditioned on labels")
+    split, names = read_input(workdir, denoiser.event_shape)
+    condition = labels_of(split, denoiser, workdir)
     with user_errors():
         summary = restore.restore_images(
             denoiser,
-            images,
+            split.images,
             output,
+            condition=condition,
             names=names,
             truth_known=input_flags.is_split() or FLAGS.add_noise > 0,
             add_noise=FLAGS.add_noise,
@@ -103,13 +111,35 @@ def main():
 
 
 def read_input(workdir, image_shape):
-    """Returns the images of --input, and the names of pictures or None."""
+    """Returns the split of --input, and the names of pictures or None."""
     count = FLAGS.num_images
     if input_flags.is_split():
         count = count or _NUM_IMAGES
-    images = input_flags.read_split(workdir, image_shape).images[:count]
+    split = input_flags.read_split(workdir, image_shape).take(count)
     names = input_flags.picture_names()
-    return images, names and png_names(names)[:count]
+    return split, names and png_names(names)[:count]
+
+
+def labels_of(split, denoiser, workdir):
+    """Returns the labels of the images, None without any."""
+    import numpy as np
+
+    count, num_classes = len(split.images), denoiser.num_classes
+    if num_classes is None:
+        return None
+    if FLAGS.label is not None:
+        run = workdir.find_run()
+        label = label_flag.read(denoiser, run and run.training_labels)
+        return None if label is None else np.full(count, label)
+    if split.labels is not None:
+        label_flag.check_labels(split.labels, num_classes)
+        return split.labels
+    if denoiser.label_dropout:
+        return None
+    raise guard.WrongFlags(
+        "this denoiser is conditioned on labels, which the images do not "
+        "have: give --label"
+    )
 
 
 def png_names(pictures):

@@ -3,6 +3,7 @@
   python -m apps.train_dae                     # 8x8 digits, no download
   python -m apps.train_dae --sigma=0.1 --network=mlp   # a single noise level
   python -m apps.train_dae --blind             # no noise level is passed
+  python -m apps.train_dae --condition=label --label_dropout=0.1
   python -m apps.train_dae --denoiser=exact    # no training: sum_i P(x_i|x) x_i
   python -m apps.train_dae --denoiser=linear --rank=30             # V V'x
   python -m apps.train_dae --dataset=fashion_mnist --data_dir=DIR
@@ -31,6 +32,22 @@ flag_types.define_levels(
     "LOWEST,HIGHEST for a range, such as 5/255,1.5 (default: 0.05,1.5).",
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
+flags.DEFINE_enum(
+    "condition",
+    "none",
+    ["none", "label"],
+    "label: the label of the image is an input of the network, so that images "
+    "of a given label can be drawn (generate --label=3).",
+)
+flags.DEFINE_float(
+    "label_dropout",
+    0.0,
+    "With --condition=label: probability of dropping the label in training, "
+    "which enables images without a label (generate --label=none) and "
+    "--guidance.",
+    lower_bound=0,
+    upper_bound=0.99,
+)
 flags.DEFINE_integer(
     "num_noise_draws",
     1,
@@ -42,7 +59,8 @@ flags.DEFINE_enum(
     "network",
     None,
     ["unet", "bias_free_unet", "mlp"],
-    "Kind of network (default: unet; bias_free_unet with --blind).",
+    "Kind of network (default: unet; with --blind and without --condition, "
+    "bias_free_unet).",
 )
 flag_types.define_sizes(
     "filters",
@@ -73,6 +91,8 @@ flags.DEFINE_bool(
 _ONLY_LEARNED = (
     "sigma",
     "blind",
+    "condition",
+    "label_dropout",
     "num_noise_draws",
     "network",
     "filters",
@@ -94,14 +114,18 @@ def resolve(config):
         only_learned = (*_ONLY_LEARNED, *training_flags.only_trained())
         guard.forbid_flags(only_learned, "--denoiser=learned")
         return config
-    network = "bias_free_unet" if config.blind else "unet"
+    by_label = config.condition == "label"
+    if not by_label:
+        guard.forbid_flags(("label_dropout",), "--condition=label")
+    is_bias_free = config.blind and not by_label
+    network = "bias_free_unet" if is_bias_free else "unet"
     config = config.fill(sigma=(0.05, 1.5), network=network)
     if config.blind and config.sigma[0] == config.sigma[-1]:
         raise guard.WrongFlags("--blind requires --sigma=LOWEST,HIGHEST")
-    if config.network == "bias_free_unet" and not config.blind:
+    if config.network == "bias_free_unet" and not is_bias_free:
         raise guard.WrongFlags(
-            "--network=bias_free_unet requires --blind, as it takes no noise "
-            "level"
+            "--network=bias_free_unet requires --blind and no --condition, as "
+            "it takes neither noise level nor label"
         )
     if config.network == "mlp":
         guard.forbid_flags(("filters",), "--network=unet or bias_free_unet")
@@ -119,31 +143,33 @@ def build_denoiser(config, data):
         return denoisers.EmpiricalDenoiser()
     if config.denoiser == "linear":
         return denoisers.LinearDenoiser(rank=config.rank, center=config.center)
+    num_classes = data.num_labels() if config.condition == "label" else None
     return denoisers.DenoisingAutoencoder(
-        build_network(config, data.image_shape),
+        build_network(config, data.image_shape, num_classes),
         sigma=config.sigma,
         blind=config.blind,
         num_noise_draws=config.num_noise_draws,
+        num_classes=num_classes,
+        label_dropout=config.label_dropout,
         seed=config.seed,
     )
 
 
-def build_network(config, image_shape):
+def build_network(config, image_shape, num_classes):
     """Builds the network that the flags describe."""
     from keras_genmodels.networks import denoisers as networks
 
-    noise_conditional = not config.blind and len(set(config.sigma)) > 1
+    inputs = {
+        "noise_conditional": not config.blind and len(set(config.sigma)) > 1,
+        "num_classes": num_classes,
+    }
     if config.network == "mlp":
         return networks.mlp_denoiser(
-            image_shape,
-            noise_conditional=noise_conditional,
-            hidden_sizes=config.hidden_sizes,
+            image_shape, hidden_sizes=config.hidden_sizes, **inputs
         )
     if config.network == "bias_free_unet":
         return networks.bias_free_unet(image_shape, config.filters)
-    return networks.unet(
-        image_shape, noise_conditional=noise_conditional, filters=config.filters
-    )
+    return networks.unet(image_shape, filters=config.filters, **inputs)
 
 
 def run():

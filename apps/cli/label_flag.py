@@ -56,3 +56,22 @@ def read(model, training_labels=None):
             "model does not know it"
         )
     return label
+
+
+def check_labels(labels, num_classes):
+    """Checks the labels of the images of --input.
+
+    Args:
+        labels: integer array `[n]`.
+        num_classes: int, number of classes of the model.
+
+    Raises:
+        UserError: if the model does not have one of them.
+    """
+    from keras_genmodels.core.errors import UserError
+
+    if not 0 <= labels.min() <= labels.max() < num_classes:
+        raise UserError(
+            f"{FLAGS.input} has labels from {labels.min()} to "
+            f"{labels.max()}, the model has 0 to {num_classes - 1}"
+        )

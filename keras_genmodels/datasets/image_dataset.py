@@ -130,7 +130,7 @@ class ImageDataset:
         if any(part is None for part in labels):
             raise UserError(
                 f"{self.name} has no labels to condition on: choose a data "
-                "set with labels, or condition on quadrants"
+                "set with labels, or another --condition"
             )
         values = np.concatenate(labels)
         lowest, highest = values.min(), values.max()

@@ -14,11 +14,14 @@ from keras_genmodels.metrics.estimates import Estimate, average
 _NUM_STARTS = 16
 _MAX_STEPS = 200
 _TOLERANCE = 1e-4
+# Noise that starts are drawn from. D takes no images much further from [0, 1]
+# for the low sigma of the search.
+_MAX_START_LEVEL = 1.5
 # Fixed points whose Jacobian is analysed.
 _NUM_SPECTRA = 4
 
 
-def section(denoiser, train, held_out, *, seed):
+def section(denoiser, train, held_out, *, seed, label=None):
     """Measures the fixed points at the lowest common noise level.
 
     Args:
@@ -27,6 +30,8 @@ def section(denoiser, train, held_out, *, seed):
             it was trained on, floating in [0, 1] or uint8.
         held_out: array `[n, height, width, channels]`, not trained on.
         seed: int.
+        label: the label for which a conditional denoiser without label
+            dropout is analysed; one with dropout is analysed without a label.
 
     Returns:
         `Section` of `converged`, `num_fixed_points` and, if there are any,
@@ -35,6 +40,7 @@ def section(denoiser, train, held_out, *, seed):
     """
     level = noise_levels(denoiser)[0]
     sigma = level if denoiser.needs_sigma else None
+    denoiser, note = _of_one_label(denoiser, label)
     starts = _starts(denoiser, train, seed)
     points = attractors.fixed_points(
         denoiser,
@@ -46,7 +52,7 @@ def section(denoiser, train, held_out, *, seed):
     found = Section("Attractors", _search_measures(points))
     found.notes.append(
         f"Restoring at sigma {level:g}, from {len(starts) // 2} training "
-        "images and from as much noise."
+        f"images and from as much noise.{note}"
     )
     # Training images are fixed points of a D that changes nothing: only noise
     # that becomes a training image shows memorisation.
@@ -61,14 +67,24 @@ def section(denoiser, train, held_out, *, seed):
     return found
 
 
+def _of_one_label(denoiser, label):
+    """Returns a denoiser of x and sigma alone, and a note on its label."""
+    if denoiser.condition_kind is None:
+        return denoiser, ""
+    if denoiser.label_dropout:
+        return denoiser.with_condition(None), " Without a label."
+    return denoiser.with_condition(label), f" For the label {label}."
+
+
 def _starts(denoiser, train, seed):
-    """Returns training images and as much noise of the highest level."""
+    """Returns training images and as much noise of a high level."""
     # Random ones: folders of images are sorted by label.
     drawn = np.random.default_rng(seed).permutation(len(train))[:_NUM_STARTS]
     near = arrays.as_float(train[np.sort(drawn)])
     rows = seeds.row_seeds(seed, len(near))
     noise = seeds.normal(rows, near.shape[1:]).numpy()
-    far = np.asarray(denoiser.data_mean) + denoiser.sigma_range[1] * noise
+    level = min(denoiser.sigma_range[1], _MAX_START_LEVEL)
+    far = np.asarray(denoiser.data_mean) + level * noise
     return np.concatenate([near, far.astype(near.dtype)])
 
 

@@ -41,11 +41,11 @@ _IMAGE_MEASURES = {
 }
 
 
-def brief_section(denoiser, images, *, seed=0):
+def brief_section(denoiser, images, condition=None, *, seed=0):
     """Measures the PSNR of denoised images at several noise levels.
 
     Args:
-        denoiser, images, seed: as in `section`.
+        denoiser, images, condition, seed: as in `section`.
 
     Returns:
         `Section` of `psnr/S` for each level S of `denoising.noise_levels`.
@@ -53,13 +53,13 @@ def brief_section(denoiser, images, *, seed=0):
     images = arrays.as_float(images)
     measures = {}
     for sigma in denoising.noise_levels(denoiser):
-        level = _denoise_all({"": denoiser}, images, sigma, seed)
+        level = _denoise_all({"": denoiser}, images, condition, sigma, seed)
         label, *description = _IMAGE_MEASURES["psnr"]
         measures |= level.measure(f"psnr/{sigma:g}", label, *description)
     return Section("Denoising", measures, [_note(images)])
 
 
-def section(denoiser, train, images, *, seed):
+def section(denoiser, train, images, condition=None, *, seed):
     """Measures how well a denoiser removes noise, and how harmlessly.
 
     The references are adapted to `train`: V V' keeps the axes along which the
@@ -75,6 +75,7 @@ def section(denoiser, train, images, *, seed):
             training and validation, floating in [0, 1], or uint8, read as
             value / 255.
         images: the same, `[n, height, width, channels]`, not trained on.
+        condition: array `[n]`, the true labels, for a conditional denoiser.
         seed: int.
 
     Returns:
@@ -86,7 +87,13 @@ def section(denoiser, train, images, *, seed):
     levels = levels_of(denoiser)
     references = _References(denoiser, train, levels)
     by_level = {
-        sigma: _at_level(denoiser, references.at(sigma), images, sigma, seed)
+        sigma: _at_level(
+            {"": denoiser, **references.at(sigma)},
+            images,
+            condition,
+            sigma,
+            seed,
+        )
         for sigma in levels
     }
     shown = ["noisy", *references.at(levels[0])]
@@ -170,6 +177,7 @@ class _Level:
     Args:
         sigma: float.
         truth, noisy: arrays `[n, height, width, channels]`.
+        condition: array `[n]` for a conditional model, else None.
         denoised: dict of names of denoisers to arrays like these; "" is the
             model that is evaluated.
     """
@@ -177,6 +185,7 @@ class _Level:
     sigma: float
     truth: np.ndarray
     noisy: np.ndarray
+    condition: np.ndarray | None
     denoised: dict[str, np.ndarray]
 
     def measure(self, name, label, function, meaning, unit=""):
@@ -195,19 +204,20 @@ class _Level:
         return {name: measure}
 
 
-def _denoise_all(denoisers, images, sigma, seed):
+def _denoise_all(denoisers, images, condition, sigma, seed):
     noisy = denoising.add_noise(images, sigma, seed=seed)
     denoised = {
-        name: denoising.denoise(denoiser, noisy, sigma)
+        name: denoising.denoise(
+            denoiser, noisy, sigma, None if name else condition
+        )
         for name, denoiser in denoisers.items()
     }
-    return _Level(sigma, images, noisy, denoised)
+    return _Level(sigma, images, noisy, condition, denoised)
 
 
-def _at_level(denoiser, references, images, sigma, seed):
+def _at_level(denoisers, images, condition, sigma, seed):
     """Returns a `Section` of one level, with measures by quantity."""
-    denoisers = {"": denoiser, **references}
-    level = _denoise_all(denoisers, images, sigma, seed)
+    level = _denoise_all(denoisers, images, condition, sigma, seed)
     found = Section("")
     for name, (label, *description) in _IMAGE_MEASURES.items():
         found.add(label, level.measure, name, label, *description)
@@ -232,8 +242,15 @@ def _harm(level):
 
 def _noise_level(denoisers, level, seed):
     noisy = level.noisy[:_LEVEL_IMAGES]
+    labels = None
+    if level.condition is not None:
+        labels = level.condition[:_LEVEL_IMAGES]
     levels = {
-        name: average(noise_level.estimate_levels(denoiser, noisy, seed=seed))
+        name: average(
+            noise_level.estimate_levels(
+                denoiser, noisy, None if name else labels, seed=seed
+            )
+        )
         for name, denoiser in denoisers.items()
     }
     measure = Measure(

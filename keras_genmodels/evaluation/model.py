@@ -63,22 +63,29 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
             always that of seed 0.
 
     Returns:
-        dict of names to `Section`s: `denoising`; or `likelihood`, with 100
-        draws, and, of a model of labels, `labels`.
+        dict of names to `Section`s: `denoising`, or `likelihood` with 100
+        draws; and, of a model of labels, `labels`.
     """
+    shown = data.test
     if isinstance(model, Denoiser):
-        return {"denoising": denoising.brief_section(model, brief_images(data))}
-    sections = {
-        "likelihood": likelihood.section(
-            model,
-            data.test,
-            binarization,
-            num_samples=BRIEF_NUM_SAMPLES,
-            seed=seed,
-        )
-    }
+        shown = shown.take(_BRIEF_NUM_IMAGES)
+        sections = {
+            "denoising": denoising.brief_section(
+                model, shown.images, _true_labels(model, shown)
+            )
+        }
+    else:
+        sections = {
+            "likelihood": likelihood.section(
+                model,
+                shown,
+                binarization,
+                num_samples=BRIEF_NUM_SAMPLES,
+                seed=seed,
+            )
+        }
     if model.condition_kind == "label":
-        test = comparison.thresholded(subsample(data.test), binarization)
+        test = comparison.thresholded(subsample(shown), binarization)
         drawn = samples.draw(model, test, seed=seed)
         sections["labels"] = _labels(
             drawn, test, data.train, binarization, seed
@@ -142,12 +149,24 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
 def _of_denoiser(denoiser, data, everything, test, seed):
     return {
         "denoising": denoising.section(
-            denoiser, everything.images, test.images, seed=seed
+            denoiser,
+            everything.images,
+            test.images,
+            _true_labels(denoiser, test),
+            seed=seed,
         ),
         "attractors": attractors.section(
-            denoiser, data.train.images, test.images, seed=seed
+            denoiser,
+            data.train.images,
+            test.images,
+            seed=seed,
+            label=(data.training_labels() or [0])[0],
         ),
     }
+
+
+def _true_labels(denoiser, split):
+    return split.labels if denoiser.condition_kind == "label" else None
 
 
 def _labels(drawn, test, train, binarization, seed):

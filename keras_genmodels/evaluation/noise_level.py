@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import tensorflow as tf
 
 from keras_genmodels.attractors import local_dimension
 from keras_genmodels.core import seeds
@@ -12,7 +13,9 @@ from keras_genmodels.sampling.restoration import denoise_once
 _MIN_FREE = 1.0
 
 
-def estimate_levels(denoiser, noisy, *, seed, num_steps=8, num_probes=4):
+def estimate_levels(
+    denoiser, noisy, condition=None, *, seed, num_steps=8, num_probes=4
+):
     """Estimates the noise level of each image by maximum likelihood.
 
     With p_s the density of data with noise of level s, d p_s / d s^2 is half
@@ -32,7 +35,9 @@ def estimate_levels(denoiser, noisy, *, seed, num_steps=8, num_probes=4):
     Args:
         denoiser: a `Denoiser`.
         noisy: floating array `[n, *event_shape]`.
-        seed: int, of the random signs that estimate the divergence.
+        condition: array `[n]` for a conditional denoiser, else None.
+        seed: int, int32 `[2]` or `[n, 2]`, of the random signs that estimate
+            the divergence.
         num_steps: int >= 1.
         num_probes: int >= 2, random sign vectors for each image.
 
@@ -49,6 +54,18 @@ def estimate_levels(denoiser, noisy, *, seed, num_steps=8, num_probes=4):
     population, Bull. Inst. Internat. Statist. 38.
     """
     rows = seeds.row_seeds(seed, len(noisy))
+    if condition is not None:
+        levels = np.zeros(len(noisy))
+        for label in np.unique(condition):
+            (own,) = np.nonzero(condition == label)
+            levels[own] = estimate_levels(
+                denoiser.with_condition(label),
+                noisy[own],
+                seed=tf.gather(rows, own),
+                num_steps=num_steps,
+                num_probes=num_probes,
+            )
+        return levels
     levels = np.full(len(noisy), np.inf)
     for _ in range(num_steps if denoiser.needs_sigma else 1):
         sigma = _sigma(denoiser, levels)

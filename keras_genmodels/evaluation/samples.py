@@ -87,9 +87,9 @@ def draw(model, test, binarization="none", *, seed):
     """
     is_denoiser = isinstance(model, Denoiser)
     count = len(test.images)
-    if is_denoiser or model.condition_kind is None:
-        is_blind = is_denoiser and not model.needs_sigma
-        settings = {"num_steps": _NUM_STEPS} if is_blind else {}
+    is_blind = is_denoiser and not model.needs_sigma
+    settings = {"num_steps": _NUM_STEPS} if is_blind else {}
+    if model.condition_kind is None:
         images = conditional_sampling.sample(
             model, count, seed=seed, **settings
         )
@@ -98,8 +98,11 @@ def draw(model, test, binarization="none", *, seed):
             test, batch_size=_BATCH_SIZE, seed=seed, binarization=binarization
         ).map(inputs.input_of(model))
         given = arrays.concatenate(batch["condition"] for batch in batches)
-        images = conditional_sampling.sample(model, condition=given, seed=seed)
-        images = model.keep_observed(arrays.as_float(test.images), images)
+        images = conditional_sampling.sample(
+            model, condition=given, seed=seed, **settings
+        )
+        if model.observed_mask is not None:
+            images = model.keep_observed(arrays.as_float(test.images), images)
     return np.clip(np.asarray(images), 0, 1).astype(np.float32)
 
 

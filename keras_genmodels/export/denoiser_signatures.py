@@ -19,6 +19,7 @@ from keras_genmodels.export.values import (
     Interval,
     LogInterval,
     NoisyPixels,
+    labels,
 )
 from keras_genmodels.sampling import generation, restoration
 
@@ -62,15 +63,17 @@ def signatures(denoiser, settings):
             values=Interval(0, _MOST_ABOVE * highest, "(]"),
             example=LogInterval(lowest, highest),
         )
+    label = _label_field(denoiser)
+    given |= label
     compiled = compiler(settings)
     fixed = {k: settings[k] for k in ("step_size", "max_steps", "tolerance")}
     restore = functools.partial(_restore, denoiser, settings["jit_compile"])
 
-    def denoise(image, sigma=None):
-        return {"denoised": denoiser.denoise(image, sigma)}
+    def denoise(image, sigma=None, condition=None):
+        return {"denoised": denoiser.denoise(image, sigma, condition)}
 
-    def noise(image, sigma=None):
-        return {"noise": denoiser.noise(image, sigma)}
+    def noise(image, sigma=None, condition=None):
+        return {"noise": denoiser.noise(image, sigma, condition)}
 
     return {
         "denoise": Signature(given, compiled(denoise)),
@@ -80,7 +83,7 @@ def signatures(denoiser, settings):
             {**given, **_loop_fields(settings["max_steps"])}, restore
         ),
         "generate": Signature(
-            {"seed": seeds()},
+            {"seed": seeds(), **label},
             functools.partial(_generate, denoiser, settings),
         ),
     }
@@ -89,8 +92,8 @@ def signatures(denoiser, settings):
 def describe(denoiser):
     """Returns what model.json says of a denoiser in particular."""
     return {
-        "num_classes": None,
-        "no_label": None,
+        "num_classes": denoiser.num_classes,
+        "no_label": denoiser.num_classes if denoiser.label_dropout else None,
         "has_observed_mask": False,
         "pixels": FINITE.to_json(),
         "sigma_range": [float(sigma) for sigma in denoiser.sigma_range],
@@ -124,9 +127,22 @@ def _loop_fields(max_steps):
     }
 
 
-def _restore(denoiser, jit_compile, image, sigma=None, **loop):
+def _label_field(denoiser):
+    """Returns a dict of the field of the label; empty without labels."""
+    if denoiser.num_classes is None:
+        return {}
+    accepted = labels(denoiser.num_classes, bool(denoiser.label_dropout))
+    return {"condition": Field((), "int32", accepted)}
+
+
+def _restore(denoiser, jit_compile, image, sigma=None, condition=None, **loop):
     result = restoration.restore(
-        denoiser, image, sigma=sigma, jit_compile=jit_compile, **loop
+        denoiser,
+        image,
+        sigma=sigma,
+        condition=condition,
+        jit_compile=jit_compile,
+        **loop,
     )
     return {
         "image": result.x,
@@ -135,12 +151,13 @@ def _restore(denoiser, jit_compile, image, sigma=None, **loop):
     }
 
 
-def _generate(denoiser, settings, seed):
+def _generate(denoiser, settings, seed, condition=None):
     image = generation.generate(
         denoiser,
         denoiser.event_shape,
         tf.shape(seed)[0],
         seed=seed,
+        condition=condition,
         solver="euler" if denoiser.needs_sigma else None,
         num_steps=settings["num_steps"],
         stochasticity=settings["stochasticity"],

@@ -49,7 +49,8 @@ def export(
     - A denoiser has `denoise` (the default; image, sigma to `denoised`),
       `noise`, `restore` (to image, num_steps, residual), `restore_with`, which
       takes step_size, max_steps and tolerance for each row, and `generate`
-      (seed to image). There is no sigma input if the denoiser needs none.
+      (seed to image). There is no sigma input if the denoiser needs none. A
+      conditional one also takes `condition`, int32 labels, in each of them.
 
     Args:
         model: a latent-variable model (`VAE`, `ConditionalVAE`) or a

@@ -43,43 +43,43 @@ def add_noise(images, sigma, *, seed=0):
     return (images + sigma * noise).astype(images.dtype)
 
 
-def denoise(denoiser, noisy, sigma):
+def denoise(denoiser, noisy, sigma, condition=None):
     """Computes D(noisy, sigma) batch by batch.
 
     Args:
         denoiser: as in `restoration.restore`.
         noisy: floating array `[n, ...]`.
         sigma: noise level > 0.
+        condition: array `[n]` for a conditional denoiser, else None.
 
     Returns:
         array like `noisy`.
     """
     return map_batches(
-        lambda images: denoise_once(denoiser, images, sigma),
+        lambda images, part: denoise_once(denoiser, images, sigma, part),
         noisy,
+        condition,
         batch_size=_BATCH_SIZE,
     )
 
 
-def denoising_psnr(denoiser, images, sigmas, *, seed=0):
+def denoising_psnr(denoiser, images, sigmas, condition=None, *, seed=0):
     """Computes the PSNR of denoised images at several noise levels.
 
     Args:
         denoiser: as in `restoration.restore`.
         images: array `[n, ...]` in [0, 1], or uint8, read as value / 255.
         sigmas: the noise levels, each > 0.
+        condition: as in `denoise`.
         seed: int, as in `add_noise`.
 
     Returns:
         dict of each level to an `Estimate` in dB.
     """
     clean = as_float(images)
-    return {
-        sigma: average(
-            psnr(
-                denoise(denoiser, add_noise(clean, sigma, seed=seed), sigma),
-                clean,
-            )
-        )
-        for sigma in sigmas
-    }
+
+    def at(sigma):
+        noisy = add_noise(clean, sigma, seed=seed)
+        return average(psnr(denoise(denoiser, noisy, sigma, condition), clean))
+
+    return {sigma: at(sigma) for sigma in sigmas}

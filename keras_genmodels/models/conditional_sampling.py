@@ -34,16 +34,16 @@ def sample(model, num=None, condition=None, *, seed, **settings):
     return map_batches(draw, rows, condition, batch_size=_BATCH_SIZE)
 
 
-def sample_each_label(model, num, *, seed, labels=None, guidance=0.0):
+def sample_each_label(model, num, *, seed, labels=None, **settings):
     """Draws samples of each class from the same noise.
 
     Args:
-        model: a `LatentVariableModel` of class labels.
+        model: a `LatentVariableModel` or `Denoiser` of class labels.
         num: int >= 1, number of samples per label.
         labels: array of labels; None for all.
         seed: int, int32 `[2]` or `[num, 2]`; sample j of each label has row
             seed j.
-        guidance: as in `LatentVariableModel.sample`.
+        **settings: further arguments of the model's `sample`.
 
     Returns:
         float array `[len(labels), num, *event_shape]`.
@@ -54,7 +54,7 @@ def sample_each_label(model, num, *, seed, labels=None, guidance=0.0):
         model,
         condition=np.repeat(np.asarray(labels, np.int32), num),
         seed=tf.tile(rows, (len(labels), 1)),
-        guidance=guidance,
+        **settings,
     )
     return images.reshape(len(labels), num, *images.shape[1:])
 

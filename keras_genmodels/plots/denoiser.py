@@ -4,44 +4,66 @@ import numpy as np
 
 from keras_genmodels import plots
 from keras_genmodels.metrics import denoising
+from keras_genmodels.models import conditional_sampling
 from keras_genmodels.plots.attractors import singular_images
+from keras_genmodels.plots.latent import MOST_LABELS, label_sheet
 from keras_genmodels.sampling.restoration import denoise_once
 
 _COLUMNS = 8
+_OF_EACH_LABEL = 8
 _GAP = 6  # white pixels between blocks of rows
 
 
-def denoiser_pictures(denoiser, images, *, seed, num_steps=None):
+def denoiser_pictures(
+    denoiser,
+    images,
+    condition=None,
+    *,
+    seed,
+    num_steps=None,
+    label_names=None,
+    labels=None,
+):
     """Draws denoised images and samples of a denoiser of images.
 
     Args:
         denoiser: a `Denoiser` of images.
         images: float array `[n, height, width, channels]` in [0, 1]; the
             first 8 are shown.
+        condition: array `[n]` of labels for a conditional denoiser, else None.
         seed: int, seed of the noise.
         num_steps: int, maximum number of steps to generate a sample; None
             for the default of `generate`.
+        label_names, labels: as of `latent.pictures`.
 
     Returns:
         dict of names to uint8 pictures `[height, width, 3]`: `denoising`,
-        `samples` and, for a denoiser with `eigenvectors`, `singular_images`.
+        `samples` (with labels a row for each of the first 20) and, for a
+        denoiser with `eigenvectors`, `singular_images`.
     """
     pictures = {
-        "denoising": _denoising(denoiser, images[:_COLUMNS], seed),
-        "samples": _samples(denoiser, seed, num_steps),
+        "denoising": _denoising(
+            denoiser,
+            images[:_COLUMNS],
+            None if condition is None else condition[:_COLUMNS],
+            seed,
+        ),
+        "samples": _samples(denoiser, seed, num_steps)
+        if denoiser.condition_kind is None
+        else _samples_by_label(denoiser, seed, num_steps, label_names, labels),
     }
     if hasattr(denoiser, "eigenvectors"):
         pictures["singular_images"] = singular_images(denoiser)
     return pictures
 
 
-def _denoising(denoiser, clean, seed):
+def _denoising(denoiser, clean, condition, seed):
     """Draws a row of clean images, then noisy and denoised per level."""
     rows = [clean]
     for sigma in denoising.noise_levels(denoiser):
         noise = np.random.default_rng(seed).standard_normal(clean.shape)
         noisy = (clean + sigma * noise).astype(clean.dtype)
-        rows += [noisy, denoise_once(denoiser, noisy, sigma)]
+        rows += [noisy, denoise_once(denoiser, noisy, sigma, condition)]
     levels = ", ".join(f"{s:g}" for s in denoising.noise_levels(denoiser))
     return plots.titled(
         plots.image_grid(np.concatenate(rows), len(clean)),
@@ -55,6 +77,18 @@ def _samples(denoiser, seed, num_steps):
         plots.image_grid(images),
         "Generated from noise",
     )
+
+
+def _samples_by_label(denoiser, seed, num_steps, names, labels):
+    labels = (labels or range(denoiser.num_classes))[:MOST_LABELS]
+    images = conditional_sampling.sample_each_label(
+        denoiser,
+        _OF_EACH_LABEL,
+        seed=seed,
+        labels=labels,
+        num_steps=num_steps,
+    )
+    return label_sheet(images, names, labels, "starts from the same noise")
 
 
 def before_and_after(rows):

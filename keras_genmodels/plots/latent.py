@@ -13,7 +13,7 @@ _PAIRED_COLUMNS = 8
 _COMPLETED = 8
 _DRAWS = 6
 _OF_EACH_LABEL = 10
-_MOST_LABELS = 20
+MOST_LABELS = 20
 
 
 def pictures(model, x, condition=None, *, seed, label_names=None, labels=None):
@@ -46,7 +46,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None, labels=None):
     elif model.condition_kind == "label":
         labels = labels or range(model.num_classes)
         images = conditional_sampling.sample_each_label(
-            model, _OF_EACH_LABEL, seed=seed, labels=labels[:_MOST_LABELS]
+            model, _OF_EACH_LABEL, seed=seed, labels=labels[:MOST_LABELS]
         )
         shown["samples"] = label_sheet(images, label_names, labels)
     else:
@@ -59,13 +59,16 @@ def pictures(model, x, condition=None, *, seed, label_names=None, labels=None):
     return shown
 
 
-def label_sheet(images, label_names=None, labels=None):
+def label_sheet(
+    images, label_names=None, labels=None, columns="has the same latent"
+):
     """Draws a sheet of images with one row per label.
 
     Args:
         images: float array `[num_labels, n, height, width, channels]`.
         label_names: list of str, or None to show the labels' numbers.
         labels: list of the labels of the rows; None for 0, 1, ...
+        columns: str, what each column has in common.
 
     Returns:
         uint8 picture `[height, width, 3]`.
@@ -74,7 +77,7 @@ def label_sheet(images, label_names=None, labels=None):
     names = [label_names[i] if label_names else str(i) for i in labels]
     return titled(
         image_grid(images.reshape(-1, *images.shape[2:]), images.shape[1]),
-        "One row per label; each column has the same latent",
+        f"One row per label; each column {columns}",
         rows=names[: len(images)],
     )
 

@@ -8,7 +8,7 @@ from keras_genmodels.evaluation.model import brief_images
 from keras_genmodels.metrics import denoising
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.runs import metrics_file, results
-from keras_genmodels.training import fit
+from keras_genmodels.training import fit, inputs
 
 # Arguments of `runs.train` that only this family has.
 ARGUMENTS = ()
@@ -51,17 +51,17 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         model.adapt(data.train.images)
     if options is None:
         return _finish(model, data, workdir, seed)
-    held_out = data.validation or data.train
-    watched = arrays.as_float(held_out.images[:_WATCHED_IMAGES])
+    watched = (data.validation or data.train).take(_WATCHED_IMAGES)
+    input_of = inputs.input_of(model)
     report = fit.fit(
         model,
         workdir,
         options,
         batches=lambda step: datasets.training_batches(
             data.train, batch_size=batch_size, seed=seed, start_step=step
-        ).map(_image),
-        validation=_validation(data.validation, seed),
-        draw=lambda model: _watch(model, watched, seed),
+        ).map(input_of),
+        validation=_validation(data.validation, seed, input_of),
+        draw=lambda model: _watch(model, watched, data, seed),
         verbose=verbose,
     )
     model = results.without_training(model)
@@ -69,39 +69,49 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     return _finish(model, data, workdir, seed, training)
 
 
-def _image(batch):
-    return batch["image"]
-
-
-def _validation(split, seed):
+def _validation(split, seed, input_of):
     if split is None:
         return None
     return datasets.evaluation_batches(split, batch_size=256, seed=seed).map(
-        _image
+        input_of
     )
 
 
-def _watch(model, images, seed):
+def _watch(model, split, data, seed):
     """Returns pictures and the PSNR at each level, for TensorBoard."""
-    psnr = denoising.denoising_psnr(
-        model, images, denoising.noise_levels(model)
-    )
+    images, labels = _arguments(model, split)
+    levels = denoising.noise_levels(model)
+    psnr = denoising.denoising_psnr(model, images, levels, labels)
     return {
-        **denoiser_plots.denoiser_pictures(
-            model, images, seed=seed, num_steps=_WATCHED_STEPS
-        ),
+        **_draw(model, split, data, seed, num_steps=_WATCHED_STEPS),
         **{f"psnr/sigma_{s:g}": found.value for s, found in psnr.items()},
     }
+
+
+def _arguments(model, split):
+    """Returns the images of a split, and their labels for a model of labels."""
+    labels = split.labels if model.condition_kind == "label" else None
+    return arrays.as_float(split.images), labels
+
+
+def _draw(model, split, data, seed, **settings):
+    """Returns pictures by name, for figures/ and TensorBoard."""
+    return denoiser_plots.denoiser_pictures(
+        model,
+        *_arguments(model, split),
+        seed=seed,
+        label_names=data.label_names,
+        labels=data.training_labels(),
+        **settings,
+    )
 
 
 def _finish(denoiser, data, workdir, seed, training=None):
     """Measures the test split, and writes figures, model and metrics."""
     images = brief_images(data)
     sections = evaluate_briefly(denoiser, data)
-    pictures = denoiser_plots.denoiser_pictures(
-        denoiser, arrays.as_float(images), seed=seed
-    )
-    for name, picture in pictures.items():
+    shown = data.test.take(len(images))
+    for name, picture in _draw(denoiser, shown, data, seed).items():
         plots.save_png(workdir.figures / f"{name}.png", picture)
     with files.replacing(workdir.model) as temporary:
         denoiser.save(temporary)

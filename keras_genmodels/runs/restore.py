@@ -23,6 +23,7 @@ def restore_images(
     images,
     output,
     *,
+    condition=None,
     names=None,
     truth_known=False,
     add_noise=0.0,
@@ -37,6 +38,7 @@ def restore_images(
         images: array `[n, height, width, channels]` in [0, 1], or uint8 (read
             as value / 255).
         output: pathlib.Path of the folder.
+        condition: array `[n]` for a conditional denoiser, else None.
         names: for each image a relative path ending in .png, under which it
             is written; None for no such files.
         truth_known: whether `images`, before noise is added, are clean.
@@ -56,14 +58,14 @@ def restore_images(
     if add_noise:
         noisy = noise.gaussian(clean, add_noise, seed=seed).numpy()
     settings["tolerance"] = tolerance
-    arrays = _restore_all(denoiser, noisy, settings)
+    arrays = _restore_all(denoiser, noisy, condition, settings)
     restored = arrays["image"]
     files.write_arrays(output / "restored.npz", **arrays)
     for name, image in zip(names or [], restored, strict=False):
         picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
         plots.save_png(output / "images" / name, picture)
     truth = clean if truth_known and add_noise else None
-    _draw(denoiser, noisy, restored, truth, output, settings)
+    _draw(denoiser, noisy, condition, restored, truth, output, settings)
     lines = [_convergence(arrays, tolerance)]
     if truth_known:
         lines += _quality(noisy, restored, clean)
@@ -74,21 +76,23 @@ def restore_images(
     return "\n".join(lines)
 
 
-def _restore_all(denoiser, noisy, settings):
+def _restore_all(denoiser, noisy, condition, settings):
     """Restores in batches; returns the arrays of restored.npz."""
 
-    def restored(noisy):
-        result = restore(denoiser, noisy, **settings)
+    def restored(noisy, condition):
+        result = restore(denoiser, noisy, condition=condition, **settings)
         return {
             "image": result.x,
             "num_steps": result.num_steps,
             "residual": result.residual,
         }
 
-    return arrays_lib.map_batches(restored, noisy, batch_size=_BATCH_SIZE)
+    return arrays_lib.map_batches(
+        restored, noisy, condition, batch_size=_BATCH_SIZE
+    )
 
 
-def _draw(denoiser, noisy, restored, truth, output, settings):
+def _draw(denoiser, noisy, condition, restored, truth, output, settings):
     """Writes a figure of many images, and one of a few trajectories."""
     rows = {"input": noisy, "restored": restored}
     if truth is not None:
@@ -97,7 +101,13 @@ def _draw(denoiser, noisy, restored, truth, output, settings):
     sheet = denoiser_plots.before_and_after(rows)
     plots.save_png(output / "before_after.png", sheet)
     few = slice(_NUM_TRAJECTORIES)
-    restored = restore(denoiser, noisy[few], trajectory=True, **settings)
+    restored = restore(
+        denoiser,
+        noisy[few],
+        condition=None if condition is None else condition[few],
+        trajectory=True,
+        **settings,
+    )
     clean = None if truth is None else truth[few]
     steps = restoration_rows(restored.trajectory.numpy(), clean=clean)
     plots.save_png(output / "steps.png", steps)

@@ -201,24 +201,30 @@ class Client:
             seed=row_seeds(seed, row_count(None, seed, image)),
         )
 
-    def denoise(self, image, sigma=None):
+    def denoise(self, image, sigma=None, condition=None):
         """Returns the posterior mean of the clean images.
 
         Args:
             image: noisy images.
             sigma: their noise level, or levels `[batch]`, > 0; None for a
                 denoiser that needs none.
+            condition: for a conditional denoiser: a label, or labels
+                `[batch]`; the number of classes means "no label" if it was
+                trained with label dropout.
         """
-        return self._run("denoise", image=image, sigma=sigma)
+        return self._run(
+            "denoise", image=image, sigma=sigma, condition=condition
+        )
 
-    def noise(self, image, sigma=None):
+    def noise(self, image, sigma=None, condition=None):
         """Returns the predicted noise, which `denoise` subtracts."""
-        return self._run("noise", image=image, sigma=sigma)
+        return self._run("noise", image=image, sigma=sigma, condition=condition)
 
     def restore(
         self,
         image,
         sigma=None,
+        condition=None,
         *,
         step_size=None,
         max_steps=None,
@@ -231,25 +237,24 @@ class Client:
 
         Args:
             image: noisy images.
-            sigma: as in `denoise`.
+            sigma, condition: as in `denoise`.
             step_size: step size of the loop, in (0, 2).
             max_steps: maximum number of steps.
             tolerance: residual at which an image has converged.
         """
+        given = {"image": image, "sigma": sigma, "condition": condition}
         values = step_size, max_steps, tolerance
         settings = dict(zip(_SETTINGS, values, strict=True))
         missing = [name for name, value in settings.items() if value is None]
         if not missing:
-            return self._run(
-                "restore_with", image=image, sigma=sigma, **settings
-            )
+            return self._run("restore_with", **given, **settings)
         if len(missing) < len(settings):
             raise UserError(
                 f"restore lacks {' and '.join(missing)}: give step_size, "
                 "max_steps and tolerance, or none of them for those of the "
                 "export"
             )
-        return self._run("restore", image=image, sigma=sigma)
+        return self._run("restore", **given)
 
     def _run(self, signature, **inputs):
         """Runs a signature without the inputs that are None."""

@@ -108,6 +108,28 @@ def test_images_are_drawn_by_label(generate, finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_denoiser_draws_images_by_label(generate, finished, tmp_path):
+    flags = ("--num_steps=3", "--guidance=1", "--seed=1")
+    three = generate(
+        "labelled", "three.npz", "--label=3", "--num_images=5", *flags
+    )
+    each = generate("labelled", "each.png", "--num_images=2", *flags)
+    succeed(three.result())
+    assert "2 images of each of 10 labels" in succeed(each.result())
+    assert np.ptp(picture(tmp_path / "each.png")) > 100
+    found = np.load(tmp_path / "three.npz")
+    assert (found["label"] == 3).all()
+    expected = (
+        finished("labelled")
+        .load_model()
+        .sample(condition=[3] * 5, seed=1, guidance=1.0, num_steps=3)
+    )
+    np.testing.assert_allclose(
+        found["image"], np.clip(expected, 0, 1), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.slow
 def test_labels_and_completions_are_drawn_as_sheets(generate, tmp_path):
     started = [
         generate("labels", "each.png", "--num_images=3"),

@@ -85,7 +85,49 @@ def test_pictures_and_arrays_of_the_user_are_restored(
     assert not (tmp_path / "noisy.npz-restored" / "images").exists()
 
 
+@pytest.mark.slow
+def test_images_are_restored_with_their_labels_or_the_label_given(
+    finished, launch, tmp_path
+):
+    once = ("--step_size=1", "--max_steps=1", "--sigma=1", "--num_images=9")
+    np.savez(tmp_path / "noisy.npz", image=np.full((3, SIDE, SIDE), 0.5, "f4"))
+    inputs = {
+        "own": ("test",),
+        "given": ("test", "--label=3"),
+        "none": (tmp_path / "noisy.npz",),
+    }
+    started = {
+        name: launch(
+            "restore",
+            f"--workdir={finished('labelled')}",
+            f"--output={tmp_path / name}",
+            f"--input={given[0]}",
+            *given[1:],
+            *once,
+        )
+        for name, given in inputs.items()
+    }
+    for process in started.values():
+        succeed(process.result())
+    model = finished("labelled").load_model()
+    test = finished("labelled").read_run().load_data().test.take(9)
+    clean = np.float32(test.images / 255)
+    half = np.full((3, SIDE, SIDE, 1), 0.5, "f4")
+    for name, expected in (
+        ("own", model.denoise(clean, 1.0, test.labels)),
+        ("given", model.denoise(clean, 1.0, 3)),
+        ("none", model.denoise(half, 1.0)),
+    ):
+        restored = np.load(tmp_path / name / "restored.npz")["image"]
+        np.testing.assert_allclose(restored, expected, atol=1e-5)
+
+
 # Errors, each of one line.
+
+
+def label_without_conditions(folder, finished):
+    flags = [f"--workdir={finished('learned')}", "--label=3", "--sigma=1"]
+    return Refused("restore", flags, ["--label", "conditioned on labels"])
 
 
 def nan_pixels(folder, finished):
@@ -107,6 +149,9 @@ def latent_variable_model(folder, finished):
     return Refused("restore", flags, ["VAE", "Denoiser"])
 
 
-@each_refused([latent_variable_model], [nan_pixels, missing_sigma])
+@each_refused(
+    [latent_variable_model],
+    [nan_pixels, missing_sigma, label_without_conditions],
+)
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

@@ -81,6 +81,34 @@ def test_denoisers_without_training_reach_their_known_psnr(trained, kind, psnr):
 
 
 @pytest.mark.slow
+def test_a_classifier_recognises_the_labels_of_samples(
+    data_dir, launch, tmp_path
+):
+    """Most labels after 20 s of training; 0.79 were measured, real ones 0.94.
+
+    A killed run draws the same labels to drop as one that was not.
+    """
+    flags = (
+        f"--data_dir={data_dir}",
+        "--condition=label",
+        "--label_dropout=0.1",
+        "--network=mlp",
+        "--hidden_sizes=128,128",
+        "--epochs=30",
+        "--checkpoint_every=50",
+        "--jit_compile=false",
+    )
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    said = succeed(launch("train_dae", f"--workdir={whole}", *flags).result())
+    assert "Label accuracy" in said
+    found = measures(whole, "labels")["label_accuracy"]["value"]
+    assert found > 0.65
+    kill("train_dae", cut, *flags, least_step=60)
+    succeed(run("train_dae", f"--workdir={cut}", *flags))
+    assert_same_weights(cut, whole)
+
+
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     trained, tmp_path
 ):
@@ -130,6 +158,11 @@ def other_sigma_than_before(folder, trained):
     return Refused("train_dae", flags, named)
 
 
-@each_refused([other_sigma_than_before])
+def label_dropout_without_labels(folder, trained):
+    flags = ["--label_dropout=0.1", f"--workdir={folder / 'new'}"]
+    return Refused("train_dae", flags, ["--condition=label"])
+
+
+@each_refused([other_sigma_than_before], [label_dropout_without_labels])
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

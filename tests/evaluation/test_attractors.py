@@ -1,8 +1,10 @@
 """The attractors section of denoisers."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from support.evaluated_runs import adapted, digits
+from support.known_denoisers import ByLabel
 
 import keras_genmodels as kgm
 from keras_genmodels.core import arrays
@@ -30,6 +32,21 @@ def test_duplicates_among_the_test_images_only_leave_out_memorisation():
     }
     (note,) = [note for note in section.notes if "duplicates" in note]
     assert note.startswith("Memorised fixed points not measured: 100 %")
+
+
+@pytest.mark.slow
+def test_a_conditional_denoiser_is_analysed_for_one_label():
+    one_image = kgm.EmpiricalDenoiser()
+    one_image.adapt(digits().train.images[:1])
+    denoiser = ByLabel(adapted(kgm.EmpiricalDenoiser()), one_image)
+    train, held_out = digits().train.images, digits().test.images
+    section = attractors.section(denoiser, train, held_out, seed=0)
+    assert section.measures["num_fixed_points"].estimate.value == 1
+    assert section.notes[0].endswith("Without a label.")
+    denoiser.label_dropout = 0.0
+    section = attractors.section(denoiser, train, held_out, seed=0, label=0)
+    assert section.measures["num_fixed_points"].estimate.value > 1
+    assert section.notes[0].endswith("For the label 0.")
 
 
 class _InfiniteSlope(kgm.LinearDenoiser):

@@ -28,7 +28,7 @@ def only(monkeypatch):
             monkeypatch.setattr(
                 denoising.noise_level,
                 "estimate_levels",
-                lambda denoiser, noisy, seed: np.zeros(len(noisy)),
+                lambda denoiser, noisy, labels, seed: np.zeros(len(noisy)),
             )
 
     return limit

@@ -5,7 +5,7 @@ import pytest
 import scipy.optimize
 import scipy.stats
 from support.evaluated_runs import adapted, digits
-from support.known_denoisers import Blind, Gaussian
+from support.known_denoisers import Blind, ByLabel, Gaussian
 
 import keras_genmodels as kgm
 from keras_genmodels.core import arrays
@@ -72,6 +72,21 @@ def test_the_wiener_filter_estimates_the_level_of_digits(sigma):
     found = noise_level.estimate_levels(wiener, noisy, seed=0)
     # Digits are no Gaussians: 2 % off was measured.
     assert found.mean() == pytest.approx(sigma, rel=0.04)
+
+
+def test_a_conditional_denoiser_is_given_the_labels():
+    mean = np.full(len(VARIANCES), 0.5)
+    parts = [Gaussian(mean, k * VARIANCES, None) for k in (1, 0.2, 3)]
+    noisy = noisy_gaussians(0.3, count=3)
+    found = noise_level.estimate_levels(
+        ByLabel(*parts), noisy, np.array([0, 1, 0]), seed=0
+    )
+    expected = [
+        noise_level.estimate_levels(part, noisy, seed=0) for part in parts[:2]
+    ]
+    np.testing.assert_allclose(
+        found, np.where([True, False, True], *expected), rtol=1e-4
+    )
 
 
 def test_a_denoiser_without_sigma_needs_one_step():

@@ -111,11 +111,13 @@ def expected_of_latent(model, signature, image=None, **given):
     return {"image": decoded}
 
 
-def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
+def expected_of_denoiser(
+    model, signature, image=None, sigma=None, condition=None, **given
+):
     if signature == "denoise":
-        return {"denoised": model.denoise(image, sigma)}
+        return {"denoised": model.denoise(image, sigma, condition)}
     if signature == "noise":
-        return {"noise": image - model.denoise(image, sigma)}
+        return {"noise": image - model.denoise(image, sigma, condition)}
     if signature == "generate":
         return {
             "image": kgm.generate(
@@ -123,13 +125,15 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
                 SHAPE,
                 len(given["seed"]),
                 seed=given["seed"],
+                condition=condition,
                 solver="euler" if model.needs_sigma else None,
                 num_steps=WALK["num_steps"],
                 jit_compile=False,
             )
         }
     loop = given or {"max_steps": WALK["max_steps"]}
-    result = kgm.restore(model, image, sigma=sigma, jit_compile=False, **loop)
+    loop |= {"condition": condition, "jit_compile": False}
+    result = kgm.restore(model, image, sigma=sigma, **loop)
     return {
         "image": result.x,
         "num_steps": result.num_steps,
@@ -144,7 +148,7 @@ def expected_of_denoiser(model, signature, image=None, sigma=None, **given):
         # The check, below, compares every kind at 257 rows.
         *(
             pytest.param(kind, 257, marks=pytest.mark.slow)
-            for kind in ("completion", "range", "exact")
+            for kind in ("completion", "range", "labelled", "exact")
         ),
     ],
 )

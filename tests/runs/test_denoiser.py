@@ -181,6 +181,30 @@ def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):
     )
 
 
+@pytest.mark.slow
+def test_a_conditional_run_is_measured_with_the_true_labels(tmp_path):
+    labels = np.arange(60) % 2
+    data = tiny_data(40, 20, labels)
+    network = kgm.mlp_denoiser(SHAPE, num_classes=3, hidden_sizes=(8,))
+    denoiser = kgm.DenoisingAutoencoder(network, num_classes=3)
+    settings = {"epochs": 20, "jit_compile": False, "verbose": 0}
+    metrics = runs.train(
+        denoiser, with_validation(data), tmp_path / "run", **settings
+    )
+    model = Workdir(tmp_path / "run").load_model()
+    given, others = (
+        denoising.denoising_psnr(model, data.test.images, [1.0], labels)[1.0]
+        for labels in (data.test.labels, 1 - data.test.labels)
+    )
+    measured = measures_of(metrics)["psnr/1"]["value"]
+    assert measured == pytest.approx(given.value, rel=1e-4)
+    assert measured != pytest.approx(others.value, rel=1e-4)
+    assert {"denoising", "labels"} == {*metrics["test"]["sections"]}
+    with PIL.Image.open(tmp_path / "run/figures/samples.png") as picture:
+        # No row for the label that no image has.
+        assert picture.height < picture.width / 2
+
+
 def test_a_vae_is_no_denoiser(tmp_path):
     make_vae().save(tmp_path / "model.keras")
     with pytest.raises(kgm.UserError, match="holds a VAE, not a Denoiser"):

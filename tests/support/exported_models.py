@@ -75,11 +75,25 @@ def learned(conditional=True, **kwargs):
     network = kgm.mlp_denoiser(
         SHAPE, noise_conditional=conditional, hidden_sizes=(8,)
     )
-    denoiser = kgm.DenoisingAutoencoder(network, **kwargs)
+    return _perturbed(kgm.DenoisingAutoencoder(network, **kwargs))
+
+
+def _perturbed(denoiser):
     for weight in denoiser.trainable_weights:
         # The output of a new network is zero.
         weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 9)
     return denoiser
+
+
+def labelled():
+    network = kgm.mlp_denoiser(
+        SHAPE, num_classes=NUM_CLASSES, hidden_sizes=(8,)
+    )
+    return _perturbed(
+        kgm.DenoisingAutoencoder(
+            network, num_classes=NUM_CLASSES, label_dropout=0.1
+        )
+    )
 
 
 KINDS = {
@@ -89,6 +103,7 @@ KINDS = {
     "attributes": attributes,
     "tokens": tokens,
     "range": learned,
+    "labelled": labelled,
     "one_level": lambda: learned(False, sigma=0.1),
     "blind": lambda: learned(False, blind=True),
     "rank": lambda: kgm.LinearDenoiser(rank=5),

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.class_labels import ClassLabels
 from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.sampling.noisy_data import NoisyGaussian
 
@@ -58,6 +59,24 @@ class Blind(Denoiser):
     def _denoise(self, x, sigma):
         self.evaluations.assign_add(1)
         return x * tf.constant(self.shares, x.dtype)
+
+
+class ByLabel(Denoiser):
+    """A denoiser of each label; the last one is that of "no label"."""
+
+    def __init__(self, *denoisers):
+        super().__init__()
+        self.denoisers = denoisers
+        self.num_classes, self.label_dropout = len(denoisers) - 1, 0.1
+        self._labels = ClassLabels(self.num_classes, self.label_dropout)
+
+    event_shape = property(lambda self: self.denoisers[0].event_shape)
+    data_mean = property(lambda self: self.denoisers[0].data_mean)
+    sigma_range = property(lambda self: self.denoisers[0].sigma_range)
+
+    def _denoise(self, x, sigma, condition):
+        found = [part.denoise(x, sigma) for part in self.denoisers]
+        return tf.gather(tf.stack(found, 1), condition, batch_dims=1)
 
 
 def halve(x, sigma):

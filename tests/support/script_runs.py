@@ -32,11 +32,20 @@ def _learned():
     return kgm.DenoisingAutoencoder(kgm.mlp_denoiser(SHAPE, hidden_sizes=(16,)))
 
 
+def _labelled():
+    return kgm.DenoisingAutoencoder(
+        kgm.mlp_denoiser(SHAPE, num_classes=10, hidden_sizes=(16,)),
+        num_classes=10,
+        label_dropout=0.1,
+    )
+
+
 _MAKE = {
     "vae": functools.partial(make_vae, latent_size=2),
     "labels": _labels,
     "quadrants": _quadrants,
     "learned": _learned,
+    "labelled": _labelled,
     "linear": kgm.LinearDenoiser,
     "exact": kgm.EmpiricalDenoiser,
 }
