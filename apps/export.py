@@ -80,10 +80,25 @@ flags.DEFINE_float(
     "this (default: 1e-3).",
     lower_bound=0,
 )
+flags.DEFINE_enum(
+    "solver",
+    None,
+    ["dpmpp_2m", "heun", "euler"],
+    "Denoiser that receives sigma: solver of generate (default: dpmpp_2m).",
+)
+flags.DEFINE_enum(
+    "schedule",
+    None,
+    ["geometric", "karras"],
+    "Denoiser that receives sigma: noise levels of generate (default: "
+    "geometric).",
+)
 flags.DEFINE_integer(
     "num_steps",
     None,
-    "Denoiser: number of steps of generate (default: 100).",
+    "Denoiser: number of evaluations of generate (default: 20; heun: 19; at "
+    "most 100 if it does not receive sigma), and a fifth of the limit of a "
+    "request to generate_with.",
     lower_bound=1,
     upper_bound=10**5,
 )
@@ -106,6 +121,8 @@ _SETTINGS = (
     "step_size",
     "max_steps",
     "tolerance",
+    "solver",
+    "schedule",
     "num_steps",
     "stochasticity",
 )

@@ -9,7 +9,7 @@ import functools
 
 import tensorflow as tf
 
-from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.errors import user_errors
 from keras_genmodels.core.pixel_scale import is_image
 from keras_genmodels.export.fields import Field, Signature, compiler, seeds
 from keras_genmodels.export.settings import Setting
@@ -19,17 +19,16 @@ from keras_genmodels.export.values import (
     Interval,
     LogInterval,
     NoisyPixels,
+    OddIntegers,
     labels,
 )
 from keras_genmodels.sampling import generation, restoration
+from keras_genmodels.sampling.schedules import SCHEDULES
+from keras_genmodels.sampling.solvers import SOLVERS
 
-SETTINGS = {
-    "step_size": Setting(0.1, Interval(0, 2, "()")),
-    "max_steps": Setting(100, Integers(1, 10**6)),
-    "tolerance": Setting(1e-3, Interval(0)),
-    "num_steps": Setting(100, Integers(1, 10**5)),
-    "stochasticity": Setting(0.0, Interval(0, 1, "[)")),
-}
+_NUM_STEPS = Integers(1, 10**5)
+# A request to `generate_with` may take as many times the steps of `generate`.
+_MOST_STEPS = 5
 # A sigma above the highest trained one by more than this is a mistake, such as
 # 25 for 25/255.
 _MOST_ABOVE = 10
@@ -37,19 +36,53 @@ _MOST_ABOVE = 10
 _EXAMPLE_STEPS = 20
 
 
+def known_settings(denoiser, given):
+    """Returns the `Setting`s of a denoiser by name.
+
+    Args:
+        denoiser: a `Denoiser`.
+        given: dict of the values that are given; the default of `num_steps`
+            depends on the solver.
+
+    Raises:
+        UserError: for a solver or schedule of a denoiser that does not receive
+            sigma.
+    """
+    num_steps, of_levels = generation.MAX_STEPS, {}
+    if denoiser.needs_sigma:
+        solver = given.get("solver") or generation.SOLVER
+        num_steps = generation.default_num_steps(solver)
+        of_levels = {
+            "solver": Setting(generation.SOLVER, tuple(SOLVERS)),
+            "schedule": Setting(generation.SCHEDULE, tuple(SCHEDULES)),
+        }
+    else:
+        names = ("solver", "schedule")
+        with user_errors():
+            generation.check_settings(denoiser, *map(given.get, names))
+    return {
+        "step_size": Setting(0.1, Interval(0, 2, "()")),
+        "max_steps": Setting(100, Integers(1, 10**6)),
+        "tolerance": Setting(1e-3, Interval(0)),
+        "num_steps": Setting(num_steps, _NUM_STEPS),
+        "stochasticity": Setting(0.0, Interval(0, 1, "[)")),
+        **of_levels,
+    }
+
+
 def signatures(denoiser, settings):
     """Returns the signatures of a denoiser, the default first.
 
     Args:
         denoiser: a `Denoiser`.
-        settings: dict with the names of `SETTINGS`, and `jit_compile`.
+        settings: dict with the names of `known_settings`, and `jit_compile`.
 
     Returns:
         dict of names to `Signature`s.
 
     Raises:
-        UserError: for a denoiser without data, and for a stochasticity that
-            it cannot use.
+        UserError: for a denoiser without data, and for settings of `generate`
+            that do not fit together.
     """
     _check(denoiser, settings)
     lowest, highest = map(float, denoiser.sigma_range)
@@ -82,11 +115,40 @@ def signatures(denoiser, settings):
         "restore_with": Signature(
             {**given, **_loop_fields(settings["max_steps"])}, restore
         ),
+        **_generating(denoiser, settings),
+    }
+
+
+def _generating(denoiser, settings):
+    """Returns the signatures that draw images.
+
+    A denoiser that does not receive sigma has a step size for each step, which
+    depends on their number, and therefore no `generate_with`.
+    """
+    generate = functools.partial(_generate, denoiser, settings)
+    label = _label_field(denoiser)
+    count = settings["num_steps"]
+    found = {
         "generate": Signature(
             {"seed": seeds(), **label},
-            functools.partial(_generate, denoiser, settings),
-        ),
+            functools.partial(generate, num_steps=count),
+        )
     }
+    if denoiser.needs_sigma:
+        kind = Integers
+        if SOLVERS[settings["solver"]].needs_odd:
+            kind = OddIntegers
+        steps = Field(
+            (),
+            "int32",
+            kind(1, min(_MOST_STEPS * count, _NUM_STEPS.high)),
+            example=kind(1, min(count, _EXAMPLE_STEPS)),
+        )
+        fields = {"seed": seeds(), "num_steps": steps, **label}
+        if denoiser.label_dropout:
+            fields["guidance"] = Field((), values=Interval(0))
+        found["generate_with"] = Signature(fields, generate)
+    return found
 
 
 def describe(denoiser):
@@ -105,11 +167,8 @@ def _check(denoiser, settings):
         # A denoiser without data raises before it reads the shape.
         shape = (1, *(denoiser.event_shape or ()))
         denoiser.validate_inputs(tf.zeros(shape), 1.0)
-    if settings["stochasticity"] and denoiser.has_single_level:
-        raise UserError(
-            "stochasticity must be 0 for a denoiser of a single noise level, "
-            f"got {settings['stochasticity']}"
-        )
+        names = ("solver", "schedule", "num_steps", "stochasticity")
+        generation.check_settings(denoiser, *map(settings.get, names))
 
 
 def _loop_fields(max_steps):
@@ -151,16 +210,18 @@ def _restore(denoiser, jit_compile, image, sigma=None, condition=None, **loop):
     }
 
 
-def _generate(denoiser, settings, seed, condition=None):
+def _generate(
+    denoiser, settings, seed, num_steps, condition=None, guidance=0.0
+):
+    names = ("solver", "schedule", "stochasticity", "jit_compile")
     image = generation.generate(
         denoiser,
         denoiser.event_shape,
         tf.shape(seed)[0],
         seed=seed,
         condition=condition,
-        solver="euler" if denoiser.needs_sigma else None,
-        num_steps=settings["num_steps"],
-        stochasticity=settings["stochasticity"],
-        jit_compile=settings["jit_compile"],
+        guidance=guidance,
+        num_steps=num_steps,
+        **{name: settings[name] for name in names if name in settings},
     )
     return {"image": image}

@@ -48,9 +48,12 @@ def export(
       returned unchanged.
     - A denoiser has `denoise` (the default; image, sigma to `denoised`),
       `noise`, `restore` (to image, num_steps, residual), `restore_with`, which
-      takes step_size, max_steps and tolerance for each row, and `generate`
-      (seed to image). There is no sigma input if the denoiser needs none. A
-      conditional one also takes `condition`, int32 labels, in each of them.
+      takes step_size, max_steps and tolerance for each row, `generate` (seed
+      to image), and `generate_with`, which takes num_steps for each row. There
+      is no sigma input if the denoiser needs none, and then no
+      `generate_with`. A conditional one also takes `condition`, int32 labels,
+      in each of them, and `guidance` in `generate_with`, if it was trained
+      with label dropout.
 
     Args:
         model: a latent-variable model (`VAE`, `ConditionalVAE`) or a
@@ -76,8 +79,9 @@ def export(
             [1, 10**6]; default 100.
             Of a denoiser, `step_size`, `max_steps`, in [1, 10**6] and also the
             limit for `restore_with`, and `tolerance` of `restore`; defaults
-            0.1, 100, 1e-3; and `num_steps`, in [1, 10**5], and `stochasticity`
-            of `generate`; defaults 100, 0.
+            0.1, 100, 1e-3; and `solver`, `schedule`, `num_steps`, in [1,
+            10**5], and `stochasticity` of `generate`, with its defaults.
+            `generate_with` takes up to 5 times `num_steps`.
 
     Returns:
         pathlib.Path of the version, absolute.

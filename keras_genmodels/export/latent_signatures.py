@@ -31,11 +31,15 @@ _SUPPORTS = {
     "levels": Levels(),
     "real": FINITE,
 }
-SETTINGS = {"num_samples": Setting(100, Integers(1, 10**6))}
 # Latents that `log_likelihood` decodes at once: two rows of 100 draws. With
 # 800, a single row took four times as long and 32 rows were no faster.
 _CHUNK = 200
 _INT32_MAX = 2**31 - 1
+
+
+def known_settings(model, given):
+    """Returns the `Setting`s of such a model by name."""
+    return {"num_samples": Setting(100, Integers(1, 10**6))}
 
 
 def signatures(model, settings):

@@ -7,19 +7,25 @@ from typing import NamedTuple
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.export.values import Values
 
-_TYPES = {bool: bool, int: numbers.Integral, float: numbers.Real}
+_TYPES = {
+    bool: bool,
+    int: numbers.Integral,
+    float: numbers.Real,
+    str: str,
+}
 
 
 class Setting(NamedTuple):
-    """A setting of an export, a bool, int or float like its default.
+    """A setting of an export, a bool, int, float or str like its default.
 
     Args:
         default: the value if none is passed.
-        values: the `Values` that are accepted; None for a bool.
+        values: the `Values` that are accepted; a tuple of those of a str; None
+            for a bool.
     """
 
     default: object
-    values: Values | None = None
+    values: Values | tuple | None = None
 
     def read(self, name, value):
         """Checks a value and returns it as Python's own type, for JSON.
@@ -30,6 +36,8 @@ class Setting(NamedTuple):
         kind = type(self.default)
         if not self._accepts(kind, value):
             wanted = "True or False" if kind is bool else self.values
+            if kind is str:
+                wanted = f"one of {', '.join(self.values)}"
             article = "an int " if kind is int else ""
             raise UserError(f"{name} must be {article}{wanted}, got {value!r}")
         return kind(value)
@@ -39,6 +47,8 @@ class Setting(NamedTuple):
             return False
         if kind is bool:
             return True
+        if kind is str:
+            return value in self.values
         is_number = not isinstance(value, bool) and math.isfinite(value)
         return is_number and bool(self.values.contains(float(value)))
 

@@ -58,7 +58,7 @@ def settings_of(model, given):
         UserError: for a model of neither family, a setting that such a model
             does not have, and a value that is not accepted.
     """
-    known = {**_COMMON, **_family(model).SETTINGS}
+    known = {**_COMMON, **_family(model).known_settings(model, given)}
     if given.get("jit_compile") == "auto":
         given = {**given, "jit_compile": xla.resolve("auto", model)}
     return resolve(given, known, type(model).__name__)

@@ -113,6 +113,25 @@ class Integers(Values):
         return [n for n in near if -(2**31) <= n < 2**31]
 
 
+class OddIntegers(Integers):
+    """Odd integers from `low`, which is odd, to `high`."""
+
+    code = "odd_integers"
+
+    def __str__(self):
+        return f"odd and {super().__str__()}"
+
+    def contains(self, x):
+        return super().contains(x) & (x % 2 == 1)
+
+    def draw(self, uniform):
+        count = (self.high - self.low) // 2 + 1
+        return self.low + 2 * np.floor(uniform * count)
+
+    def outside(self):
+        return [*super().outside(), self.low + 1]
+
+
 @dataclasses.dataclass(frozen=True)
 class Labels(Integers):
     """Class labels; with `no_label`, `high` means "no label"."""
@@ -228,6 +247,7 @@ _KINDS = (
     PixelScale,
     NoisyPixels,
     Integers,
+    OddIntegers,
     Labels,
     Binary,
     Levels,

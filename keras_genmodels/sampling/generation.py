@@ -162,10 +162,13 @@ def generate(
 
 def default_num_steps(solver):
     """Returns the default number of evaluations of D of a solver."""
-    return 19 if SOLVERS[solver].needs_odd else 20
+    is_odd = solver in SOLVERS and SOLVERS[solver].needs_odd
+    return 19 if is_odd else 20
 
 
-def check_settings(denoiser, solver, schedule, num_steps, stochasticity):
+def check_settings(
+    denoiser, solver=None, schedule=None, num_steps=None, stochasticity=0.0
+):
     """Raises ValueError for settings of `generate` that do not fit together.
 
     Args:

@@ -40,6 +40,7 @@ def as_0_2_wrote_it(description):
             "outputs": signature["outputs"],
         }
         for name, signature in old["signatures"].items()
+        if name != "generate_with"
     }
     return old
 
@@ -47,6 +48,7 @@ def as_0_2_wrote_it(description):
 def as_0_2_accepted(description):
     """Replaces the values that 0.2 refused less of: it took any scale."""
     new = json.loads(json.dumps(description))
+    new["signatures"].pop("generate_with", None)
     for signature in new["signatures"].values():
         for name, spec in signature["inputs"].items():
             for key in ("values", "example"):

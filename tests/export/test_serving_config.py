@@ -122,7 +122,7 @@ def test_the_batching_file_of_the_user_is_kept(tuned):
     }
     records = warmup.read(tuned / "assets.extra" / warmup.FILE)
     assert {len(x["image"]) for _, x in records if "image" in x} == {2, 5}
-    assert len(records) == 2 * 6
+    assert len(records) == 2 * 7
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,8 @@ def test_the_content_of_model_json(tuned):
             "tolerance": 0.5,
             "num_steps": 6,
             "stochasticity": 0.0,
+            "solver": "dpmpp_2m",
+            "schedule": "geometric",
         },
     }
     image = {"dtype": "float32", "shape": [None, 8, 8, 1]}

@@ -118,19 +118,19 @@ def expected_of_denoiser(
         return {"denoised": model.denoise(image, sigma, condition)}
     if signature == "noise":
         return {"noise": image - model.denoise(image, sigma, condition)}
-    if signature == "generate":
-        return {
-            "image": kgm.generate(
-                model,
-                SHAPE,
-                len(given["seed"]),
-                seed=given["seed"],
-                condition=condition,
-                solver="euler" if model.needs_sigma else None,
-                num_steps=WALK["num_steps"],
-                jit_compile=False,
-            )
-        }
+    if signature in ("generate", "generate_with"):
+        steps = given.get("num_steps", WALK["num_steps"])
+        image = kgm.generate(
+            model,
+            SHAPE,
+            len(given["seed"]),
+            seed=given["seed"],
+            condition=condition,
+            guidance=given.get("guidance", 0.0),
+            num_steps=tf.constant(steps) if np.ndim(steps) else steps,
+            jit_compile=False,
+        )
+        return {"image": image}
     loop = given or {"max_steps": WALK["max_steps"]}
     loop |= {"condition": condition, "jit_compile": False}
     result = kgm.restore(model, image, sigma=sigma, **loop)
@@ -161,6 +161,8 @@ def test_signatures_return_what_the_model_returns(kind, size, exports, loaded):
         if is_latent
         else "denoise noise restore restore_with generate"
     ).split()
+    if not is_latent and model.needs_sigma:
+        names.append("generate_with")
     assert {*loaded[kind].signatures} == {*names, "serving_default"}
     for name in names:
         for rows in (1, size):
