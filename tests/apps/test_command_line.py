@@ -136,17 +136,29 @@ def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
 TRAIN = ["--dataset={}/x.npz", "--epochs=1", "--batch_size=8"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "flags"),
     [
-        ("train_vae", TRAIN),
-        ("train_cvae", [*TRAIN, "--condition=quadrants", "--network=mlp"]),
-        ("train_dae", [*TRAIN, "--network=mlp"]),
-        ("restore", ["--sigma=0.3", "--num_images=9", "--output={}/r"]),
-        ("generate", ["--output={}/a.png"]),
-        ("encode", ["--output={}/z.npz"]),
-        ("export", ["--name=vae", "--export_dir={}"]),
+        *(
+            pytest.param(app, flags, marks=pytest.mark.slow)
+            for app, flags in (
+                ("train_dae", [*TRAIN, "--network=mlp"]),
+                ("restore", ["--sigma=0.3", "--num_images=9", "--output={}/r"]),
+                ("export", ["--name=vae", "--export_dir={}"]),
+            )
+        ),
+        *(
+            pytest.param(app, flags, marks=pytest.mark.exhaustive)
+            for app, flags in (
+                ("train_vae", TRAIN),
+                (
+                    "train_cvae",
+                    [*TRAIN, "--condition=quadrants", "--network=mlp"],
+                ),
+                ("generate", ["--output={}/a.png"]),
+                ("encode", ["--output={}/z.npz"]),
+            )
+        ),
     ],
 )
 def test_an_app_writes_nothing_to_standard_error(

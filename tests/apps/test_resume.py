@@ -18,8 +18,6 @@ from support.app_runs import (
     succeed,
 )
 
-pytestmark = pytest.mark.slow
-
 
 def stop(signal_number, delay, workdir, *flags):
     """Sends a signal some time after a start has saved something new."""
@@ -49,9 +47,13 @@ def stop(signal_number, delay, workdir, *flags):
 @pytest.mark.parametrize(
     "flags",
     [
-        pytest.param(["--epochs=30"], id="convolutions"),
         pytest.param(
-            ["--epochs=60", "--network=mlp", "--jit_compile=true"], id="xla"
+            ["--epochs=30"], id="convolutions", marks=pytest.mark.exhaustive
+        ),
+        pytest.param(
+            ["--epochs=60", "--network=mlp", "--jit_compile=true"],
+            id="xla",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -64,7 +64,7 @@ two_kinds = pytest.mark.parametrize(
     [
         {},
         {"sigma": 0.3},
-        pytest.param({"blind": True}, marks=pytest.mark.slow),
+        pytest.param({"blind": True}, marks=pytest.mark.exhaustive),
     ],
     ids=KINDS,
 )

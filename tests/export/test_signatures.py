@@ -141,14 +141,21 @@ def expected_of_denoiser(
     }
 
 
+def mark_of(kind):
+    """Returns the mark of a test that needs an export of its own."""
+    is_common = kind in ("vae", "labels", "range", "exact")
+    return pytest.mark.slow if is_common else pytest.mark.exhaustive
+
+
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
         *((kind, 33) for kind in ("vae", "labels")),
+        pytest.param("range", 257, marks=pytest.mark.slow),
         # The check, below, compares every kind at 257 rows.
         *(
-            pytest.param(kind, 257, marks=pytest.mark.slow)
-            for kind in ("completion", "range", "labelled", "exact")
+            pytest.param(kind, 257, marks=pytest.mark.exhaustive)
+            for kind in ("completion", "labelled", "exact")
         ),
     ],
 )
@@ -178,8 +185,9 @@ def test_signatures_return_what_the_model_returns(kind, size, exports, loaded):
 
 # Quick tests: a `VAE` in tests/apps/test_export.py, a `LinearDenoiser` in
 # test_check.py.
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=mark_of(kind)) for kind in KINDS]
+)
 def test_the_check_finds_no_problem(kind, exports):
     model, version = exports[kind]
     report = check_version(version, model)
@@ -496,7 +504,7 @@ REFUSED = {
     [
         *("vae", "labels"),
         *(
-            pytest.param(k, marks=pytest.mark.slow)
+            pytest.param(k, marks=mark_of(k))
             for k in REFUSED
             if k not in ("vae", "labels")
         ),
@@ -563,10 +571,10 @@ def test_integers_other_than_labels_are_indices(condition, message):
     ("policy", "kind"),
     [
         pytest.param("float64", "rank", marks=pytest.mark.slow),
-        pytest.param("float64", "vae", marks=pytest.mark.slow),
-        pytest.param("float64", "range", marks=pytest.mark.slow),
+        pytest.param("float64", "vae", marks=pytest.mark.exhaustive),
+        pytest.param("float64", "range", marks=pytest.mark.exhaustive),
         pytest.param("bfloat16", "vae", marks=pytest.mark.slow),
-        pytest.param("bfloat16", "range", marks=pytest.mark.slow),
+        pytest.param("bfloat16", "range", marks=pytest.mark.exhaustive),
     ],
 )
 def test_inputs_and_outputs_are_float32(

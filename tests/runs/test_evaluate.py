@@ -38,14 +38,16 @@ def without_xla(monkeypatch):
 def each_kind(kinds):
     """Parametrises over short evaluations of two kinds, and whole ones of all.
 
-    The whole ones are slow tests.
+    The whole ones are slow tests, and exhaustive ones beyond three kinds.
     """
     quick = [kind for kind in kinds if kind in ("vae", "linear")]
+    marks = dict.fromkeys(kinds, pytest.mark.exhaustive)
+    marks |= dict.fromkeys(("vae", "labels", "learned"), pytest.mark.slow)
     return pytest.mark.parametrize(
         ("kind", "whole"),
         [
             *((kind, False) for kind in quick),
-            *(pytest.param(k, True, marks=pytest.mark.slow) for k in kinds),
+            *(pytest.param(k, True, marks=marks[k]) for k in kinds),
         ],
     )
 
