@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import class_labels, deprecation, seeds
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import clean_batches, num_events, per_event
+from keras_genmodels.core.events import num_events, per_event
 from keras_genmodels.core.keras_verbs import (
     as_one_tensor,
     image_of,
@@ -17,20 +17,16 @@ from keras_genmodels.core.keras_verbs import (
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers import network_arguments, preconditioning
-from keras_genmodels.denoisers._principal_axes import moments
 from keras_genmodels.denoisers.base import Denoiser
+from keras_genmodels.denoisers.data_moments import DataMoments
 from keras_genmodels.denoisers.pairs import PairTraining, as_pair
 from keras_genmodels.networks.outputs import NUM_ROWS
-from keras_genmodels.sampling.noisy_data import NoisyGaussian
-
-# Principal axes of the data that a model keeps.
-_MAX_AXES = 64
 
 _OLD_NAMES = {"copies": "num_noise_draws"}
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
-class DenoisingAutoencoder(PairTraining, Denoiser):
+class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     """A network trained to remove Gaussian noise.
 
     `denoise` applies it. Calling the model, as `fit`, `evaluate` and `predict`
@@ -154,15 +150,7 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         self._event_shape = network_arguments.event_shape_of(
             network, event_shape
         )
-        self._mean = self._constant("data_mean", self._event_shape)
-        self._variance = self._constant("data_variance", ())
-        size = math.prod(self._event_shape)
-        self._rank = min(size, _MAX_AXES)
-        self._eigenvalues = self._constant("data_eigenvalues", (self._rank,))
-        self._eigenvectors = self._constant(
-            "data_eigenvectors", (size, self._rank)
-        )
-        self._remainder = self._constant("data_remainder", ())
+        self._add_moments()
         self._build_network()
         self._track("squared_error", "psnr")
         self.built = True
@@ -173,16 +161,6 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
         return self._event_shape
 
     @property
-    def data_mean(self):
-        """Mean of the data, float tensor `[*event_shape]`."""
-        return tf.convert_to_tensor(self._mean)
-
-    @property
-    def data_stddev(self):
-        """Standard deviation of the data about their mean, float scalar."""
-        return tf.sqrt(tf.convert_to_tensor(self._variance))
-
-    @property
     def sigma_range(self):
         """`(lowest, highest)` noise level of training."""
         return self.sigma
@@ -191,69 +169,6 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
     def needs_sigma(self):
         """Whether sigma is an input of the network."""
         return not self.blind and self.sigma[0] != self.sigma[1]
-
-    @property
-    def adapted(self):
-        """Whether mean and variance of the data have been computed."""
-        with tf.init_scope():
-            return bool(self._variance.numpy() > 0)
-
-    def adapt(self, data):
-        """Computes mean, variance and principal axes of the data, in one pass.
-
-        Args:
-            data: array `[n, *event_shape]` or a finite `tf.data.Dataset` of
-                batches of such, or of dicts with a batch under `image`;
-                floating, or uint8, read as value / 255.
-
-        Raises:
-            ValueError: if there are no data, if all are the same, or if they
-                are not finite or of another shape.
-        """
-        found = moments(self._checked(clean_batches(data)), self._rank)
-        check(found.variance > 0, "adapt got data that are all the same")
-        self._mean.assign(found.mean.reshape(self.event_shape))
-        self._variance.assign(found.variance)
-        self._eigenvalues.assign(found.eigenvalues)
-        self._eigenvectors.assign(found.eigenvectors)
-        self._remainder.assign(found.remainder)
-
-    def noisy_data(self, sigma):
-        """Returns p_sigma, N(m, S + sigma^2 I), S the covariance of the data.
-
-        S is exact along its first 64 principal axes, and isotropic in all
-        other directions. A model of a file of format 1 or 2, which lacks the
-        axes, has S = s^2 I.
-        """
-        self._check_adapted()
-        return NoisyGaussian(
-            self.data_mean,
-            sigma,
-            self._eigenvalues,
-            self._eigenvectors,
-            self._remainder,
-        )
-
-    def load_own_variables(self, store):
-        """Loads mean, variance and axes; files may lack the axes."""
-        if "2" in store.keys():  # noqa: SIM118 (no mapping)
-            super().load_own_variables(store)
-            return
-        self._mean.assign(store["0"])
-        self._variance.assign(store["1"])
-        self._remainder.assign(store["1"])
-        # The same variance along no axes at all.
-        self._eigenvalues.assign(tf.fill([self._rank], self._variance.value))
-        self._eigenvectors.assign(tf.zeros_like(self._eigenvectors))
-
-    def _checked(self, batches):
-        for batch in batches:
-            check(
-                batch.shape[1:] == self.event_shape,
-                f"the network takes events of {self.event_shape}, adapt got "
-                f"{batch.shape[1:]}",
-            )
-            yield batch
 
     def _as_inputs(self, inputs):
         kind = type(self).__name__
@@ -341,13 +256,6 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
             "psnr": 10 / math.log(10) * tf.math.log(peak / squares),
         }
 
-    def _check_adapted(self):
-        check(
-            self.adapted,
-            "this DenoisingAutoencoder has no data yet: call adapt(data) or "
-            "fit(data) first",
-        )
-
     def _denoise(self, x, sigma, condition=None):
         level = None
         if self.needs_sigma:
@@ -403,11 +311,6 @@ class DenoisingAutoencoder(PairTraining, Denoiser):
 
     def _per_example_metrics(self, terms):
         return {name: terms[name] for name in ("squared_error", "psnr")}
-
-    def _constant(self, name, shape):
-        return self.add_weight(
-            name=name, shape=shape, initializer="zeros", trainable=False
-        )
 
     def _build_network(self):
         dtype = self.variable_dtype

@@ -29,6 +29,13 @@ def make_autoencoder(**kwargs):
     return model
 
 
+def make_by_label():
+    network = kgm.mlp_denoiser(SHAPE, num_classes=3, hidden_sizes=(8,))
+    return adapted(
+        kgm.DenoisingAutoencoder(network, num_classes=3, label_dropout=0.1)
+    )
+
+
 def adapted(denoiser):
     denoiser.adapt(PIXELS)
     return denoiser
@@ -48,6 +55,11 @@ TRAINED = {
         lambda x: {"image": x, "condition": x},
     ),
     "range": (make_autoencoder, PIXELS, lambda x: x),
+    "range by label": (
+        make_by_label,
+        PIXELS,
+        lambda x: {"image": x, "condition": LABELS},
+    ),
     "blind": (lambda: make_autoencoder(blind=True), PIXELS, lambda x: x),
 }
 COMPUTED = {

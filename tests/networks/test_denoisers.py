@@ -31,9 +31,12 @@ def images(shape, count=2, dtype="float32"):
 
 
 def inputs_of(network, x, level=LEVEL):
-    if isinstance(network.input, list):
-        return [x, np.full(len(x), level, x.dtype)]
-    return x
+    """Returns a list of the events, the level and the label, as it has."""
+    if not isinstance(network.input, list):
+        return x
+    rows = [np.full(len(x), level, x.dtype), np.arange(len(x), dtype="int32")]
+    wanted = [given.dtype.startswith("float") for given in network.input[1:]]
+    return [x, *(rows[0] if is_level else rows[1] for is_level in wanted)]
 
 
 def builds():
@@ -43,6 +46,9 @@ def builds():
             (9, 13, 3), noise_conditional=False, **SMALL
         ),
         "bias_free_unet": lambda: networks.bias_free_unet((9, 13, 3), **SMALL),
+        "mlp_by_label": lambda: networks.mlp_denoiser(
+            (2,), noise_conditional=False, num_classes=3, hidden_sizes=(7,)
+        ),
         "mlp": lambda: networks.mlp_denoiser((2,), hidden_sizes=(7, 6)),
         "unconditional_mlp": lambda: networks.mlp_denoiser(
             (3, 2), noise_conditional=False, hidden_sizes=(7,)
@@ -239,6 +245,30 @@ def test_conditional_networks_depend_on_the_level(name):
     both = network([x, np.array([-1.0, 0.5], np.float32)])
     expected = np.stack([outputs[0][0], outputs[1][1]])
     np.testing.assert_allclose(both, expected, atol=1e-5)
+
+
+def test_a_unet_by_label_depends_on_label_and_level():
+    network = perturb(networks.unet((9, 13, 3), num_classes=3, **SMALL))
+    x = images((9, 13, 3))
+    found = [
+        network([x, np.full(2, level, x.dtype), np.full(2, label)]).numpy()
+        for level in (LEVEL, 0.5)
+        for label in range(4)
+    ]
+    for i, one in enumerate(found):
+        for other in found[:i]:
+            assert np.abs(one - other).max() > 1e-4
+
+
+def test_a_unet_by_label_adds_one_table_to_the_default():
+    plain, by_label = (
+        networks.unet((8, 8, 1), num_classes=n, **SMALL) for n in (None, 3)
+    )
+    shapes = [[w.shape for w in n.weights] for n in (plain, by_label)]
+    (table,) = [w for w in by_label.weights if "label" in w.path]
+    assert table.shape == (4, 128)
+    shapes[1].remove(table.shape)
+    assert shapes[0] == shapes[1]
 
 
 @every_network
