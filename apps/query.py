@@ -79,6 +79,20 @@ flags.DEFINE_bool(
     False,
     "Round pixels to 0 or 1 (0.5 to 1), as a bernoulli likelihood requires.",
 )
+flags.DEFINE_integer(
+    "num_steps",
+    None,
+    "With generate and a denoiser that receives sigma: number of evaluations "
+    "of the denoiser (default: that of the export).",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "guidance",
+    None,
+    "With --num_steps, and a denoiser trained with --label_dropout: guidance "
+    "scale (default: 0).",
+    lower_bound=0,
+)
 flag_types.define_level(
     "sigma",
     None,
@@ -121,7 +135,7 @@ class _Signature(NamedTuple):
 
 _SETTINGS = query_inputs.SETTINGS
 _SIGNATURES = {
-    "generate": _Signature(("label", "seed"), True),
+    "generate": _Signature(("label", "seed", "num_steps", "guidance"), True),
     "reconstruct": _Signature(("label", "binarize"), True),
     "encode": _Signature(("label", "binarize"), False),
     "decode": _Signature(("label",), True),
@@ -130,7 +144,10 @@ _SIGNATURES = {
     "denoise": _Signature(("label", "sigma"), True),
     "noise": _Signature(("label", "sigma"), False),
 }
-_OPTIONAL = ("label", "seed", "binarize", "sigma", *_SETTINGS)
+_OPTIONAL = (
+    *("label", "seed", "binarize", "sigma", "num_steps", "guidance"),
+    *_SETTINGS,
+)
 
 
 def main():
@@ -155,6 +172,8 @@ def main():
         signature = FLAGS.signature
         if signature == "restore" and FLAGS.step_size is not None:
             signature = "restore_with"
+        if signature == "generate" and FLAGS.num_steps is not None:
+            signature = "generate_with"
         found = client.signature(signature)
         query_outputs.check_images(found.outputs)
         outputs = predict(client, signature, query_inputs.read(found.inputs))
@@ -177,6 +196,8 @@ def check_flags():
             "give --step_size, --max_steps and --tolerance together, or none "
             f"of them: --{missing[0]} is missing"
         )
+    if FLAGS.guidance is not None and FLAGS.num_steps is None:
+        raise guard.WrongFlags("--guidance requires --num_steps")
     if FLAGS.input is None and known and FLAGS.signature != "generate":
         raise guard.WrongFlags(f"--signature={FLAGS.signature} needs --input")
     if FLAGS.signature == "decode" and not FLAGS.input.lower().endswith(".npz"):

@@ -42,9 +42,11 @@ def read(infos):
             f"--input: {FLAGS.model} generates from nothing but a seed"
         )
     num_rows = _num_rows(inputs)
-    for name in ("sigma", *SETTINGS):
+    for name in ("sigma", "num_steps", "guidance", *SETTINGS):
         if FLAGS[name].value is not None:
             inputs[name] = FLAGS[name].value
+    if "guidance" in infos:
+        inputs.setdefault("guidance", 0.0)
     if "seed" in infos:
         inputs["seed"] = seeds.row_seeds(FLAGS.seed, num_rows).numpy()
     return inputs

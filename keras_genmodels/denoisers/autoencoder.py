@@ -173,6 +173,8 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     def _as_inputs(self, inputs):
         kind = type(self).__name__
         if self._labels is not None:
+            if isinstance(inputs, dict) and "clean" in inputs:
+                self._check_targets(inputs["clean"])
             found = class_labels.image_and_condition(inputs, kind)
             x, condition = self._as_clean(found["image"]), found["condition"]
             if not is_symbolic(condition):

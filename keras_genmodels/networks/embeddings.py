@@ -52,7 +52,7 @@ def _embed(level, label, num_classes):
         )
     if not parts:
         return None
-    h = keras.layers.Add()(parts) if len(parts) > 1 else parts[0]
+    h = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
     return _embedding_layer("level_1")(h)
 
 

@@ -164,8 +164,19 @@ class Client:
         """Returns the images of latents `[batch, latent_size]`."""
         return self._run("decode", z=z, condition=condition)
 
-    def generate(self, num=None, *, seed, condition=None, label=None):
+    def generate(
+        self,
+        num=None,
+        *,
+        seed,
+        condition=None,
+        label=None,
+        num_steps=None,
+        guidance=None,
+    ):
         """Draws images, the same as `model.sample` for the same seed.
+
+        With `num_steps` it requests `generate_with`.
 
         Args:
             num: int, number of images; optional if there is a seed or a
@@ -176,13 +187,26 @@ class Client:
                 other conditions.
             label: the same for labels; the number of classes means "no label"
                 in a model trained with label dropout.
+            num_steps: for a denoiser that receives sigma, number of its
+                evaluations, or numbers `[num]`; by default that of the export.
+            guidance: with `num_steps`, for a denoiser trained with label
+                dropout: strength of the guidance, or strengths `[num]`;
+                by default 0.
         """
         if label is not None and condition is not None:
             raise UserError("give label or condition, not both")
         condition = label if condition is None else condition
         num = row_count(num, seed, condition)
+        inputs = {"seed": row_seeds(seed, num), "condition": condition}
+        if num_steps is None:
+            if guidance is not None:
+                raise UserError("guidance requires num_steps: give both")
+            return self._run("generate", **inputs)
+        if guidance is None:
+            found = self.signature("generate_with").inputs
+            guidance = 0.0 if "guidance" in found else None
         return self._run(
-            "generate", seed=row_seeds(seed, num), condition=condition
+            "generate_with", num_steps=num_steps, guidance=guidance, **inputs
         )
 
     def log_likelihood(self, image, condition=None, *, seed):

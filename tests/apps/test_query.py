@@ -70,6 +70,7 @@ KINDS = {
     "cvae": "labels",
     "completion": "completion",
     "denoiser": "wiener",
+    "by_label": "labelled",
 }
 
 
@@ -130,6 +131,10 @@ COMMAND_LINES = {
     "arrays": "--num_images=40 --seed=1 --output={folder}/generate.npz",
     "label": "--model=cvae --label=2 --num_images=2 "
     "--output={folder}/label.npz",
+    "guided": "--model=by_label --label=2 --num_images=3 --num_steps=4 "
+    "--guidance=1 --output={folder}/guided.npz",
+    "denoise by label": "--model=by_label --signature=denoise --label=1 "
+    "--input={pictures} --sigma=0.3 --output={folder}/by_label.npz",
     "complete": "--model=completion --input={pictures} "
     "--output={folder}/complete.npz",
     "restore": "--model=denoiser --signature=restore --input={pictures} "
@@ -344,6 +349,16 @@ def test_generated_images_are_those_of_the_model(output, models):
     np.testing.assert_allclose(image, expected, atol=1e-5)
 
 
+def test_a_denoiser_by_label_takes_the_label(output, models, folder):
+    image = output("guided", "guided.npz")["image"]
+    expected = models["by_label"].sample(
+        condition=[2] * 3, seed=0, num_steps=4, guidance=1.0
+    )
+    np.testing.assert_allclose(image, expected, atol=1e-5)
+    found = output("denoise by label", "by_label.npz")["denoised"]
+    assert found.shape == (3, *SHAPE)
+
+
 def test_completes_pictures(output, pictures):
     image = output("complete", "complete.npz")["image"]
     given = picture(pictures / "a.png")[..., :1] / 255
@@ -443,9 +458,10 @@ def test_a_mistake_ends_in_one_line(results, folder, name):
             "must end in .png or .npz",
         ),
         (
-            "--signature=denoise --input=y --label=1 --output=x",
-            "--label requires",
+            "--signature=denoise --input=y --seed=1 --output=x",
+            "--seed requires",
         ),
+        ("--guidance=1 --output=x.png", "--guidance requires --num_steps"),
     ],
 )
 def test_wrong_flags_are_refused_without_tensorflow(flags, message):

@@ -83,6 +83,15 @@ def test_large_requests_are_split_and_joined_in_order(client):
     )
 
 
+def test_generate_takes_a_number_of_steps_and_guidance(client):
+    found = client.generate(2, seed=4, num_steps=[3, 5], guidance=0.25)
+    np.testing.assert_array_equal(found[:, 0, 0, 0], [3.25, 5.25])
+    found = client.generate(2, seed=4, num_steps=3)
+    np.testing.assert_array_equal(found[:, 0, 0, 0], [3, 3])
+    with pytest.raises(UserError, match="guidance requires num_steps"):
+        client.generate(2, seed=4, guidance=1.0)
+
+
 def test_row_seeds_are_those_of_the_package(client):
     found = client.generate(70, seed=4, label=3)[:, 0, 0, 0]
     rows = seeds.row_seeds(4, 70).numpy()[:, 1] % 1000

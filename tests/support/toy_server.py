@@ -24,6 +24,7 @@ IMAGE = spec("image", *SHAPE)
 LABELS = spec("condition", dtype=tf.int32)
 SEED = spec("seed", 2, dtype=tf.int32)
 SIGMA = spec("sigma")
+STEPS = spec("num_steps", dtype=tf.int32)
 SETTINGS = [
     spec("step_size"),
     spec("max_steps", dtype=tf.int32),
@@ -55,6 +56,9 @@ class Toy(tf.Module):
 
     def generate(self, seed, condition):
         return {"image": pixels(seed[:, 1] % 1000) + pixels(condition) / 4}
+
+    def generate_with(self, seed, num_steps, guidance):
+        return {"image": pixels(num_steps) + pixels(guidance)}
 
     def log_likelihood(self, image, condition, seed):
         rate = tf.cast(seed[:, 1] % 1000 + condition, tf.float32)
@@ -111,6 +115,7 @@ class Toy(tf.Module):
                 "encode": [IMAGE, LABELS],
                 "decode": [spec("z", 1), LABELS],
                 "generate": [SEED, LABELS],
+                "generate_with": [SEED, STEPS, spec("guidance")],
                 "log_likelihood": [IMAGE, LABELS, SEED],
                 "denoise": [IMAGE, SIGMA],
                 "noise": [IMAGE, SIGMA],
