@@ -101,7 +101,7 @@ flag_types.define_path(
     "trajectory",
     None,
     "With a denoiser: also write an animated .gif of the walk from noise to "
-    "the first 16 images.",
+    "the first 16 images (with labels and no --label: one of each).",
 )
 flag_types.define_levels(
     "sigma",
@@ -156,7 +156,7 @@ def main():
     print(f"{what} in {output}")
     if FLAGS.trajectory:
         with user_errors():
-            write_walk(model)
+            write_walk(model, workdir)
         print(f"the walk in {FLAGS.trajectory}")
 
 
@@ -298,16 +298,26 @@ def _sheet(model, label=None, **settings):
     )
 
 
-def write_walk(model):
-    """Writes an animation of the walk of the first images."""
+def write_walk(model, workdir):
+    """Writes an animation of the walk of the first images, or each label's."""
+    import numpy as np
+
     from keras_genmodels.core import seeds
     from keras_genmodels.plots import walk
 
-    count = FLAGS.num_images or _NUM_IMAGES
-    rows = seeds.row_seeds(FLAGS.seed, count)[:_NUM_WALKS]
-    steps = model.sample(
-        len(rows), seed=rows, trajectory=True, **denoiser_settings(model)
-    )
+    count = min(FLAGS.num_images or _NUM_IMAGES, _NUM_WALKS)
+    settings = denoiser_settings(model)
+    rows, labels = seeds.row_seeds(FLAGS.seed, count).numpy(), None
+    if model.condition_kind == "label":
+        settings["guidance"] = FLAGS.guidance
+        known = training_labels(workdir)
+        if FLAGS.label is None:
+            labels = list(known or range(model.num_classes))[:_NUM_WALKS]
+            rows = np.tile(rows[:1], (len(labels), 1))
+        else:
+            labels = [label_flag.read(model, known)] * count
+    num = count if labels is None else None
+    steps = model.sample(num, labels, seed=rows, trajectory=True, **settings)
     walk.save_gif(FLAGS.trajectory, walk.frames(steps))
 
 

@@ -113,10 +113,13 @@ def test_a_denoiser_draws_images_by_label(generate, finished, tmp_path):
     three = generate(
         "labelled", "three.npz", "--label=3", "--num_images=5", *flags
     )
-    each = generate("labelled", "each.png", "--num_images=2", *flags)
+    walk = f"--trajectory={tmp_path}/walk.gif"
+    each = generate("labelled", "each.png", "--num_images=2", walk, *flags)
     succeed(three.result())
     assert "2 images of each of 10 labels" in succeed(each.result())
     assert np.ptp(picture(tmp_path / "each.png")) > 100
+    with Image.open(tmp_path / "walk.gif") as steps:
+        assert steps.n_frames == 4
     found = np.load(tmp_path / "three.npz")
     assert (found["label"] == 3).all()
     expected = (
