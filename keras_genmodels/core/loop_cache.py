@@ -46,6 +46,7 @@ def loop_of(denoiser, make, x, **options):
         what `make` returned, cached.
     """
     inputs = getattr(denoiser, "loop_inputs", ())
+    ranks = tuple(value.shape.rank for value in inputs)
     owner, function = _owner_and_function(
         denoiser.denoiser if inputs else denoiser
     )
@@ -60,20 +61,42 @@ def loop_of(denoiser, make, x, **options):
         if not inputs:
             return make(denoise, spec, **options)
 
-        def run(inputs, *args):
-            loop = make(lambda x, s: denoise(x, s, *inputs), spec, **options)
+        def run(*values):
+            own, args = values[: len(ranks)], values[len(ranks) :]
+            loop = make(lambda x, s: denoise(x, s, *own), spec, **options)
             return loop(*args)
 
-        # Relaxes the number of rows of all arguments at the second one.
-        return tf.function(run, reduce_retracing=True, autograph=False)
+        return _for_any_rows(run)
 
-    settings = (
-        *(value.shape.rank for value in inputs),
-        *sorted(options.items()),
-    )
+    settings = (*ranks, *sorted(options.items()))
     key = (function, make, *x.shape[1:], x.dtype, *settings)
     loop = cached(owner, key, build)
-    return functools.partial(loop, inputs) if inputs else loop
+    return functools.partial(loop, *inputs) if inputs else loop
+
+
+def _for_any_rows(run):
+    """Compiles a function of tensors at its first call, for any rows."""
+    made = {}
+
+    def call(*values):
+        values = [tf.convert_to_tensor(value) for value in values]
+        if not made:
+            specs = [
+                tf.TensorSpec([None, *v.shape[1:]][: v.shape.rank], v.dtype)
+                for v in values
+            ]
+            made["function"] = tf.function(
+                run, input_signature=specs, autograph=False
+            )
+        if not tf.executing_eagerly():
+            return made["function"](*values)
+        if "concrete" not in made:
+            # Traced explicitly, as TensorFlow would warn if several functions
+            # that are made here were traced when called.
+            made["concrete"] = made["function"].get_concrete_function()
+        return made["concrete"](*values)
+
+    return call
 
 
 def _owner_and_function(denoiser):
