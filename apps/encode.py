@@ -27,6 +27,7 @@ output_flag.define_flag("An .npz file (default: encoded.npz of the run).")
 def main():
     """Encodes, and writes the arrays."""
     output = output_flag.path("encoded.npz", (".npz",))
+    input_flags.check_output([output])
     guard.load_tensorflow()
     from keras_genmodels.core import arrays as arrays_lib
     from keras_genmodels.core import files
@@ -42,6 +43,8 @@ def main():
     split = labelled(
         input_flags.read_split(workdir, model.event_shape), model, run
     )
+    if run.binarization not in (None, "none"):
+        input_flags.check_scale(split.images, model.event_shape)
     batches = run.evaluation_batches(split)
     with user_errors():
         arrays = arrays_lib.concatenate(

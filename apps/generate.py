@@ -130,7 +130,7 @@ _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 def main():
     """Draws, and writes one sheet or the arrays."""
     output = output_flag.path("figures/generated.png", (".png", ".npz"))
-    input_flags.check_output(output)
+    input_flags.check_output([output])
     if FLAGS.trajectory and not FLAGS.trajectory.endswith(".gif"):
         raise guard.WrongFlags(
             f"--trajectory={FLAGS.trajectory} must end in .gif"

@@ -163,9 +163,7 @@ def main():
         noise_level.name_unlikely("sigma", [FLAGS.sigma])
     has_pictures = query_inputs.has_pictures()
     names = input_flags.picture_names() if has_pictures else None
-    query_outputs.check_input_is_kept(names)
-    if FLAGS.output:
-        input_flags.check_output(pathlib.Path(FLAGS.output))
+    input_flags.check_output(query_outputs.written(names), names)
     with serving.Client(
         FLAGS.address, FLAGS.model, FLAGS.timeout, batch_size=FLAGS.batch_size
     ) as client:

@@ -21,6 +21,8 @@ from .cli import flag_types, guard, input_flags, label_flag, noise_level
 FLAGS = flags.FLAGS
 
 _NUM_IMAGES = 64
+# Files of the folder --output, next to images/.
+_RESULTS = ("before_after.png", "steps.png", "restored.npz")
 
 flag_types.define_path("workdir", "runs/dae", "A finished run of train_dae.")
 guard.define_import_flag()
@@ -74,7 +76,7 @@ def main():
         FLAGS.output or pathlib.Path(FLAGS.workdir, "restored")
     )
     check_flags()
-    input_flags.check_output(output)
+    check_output(output)
     guard.load_tensorflow()
     from keras_genmodels.core.errors import user_errors
     from keras_genmodels.denoisers import Denoiser
@@ -91,6 +93,8 @@ def main():
     if denoiser.num_classes is None:
         guard.forbid_flags(("label",), "a denoiser conditioned on labels")
     split, names = read_input(workdir, denoiser.event_shape)
+    if names:
+        check_output(output, names)
     condition = labels_of(split, denoiser, workdir)
     with user_errors():
         summary = restore.restore_images(
@@ -140,6 +144,21 @@ def labels_of(split, denoiser, workdir):
         "this denoiser is conditioned on labels, which the images do not "
         "have: give --label"
     )
+
+
+def check_output(output, names=None):
+    """Checks that no result replaces or joins the images of --input.
+
+    Args:
+        output: path of the folder of results.
+        names: paths of the restored PNGs below images/, if they are known.
+    """
+    written = [output / name for name in _RESULTS]
+    if names is None and not input_flags.is_arrays(FLAGS.input):
+        written.append(output / "images")
+    written += [output / "images" / name for name in names or ()]
+    pictures = None if names is None else input_flags.picture_names()
+    input_flags.check_output(written, pictures)
 
 
 def png_names(pictures):

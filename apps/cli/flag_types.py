@@ -17,27 +17,31 @@ class _PathParser(flags.ArgumentParser):
     """Makes a path absolute, so that a flag file works from any directory.
 
     Args:
-        remote: scheme of URLs that are left as they are.
+        remote: scheme of URLs that are accepted, in lower case.
+        words: other values that are accepted, which are no paths.
     """
 
     syntactic_help = "a path"
 
-    def __init__(self, remote=None):
+    def __init__(self, remote=None, words=()):
         super().__init__()
         self.remote = remote
+        self.words = words
 
     def parse(self, argument):
         if not argument:
             raise ValueError("a path expected, got nothing")
+        if argument in self.words:
+            return argument
         # As `core.files.local_path`, which would import TensorFlow.
         if found := re.match("([A-Za-z][A-Za-z0-9+.-]+):/", argument):
             url = urllib.parse.urlsplit(argument)
             if url.scheme == self.remote:
-                return argument
+                return url.scheme + argument[len(url.scheme) :]
             if url.scheme != "file" or url.netloc not in ("", "localhost"):
                 raise ValueError(
-                    f"a local path expected, not a {found[1]} address: mount "
-                    "it, or copy to or from a local folder"
+                    f"only local paths can be used, not {found[1]} addresses: "
+                    "mount it, or copy to or from a local folder"
                 )
             argument = urllib.parse.unquote(url.path)
         return os.path.abspath(os.path.expanduser(argument))
@@ -155,9 +159,9 @@ def define_alias(old, new):
     flags.DEFINE_alias(old, new)
 
 
-def define_path(name, default, help_text, remote=None):
-    """Defines a flag that holds a path, or a URL of the scheme `remote`."""
-    return _define(_PathParser(remote), name, default, help_text)
+def define_path(name, default, help_text, remote=None, words=()):
+    """Defines a flag of a path, a URL of the scheme `remote` or a word."""
+    return _define(_PathParser(remote, words), name, default, help_text)
 
 
 def define_paths(name, default, help_text):

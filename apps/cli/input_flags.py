@@ -19,12 +19,13 @@ def define_flags(more=""):
     Args:
         more: what else is done with the images, for the help.
     """
-    flags.DEFINE_string(
+    flag_types.define_path(
         "input",
         "test",
         "A picture, a folder of pictures (resized to the model's size), an "
         "x.npz with an array `image`, an x.npy, or a split of the run's data: "
         f"train, validation or test.{more}",
+        words=SPLITS,
     )
     flag_types.define_path(
         "data_dir",
@@ -60,9 +61,9 @@ def read_split(workdir, image_shape):
         run = workdir.find_run()
         source = run and run.source
         images = read_pictures(
-            _path(), image_shape, source and source.white_level
+            FLAGS.input, image_shape, source and source.white_level
         )
-        return datasets.Split(images, datasets.read_labels(_path()))
+        return datasets.Split(images, datasets.read_labels(FLAGS.input))
     data = workdir.read_run().load_data(FLAGS.data_dir)
     split = getattr(data, FLAGS.input)
     if split is None:
@@ -72,24 +73,39 @@ def read_split(workdir, image_shape):
     return split
 
 
-def check_output(output):
-    """Checks that a later run would not read the results as its pictures.
+def check_output(written, names=None):
+    """Checks that the results do not replace or join the files of --input.
 
     Args:
-        output: path that will be written.
+        written: paths that will be written: files, or a folder that will get
+            pictures.
+        names: paths of the pictures relative to --input, None for arrays or
+            if they are not known yet.
 
     Raises:
-        WrongFlags: if it is for pictures and lies in the folder --input.
+        WrongFlags: if one of them is a file of --input, is a folder around it,
+            or is a picture in the folder --input, which the same command would
+            read the next time.
     """
-    if FLAGS.input is None or is_split() or output.suffix == ".npz":
+    if FLAGS.input is None or is_split():
         return
-    folder = pathlib.Path(FLAGS.input).expanduser().resolve()
-    if folder.is_dir() and output.resolve().is_relative_to(folder):
-        raise guard.WrongFlags(
-            f"--output={output} lies in --input={FLAGS.input}, where the same "
-            "command would read it as a picture the next time: give another "
-            "folder"
-        )
+    source = pathlib.Path(FLAGS.input).resolve()
+    kept = {source, *((source / name).resolve() for name in names or ())}
+    for path in written:
+        target = path.resolve()
+        # A folder of results has no suffix.
+        is_around = not target.suffix and source.is_relative_to(target)
+        if target in kept or is_around:
+            raise guard.WrongFlags(
+                f"--output would replace {path}, which --input reads: give "
+                "another one"
+            )
+        if target.suffix != ".npz" and target.is_relative_to(source):
+            raise guard.WrongFlags(
+                f"--output: {path} lies in --input={FLAGS.input}, where the "
+                "same command would read it as a picture the next time: give "
+                "another folder"
+            )
 
 
 def read_pictures(path, image_shape, white_level):
@@ -103,6 +119,24 @@ def read_pictures(path, image_shape, white_level):
     )
 
 
+def check_scale(images, image_shape):
+    """Checks the scale of images that will be binarised, which would hide it.
+
+    Args:
+        images: array `[n, *image_shape]`, uint8 or floating.
+        image_shape: `(height, width, channels)`.
+
+    Raises:
+        UserError: for floats that are not pixels in [0, 1].
+    """
+    from keras_genmodels.core import pixel_scale
+    from keras_genmodels.core.errors import user_errors
+
+    if images.dtype.kind == "f":
+        with user_errors():
+            pixel_scale.check_clean(images, image_shape, FLAGS.input)
+
+
 def is_arrays(path):
     """Returns whether a path is that of a file of arrays."""
     return str(path).lower().endswith(ARRAY_ENDINGS)
@@ -112,18 +146,10 @@ def picture_names():
     """Lists the pictures of --input relative to it, or None for arrays."""
     from keras_genmodels import datasets
 
-    path = _path()
+    path = pathlib.Path(FLAGS.input)
     if is_split() or is_arrays(path):
         return None
     base = path if path.is_dir() else path.parent
     return [
         picture.relative_to(base) for picture in datasets.list_pictures(path)
     ]
-
-
-def _path():
-    from keras_genmodels.core import files
-    from keras_genmodels.core.errors import user_errors
-
-    with user_errors("--input: "):
-        return files.local_path(FLAGS.input).expanduser()

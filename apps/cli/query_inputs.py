@@ -78,7 +78,10 @@ def _read_images(info):
         FLAGS.input, info.shape[1:], FLAGS.white_level
     )
     images = arrays_lib.as_float(images[: FLAGS.num_images])
-    return (images >= 0.5).astype("float32") if FLAGS.binarize else images
+    if not FLAGS.binarize:
+        return images
+    input_flags.check_scale(images, info.shape[1:])
+    return (images >= 0.5).astype("float32")
 
 
 def _read_latents():

@@ -12,27 +12,18 @@ FLAGS = flags.FLAGS
 _IMAGES = ("image", "denoised")
 
 
-def check_input_is_kept(names):
-    """Raises if --output would overwrite a file of --input.
+def written(names):
+    """Lists the paths that `write` writes.
 
     Args:
         names: paths of the pictures relative to --input, None for arrays.
     """
-    if not (FLAGS.input and FLAGS.output):
-        return
-    source, output = pathlib.Path(FLAGS.input), pathlib.Path(FLAGS.output)
-    read, written = [source], [output]
-    if names and source.is_dir():
-        read = [source / name for name in names]
-    if names and not output.suffix:
-        written = [output / _png_name(name) for name in names]
-    kept = {path.resolve() for path in read}
-    for path in written:
-        if path.resolve() in kept:
-            raise guard.WrongFlags(
-                f"--output={output} would replace {path}, which --input "
-                "reads: give another one"
-            )
+    if not FLAGS.output:
+        return []
+    output = pathlib.Path(FLAGS.output)
+    if output.suffix or not names:
+        return [output]
+    return [output / _png_name(name) for name in names]
 
 
 def check_images(infos):
@@ -61,7 +52,7 @@ def write(outputs, names):
 
     Args:
         outputs: dict of names to arrays.
-        names: as for `check_input_is_kept`.
+        names: as for `written`.
     """
     import numpy as np
 

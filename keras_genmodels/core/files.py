@@ -56,7 +56,7 @@ def local_path(path):
     if url.scheme == "file" and url.netloc in ("", "localhost"):
         return pathlib.Path(urllib.request.url2pathname(url.path))
     raise ValueError(
-        f"{text} is a {found[1]} address, and only local paths can be used: "
+        f"{text}: only local paths can be used, not {found[1]} addresses: "
         "mount it, or copy to or from a local folder"
     )
 

@@ -133,6 +133,30 @@ def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
     assert not workdir.exists()
 
 
+def test_results_that_would_replace_the_input_are_refused(tmp_path):
+    for app, source, output in (
+        ("restore", "out/images", "out"),
+        ("restore", "out/images/a.png", "out"),
+        ("restore", "out/steps.png", "out"),
+        ("encode", "in.npz", "in.npz"),
+        ("generate", "a.png", "./a.png"),
+        ("generate", "a.npz", "a.npz"),
+    ):
+        process = run_without_tensorflow(
+            app,
+            f"--input={tmp_path / source}",
+            f"--output={tmp_path}/{output}",
+        )
+        assert_refused(process, app, "--output would replace")
+
+
+def test_results_may_not_join_the_pictures_of_a_url(tmp_path):
+    process = run_without_tensorflow(
+        "restore", f"--input={tmp_path.as_uri()}", f"--output={tmp_path}/out"
+    )
+    assert_refused(process, "restore", f"lies in --input={tmp_path}")
+
+
 TRAIN = ["--dataset={}/x.npz", "--epochs=1", "--batch_size=8"]
 
 
@@ -184,9 +208,9 @@ PATHS = {
     "train_cvae": ("workdir", "data_dir", "init_from"),
     "train_dae": ("workdir", "data_dir", "init_from"),
     "evaluate": ("workdir", "data_dir", "output"),
-    "generate": ("workdir", "data_dir", "output"),
-    "encode": ("workdir", "data_dir", "output"),
-    "restore": ("workdir", "data_dir", "output"),
+    "generate": ("workdir", "data_dir", "input", "output", "trajectory"),
+    "encode": ("workdir", "data_dir", "input", "output"),
+    "restore": ("workdir", "data_dir", "input", "output"),
     "export": ("workdir", "export_dir", "check"),
     "serve": ("export_dir",),
     "query": ("input", "output"),

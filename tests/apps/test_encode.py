@@ -129,6 +129,12 @@ def labels_that_the_model_does_not_have(folder, finished):
     return of_run(finished, "labels", [f"--input={path}"], path, "0 to 9")
 
 
+def grey_levels_that_binarisation_would_hide(folder, finished):
+    path = folder / "given.npz"
+    np.savez(path, image=np.full((2, SIDE, SIDE), 255, np.float32))
+    return of_run(finished, "vae", [f"--input={path}"], path, "divide", "255")
+
+
 def pictures_without_a_label(folder, finished):
     save_noise(folder / "pictures" / "a.png", (SIDE, SIDE))
     flags = [f"--input={folder / 'pictures'}"]
@@ -145,6 +151,7 @@ def full_disk(folder, finished):
 
 QUICK = [no_model, no_description, changed_data]
 SLOW = [
+    grey_levels_that_binarisation_would_hide,
     denoiser,
     labels_that_the_model_does_not_have,
     pictures_without_a_label,

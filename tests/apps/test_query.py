@@ -258,6 +258,11 @@ REFUSED = {
         "--signature=encode --input={arrays} --output={arrays}",
         "would replace",
     ),
+    "grey levels": (
+        "--signature=encode --binarize --input={grey_levels} "
+        "--output={folder}/no.npz",
+        "divide grey levels of 0 to 255 by 255",
+    ),
     "pictures of vectors": (
         "--model=vectors --output={folder}/no.png",
         "gives rows of shape [5], which are no pictures",

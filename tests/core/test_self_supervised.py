@@ -44,3 +44,30 @@ def test_with_gradient_accumulation_each_batch_has_draws_of_its_own(
     accumulating = keras.optimizers.SGD(0.0, gradient_accumulation_steps=2)
     assert losses(kind, accumulating, **settings) == plain
     assert len(set(plain)) == 3
+
+
+# Tracing takes longer than a second.
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "denoiser",
+        pytest.param("vae", marks=pytest.mark.slow),
+        pytest.param("conditional", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_can_be_trained_and_saved_after_an_error_in_training(
+    kind, tmp_path, monkeypatch
+):
+    make, data = KINDS[kind]
+    model = make()
+    if kind == "denoiser":
+        model.adapt(data)
+    model.compile("adam", jit_compile=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "_per_example_loss", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model.fit(data, verbose=0)
+    model.fit(data, verbose=0)
+    assert int(model.optimizer.iterations) == 1
+    model.save(tmp_path / "model.keras")
+    keras.saving.load_model(tmp_path / "model.keras")
