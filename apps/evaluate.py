@@ -49,6 +49,13 @@ flags.DEFINE_integer(
     "each image. 5000 are usual in papers, and take ten times as long.",
     lower_bound=1,
 )
+flags.DEFINE_integer(
+    "num_density_images",
+    16,
+    "With denoisers: number of test images whose log p(x) is computed; each "
+    "takes a few hundred evaluations of the denoiser.",
+    lower_bound=1,
+)
 flag_types.define_seed("Seed of all draws.")
 guard.define_import_flag()
 flag_types.define_path(
@@ -69,11 +76,15 @@ def main():
     from keras_genmodels.runs.workdir import Workdir
 
     workdirs = [Workdir(path) for path in FLAGS.workdir]
-    settings = Settings(FLAGS.num_images, FLAGS.num_samples, FLAGS.seed)
+    settings = Settings(
+        FLAGS.num_images,
+        FLAGS.num_samples,
+        FLAGS.seed,
+        num_density_images=FLAGS.num_density_images,
+    )
     # All of them first: a missing run ends the app before minutes pass.
     earlier = [read_current(workdir, settings) for workdir in workdirs]
-    if FLAGS["num_samples"].present and not any(map(is_latent, workdirs)):
-        raise guard.WrongFlags("--num_samples requires a latent-variable model")
+    check_families([is_latent(workdir) for workdir in workdirs])
     with contextlib.ExitStack() as stack:
         places = [writable(workdir, output, stack) for workdir in workdirs]
         classifiers = places[0].path / "classifiers"
@@ -109,6 +120,16 @@ def check_flags():
     if not FLAGS.output.endswith(".html"):
         raise guard.WrongFlags(f"--output={FLAGS.output} must end in .html")
     return pathlib.Path(FLAGS.output)
+
+
+def check_families(latent):
+    """Checks that some run uses each flag of one family of models."""
+    for name, is_used, family in (
+        ("num_samples", any(latent), "latent-variable model"),
+        ("num_density_images", not all(latent), "denoiser"),
+    ):
+        if FLAGS[name].present and not is_used:
+            raise guard.WrongFlags(f"--{name} requires a {family}")
 
 
 def writable(workdir, output, stack):

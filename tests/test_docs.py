@@ -104,6 +104,9 @@ def test_scripts_of_the_denoisers_run():
     # The exact denoiser generates training images.
     assert names["copies"].rate > 0.9
     assert names["basin"].smallest[0] > 0
+    # The exact denoiser is a posterior mean.
+    error = names["integral"].standard_error.numpy()
+    assert np.abs(names["gap"]).max() < 5 * error.max()
     # D is nearly constant around a training image.
     assert abs(names["spectrum"].spectral_radius[0]) < 1
     for picture in ("steps.png", "field.png"):

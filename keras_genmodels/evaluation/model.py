@@ -9,6 +9,7 @@ from keras_genmodels.evaluation import (
     attractors,
     comparison,
     denoising,
+    density,
     labels,
     likelihood,
     nearest,
@@ -28,15 +29,21 @@ class Settings:
         seed: int in [0, 2**31), of all draws, those of binarised pixels too.
         classifier_steps: int >= 1, training steps of the classifier whose
             features samples are compared by.
+        num_density_images: int >= 1, test images whose log p(x) is computed
+            with a denoiser.
     """
 
     num_images: int = 1000
     num_samples: int = 500
     seed: int = 0
     classifier_steps: int = 2000
+    num_density_images: int = 16
 
     def __post_init__(self):
-        for name in ("num_images", "num_samples", "classifier_steps"):
+        for name in (
+            *("num_images", "num_samples"),
+            *("classifier_steps", "num_density_images"),
+        ):
             check_count(name, getattr(self, name))
         check_count("seed", self.seed, least=0)
 
@@ -105,7 +112,8 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
 
     Returns:
         dict of names to `Section`s: those of `evaluate_briefly`, measured
-        more thoroughly, `attractors` of a denoiser, and `samples`; and the
+        more thoroughly, `density` and `attractors` of a denoiser, and
+        `samples`; and the
         picture of `nearest.nearest_sheet`, or None.
 
     Raises:
@@ -114,7 +122,7 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
     everything = comparison.all_training_images(data)
     test = data.test.take(settings.num_images)
     if isinstance(model, Denoiser):
-        sections = _of_denoiser(model, data, everything, test, settings.seed)
+        sections = _of_denoiser(model, data, everything, test, settings)
     else:
         sections = {
             "likelihood": likelihood.section(
@@ -146,7 +154,8 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
         return sections, None
 
 
-def _of_denoiser(denoiser, data, everything, test, seed):
+def _of_denoiser(denoiser, data, everything, test, settings):
+    seed = settings.seed
     return {
         "denoising": denoising.section(
             denoiser,
@@ -154,6 +163,9 @@ def _of_denoiser(denoiser, data, everything, test, seed):
             test.images,
             _true_labels(denoiser, test),
             seed=seed,
+        ),
+        "density": density.section(
+            denoiser, test.images[: settings.num_density_images], seed=seed
         ),
         "attractors": attractors.section(
             denoiser,

@@ -6,11 +6,13 @@ warm-up records, model.json and `apps.export --check` follow from that.
 """
 
 import functools
+import math
 
 import tensorflow as tf
 
 from keras_genmodels.core.errors import user_errors
 from keras_genmodels.core.pixel_scale import is_image
+from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.export.fields import Field, Signature, compiler, seeds
 from keras_genmodels.export.settings import Setting
 from keras_genmodels.export.values import (
@@ -22,7 +24,7 @@ from keras_genmodels.export.values import (
     OddIntegers,
     labels,
 )
-from keras_genmodels.sampling import generation, restoration
+from keras_genmodels.sampling import density, generation, restoration
 from keras_genmodels.sampling.schedules import SCHEDULES
 from keras_genmodels.sampling.solvers import SOLVERS
 
@@ -34,6 +36,10 @@ _MOST_STEPS = 5
 _MOST_ABOVE = 10
 # Steps of example requests, which are answered at several batch sizes.
 _EXAMPLE_STEPS = 20
+# Of `log_density`: bound of the steps, of which ten are usual, and rows of
+# example requests, as each takes hundreds of products with D's Jacobian.
+_DENSITY_STEPS = 1000
+_DENSITY_ROWS = 5
 
 
 def known_settings(denoiser, given):
@@ -108,7 +114,7 @@ def signatures(denoiser, settings):
     def noise(image, sigma=None, condition=None):
         return {"noise": denoiser.noise(image, sigma, condition)}
 
-    return {
+    found = {
         "denoise": Signature(given, compiled(denoise)),
         "noise": Signature(given, compiled(noise)),
         "restore": Signature(given, functools.partial(restore, **fixed)),
@@ -117,6 +123,14 @@ def signatures(denoiser, settings):
         ),
         **_generating(denoiser, settings),
     }
+    if _has_density(denoiser):
+        levels = given["sigma"]._replace(values=Interval(0, highest, "(]"))
+        found["log_density"] = Signature(
+            {"image": given["image"], "sigma": levels},
+            functools.partial(_log_density, denoiser, settings["jit_compile"]),
+            max_example_rows=_DENSITY_ROWS,
+        )
+    return found
 
 
 def _generating(denoiser, settings):
@@ -225,3 +239,31 @@ def _generate(
         **{name: settings[name] for name in names if name in settings},
     )
     return {"image": image}
+
+
+def _has_density(denoiser):
+    """Returns whether log p(x) has an exact trace, and needs no label."""
+    needs_label = denoiser.condition_kind is not None
+    return (
+        denoiser.needs_sigma
+        and math.prod(denoiser.event_shape) <= density.MAX_EXACT_SIZE
+        and not (needs_label and not denoiser.label_dropout)
+    )
+
+
+def _log_density(denoiser, jit_compile, image, sigma):
+    if isinstance(denoiser, EmpiricalDenoiser | LinearDenoiser):
+        # In closed form: their ODE can be stiff.
+        nats = denoiser.noisy_data(sigma).log_prob(image)
+        return {"log_density": nats, "solver_error": tf.zeros_like(nats)}
+    found = density.probability_flow(
+        denoiser,
+        image,
+        sigma,
+        max_steps=_DENSITY_STEPS,
+        jit_compile=jit_compile,
+    )
+    return {
+        "log_density": found.log_density,
+        "solver_error": found.solver_error,
+    }

@@ -38,11 +38,14 @@ def valid_inputs(description, signature, rows):
     Args:
         description: dict, the content of model.json.
         signature: name of a signature.
-        rows: int, number of rows.
+        rows: int, number of rows; fewer are drawn for a signature that
+            limits them.
 
     Returns:
         dict of names to arrays `[rows, ...]`; row i does not depend on `rows`.
     """
+    limit = description["signatures"][signature].get("max_example_rows")
+    rows = rows if limit is None else min(rows, limit)
     return {
         name: _draw(name, spec, rows)
         for name, spec in _inputs(description, signature).items()

@@ -54,6 +54,11 @@ def export(
       `generate_with`. A conditional one also takes `condition`, int32 labels,
       in each of them, and `guidance` in `generate_with`, if it was trained
       with label dropout.
+      One of events of at most 256 values that takes sigma also has
+      `log_density` (image, sigma to `log_density`, log p_sigma(image) in nats,
+      and `solver_error`): in closed form of an exact or linear denoiser, else
+      by `kgm.probability_flow` with at most 1000 steps, apart from rejected
+      ones. A conditional one without label dropout has none.
 
     Args:
         model: a latent-variable model (`VAE`, `ConditionalVAE`) or a

@@ -50,10 +50,13 @@ class Signature(NamedTuple):
         fields: dict of input names to `Field`s.
         compute: function of tensors with these names that returns a dict of
             tensors. It does not check its arguments and also runs eagerly.
+        max_example_rows: int, rows of the largest example request; None for
+            no limit.
     """
 
     fields: dict
     compute: Callable
+    max_example_rows: int | None = None
 
     def specs(self):
         """Returns the `tf.TensorSpec` of each input, by name."""

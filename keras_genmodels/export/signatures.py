@@ -102,7 +102,7 @@ def save(model, path, settings):
         dict of the names of signatures to what model.json says of them: dicts
         `inputs` and `outputs` of names to `dtype` and `shape`, a list with
         None for the batch, and for inputs the accepted `values` and those of
-        an `example`.
+        an `example`; and `max_example_rows`, if they are limited.
     """
     endpoints, traced, described = {}, {}, {}
     for name, signature in signatures_of(model, settings).items():
@@ -116,6 +116,8 @@ def save(model, path, settings):
                 for key, spec in traced[name].structured_outputs.items()
             },
         }
+        if signature.max_example_rows is not None:
+            described[name]["max_example_rows"] = signature.max_example_rows
     default = next(iter(traced))
     endpoints["serving_default"] = endpoints[default]
     tf.saved_model.save(

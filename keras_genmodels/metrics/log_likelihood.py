@@ -2,6 +2,10 @@
 
 import inspect
 
+import numpy as np
+import tensorflow as tf
+
+from keras_genmodels.core import seeds
 from keras_genmodels.core.validation import check
 from keras_genmodels.models import LatentVariableModel, likelihood
 from keras_genmodels.sampling.density import probability_flow
@@ -20,7 +24,8 @@ def log_likelihood(
     Args:
         model: a `LatentVariableModel` or a denoiser.
         x: float tensor or array `[batch, *event_shape]`.
-        condition: as of the model's `encode`; None of a denoiser.
+        condition: as of the model's `encode` or `denoise`; of a conditional
+            denoiser labels, scalar or `[batch]`.
         seed: int, int32 `[2]` or `[batch, 2]`.
         jit_compile: whether XLA compiles the model: a bool or "auto".
         **settings: `num_samples` and `chunk_size` of a latent-variable model;
@@ -38,13 +43,34 @@ def log_likelihood(
     if isinstance(model, LatentVariableModel):
         _check_names(settings, likelihood.log_likelihood, model)
         return likelihood.log_likelihood(model, x, condition, **settings)
-    check(
-        condition is None,
-        "condition must be None, as denoisers are not conditional (sigma is "
-        f"passed by name), got {condition!r}",
-    )
     _check_names(settings, probability_flow, model)
-    return probability_flow(model, x, **settings).log_density
+    if np.ndim(condition) == 0:
+        found = probability_flow(model, x, condition=condition, **settings)
+        return found.log_density
+    return _of_each_label(model, x, condition, **settings)
+
+
+def _of_each_label(denoiser, x, labels, *, seed, sigma=None, **settings):
+    """Returns log p(x|c) of a denoiser, for labels `[batch]`."""
+    x, labels = np.asarray(x), np.asarray(labels)
+    check(
+        labels.shape == x.shape[:1],
+        f"condition must be a scalar or [batch], got {labels.shape} for "
+        f"{len(x)} events",
+    )
+    seed = seeds.row_seeds(seed, len(x)).numpy()
+    found = np.empty(len(x))
+    for label in np.unique(labels):
+        rows = labels == label
+        found[rows] = probability_flow(
+            denoiser,
+            x[rows],
+            sigma if np.ndim(sigma) == 0 else np.asarray(sigma)[rows],
+            condition=label,
+            seed=seed[rows],
+            **settings,
+        ).log_density
+    return tf.constant(found)
 
 
 def _check_names(settings, function, model):

@@ -134,8 +134,8 @@ def _finished(workdir):
 def _identity(workdir, settings):
     """Returns what an evaluation depends on, besides the data and versions."""
     used = dataclasses.asdict(settings)
-    if not is_latent(workdir):
-        del used["num_samples"]
+    other = "num_density_images" if is_latent(workdir) else "num_samples"
+    del used[other]
     return {
         "settings": used,
         "model": _checksum(workdir.model.read_bytes()),

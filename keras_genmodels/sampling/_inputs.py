@@ -38,8 +38,13 @@ def validate_inputs(denoiser, x, sigma):
 
 
 def check_scale(denoiser, x, sigma):
-    """Raises ValueError if images are on another scale than the denoiser's."""
+    """Raises ValueError if images are on another scale than the denoiser's.
+
+    Their noise may be of any level of the denoiser: restoring may start there.
+    """
     if hasattr(denoiser, "validate_noisy"):
+        if sigma is not None:
+            sigma = tf.maximum(sigma, denoiser.sigma_range[1])
         denoiser.validate_noisy(x, sigma)
 
 

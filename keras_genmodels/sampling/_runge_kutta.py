@@ -39,8 +39,8 @@ class Problem(NamedTuple):
         derivative: function of the stage (int32 scalar), x `[batch, M]`, t
             `[batch]` and the panel, int32 `[batch]`, to v `[batch, M]` and f
             `[batch, k]`, float64. In stage `UNUSED_STAGE` f is not used.
-        error: function of t, the error of x and that of f, both of one step,
-            to the error of the step, `[batch]`.
+        error: function of t, v at the start of a step, and the step's errors
+            of x and of the integral of f, to one error, `[batch]`.
         start, end: float64 `[batch]`, first and last t.
         num_panels: int >= 1. The interval is divided into panels of equal
             length, at whose ends steps end, so that f may depend on the panel.
@@ -187,5 +187,5 @@ def _step(problem, path, step):
         (0, zeros(path.x.shape[1]), zeros(path.integrals.shape[2])),
     )
     errors = [combine(error_weights, values) for values in (v, f)]
-    error = problem.error(path.t, *errors)
+    error = problem.error(path.t, v[:, 0], *errors)
     return combine(weights, v), combine(weights, f), error

@@ -14,6 +14,7 @@ from keras_genmodels.sampling import _runge_kutta
 from keras_genmodels.sampling._inputs import validate_inputs
 from keras_genmodels.sampling._jacobian import quadratic_forms, vector_product
 from keras_genmodels.sampling._loop import checked_denoise
+from keras_genmodels.sampling.conditions import with_condition
 
 # Largest event whose Jacobian's trace is computed exactly.
 MAX_EXACT_SIZE = 256
@@ -22,7 +23,7 @@ _NUM_PANELS = 16
 # Events that are computed at once outside of graphs.
 _BATCH_SIZE = 256
 # Of a step, in nats, by the dtype that D is computed in.
-_TOLERANCES = {"float64": 1e-6, "float32": 1e-3}
+_TOLERANCES = {"float64": 1e-5, "float32": 1e-3}
 _TOLERANCE_16_BITS = 0.1
 
 
@@ -36,8 +37,8 @@ class ProbabilityFlow(NamedTuple):
         num_evaluations: int32, evaluations of D along the path. Each but one
             in six also takes M or `num_probes` products with its Jacobian.
         solver_error: float64, sum of the estimated errors of the steps of the
-            ODE, in nats. Errors may grow along the path, so that the actual
-            one was up to 15 times larger.
+            ODE, in nats. On closed forms the actual error was at most twice
+            that.
     """
 
     log_density: tf.Tensor
@@ -67,6 +68,7 @@ def probability_flow(
     x,
     sigma=None,
     *,
+    condition=None,
     sigma_max=None,
     noisy_data=None,
     seed=0,
@@ -99,6 +101,8 @@ def probability_flow(
         x: float tensor or array `[batch, *event_shape]`.
         sigma: level of the density, > 0, scalar or `[batch]`; by default the
             denoiser's lowest. A function needs it.
+        condition: one label for all events, for a conditional denoiser; None
+            stands for "no label" in a model trained with label dropout.
         sigma_max: level where the path ends, float >= sigma; by default the
             denoiser's highest. A function needs it.
         noisy_data: the distribution at `sigma_max`, an object with
@@ -106,7 +110,7 @@ def probability_flow(
         seed: int, int32 `[2]` or `[batch, 2]`, of the signs; row i depends on
             the i-th row seed alone. Unused if the trace is exact.
         tolerance: float > 0, in nats: the largest estimated error of a step.
-            By default 1e-6 if D is computed in float64, 1e-3 in float32 and
+            By default 1e-5 if D is computed in float64, 1e-3 in float32 and
             0.1 in 16 bits, whose rounding no step size reduces.
         max_steps: int >= 1. Steps do not become smaller than 1 / `max_steps`
             of the interval of ln sigma, which bounds the work; see
@@ -134,6 +138,7 @@ def probability_flow(
     check(tolerance > 0, f"tolerance must be > 0, got {tolerance}")
     check_count("max_steps", max_steps)
     check_count("num_probes", num_probes, least=2)
+    denoiser = with_condition(denoiser, condition)
     levels = resolve(denoiser, x, sigma, sigma_max, noisy_data)
     run = loop_cache.loop_of(
         denoiser,
@@ -172,6 +177,10 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
         getattr(denoiser, "needs_sigma", True),
         "log p needs D at every noise level, and this denoiser does not take "
         "sigma",
+    )
+    check(
+        getattr(denoiser, "is_for_all_rows", True),
+        "log p takes one condition for all events",
     )
     lowest, highest = getattr(denoiser, "sigma_range", (None, None))
     sigma = lowest if sigma is None else sigma
@@ -306,15 +315,23 @@ class _Flow:
         return _signs(tf.gather(rows, row), numbers, self.size)
 
 
-def _error_in_nats(t, error_of_x, error_of_integrals):
+def _error_in_nats(t, removed, error_of_x, error_of_integrals):
     """Returns the error of a step, in nats, `[batch]`.
 
-    A change of x by d changes log p_sigma(x) by d times the score, which is of
-    the size of noise: by about |d| / sigma.
+    A change of x by d changes log p_sigma(x) by d times the score, which is
+    (D(x) - x) / sigma^2; or by about |d| / sigma, as x - D(x) contains noise.
+
+    Args:
+        t: ln sigma, `[batch]`.
+        removed: x - D(x, sigma), `[batch, M]`.
+        error_of_x: `[batch, M]`.
+        error_of_integrals: `[batch, num_integrals]`.
     """
-    of_x = tf.norm(error_of_x, axis=1) / tf.exp(t)
+    sigma = tf.exp(t)
+    by_score = tf.abs(tf.reduce_sum(removed * error_of_x, axis=1)) / sigma**2
+    by_noise = tf.norm(error_of_x, axis=1) / sigma
     of_integral = tf.abs(tf.reduce_mean(error_of_integrals, axis=1))
-    return tf.maximum(of_x, of_integral)
+    return tf.maximum(tf.maximum(by_score, by_noise), of_integral)
 
 
 def _standard_error(integrals):

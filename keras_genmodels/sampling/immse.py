@@ -11,6 +11,7 @@ from keras_genmodels.core import loop_cache, seeds, xla
 from keras_genmodels.core.counter_rng import normals
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.sampling._loop import checked_denoise
+from keras_genmodels.sampling.conditions import with_condition
 from keras_genmodels.sampling.density import in_batches, resolve
 
 # Pairs of draws of the density at the highest level, which cost no D.
@@ -36,6 +37,7 @@ def integrate_errors(
     x,
     sigma=None,
     *,
+    condition=None,
     sigma_max=None,
     noisy_data=None,
     seed=0,
@@ -63,7 +65,8 @@ def integrate_errors(
     their difference measures the error of D.
 
     Args:
-        denoiser, x, sigma, sigma_max, noisy_data: as of `probability_flow`.
+        denoiser, x, sigma, condition, sigma_max, noisy_data: as of
+            `probability_flow`.
         seed: int, int32 `[2]` or `[batch, 2]`; row i depends on the i-th row
             seed alone.
         num_levels: int >= 1, nodes of the integral.
@@ -84,6 +87,7 @@ def integrate_errors(
     """
     check_count("num_levels", num_levels)
     check_count("num_draws", num_draws, least=2)
+    denoiser = with_condition(denoiser, condition)
     levels = resolve(denoiser, x, sigma, sigma_max, noisy_data)
     run = loop_cache.loop_of(
         denoiser,
@@ -122,10 +126,7 @@ def _measuring(denoise, spec, num_levels, num_draws, jit_compile):
         ),
         spec,
     )
-    nodes, weights = (
-        tf.constant(values, tf.float64)
-        for values in np.polynomial.legendre.leggauss(num_levels)
-    )
+    nodes, weights = np.polynomial.legendre.leggauss(num_levels)
     count = num_levels * num_draws
 
     def run(x, sigma, rows, sigma_max):

@@ -111,6 +111,18 @@ def expected_of_latent(model, signature, image=None, **given):
     return {"image": decoded}
 
 
+def expected_density(model, image, sigma):
+    if isinstance(model, kgm.EmpiricalDenoiser | kgm.LinearDenoiser):
+        nats = model.noisy_data(sigma).log_prob(image)
+        error = np.zeros(len(image))
+    else:
+        found = kgm.probability_flow(
+            model, image, sigma, max_steps=1000, jit_compile=False
+        )
+        nats, error = found.log_density, found.solver_error
+    return {"log_density": np.float32(nats), "solver_error": np.float32(error)}
+
+
 def expected_of_denoiser(
     model, signature, image=None, sigma=None, condition=None, **given
 ):
@@ -118,6 +130,8 @@ def expected_of_denoiser(
         return {"denoised": model.denoise(image, sigma, condition)}
     if signature == "noise":
         return {"noise": image - model.denoise(image, sigma, condition)}
+    if signature == "log_density":
+        return expected_density(model, image, sigma)
     if signature in ("generate", "generate_with"):
         steps = given.get("num_steps", WALK["num_steps"])
         image = kgm.generate(
@@ -169,7 +183,7 @@ def test_signatures_return_what_the_model_returns(kind, size, exports, loaded):
         else "denoise noise restore restore_with generate"
     ).split()
     if not is_latent and model.needs_sigma:
-        names.append("generate_with")
+        names += ["generate_with", "log_density"]
     assert {*loaded[kind].signatures} == {*names, "serving_default"}
     for name in names:
         for rows in (1, size):

@@ -81,6 +81,10 @@ def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind, whole):
             for level in levels
         }
         assert {"converged", "num_fixed_points"} <= names["attractors"]
+        assert names["density"] == {
+            *("log_density", "log_density_error", "difference"),
+            *("density_evaluations", "density_bits"),
+        }
     assert ("labels" in names) == (kind == "labels")
 
 
@@ -190,6 +194,7 @@ def test_a_run_without_results_is_refused(tmp_path):
         {"num_samples": 1.5},
         {"seed": -1},
         {"classifier_steps": 0},
+        {"num_density_images": 0},
     ],
 )
 def test_bad_settings_are_refused(bad):

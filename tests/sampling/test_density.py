@@ -3,6 +3,7 @@
 import functools
 import math
 
+import keras
 import numpy as np
 import pytest
 import scipy.special
@@ -202,6 +203,30 @@ def test_a_denoiser_that_is_not_finite_has_no_density():
     known = {"sigma_max": 1.0, "noisy_data": end}
     found = kgm.probability_flow(broken, x, 0.1, **known).log_density
     np.testing.assert_array_equal(np.isfinite(found), [True, False])
+
+
+def labelled():
+    """Returns an untrained denoiser of three classes that its label shifts."""
+    network = kgm.mlp_denoiser((4,), hidden_sizes=(8,), num_classes=3)
+    denoiser = kgm.DenoisingAutoencoder(network, num_classes=3)
+    denoiser.adapt(points(4))
+    for weight in denoiser.trainable_weights:
+        weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 3)
+    return denoiser
+
+
+@pytest.mark.slow
+def test_each_row_has_the_density_of_its_label():
+    denoiser, x = labelled(), points(4)[:4]
+    settings = {"sigma": 0.5, "tolerance": 1e-3}
+    rows = kgm.log_likelihood(denoiser, x, [0, 2, 0, 2], **settings).numpy()
+    for label in (0, 2):
+        alone = kgm.log_likelihood(denoiser, x, label, **settings).numpy()
+        which = [label // 2, 2 + label // 2]
+        np.testing.assert_allclose(rows[which], alone[which], atol=1e-6)
+    assert np.abs(rows - alone)[[0, 2]].min() > 1e-3
+    given = immse.integrate_errors(denoiser, x, condition=1, num_levels=4)
+    assert np.isfinite(given.log_density).all()
 
 
 @pytest.mark.parametrize(

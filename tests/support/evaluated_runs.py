@@ -21,7 +21,13 @@ from support.small_vaes import make_vae
 SHAPE = (8, 8, 1)
 NUM_TRAIN, NUM_TEST = 200, 60
 LEVEL = 0.25
-SETTINGS = Settings(num_images=50, num_samples=20, seed=1, classifier_steps=30)
+SETTINGS = Settings(
+    num_images=50,
+    num_samples=20,
+    seed=1,
+    classifier_steps=30,
+    num_density_images=4,
+)
 KNOWN = operators.observed_quadrants(SHAPE, 2)
 
 

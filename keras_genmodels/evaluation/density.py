@@ -1,0 +1,176 @@
+"""log p(x) of a denoiser, by two estimates that share nothing but D."""
+
+import math
+
+import numpy as np
+
+from keras_genmodels.core import arrays
+from keras_genmodels.core.errors import NotMeasured
+from keras_genmodels.denoisers import EmpiricalDenoiser
+from keras_genmodels.evaluation.sections import Measure, Section
+from keras_genmodels.metrics.denoising import noise_levels
+from keras_genmodels.metrics.estimates import average
+from keras_genmodels.metrics.likelihood import bits_per_dimension
+from keras_genmodels.sampling.density import MAX_EXACT_SIZE, probability_flow
+from keras_genmodels.sampling.immse import integrate_errors
+
+_INTEGRAL = "I-MMSE integral"
+# Largest set of images, in values, whose exact denoiser takes a minute.
+_MOST_VALUES = 10**7
+_NOTES = (
+    "log p is that of data with noise of sigma {sigma:g}: by the "
+    "probability-flow ODE, and by the integral of the squared error over the "
+    "noise levels (I-MMSE).",
+    "The two agree within their errors if D is the posterior mean of some "
+    "data, as of an exact or linear denoiser. Of one that was learned, their "
+    "difference measures the error of D itself.",
+)
+
+
+def section(denoiser, images, *, seed):
+    """Measures log p(x) of images with noise of the denoiser's lowest level.
+
+    Of the exact denoiser it is the lowest common level: with less noise the
+    ODE is stiff for images that are not in the set.
+
+    8-bit images v are dequantised: x = (v + u) / 255, u uniform in [0, 1).
+    -log p(x) / (M ln 2) + log2 255 bits per dimension are an upper bound of
+    those of v under the discrete model that p implies.
+
+    Args:
+        denoiser: a `Denoiser` of images.
+        images: array `[n, height, width, channels]`, floating in [0, 1] or
+            uint8, few of them: each takes about a hundred evaluations of D
+            and of its Jacobian.
+        seed: int, of all draws.
+
+    Returns:
+        `Section` of `log_density`, `log_density_error`, `difference`,
+        `density_evaluations` and, of 8-bit images, `density_bits`; without
+        measures for a denoiser that does not take sigma.
+
+    #### References
+
+    Theis, van den Oord and Bethge (2016), A note on the evaluation of
+    generative models, arXiv:1511.01844, section 3.1 (dequantisation).
+    """
+    found = Section("Density")
+    found.add("log p(x)", _measures, denoiser, images, seed)
+    if found.measures:
+        notes = [note.format(sigma=_level(denoiser)) for note in _NOTES]
+        found.notes.extend([f"{len(images)} test images.", *notes])
+    return found
+
+
+def _measures(denoiser, images, seed):
+    if not denoiser.needs_sigma:
+        raise NotMeasured(
+            "it needs D at every noise level, and this denoiser does not take "
+            "sigma"
+        )
+    if denoiser.condition_kind is not None and not denoiser.label_dropout:
+        raise NotMeasured(
+            "this denoiser needs a label, and log p(x) is that without one: "
+            "train with label dropout"
+        )
+    size = math.prod(images.shape[1:])
+    if _is_exact(denoiser) and denoiser.num_events * size > _MOST_VALUES:
+        raise NotMeasured(
+            f"the exact denoiser of {denoiser.num_events} images takes many "
+            "minutes; noisy_data(sigma).log_prob(x) has its closed form"
+        )
+    is_8_bit = images.dtype == np.uint8
+    x = dequantize(images, seed) if is_8_bit else arrays.as_float(images)
+    sigma = _level(denoiser)
+    flow = probability_flow(denoiser, x, sigma, seed=seed)
+    integral = integrate_errors(denoiser, x, sigma, seed=seed)
+    found = {
+        "log_density": _compare(
+            "log p(x)",
+            flow.log_density,
+            integral.log_density,
+            "Log density of the images with noise, averaged: higher is better.",
+            "nats",
+        ),
+        "log_density_error": _error(flow, integral, size),
+        "difference": Measure(
+            "Difference of the two estimates of log p(x)",
+            average(flow.log_density - integral.log_density),
+            "ODE less integral, averaged: near 0, within its error, if D is a "
+            "posterior mean.",
+            "nats",
+        ),
+        "density_evaluations": _compare(
+            "Evaluations of D for log p(x)",
+            flow.num_evaluations,
+            integral.num_evaluations,
+            "Number of evaluations of D for an image, averaged.",
+        ),
+    }
+    if is_8_bit:
+        found["density_bits"] = _bits(flow, integral, size)
+    return found
+
+
+def _is_exact(denoiser):
+    return isinstance(denoiser, EmpiricalDenoiser)
+
+
+def _level(denoiser):
+    if _is_exact(denoiser):
+        return noise_levels(denoiser)[0]
+    return denoiser.sigma_range[0]
+
+
+def dequantize(images, seed):
+    """Returns (v + u) / 255 of 8-bit images v, u uniform in [0, 1).
+
+    Args:
+        images: uint8 array `[n, ...]`.
+        seed: int.
+
+    Returns:
+        float64 array `[n, ...]`; row i does not depend on n.
+    """
+    uniform = np.random.default_rng(seed).random(images.shape)
+    return (images + uniform) / 255
+
+
+def _compare(label, by_flow, by_integral, meaning, unit=""):
+    return Measure(
+        label,
+        average(by_flow),
+        meaning,
+        unit,
+        {_INTEGRAL: average(by_integral)},
+    )
+
+
+def _error(flow, integral, size):
+    kind = "0, as the trace of the Jacobian is exact up to "
+    if size > MAX_EXACT_SIZE:
+        kind = "of the random estimate of the Jacobian's trace, above "
+    return _compare(
+        "Standard error of log p(x) of one image",
+        flow.standard_error,
+        integral.standard_error,
+        f"Standard error of the estimate, averaged; that of the ODE is {kind}"
+        f"{MAX_EXACT_SIZE} values.",
+        "nats",
+    )
+
+
+def _bits(flow, integral, size):
+    by_flow, by_integral = (
+        bits_per_dimension(-found.log_density.numpy(), size) + math.log2(255)
+        for found in (flow, integral)
+    )
+    return _compare(
+        "Bits per dimension, uniform dequantisation",
+        by_flow,
+        by_integral,
+        "-log2 p(x) / M + log2 255 of x = (v + u) / 255, v being the grey "
+        "levels and u uniform noise: lower is better. Not comparable with "
+        "that of a discrete likelihood.",
+        "bits/dim",
+    )
