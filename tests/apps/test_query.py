@@ -125,7 +125,8 @@ def spoilt(folder):
     return path
 
 
-# Inputs: {pictures}, {arrays}, {latents}, {spoilt}; outputs go to {folder}.
+# Inputs: {pictures}, {arrays}, {grey_levels}, {latents}, {spoilt}; outputs go
+# to {folder}.
 COMMAND_LINES = {
     "generate": "--num_images=5 --seed=1 --output={folder}/generate.png",
     "arrays": "--num_images=40 --seed=1 --output={folder}/generate.npz",
@@ -297,6 +298,7 @@ def results(folder, served, pictures, spoilt):
     np.savez(latents, z=np.array([[1, 2]], np.float32))
     image = np.random.default_rng(0).random((3, *SHAPE), np.float32)
     np.savez(arrays, image=image, label=np.array([0, 2, 1]))
+    np.savez(folder / "grey_levels.npz", image=255 * image)
     lines = {**COMMAND_LINES, **{k: v[0] for k, v in REFUSED.items()}}
     out = folder / "out"
     filled = [
@@ -306,6 +308,7 @@ def results(folder, served, pictures, spoilt):
             arrays=arrays,
             latents=latents,
             spoilt=spoilt,
+            grey_levels=folder / "grey_levels.npz",
         ).split()
         for line in lines.values()
     ]
