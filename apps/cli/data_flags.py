@@ -80,6 +80,11 @@ def _name(config):
     from keras_genmodels.datasets import file_kinds
 
     folder = config.data_dir
+    if not FLAGS["dataset"].present and str(folder).startswith("gs://"):
+        raise guard.WrongFlags(
+            f"--data_dir={folder} requires --dataset, the name of a TFDS data "
+            "set"
+        )
     is_folder = folder is not None and pathlib.Path(folder).is_dir()
     if FLAGS["dataset"].present or not is_folder:
         return config.dataset

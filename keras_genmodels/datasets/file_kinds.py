@@ -90,7 +90,7 @@ def find_pictures(folder):
         OSError: if a folder cannot be read.
     """
     found, skipped = [], collections.Counter()
-    for root, folders, names in os.walk(folder, onerror=_raise):
+    for root, folders, names in _walk(folder, onerror=_raise):
         hidden = [name for name in folders if is_hidden(name)]
         skipped["hidden folder"] += len(hidden)
         folders[:] = [name for name in folders if name not in hidden]
@@ -111,7 +111,7 @@ def holds_pictures(folder, but=()):
         folder: path.
         but: names of its sub-folders that are left out.
     """
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in _walk(folder):
         if any(map(is_picture, names)):
             return True
         at_top = os.path.samefile(root, folder)
@@ -121,6 +121,36 @@ def holds_pictures(folder, but=()):
             if not is_hidden(name) and not (at_top and name in but)
         ]
     return False
+
+
+def is_loop(path, above=()):
+    """Returns whether a path is a link to a folder that it lies in.
+
+    Args:
+        path: path.
+        above: real paths of the folders through which it was reached.
+    """
+    if not os.path.islink(path):
+        return False
+    target = pathlib.Path(path).resolve()
+    parents = (pathlib.Path(path).parent.resolve(), *above)
+    return any(parent.is_relative_to(target) for parent in parents)
+
+
+def _walk(folder, onerror=None):
+    """Walks as `os.walk`, also through linked folders that are no loops."""
+    above = {}
+    for root, folders, names in os.walk(
+        folder, onerror=onerror, followlinks=True
+    ):
+        parents = (*above.pop(root, ()), pathlib.Path(root).resolve())
+        folders[:] = [
+            name
+            for name in folders
+            if not is_loop(os.path.join(root, name), parents)
+        ]
+        above |= {os.path.join(root, name): parents for name in folders}
+        yield root, folders, names
 
 
 def _raise(error):

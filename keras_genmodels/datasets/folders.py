@@ -141,6 +141,8 @@ def _scan(folder):
     for entry in sorted(folder.iterdir()):
         if file_kinds.is_hidden(entry.name):
             skipped[f"hidden {'folder' if entry.is_dir() else 'file'}"] += 1
+        elif file_kinds.is_loop(entry):
+            continue
         elif entry.is_dir():
             found = file_kinds.find_pictures(entry)
             if found[0]:

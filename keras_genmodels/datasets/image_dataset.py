@@ -21,6 +21,7 @@ from keras_genmodels.datasets.splits import Split
 
 _FOLDER_IMAGE_SIZE = (64, 64)
 _TEST_FRACTION = 0.1
+_NOT_OF_TFDS = ("digits", "image_folder")
 # Data sets that are one file, by suffix: `read(path, size, white_level)`
 # returns `Splits`, as `array_files.read` does.
 _FILE_READERS = {".npy": array_files.read, ".npz": array_files.read}
@@ -245,7 +246,7 @@ def _source(name, data_dir, size, validation_split, seed, white_level):
 
 def _is_remote(data_dir):
     """Returns whether TFDS reads a folder from Google Cloud Storage."""
-    return str(data_dir).startswith("gs://")
+    return str(data_dir).lower().startswith("gs://")
 
 
 def _is_file(name):
@@ -268,8 +269,10 @@ def _as_size(image_size):
 
 def _read(name, data_dir, size, white_level):
     """Returns the `Splits` of a data set."""
-    is_local = data_dir is not None and not _is_remote(data_dir)
-    if is_local:
+    is_remote = data_dir is not None and _is_remote(data_dir)
+    # Only TFDS reads remote folders.
+    is_remote = is_remote and not (_is_file(name) or name in _NOT_OF_TFDS)
+    if data_dir is not None and not is_remote:
         with user_errors():
             data_dir = files.local_path(data_dir).expanduser()
         if not data_dir.is_dir():
@@ -287,8 +290,9 @@ def _read(name, data_dir, size, white_level):
                 "data_dir"
             )
         return folders.read(data_dir, size or _FOLDER_IMAGE_SIZE, white_level)
-    _check_is_name(name, data_dir if is_local else None)
+    _check_is_name(name, None if is_remote else data_dir)
     if name == "digits":
+        _check_holds_no_pictures(data_dir)
         found = digits.read(size)
     else:
         # Imported here, as it takes a while.
@@ -301,6 +305,18 @@ def _read(name, data_dir, size, white_level):
             f"{name} have 8 bits"
         )
     return found
+
+
+def _check_holds_no_pictures(data_dir):
+    """Raises a `UserError` for a folder of pictures as that of the digits."""
+    if data_dir is None:
+        return
+    if file_kinds.holds_pictures(data_dir, but=("downloads",)):
+        raise UserError(
+            f"data_dir {data_dir} holds pictures, but the data set is digits, "
+            "which needs no folder: give image_folder as the data set to read "
+            "them, or give pictures as --input"
+        )
 
 
 def _check_is_name(name, data_dir):

@@ -46,6 +46,11 @@ def test_another_folder_needs_a_dataset(monkeypatch, tmp_path):
         name(monkeypatch, data_dir=str(tmp_path))
 
 
+def test_a_remote_folder_needs_a_dataset(monkeypatch):
+    with pytest.raises(guard.WrongFlags, match="requires --dataset"):
+        name(monkeypatch, data_dir="gs://bucket/x")
+
+
 def test_apps_and_library_read_the_same_files():
     assert input_flags.ARRAY_ENDINGS == file_kinds.ARRAYS
 

@@ -6,6 +6,7 @@ import pytest
 
 from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets import file_kinds
 
 
 def save(folder, names, value=0):
@@ -147,6 +148,29 @@ def test_hidden_files_inside_of_labels_are_skipped(tmp_path):
     assert "skipped: 1 hidden file, 1 hidden folder" in notes
     assert "folders without pictures: b" in notes
     assert data.label_names == ("a",)
+
+
+def test_linked_folders_are_read_but_loops_are_not(tmp_path):
+    save(tmp_path / "data" / "a", numbered("x", 10))
+    save(tmp_path / "elsewhere", numbered("y", 12), 100)
+    folder = tmp_path / "data"
+    (folder / "b").symlink_to(tmp_path / "elsewhere")
+    (folder / "a" / "loop").symlink_to(folder)
+    (folder / "loop").symlink_to(folder)
+    assert len(datasets.list_pictures(folder)) == 22
+    assert file_kinds.holds_pictures(folder, but=("a",))
+    data = load(folder)
+    assert data.label_names == ("a", "b")
+    counts = [len(s.images) for s in (data.train, data.validation, data.test)]
+    assert sum(counts) == 22
+    with pytest.raises(UserError, match="holds pictures"):
+        datasets.load("digits", data_dir=folder)
+
+
+@pytest.mark.parametrize("name", ["digits", "image_folder", "x.npz"])
+def test_a_remote_folder_is_refused_unless_tfds_reads_it(name):
+    with pytest.raises(UserError, match="gs address"):
+        datasets.load(name, data_dir="gs://bucket/x")
 
 
 def test_a_folder_without_pictures_says_what_lies_there(tmp_path):
