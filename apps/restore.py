@@ -88,7 +88,8 @@ def main():
         raise guard.WrongFlags("this denoiser requires --sigma")
     if not denoiser.needs_sigma and FLAGS.sigma is not None:
         print("This denoiser takes no noise level: --sigma has no effect.")
-    noise_level.name_unlikely("sigma", [FLAGS.sigma], denoiser)
+    else:
+        noise_level.name_unlikely("sigma", [FLAGS.sigma], denoiser)
     noise_level.name_unlikely("add_noise", [FLAGS.add_noise])
     if denoiser.num_classes is None:
         guard.forbid_flags(("label",), "a denoiser conditioned on labels")

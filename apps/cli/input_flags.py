@@ -111,12 +111,16 @@ def check_output(written, names=None):
 def read_pictures(path, image_shape, white_level):
     """Reads images as `datasets.read_pictures`; names the skipped files."""
     from keras_genmodels import datasets
+    from keras_genmodels.datasets import notes
 
     if not is_arrays(path) and (skipped := datasets.skipped_in(path)):
         print(f"{path}: {skipped}")
-    return datasets.read_pictures(
+    images = datasets.read_pictures(
         path, image_shape=image_shape, white_level=white_level
     )
+    for note in notes.on_darkness(images, path):
+        print(note)
+    return images
 
 
 def check_scale(images, image_shape):

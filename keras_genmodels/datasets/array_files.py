@@ -207,6 +207,13 @@ def _check_images(path, name, images, white_level):
 
 def _check_range(path, name, images):
     low, high = images.min(), images.max()
+    if np.isinf((low, high)).any():
+        raise UserError(
+            f"{path}: {name!r} has infinite values: remove the images that "
+            "hold them, or replace them"
+        )
+    # As they are stored, so that a rounding error of float64 passes.
+    low, high = np.float32(low), np.float32(high)
     if np.isnan(low):
         raise UserError(
             f"{path}: {name!r} has {np.isnan(images).sum()} values that are "
@@ -215,9 +222,14 @@ def _check_range(path, name, images):
     if not (low >= 0 and high <= 1):
         raise UserError(
             f"{path}: floating {name!r} must be in [0, 1], got values from "
-            f"{low:.9g} to {high:.9g}: divide by 255 if they are grey levels, "
-            "or clip them"
+            f"{_shortest(low)} to {_shortest(high)}: divide by 255 "
+            "if they are grey levels, or clip them"
         )
+
+
+def _shortest(value):
+    """Formats a float32 with as few digits as identify it."""
+    return str(value).removesuffix(".0")
 
 
 def _transposition(name, channels_first):

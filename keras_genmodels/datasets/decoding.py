@@ -1,6 +1,7 @@
 """Decodes a picture file to the pixels that a viewer shows."""
 
 import dataclasses
+import importlib.util
 import pathlib
 import struct
 
@@ -208,8 +209,8 @@ def _decode_tiff_16(path, header, white_level):
         page = file.pages[0]
         try:
             values = page.asarray()
-        except (KeyError, ValueError) as error:
-            if "imagecodecs" not in str(error):
+        except (KeyError, ValueError):
+            if importlib.util.find_spec("imagecodecs") is not None:
                 raise
             values = _grey_16_by_pillow(path, header, page)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:

@@ -4,7 +4,8 @@ import collections
 import os
 import pathlib
 
-from keras_genmodels.core.errors import UserError
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError, user_errors
 
 PICTURES = (
     ".bmp",
@@ -41,6 +42,12 @@ _OTHER_DATA = (
 )
 # Besides names that begin with a dot, such as ._x.png and .ipynb_checkpoints.
 _HIDDEN = ("__macosx", "@eadir", "desktop.ini", "thumbs.db")
+
+
+def local_path(path):
+    """Converts as `files.local_path`; raises a `UserError` for other URLs."""
+    with user_errors():
+        return files.local_path(path)
 
 
 def is_hidden(name):
@@ -192,7 +199,7 @@ def list_pictures(path):
     Raises:
         UserError: if the path does not exist or holds no picture.
     """
-    path = pathlib.Path(path)
+    path = local_path(path)
     if path.is_file():
         if is_other_data(path):
             raise UserError(f"{path} is no picture: {supported()}")
@@ -207,7 +214,8 @@ def list_pictures(path):
 
 def skipped_in(path):
     """Returns a line on the files that `list_pictures` skips, or None."""
-    if not pathlib.Path(path).is_dir():
+    path = local_path(path)
+    if not path.is_dir():
         return None
     return skipped_note(find_pictures(path)[1])
 

@@ -205,9 +205,8 @@ def load(
         UserError: if the data set does not exist, has no images, or does not
             fit in memory; if an argument is out of range.
     """
-    if _is_file(name) and ":/" in name:
-        with user_errors():
-            name = str(files.local_path(name))
+    if ":/" in name:
+        name = str(file_kinds.local_path(name))
     size = _as_size(image_size)
     if not 0 <= validation_split < 1:
         raise UserError(

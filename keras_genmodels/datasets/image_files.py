@@ -1,7 +1,5 @@
 """The user's own images, in the shape that a model takes."""
 
-import pathlib
-
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import array_files, file_kinds, pictures
 
@@ -28,7 +26,7 @@ def read_pictures(path, *, image_shape, white_level=None):
         UserError: if the path does not exist, holds no picture or one that
             cannot be read, or an array of another shape.
     """
-    path = pathlib.Path(path)
+    path = file_kinds.local_path(path)
     if file_kinds.is_arrays(path):
         return array_files.read_model_inputs(path, image_shape, white_level)
     if image_shape[2] not in (1, 3):
@@ -51,5 +49,5 @@ def read_labels(path):
     Raises:
         UserError: if they are not one integer for each image.
     """
-    path = pathlib.Path(path)
+    path = file_kinds.local_path(path)
     return array_files.read_labels(path) if file_kinds.is_arrays(path) else None

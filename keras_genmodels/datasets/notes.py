@@ -21,15 +21,20 @@ def of(splits, train, name):
     notes = [*splits.notes]
     if train.labels is not None:
         notes += _on_labels(splits, train)
-    highest = train.images.max()
-    white = 255 if train.images.dtype == np.uint8 else 1
-    if highest < white / 8:
-        notes.append(
-            f"dark images: the largest value in {name} is {highest:.4g}, white "
-            f"is {white}; give the white level if they are 16-bit images of "
-            "fewer bits"
-        )
-    return tuple(notes)
+    return (*notes, *on_darkness(train.images, name))
+
+
+def on_darkness(images, name):
+    """Returns a list of the note on images that are all dark, or of none."""
+    highest = images.max()
+    white = 255 if images.dtype == np.uint8 else 1
+    if highest >= white / 8:
+        return []
+    return [
+        f"dark images: the largest value in {name} is {highest:.4g}, white "
+        f"is {white}; give the white level if they are 16-bit images of "
+        "fewer bits"
+    ]
 
 
 def _on_labels(splits, train):

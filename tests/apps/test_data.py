@@ -7,11 +7,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-from support.app_runs import run, succeed
+from support.app_runs import ROOT, run, succeed
 
 from apps.cli import data_flags, guard, input_flags
 from keras_genmodels import datasets
 from keras_genmodels.datasets import file_kinds
+from keras_genmodels.export import values
 
 
 def name(monkeypatch, present=False, **config):
@@ -53,6 +54,18 @@ def test_a_remote_folder_needs_a_dataset(monkeypatch):
 
 def test_apps_and_library_read_the_same_files():
     assert input_flags.ARRAY_ENDINGS == file_kinds.ARRAYS
+
+
+def test_dark_images_for_a_model_are_named(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.full((2, 4, 4), 4095, np.uint16))
+    input_flags.read_pictures(str(tmp_path / "x.npy"), (4, 4, 1), None)
+    assert "dark images: the largest value" in capsys.readouterr().out
+
+
+def test_the_page_on_exports_lists_all_codes_of_values():
+    page = (ROOT / "saved_models" / "README.md").read_text()
+    for kind in values._KINDS:
+        assert f"`{kind.code}`" in page
 
 
 def save_16_bits(path, values):

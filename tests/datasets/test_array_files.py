@@ -54,7 +54,7 @@ def test_arrays_of_floats(tmp_path):
         (dict(image=np.full((20, 2, 2), -1.0)), "got values from -1 to -1"),
         (dict(image=np.full((20, 2, 2), np.nan)), "80 values that are NaN"),
         (dict(image=np.full((20, 2, 2), 1.0000001)), r"to 1\.0000001: "),
-        (dict(image=np.full((20, 2, 2), np.inf)), "got values from inf"),
+        (dict(image=np.full((20, 2, 2), np.inf)), "has infinite values"),
         (dict(image=np.zeros((9, 2, 2))), "holds 9 images"),
         (dict(image=np.array([{}] * 20)), "cannot be read .*allow_pickle"),
         (
@@ -234,7 +234,7 @@ def test_splits_are_not_one_set_of_images_for_a_model(tmp_path):
 @pytest.mark.parametrize(
     ("highest", "advice"),
     [
-        (1.0000001, r"to 1\.00000012: .* clip"),
+        (1.0000001, r"to 1\.0000001: .* clip"),
         (255, "to 255: divide"),
         (np.nan, "1 values that are NaN: remove"),
     ],
@@ -246,3 +246,14 @@ def test_values_out_of_range_are_refused_with_what_helps(
     images[3, 2, 1] = highest
     with pytest.raises(UserError, match=advice):
         datasets.load(save_arrays(tmp_path, image=images))
+
+
+def test_rounding_errors_of_float64_pass_and_infinity_is_named(tmp_path):
+    image = np.full((12, 4, 4), 1 + 1e-12)
+    np.savez(tmp_path / "x.npz", image=image)
+    data = datasets.load(str(tmp_path / "x.npz"), validation_split=0)
+    assert data.train.images.max() == 1
+    image[0] = np.inf
+    np.savez(tmp_path / "x.npz", image=image)
+    with pytest.raises(UserError, match="has infinite values: remove"):
+        datasets.load(str(tmp_path / "x.npz"))

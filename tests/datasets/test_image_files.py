@@ -181,3 +181,22 @@ def test_missing_pictures_and_other_channels_are_refused(tmp_path):
         datasets.read_pictures(tmp_path, image_shape=(8, 8, 1))
     with pytest.raises(UserError, match="1 or 3 channels"):
         datasets.read_pictures(tmp_path, image_shape=(8, 8, 4))
+
+
+def test_pictures_are_read_by_file_urls_and_other_urls_are_refused(tmp_path):
+    save_picture(tmp_path / "a.png", grey_picture(7))
+    url = tmp_path.as_uri()
+    read = datasets.read_pictures(url, image_shape=(5, 7, 1))
+    np.testing.assert_array_equal(read[0, ..., 0], grey_picture(7))
+    assert datasets.skipped_in(url) is None
+    with pytest.raises(UserError, match="give image_folder"):
+        datasets.load(url)
+    for call in (
+        lambda path: datasets.read_pictures(path, image_shape=(5, 7, 1)),
+        datasets.read_labels,
+        datasets.list_pictures,
+        datasets.skipped_in,
+        datasets.load,
+    ):
+        with pytest.raises(UserError, match="s3 address"):
+            call("s3://b/x")
