@@ -11,7 +11,7 @@ from keras_genmodels.core import loop_cache, seeds
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.sampling._inputs import validate_inputs
+from keras_genmodels.sampling._inputs import check_scale, validate_inputs
 from keras_genmodels.sampling._jacobian import vector_product
 
 
@@ -189,9 +189,11 @@ def validate_arrays(denoiser, x, sigma):
     """Returns x and sigma as checked arrays `[batch, ...]`, `[batch]` or None.
 
     Raises:
-        ValueError: if they are not arguments of the denoiser, or empty.
+        ValueError: if they are not arguments of the denoiser, or empty, and
+            for images on another scale.
     """
     x, sigma = validate_inputs(denoiser, x, sigma)
+    check_scale(denoiser, x, sigma)
     check(x.shape[0], f"x must have at least one event, got {x.shape}")
     check(
         getattr(denoiser, "is_for_all_rows", True),

@@ -153,7 +153,7 @@ def image_and_condition(inputs, kind, other_key="label"):
     """
     expected = (
         f"a {kind} takes dicts of image and condition, "
-        '{"image": x, "condition": c}, '
+        '{"image": x, "condition": c} (map a data set of (x, c) to such), '
     )
     check(isinstance(inputs, dict), f"{expected}got a {type(inputs).__name__}")
     has_other = "condition" not in inputs and other_key in inputs

@@ -1,10 +1,15 @@
 """Keras' own verbs of a model: the data they take, and the files they write."""
 
+import functools
 import pathlib
 import types
 
 import keras
 
+from keras_genmodels.core.checked_data import (
+    check_batches,
+    errors_in_one_line,
+)
 from keras_genmodels.core.validation import check
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -20,7 +25,12 @@ class KerasVerbs:
       anything else (Keras surrounds errors of `call` with lines of its own).
       A subclass with another `call` and without it gets inputs unchanged;
     - `_input_signature()`, the argument of `call` as `keras.InputSpec`s,
-      which `export` uses.
+      which `export` uses;
+    - `_check_batch(verb, x, y)`, which checks shape, values and scale of a
+      batch of data, in a graph by assertions.
+
+    The verbs check arrays as a whole, and batches of a data set or generator
+    when they are read.
     """
 
     def __call__(self, inputs, *args, **kwargs):
@@ -30,21 +40,67 @@ class KerasVerbs:
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """Trains as `keras.Model.fit`; generators may yield bare batches."""
-        if "validation_data" in kwargs:
-            validation = with_tuples(kwargs["validation_data"])
-            kwargs = {**kwargs, "validation_data": validation}
+        check(x is not None, "fit got no data")
         self._check_rows("fit", x)
-        return super().fit(with_tuples(x), y, *args, **kwargs)
+        self._before_fit(x, y)
+        x = self._checked_data("fit", x, y)
+        if kwargs.get("validation_data") is not None:
+            validation = self._checked_validation(kwargs["validation_data"])
+            kwargs = {**kwargs, "validation_data": validation}
+        with errors_in_one_line():
+            return super().fit(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """Trains as `keras.Model.train_on_batch`."""
+        self._checked_data("train_on_batch", x, y)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        """Evaluates as `keras.Model.test_on_batch`."""
+        self._checked_data("test_on_batch", x, y)
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def predict_on_batch(self, x):
+        """Predicts as `keras.Model.predict_on_batch`."""
+        self._checked_data("predict", x)
+        return super().predict_on_batch(x)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Evaluates as Keras does; generators may yield bare batches."""
-        self._check_rows("evaluate", x)
-        return super().evaluate(with_tuples(x), y, *args, **kwargs)
+        x = self._checked_data("evaluate", x, y)
+        with errors_in_one_line():
+            return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """Predicts as Keras does; generators may yield bare batches."""
-        self._check_rows("predict", x)
-        return super().predict(with_tuples(x), *args, **kwargs)
+        x = self._checked_data("predict", x)
+        with errors_in_one_line():
+            return super().predict(x, *args, **kwargs)
+
+    def _before_fit(self, x, y):
+        """Prepares for training, before the data are checked; a hook."""
+
+    def _check_batch(self, verb, x, y):
+        """Raises for a batch that the model does not take; a hook."""
+
+    def _checked_data(self, verb, x, y=None):
+        """Returns data whose batches are checked, in a form that Keras takes.
+
+        Raises:
+            ValueError: for missing or wrong data.
+        """
+        check(x is not None, f"{verb} got no data")
+        self._check_rows(verb, x)
+        if _comes_first(type(self), "_as_inputs", "call"):
+            x = check_batches(x, y, functools.partial(self._check_batch, verb))
+        return with_tuples(x)
+
+    def _checked_validation(self, data):
+        if not isinstance(data, tuple):
+            return self._checked_data("evaluate", data)
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        self._checked_data("evaluate", x, y)
+        return data
 
     def _check_rows(self, verb, x):
         """Raises for arrays without rows, which Keras does not check."""
@@ -61,7 +117,7 @@ class KerasVerbs:
         """
         suffix = pathlib.Path(str(filepath)).suffix
         check(
-            suffix not in _HDF5_SUFFIXES,
+            suffix.lower() not in _HDF5_SUFFIXES,
             f"a {type(self).__name__} is saved to a .keras file, as an HDF5 "
             f"file lacks what rebuilds it, got {filepath}; save_weights "
             "writes .weights.h5",

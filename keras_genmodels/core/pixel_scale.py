@@ -70,5 +70,60 @@ def check_noisy(x, sigma, event_shape):
         )
 
 
+def require_clean(x, event_shape, name="x"):
+    """Checks that events are finite and images clean, also in a graph.
+
+    Args:
+        x, event_shape, name: as of `check_clean`.
+
+    Raises:
+        ValueError: as `check_clean`, and for values that are not finite; in a
+            graph tf.errors.InvalidArgumentError instead, when it runs.
+    """
+    _require_finite(x, name)
+    if is_image(event_shape):
+        low, high = tf.reduce_min(x), tf.reduce_max(x)
+        _require(
+            (low >= CLEAN[0]) & (high <= CLEAN[1]) | (tf.size(x) == 0),
+            f"{name} has values from {{}} to {{}}, and {ADVICE}",
+            low,
+            high,
+        )
+
+
+def require_noisy(x, sigma, event_shape, name="x"):
+    """Checks noisy events as `require_clean`, with the bounds of noisy ones.
+
+    Args:
+        x: floating tensor `[batch, *event_shape]`.
+        sigma: noise level, scalar or `[batch]`.
+        event_shape, name: as of `check_clean`.
+    """
+    _require_finite(x, name)
+    if is_image(event_shape):
+        largest = tf.reduce_max(tf.abs(x), (1, 2, 3))
+        _require(
+            tf.reduce_all(largest <= largest_noisy(tf.cast(sigma, x.dtype))),
+            f"{name} has values up to {{}} for a sigma of {{}}, and {ADVICE}",
+            tf.reduce_max(largest),
+            tf.reduce_max(sigma),
+        )
+
+
+def _require_finite(x, name):
+    _require(
+        tf.reduce_all(tf.math.is_finite(x)),
+        f"{name} has values that are not finite (NaN or inf)",
+    )
+
+
+def _require(is_right, message, *values):
+    if _is_symbolic(is_right):
+        text = tf.strings.format(message, values) if values else message
+        tf.debugging.Assert(is_right, [text])
+    elif not is_right:
+        raise ValueError(message.format(*(f"{float(v):g}" for v in values)))
+
+
 def _is_symbolic(x):
     return tf.is_tensor(x) and not hasattr(x, "numpy")

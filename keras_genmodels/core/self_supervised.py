@@ -88,13 +88,30 @@ class SelfSupervised(KerasVerbs):
             "does not have",
         )
         self._check_weights(y, kwargs, "train_on_batch")
+        self._build_optimizer()
         return super().fit(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        """Trains as `keras.Model.train_on_batch`; raises as `fit`."""
+        self._check_targets(y)
+        self._build_optimizer()
+        return super().train_on_batch(x, y, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Evaluates as `keras.Model.evaluate`; raises as `fit`."""
         self._check_targets(y)
         self._check_weights(y, kwargs, "test_on_batch")
         return super().evaluate(x, y, *args, **kwargs)
+
+    def _build_optimizer(self):
+        """Creates the variables of the optimizer.
+
+        Keras creates them while it traces the first training step; if that
+        ended in an error, they would belong to a graph that is gone.
+        """
+        if self.compiled and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def _check_targets(self, y):
         """Raises for targets."""

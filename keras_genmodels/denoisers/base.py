@@ -9,9 +9,14 @@ from keras_genmodels.core.keras_verbs import (
     KerasVerbs,
     as_one_tensor,
     image_of,
+    is_symbolic,
 )
 from keras_genmodels.core.model_config import ConfigFromArguments
-from keras_genmodels.core.pixel_scale import check_noisy
+from keras_genmodels.core.pixel_scale import (
+    check_noisy,
+    require_clean,
+    require_noisy,
+)
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers.conditional import OptionalLabels
 from keras_genmodels.sampling.conditions import with_condition
@@ -272,6 +277,7 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
         raise NotImplementedError
 
     def _as_inputs(self, inputs):
+        self._check_adapted()
         kind = type(self).__name__
         sigma = None
         if isinstance(inputs, dict):
@@ -285,7 +291,18 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             f"this {kind} needs the noise level: call it on [x, sigma], or "
             "use denoise(x, sigma)",
         )
+        if not is_symbolic(x):
+            # Within `call` Keras surrounds errors with lines of its own.
+            x = self._as_events(x)
         return x if sigma is None else [x, as_one_tensor(sigma, kind)]
+
+    def _check_batch(self, verb, x, y):
+        inputs = self._as_inputs(x)
+        x, sigma = inputs if isinstance(inputs, list) else (inputs, None)
+        level = self.sigma_range[1] if sigma is None else sigma
+        require_noisy(x, level, self.event_shape)
+        if y is not None and verb != "predict":
+            require_clean(self._as_events(y), self.event_shape, "y")
 
     def _input_signature(self):
         self._check_adapted()

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core import deprecation
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import clean_batches, per_event
 from keras_genmodels.core.validation import check, check_count
@@ -80,6 +81,10 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     """
 
     weight_names = ("data", "half_squares")
+
+    @deprecation.accept_old_arguments(old_order=("name",))
+    def __init__(self, *, name=None):
+        super().__init__(name=name)
 
     @property
     def num_events(self):

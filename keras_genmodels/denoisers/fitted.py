@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers.base import Denoiser
 
 _LOWEST_SIGMA = 0.01
@@ -54,6 +55,14 @@ class AdaptedDenoiser(Denoiser):
     def train_on_batch(self, *args, **kwargs):
         """Raises, as this denoiser is computed by `adapt`."""
         self._refuse_training()
+
+    def _check_batch(self, verb, x, y):
+        check(
+            y is not None or verb == "predict",
+            f"{verb} of a {type(self).__name__} takes noisy events and clean "
+            f"targets: {verb}(x, y)",
+        )
+        super()._check_batch(verb, x, y)
 
     def load_weights(self, filepath, *args, **kwargs):
         """Loads a `.weights.h5` file, also before `adapt`."""

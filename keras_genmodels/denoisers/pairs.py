@@ -5,7 +5,7 @@ import types
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core.pixel_scale import check_clean
+from keras_genmodels.core.pixel_scale import require_clean, require_noisy
 from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.core.validation import check
 
@@ -20,7 +20,8 @@ class PairTraining(SelfSupervised):
         """Trains as Keras' `fit` does, after `adapt` if that is missing.
 
         Args:
-            x: clean events, or noisy ones with clean events `y`, or
+            x: clean events; noisy ones with clean events `y`; or pairs, as a
+                tuple, a dict of `noisy` and `clean`, or a data set of either.
             y: None, or clean events of noisy `x`.
             *args, **kwargs: as of `keras.Model.fit`.
 
@@ -29,32 +30,39 @@ class PairTraining(SelfSupervised):
                 other targets; for a generator before `adapt`, which would use
                 it up.
         """
+        # Before anything else, as for arrays there are shorter messages.
         self._check_targets(y)
-        if not self.adapted:
-            self.adapt(clean_events(x, y, self._check_targets))
-        self._check_arrays(x if y is None else y, "fit")
         return super().fit(x, y, *args, **kwargs)
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Evaluates as Keras does, on clean events or pairs."""
-        self._check_arrays(x if y is None else y, "evaluate")
-        return super().evaluate(x, y, *args, **kwargs)
+    def _before_fit(self, x, y):
+        if not self.adapted:
+            self.adapt(clean_events(x, y, self._check_targets))
 
-    def _check_arrays(self, clean, name):
-        """Checks the scale of arrays; that of other data is known too late."""
-        if getattr(clean, "dtype", None) in ("float32", "float64"):
-            check_clean(clean, self.event_shape, name)
+    def _check_batch(self, verb, x, y):
+        if verb != "predict":
+            self._check_targets(y)
+        if y is not None and not self.needs_sigma and self._are_events(y):
+            x = {"noisy": x, "clean": y}
+        inputs = self._as_inputs(x)
+        if not isinstance(inputs, dict):
+            require_clean(inputs, self.event_shape)
+        elif "noisy" in inputs:
+            highest = self.sigma_range[1]
+            require_noisy(inputs["noisy"], highest, self.event_shape, "noisy")
+            require_clean(inputs["clean"], self.event_shape, "clean")
+        else:
+            require_clean(inputs["image"], self.event_shape, "image")
 
     def train_step(self, data):
-        """Trains on a batch of clean events or of"""
+        """Trains on a batch of clean events or pairs."""
         return super().train_step(targets_to_inputs(data))
 
     def test_step(self, data):
-        """Evaluates a batch of clean events or of"""
+        """Evaluates a batch of clean events or pairs."""
         return super().test_step(targets_to_inputs(data))
 
     def predict_step(self, data):
-        """Applies the model to clean events, or denoises those of"""
+        """Applies the model to clean events, or denoises those of pairs."""
         _, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         if not self.needs_sigma and self._are_events(y):
             data = targets_to_inputs(data)

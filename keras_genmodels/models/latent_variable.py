@@ -16,7 +16,7 @@ from keras_genmodels.core.keras_verbs import (
     is_symbolic,
 )
 from keras_genmodels.core.model_config import ConfigFromArguments
-from keras_genmodels.core.pixel_scale import check_clean
+from keras_genmodels.core.pixel_scale import check_clean, require_clean
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.distributions import latents
 from keras_genmodels.distributions.layers import DistributionLayer
@@ -324,6 +324,16 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     def _as_inputs(self, inputs):
         kind = type(self).__name__
         return self._as_events("x", as_one_tensor(image_of(inputs, kind), kind))
+
+    def _check_batch(self, verb, x, y):
+        if verb != "predict":
+            self._check_targets(y)
+        inputs = self._as_inputs(x)
+        is_real = self.likelihood.support == "real"
+        require_clean(
+            inputs["image"] if isinstance(inputs, dict) else inputs,
+            None if is_real else self.event_shape,
+        )
 
     def _as_events(self, name, x):
         if is_symbolic(x):

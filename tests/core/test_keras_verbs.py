@@ -316,7 +316,7 @@ def test_weights_of_another_rank_are_refused(tmp_path):
 def test_hdf5_files_are_refused_in_one_line(kind, tmp_path):
     model, _ = make(kind)
     with pytest.raises(ValueError, match=r"saved to a \.keras file") as error:
-        model.save(tmp_path / "model.h5")
+        model.save(tmp_path / "model.H5")
     one_line(error)
     assert not [*tmp_path.iterdir()]
 

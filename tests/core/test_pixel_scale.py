@@ -95,3 +95,82 @@ def test_a_gaussian_likelihood_takes_any_scale():
     model, x = make_vae(likelihood="gaussian"), 255 * binary_images(3)
     assert np.isfinite(model.elbo(x, seed=0)).all()
     model.encode(x)
+
+
+def adapted_autoencoder(**kwargs):
+    network = kgm.mlp_denoiser(
+        SHAPE, noise_conditional=not kwargs, hidden_sizes=(4,)
+    )
+    model = kgm.DenoisingAutoencoder(network, **kwargs)
+    model.adapt(IMAGES)
+    return model
+
+
+def assert_refuses(match, verb, *data, **settings):
+    with pytest.raises(ValueError, match=match) as error:
+        verb(*data, **settings)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [make_vae, adapted_autoencoder])
+def test_verbs_refuse_wrong_data_in_one_line(make):
+    model = make()
+    model.compile("sgd", run_eagerly=True)
+    wrong = {
+        "divide grey levels": 255 * IMAGES,
+        "not finite": IMAGES * np.nan,
+        r"shape \[batch, 8, 8, 1\]": IMAGES[:, 1:],
+    }
+    for match, x in wrong.items():
+        for name in ("train_on_batch", "test_on_batch", "predict_on_batch"):
+            assert_refuses(match, getattr(model, name), x)
+        for name in ("fit", "evaluate", "predict"):
+            verb = getattr(model, name)
+            assert_refuses(match, verb, x, verbose=0)
+            data = tf.data.Dataset.from_tensors(x)
+            assert_refuses(match, verb, data, verbose=0)
+            assert_refuses(match, verb, (b for b in [x]), verbose=0)
+    assert_refuses("got no data", model.fit)
+
+
+def test_data_of_a_gaussian_likelihood_must_be_finite():
+    model = make_vae(likelihood="gaussian")
+    model.compile("sgd", run_eagerly=True)
+    assert_refuses("not finite", model.fit, IMAGES * np.nan)
+
+
+def test_pairs_on_different_scales_are_refused():
+    model = adapted_autoencoder(blind=True)
+    model.compile("sgd", run_eagerly=True)
+    for data in (
+        (255 * IMAGES, IMAGES),
+        (tf.data.Dataset.from_tensors((255 * IMAGES, IMAGES)),),
+    ):
+        for verb in (model.fit, model.evaluate):
+            assert_refuses("noisy has values .* divide", verb, *data)
+
+
+@pytest.mark.parametrize("make", MAKE[:2])
+def test_computed_denoisers_evaluate_and_predict_on_their_scale(make):
+    model = make()
+    assert_refuses("call adapt", model, IMAGES)
+    model.adapt(IMAGES)
+    model.compile(loss="mse", run_eagerly=True)
+    sigma = np.full(20, 0.1, "float32")
+    assert_refuses("divide", model.predict, [255 * IMAGES, sigma])
+    assert_refuses("divide", model.evaluate, [255 * IMAGES, sigma], IMAGES)
+    assert_refuses("y has", model.evaluate, [IMAGES, sigma], 255 * IMAGES)
+    assert_refuses("clean targets", model.evaluate, [IMAGES, sigma])
+    uint8 = (255 * IMAGES).astype("uint8")
+    assert_refuses("floating type", model, [uint8, sigma])
+
+
+def test_jacobians_are_not_computed_of_grey_levels_of_255():
+    model = kgm.LinearDenoiser(rank=2)
+    model.adapt(IMAGES)
+    for function in (
+        kgm.attractors.jacobian_eigenvalues,
+        kgm.attractors.local_dimension,
+    ):
+        with pytest.raises(ValueError, match="divide grey levels"):
+            function(model, 255 * IMAGES[:2], seed=0)

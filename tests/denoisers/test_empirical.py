@@ -705,3 +705,8 @@ def test_roundoff_of_tf32_on_a_gpu(monkeypatch):
             lambda short=short: short,
         )
         assert _weighted_sums._roundoff() == expected
+
+
+def test_a_positional_name_is_deprecated():
+    with pytest.warns(DeprecationWarning, match="positional name"):
+        assert EmpiricalDenoiser("exact").name == "exact"
