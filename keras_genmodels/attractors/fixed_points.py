@@ -9,7 +9,7 @@ from keras_genmodels.attractors.jacobian import validate_arrays
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.sampling.restoration import restore
+from keras_genmodels.sampling import restoration
 
 
 class FixedPoints(NamedTuple):
@@ -127,10 +127,10 @@ def restorer(denoiser, step_size, max_steps, tolerance, batch_size):
     check_count("max_steps", max_steps)
 
     def converge(x, sigma):
-        return restore(
+        return restoration.converge(
             denoiser,
             x,
-            sigma=sigma,
+            sigma,
             step_size=step_size,
             max_steps=max_steps,
             tolerance=tolerance,

@@ -14,9 +14,6 @@ from keras_genmodels.metrics.estimates import Estimate, average
 _NUM_STARTS = 16
 _MAX_STEPS = 200
 _TOLERANCE = 1e-4
-# Noise that starts are drawn from. D takes no images much further from [0, 1]
-# for the low sigma of the search.
-_MAX_START_LEVEL = 1.5
 # Fixed points whose Jacobian is analysed.
 _NUM_SPECTRA = 4
 
@@ -77,14 +74,13 @@ def _of_one_label(denoiser, label):
 
 
 def _starts(denoiser, train, seed):
-    """Returns training images and as much noise of a high level."""
+    """Returns training images and as much noise of the highest level."""
     # Random ones: folders of images are sorted by label.
     drawn = np.random.default_rng(seed).permutation(len(train))[:_NUM_STARTS]
     near = arrays.as_float(train[np.sort(drawn)])
     rows = seeds.row_seeds(seed, len(near))
     noise = seeds.normal(rows, near.shape[1:]).numpy()
-    level = min(denoiser.sigma_range[1], _MAX_START_LEVEL)
-    far = np.asarray(denoiser.data_mean) + level * noise
+    far = np.asarray(denoiser.data_mean) + denoiser.sigma_range[1] * noise
     return np.concatenate([near, far.astype(near.dtype)])
 
 

@@ -38,13 +38,8 @@ def validate_inputs(denoiser, x, sigma):
 
 
 def check_scale(denoiser, x, sigma):
-    """Raises ValueError if images are on another scale than the denoiser's.
-
-    Their noise may be of any level of the denoiser: restoring may start there.
-    """
+    """Raises ValueError if images are on another scale than the denoiser's."""
     if hasattr(denoiser, "validate_noisy"):
-        if sigma is not None:
-            sigma = tf.maximum(sigma, denoiser.sigma_range[1])
         denoiser.validate_noisy(x, sigma)
 
 

@@ -21,7 +21,7 @@ from keras_genmodels.sampling._inputs import (
     validate_inputs,
 )
 from keras_genmodels.sampling.conditions import with_condition
-from keras_genmodels.sampling.restoration import restore
+from keras_genmodels.sampling.restoration import converge
 from keras_genmodels.sampling.solvers import SOLVERS
 
 # Defaults for a denoiser that receives sigma.
@@ -238,7 +238,7 @@ def _check_without_levels(denoiser, solver, schedule, stochasticity):
 
 
 def _restored(denoiser, x, num_steps, jit_compile, record):
-    found = restore(
+    found = converge(
         denoiser,
         x,
         step_size=_STEP_SIZE,

@@ -91,6 +91,42 @@ def restore(
     denoiser = with_condition(denoiser, condition)
     x, sigma = validate_inputs(denoiser, x, sigma)
     check_scale(denoiser, x, sigma)
+    return converge(
+        denoiser,
+        x,
+        sigma,
+        step_size=step_size,
+        max_steps=max_steps,
+        tolerance=tolerance,
+        trajectory=trajectory,
+        jit_compile=jit_compile,
+    )
+
+
+def converge(
+    denoiser,
+    x,
+    sigma=None,
+    *,
+    step_size=0.1,
+    max_steps=100,
+    tolerance=1e-3,
+    trajectory=False,
+    jit_compile="auto",
+):
+    """Does as `restore`, from any x: attractors are searched from far away.
+
+    Args:
+        denoiser, x, sigma, step_size, max_steps, tolerance, trajectory,
+        jit_compile: as of `restore`.
+
+    Returns:
+        Restoration.
+
+    Raises:
+        ValueError: as `restore`, but for images on another scale.
+    """
+    x, sigma = validate_inputs(denoiser, x, sigma)
     settings = (
         validate_setting("step_size", step_size, x),
         validate_setting("max_steps", max_steps, x),
