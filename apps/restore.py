@@ -91,6 +91,7 @@ def main():
     else:
         noise_level.name_unlikely("sigma", [FLAGS.sigma], denoiser)
     noise_level.name_unlikely("add_noise", [FLAGS.add_noise])
+    check_added_noise(denoiser)
     if denoiser.num_classes is None:
         guard.forbid_flags(("label",), "a denoiser conditioned on labels")
     split, names = read_input(workdir, denoiser.event_shape)
@@ -113,6 +114,19 @@ def main():
             tolerance=FLAGS.tolerance,
         )
     print(summary)
+
+
+def check_added_noise(denoiser):
+    """Refuses noise that makes images too large for the level passed to D."""
+    from keras_genmodels.core import pixel_scale
+
+    level = FLAGS.sigma if denoiser.needs_sigma else denoiser.sigma_range[1]
+    # Five standard deviations are about the largest noise of an image.
+    if 1 + 5 * FLAGS.add_noise > pixel_scale.largest_noisy(level):
+        raise guard.WrongFlags(
+            f"--add_noise={FLAGS.add_noise:g} is too much noise for a sigma of "
+            f"{level:g}"
+        )
 
 
 def read_input(workdir, image_shape):

@@ -275,7 +275,7 @@ def _as_features(features, name, least):
     )
     if len(features) < least:
         raise NotMeasured(
-            f"{name} must be at least {least}, got {len(features)}"
+            f"{name} must be of at least {least} images, got {len(features)}"
         )
     check(
         np.isfinite(features).all(),

@@ -2,11 +2,15 @@
 
 import warnings
 
+import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.model_config import is_loading
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.networks import outputs
+
+# Latents for which the logits of a network exceed 1.
+_FAR = 1e4
 
 
 def build_network(name, network, inputs, layer):
@@ -38,28 +42,37 @@ def build_network(name, network, inputs, layer):
     )
 
 
-def build_decoder(network, inputs, likelihood):
-    """Builds a decoder, which has to return unbounded parameters.
+def build_decoder(network, z, likelihood, features=None):
+    """Builds a decoder, and checks that it returns no probabilities.
 
     Args:
-        network, inputs: as of `build_network`.
+        network: a Keras network.
+        z: latents, of a batch of `networks.outputs.NUM_ROWS` examples.
         likelihood: distribution layer that reads its output.
+        features: of a conditional model, its second input; else None.
 
     Raises:
-        ValueError: as `build_network`, and if it ends in a sigmoid, unless the
-            likelihood is over the reals. A file of a model that was trained so
-            is loaded with a warning.
+        ValueError: as `build_network`, and for a network that ends in a
+            sigmoid, unless the likelihood is over the reals. A file of a model
+            that was trained so is loaded with a warning.
     """
-    if likelihood.support != "real" and outputs.ends_in_sigmoid(network):
-        kind = type(likelihood).__name__
+
+    def inputs(z):
+        return z if features is None else [z, features]
+
+    build_network("decoder", network, inputs(z), likelihood)
+    if likelihood.support == "real":
+        return
+    far = np.random.default_rng(0).normal(0, _FAR, z.shape)
+    if outputs.are_probabilities(network(inputs(tf.cast(far, z.dtype)))):
         message = (
-            f"the decoder ends in a sigmoid, and {kind} reads "
+            "the decoder returns only values in [0, 1], as after a sigmoid, "
+            f"and {type(likelihood).__name__} reads "
             f"{likelihood.params_meaning}, before any sigmoid: leave out the "
             "last activation"
         )
         check(is_loading(), message)
         warnings.warn(message, stacklevel=3)
-    build_network("decoder", network, inputs, likelihood)
 
 
 def zeros(shape, dtype):

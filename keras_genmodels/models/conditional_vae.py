@@ -252,7 +252,7 @@ class ConditionalVAE(LatentVariableModel):
         x = zeros(self.event_shape, self.encoder.compute_dtype)
         z = zeros((self.latent_size,), self.decoder.compute_dtype)
         build_network("encoder", self.encoder, [x, features], posterior)
-        build_decoder(self.decoder, [z, features], self.likelihood)
+        build_decoder(self.decoder, z, self.likelihood, features)
         if self.prior_network is not None:
             build_network(
                 "prior_network", self.prior_network, features, posterior

@@ -1,21 +1,10 @@
 """The check of what a network returns, for all models."""
 
-import keras
 import tensorflow as tf
 
 # Rows of the batch on which networks are built: more than one, so that a
 # network that mixes rows is found, and not two, the usual length of a list.
 NUM_ROWS = 3
-
-_RESHAPING = (
-    keras.layers.Reshape,
-    keras.layers.Flatten,
-    keras.layers.Permute,
-    keras.layers.Cropping2D,
-    keras.layers.Dropout,
-    keras.layers.Identity,
-)
-_SIGMOIDS = (keras.activations.sigmoid, keras.activations.hard_sigmoid)
 
 
 def check_output(name, output, shapes, advice):
@@ -45,25 +34,19 @@ def check_output(name, output, shapes, advice):
     )
 
 
-def ends_in_sigmoid(network):
-    """Returns whether the last activation of a network is a sigmoid.
+def are_probabilities(output):
+    """Returns whether outputs for large inputs look like those of a sigmoid.
 
     Args:
-        network: a Keras layer or network. Only Sequential and Functional ones
-            are looked into; changes of the shape alone may follow.
+        output: float tensor, what a network returned for inputs so large that
+            logits would exceed 1.
+
+    Returns:
+        bool, whether all lie in [0, 1]. Equal ones, as of a last layer of
+        zeros, say nothing, unless they are sigmoid(0).
     """
-    if isinstance(network, keras.Sequential):
-        parts = network.layers
-    else:
-        # Functional: in the order of computation, with `keras.ops`.
-        parts = getattr(network, "operations", None)
-    if parts:
-        kept = [part for part in parts if not isinstance(part, _RESHAPING)]
-        return bool(kept) and ends_in_sigmoid(kept[-1])
-    return (
-        getattr(network, "activation", None) in _SIGMOIDS
-        or type(network).__name__ == "Sigmoid"
-    )
+    low, high = (float(f(output)) for f in (tf.reduce_min, tf.reduce_max))
+    return 0 <= low <= high <= 1 and (low < high or low == 0.5)
 
 
 def _describe(output):

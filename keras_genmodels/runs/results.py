@@ -39,7 +39,8 @@ def describe(data, workdir, options=None):
     shape = "x".join(map(str, data.image_shape))
     work = "no training"
     if options is not None:
-        work = f"{options.epochs} epochs of {options.steps_per_epoch} steps"
+        epochs = f"{options.epochs} epoch" + "s" * (options.epochs > 1)
+        work = f"{epochs} of {options.steps_per_epoch} steps"
     return "\n".join(
         [
             f"{data.name}: {sizes} images of {shape}; {work}",

@@ -144,6 +144,11 @@ def missing_sigma(folder, finished):
     return Refused("restore", flags, ["--sigma"])
 
 
+def too_much_noise(folder, finished):
+    flags = [f"--workdir={finished('learned')}", "--sigma=2/255"]
+    return Refused("restore", [*flags, "--add_noise=25"], ["--add_noise=25"])
+
+
 def latent_variable_model(folder, finished):
     flags = [f"--workdir={finished('vae')}"]
     return Refused("restore", flags, ["VAE", "Denoiser"])
@@ -151,7 +156,7 @@ def latent_variable_model(folder, finished):
 
 @each_refused(
     [latent_variable_model],
-    [nan_pixels, missing_sigma, label_without_conditions],
+    [nan_pixels, missing_sigma, too_much_noise, label_without_conditions],
 )
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

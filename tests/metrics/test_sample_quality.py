@@ -251,7 +251,7 @@ def test_a_training_image_is_its_own_nearest_at_no_distance():
             lambda x: np.where(x > 1, np.nan, x),
             "have values that are not finite",
         ),
-        (lambda x: x[:0], r"must be at least .* got 0"),
+        (lambda x: x[:0], r"must be of at least .* got 0"),
     ],
 )
 def test_bad_features_are_errors(change, message):
@@ -268,20 +268,22 @@ def test_bad_features_are_errors(change, message):
 def test_too_few_events_are_not_measured():
     x = normal(60)
     for metric in METRICS:
-        with pytest.raises(NotMeasured, match=r"^features must be at least 20"):
+        with pytest.raises(
+            NotMeasured, match=r"^features must be of at least 20"
+        ):
             metric(x[:19], x)
         with pytest.raises(
-            NotMeasured, match="real_features must be at least 2"
+            NotMeasured, match="real_features must be of at least 2"
         ):
             metric(x, x[:19])
     for metric in METRICS[:2]:
         with pytest.raises(
-            NotMeasured, match="features must be at least 32, got"
+            NotMeasured, match="features must be of at least 32, got"
         ):
             metric(x[:31], x, k=15)
         with pytest.raises(ValueError, match="k must be an int >= 1, got 0"):
             metric(x, x, k=0)
     with pytest.raises(
-        NotMeasured, match="training_features must be at least 9"
+        NotMeasured, match="training_features must be of at least 9"
     ):
         sample_quality.nearest_training_images(x, x[:8], 9)

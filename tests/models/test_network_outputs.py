@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from support.small_cvaes import of_labels, of_parts
 from support.small_vaes import SHAPE, make_vae
 
@@ -147,6 +148,17 @@ def by_operation():
     return keras.Model(z, keras.layers.Reshape(SHAPE)(probabilities))
 
 
+class Probabilities(keras.Model):
+    """A decoder that cannot be looked into."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(64)
+
+    def call(self, z):
+        return tf.sigmoid(self.dense(z))
+
+
 SIGMOIDS = {
     "layer": lambda: decoder_ending_in(
         keras.layers.Dense(64, activation="sigmoid")
@@ -158,6 +170,14 @@ SIGMOIDS = {
         keras.Sequential([keras.layers.Dense(64, "sigmoid")])
     ),
     "operation": by_operation,
+    "lambda": lambda: decoder_ending_in(keras.layers.Lambda(tf.sigmoid)),
+    "linear after it": lambda: decoder_ending_in(
+        keras.layers.Activation(tf.nn.sigmoid), keras.layers.ReLU()
+    ),
+    "class": Probabilities,
+    "zeros": lambda: decoder_ending_in(
+        keras.layers.Dense(64, "sigmoid", kernel_initializer="zeros")
+    ),
 }
 
 
@@ -171,9 +191,20 @@ def test_a_decoder_that_ends_in_a_sigmoid_is_refused(form):
     kgm.VAE(**{**real, "decoder": decoder})
 
 
-def test_a_sigmoid_before_the_last_layer_is_accepted():
-    last = keras.layers.Dense(64)
-    decoder = decoder_ending_in(keras.layers.Activation("sigmoid"), last)
+LOGITS = {
+    "a sigmoid before": [
+        keras.layers.Activation("sigmoid"),
+        keras.layers.Dense(64),
+    ],
+    "ReLU": [keras.layers.ReLU()],
+    "tanh": [keras.layers.Activation("tanh")],
+    "zeros": [keras.layers.Dense(64, kernel_initializer="zeros")],
+}
+
+
+@pytest.mark.parametrize("last", LOGITS)
+def test_decoders_of_logits_are_accepted(last):
+    decoder = decoder_ending_in(*LOGITS[last])
     kgm.VAE(**{**vae_parts(), "decoder": decoder})
 
 
@@ -182,7 +213,7 @@ def test_a_sigmoid_is_refused_for_other_likelihoods_of_pixels():
     size = likelihood.params_size
     decoder = decoder_ending_in(keras.layers.Dense(size, "sigmoid"))
     parts = {**vae_parts(), "likelihood": likelihood, "decoder": decoder}
-    with pytest.raises(ValueError, match="ends in a sigmoid"):
+    with pytest.raises(ValueError, match="as after a sigmoid"):
         kgm.VAE(**parts)
 
 
@@ -191,5 +222,5 @@ def test_a_model_that_was_saved_with_a_sigmoid_loads_with_a_warning(tmp_path):
     model = kgm.VAE(**{**real, "likelihood": kgm.IndependentNormal(SHAPE)})
     model.likelihood = vae_parts()["likelihood"]
     model.save(tmp_path / "model.keras")
-    with pytest.warns(UserWarning, match="ends in a sigmoid"):
+    with pytest.warns(UserWarning, match="as after a sigmoid"):
         keras.saving.load_model(tmp_path / "model.keras")
