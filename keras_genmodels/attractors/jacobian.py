@@ -171,6 +171,7 @@ def local_dimension(
     check_count("num_probes", num_probes, least=2)
     check_count("batch_size", batch_size)
     x, sigma = validate_arrays(denoiser, x, sigma)
+    check_scale(denoiser, x, sigma)
     multiply = _jacobian(denoiser, x, sigma)
     rows = seeds.row_seeds(seed, len(x))
     traces = map_batches(
@@ -189,11 +190,10 @@ def validate_arrays(denoiser, x, sigma):
     """Returns x and sigma as checked arrays `[batch, ...]`, `[batch]` or None.
 
     Raises:
-        ValueError: if they are not arguments of the denoiser, or empty, and
-            for images on another scale.
+        ValueError: if they are not arguments of the denoiser, or empty. They
+            may be far from any image, which is where attractors end.
     """
     x, sigma = validate_inputs(denoiser, x, sigma)
-    check_scale(denoiser, x, sigma)
     check(x.shape[0], f"x must have at least one event, got {x.shape}")
     check(
         getattr(denoiser, "is_for_all_rows", True),

@@ -40,7 +40,7 @@ class KerasVerbs:
 
     def fit(self, x=None, y=None, *args, **kwargs):
         """Trains as `keras.Model.fit`; generators may yield bare batches."""
-        check(x is not None, "fit got no data")
+        check(x is not None, "fit takes batches of events, got None")
         self._check_rows("fit", x)
         self._before_fit(x, y)
         x = self._checked_data("fit", x, y)
@@ -89,7 +89,7 @@ class KerasVerbs:
         Raises:
             ValueError: for missing or wrong data.
         """
-        check(x is not None, f"{verb} got no data")
+        check(x is not None, f"{verb} takes batches of events, got None")
         self._check_rows(verb, x)
         if _comes_first(type(self), "_as_inputs", "call"):
             x = check_batches(x, y, functools.partial(self._check_batch, verb))
@@ -107,7 +107,10 @@ class KerasVerbs:
         if isinstance(x, dict | list | tuple):
             x = next(iter(keras.tree.flatten(x)), None)
         shape = getattr(x, "shape", None)
-        check(shape is None or shape[:1] != (0,), f"{verb} got no rows")
+        check(
+            shape is None or shape[:1] != (0,),
+            f"{verb} got no data, but 0 rows",
+        )
 
     def save(self, filepath, *args, **kwargs):
         """Saves to a `.keras` file, as `keras.Model.save`.

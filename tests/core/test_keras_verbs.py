@@ -246,7 +246,7 @@ def test_no_rows_are_no_rows_or_refused_in_one_line(kind):
         model.compile()
         verbs += [model.fit, model.evaluate]
     for verb in verbs:
-        with pytest.raises(ValueError, match="got no rows") as error:
+        with pytest.raises(ValueError, match="got no data") as error:
             verb(empty)
         one_line(error)
 

@@ -25,6 +25,9 @@ PIXELS_OF_0_2 = {
 }
 
 
+NOT_IN_0_2 = ("generate_with", "log_density")
+
+
 def as_0_2_wrote_it(description):
     """Removes what 0.2 did not write, and restores what it did."""
     old = {key: value for key, value in description.items() if key != "format"}
@@ -40,7 +43,7 @@ def as_0_2_wrote_it(description):
             "outputs": signature["outputs"],
         }
         for name, signature in old["signatures"].items()
-        if name != "generate_with"
+        if name not in NOT_IN_0_2
     }
     return old
 
@@ -48,7 +51,8 @@ def as_0_2_wrote_it(description):
 def as_0_2_accepted(description):
     """Replaces the values that 0.2 refused less of: it took any scale."""
     new = json.loads(json.dumps(description))
-    new["signatures"].pop("generate_with", None)
+    for name in NOT_IN_0_2:
+        new["signatures"].pop(name, None)
     for signature in new["signatures"].values():
         for name, spec in signature["inputs"].items():
             for key in ("values", "example"):

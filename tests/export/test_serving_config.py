@@ -122,7 +122,7 @@ def test_the_batching_file_of_the_user_is_kept(tuned):
     }
     records = warmup.read(tuned / "assets.extra" / warmup.FILE)
     assert {len(x["image"]) for _, x in records if "image" in x} == {2, 5}
-    assert len(records) == 2 * 7
+    assert len(records) == 2 * 8
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def test_too_few_events_are_not_measured():
             metric(x, x[:19])
     for metric in METRICS[:2]:
         with pytest.raises(
-            NotMeasured, match="features must be of at least 32, got"
+            NotMeasured, match="features must be of at least 32 images, got"
         ):
             metric(x[:31], x, k=15)
         with pytest.raises(ValueError, match="k must be an int >= 1, got 0"):

@@ -168,9 +168,7 @@ def test_an_unknown_label_in_a_data_set_is_refused(method):
     data = {"image": images(4), "condition": np.array([0, 1, 9, 2])}
     model = of_labels()
     model.compile()
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"labels must be 0 to 2, got"
-    ):
+    with pytest.raises(ValueError, match=r"labels must be 0 to 2, got 9"):
         getattr(model, method)(data, verbose=0)
     # XLA drops the check, so that the loss must be infinite.
     distortion = tf.function(model, jit_compile=True)(

@@ -328,7 +328,8 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch):
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path):
-    images = np.full((20, 8, 8, 1), np.nan, np.float32)
+    # Their squares are beyond float32.
+    images = np.full((20, 8, 8, 1), 1e30, np.float32)
     model = make_vae(likelihood="gaussian")
     broken = datasets.Split(images, None)
     with pytest.raises(training.NotFiniteError, match="validation loss"):
