@@ -157,7 +157,7 @@ def expected_of_denoiser(
 
 def mark_of(kind):
     """Returns the mark of a test that needs an export of its own."""
-    is_common = kind in ("vae", "labels", "range")
+    is_common = kind in ("vae", "labels", "range", "exact")
     return pytest.mark.slow if is_common else pytest.mark.exhaustive
 
 
