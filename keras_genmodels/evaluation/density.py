@@ -62,7 +62,8 @@ def section(denoiser, images, *, seed):
     return found
 
 
-def _measures(denoiser, images, seed):
+def _check_measurable(denoiser, size):
+    """Raises `NotMeasured` for a denoiser without an affordable log p(x)."""
     if not denoiser.needs_sigma:
         raise NotMeasured(
             "it needs D at every noise level, and this denoiser does not take "
@@ -73,12 +74,16 @@ def _measures(denoiser, images, seed):
             "this denoiser needs a label, and log p(x) is that without one: "
             "train with label dropout"
         )
-    size = math.prod(images.shape[1:])
     if _is_exact(denoiser) and denoiser.num_events * size > _MOST_VALUES:
         raise NotMeasured(
             f"the exact denoiser of {denoiser.num_events} images takes many "
             "minutes; noisy_data(sigma).log_prob(x) has its closed form"
         )
+
+
+def _measures(denoiser, images, seed):
+    size = math.prod(images.shape[1:])
+    _check_measurable(denoiser, size)
     is_8_bit = images.dtype == np.uint8
     x = dequantize(images, seed) if is_8_bit else arrays.as_float(images)
     sigma = _level(denoiser)

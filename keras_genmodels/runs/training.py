@@ -120,16 +120,9 @@ def train(
                 _start_from_weights(model, init_from, data.image_shape)
             workdir.claim(run, assumed)
             print(results.describe(data, workdir, options), flush=True)
+            settings = {"batch_size": batch_size, "verbose": verbose}
             with _training_errors():
-                family.run(
-                    model,
-                    data,
-                    workdir,
-                    run,
-                    options,
-                    batch_size=batch_size,
-                    verbose=verbose,
-                )
+                family.run(model, data, workdir, run, options, **settings)
         print(metrics_file.summary(workdir))
         return workdir.read_metrics()
 

@@ -139,25 +139,27 @@ def generate(
     if initial is not None:
         check_scale(denoiser, x, sigma_max)
     compiling["stochastic"] = stochasticity > 0
-    constants = (sigma_min, 1 - stochasticity)
+    constants = _as_float64(sigma_min, 1 - stochasticity)
     if needs_sigma:
-        solver = solver or SOLVER
-        run = loop_cache.loop_of(
-            denoiser,
-            _walks.by_levels,
-            x,
-            solver=solver,
-            schedule=schedule or SCHEDULE,
-            **compiling,
-        )
-        counts = default_num_steps(solver) if num_steps is None else num_steps
-        counts = tf.broadcast_to(tf.cast(counts, tf.int32), tf.shape(x)[:1])
-        return run(x, rows, counts, *_as_float64(sigma_max, *constants))
+        compiling |= {
+            "solver": solver or SOLVER,
+            "schedule": schedule or SCHEDULE,
+        }
+        run = loop_cache.loop_of(denoiser, _walks.by_levels, x, **compiling)
+        counts = _counts(x, solver or SOLVER, num_steps)
+        return run(x, rows, counts, *_as_float64(sigma_max), *constants)
     run = loop_cache.loop_of(denoiser, _walks.by_residual, x, **compiling)
     step_sizes = schedules.growing_steps(
         sigma_max, sigma_min, num_steps or MAX_STEPS, stochasticity
     )
-    return run(x, rows, *_as_float64(step_sizes, *constants))
+    return run(x, rows, *_as_float64(step_sizes), *constants)
+
+
+def _counts(x, solver, num_steps):
+    """Returns the number of evaluations of each row, int32 `[batch]`."""
+    if num_steps is None:
+        num_steps = default_num_steps(solver)
+    return tf.broadcast_to(tf.cast(num_steps, tf.int32), tf.shape(x)[:1])
 
 
 def default_num_steps(solver):
