@@ -8,6 +8,8 @@ from keras_genmodels.plots.grid import image_grid
 
 # Milliseconds of each frame, and of the last one.
 _FRAME, _LAST_FRAME = 120, 2000
+# Side of an image in pixels, as viewers do not enlarge animations.
+_TILE = 96
 
 
 def frames(trajectory):
@@ -20,7 +22,10 @@ def frames(trajectory):
     Returns:
         list of uint8 pictures `[height, width, 3]`.
     """
-    return [image_grid(images) for images in np.asarray(trajectory)]
+    return [
+        image_grid(images, smallest_tile=_TILE)
+        for images in np.asarray(trajectory)
+    ]
 
 
 def save_gif(path, pictures):

@@ -220,6 +220,7 @@ def test_denoisers_generate_images_from_noise(generate, finished, tmp_path):
     assert np.ptp(tiles[:5]) > 100
     with Image.open(tmp_path / "new" / "walk.gif") as walk:
         assert walk.n_frames == 11
+        assert min(walk.size) >= 96
 
 
 # Errors, each of one line.
