@@ -6,8 +6,6 @@ arrays and eager tensors are checked: the values of a graph are not known.
 
 import tensorflow as tf
 
-from keras_genmodels.core.validation import check
-
 CLEAN = (-1.0, 2.0)
 ADVICE = "pixels are in [0, 1]: divide grey levels of 0 to 255 by 255"
 
@@ -37,14 +35,8 @@ def check_clean(x, event_shape, name="x"):
     Raises:
         ValueError: for values below -1 or above 2.
     """
-    if not is_image(event_shape) or _is_symbolic(x) or not tf.size(x):
-        return
-    low, high = float(tf.reduce_min(x)), float(tf.reduce_max(x))
-    # False for NaN, which has a message of its own.
-    is_off = low < CLEAN[0] or high > CLEAN[1]
-    check(
-        not is_off, f"{name} has values from {low:g} to {high:g}, and {ADVICE}"
-    )
+    if not _is_symbolic(x):
+        _require_clean_scale(x, event_shape, name)
 
 
 def check_noisy(x, sigma, event_shape):
@@ -58,16 +50,8 @@ def check_noisy(x, sigma, event_shape):
     Raises:
         ValueError: for a value further from 0 than 10 + 8 sigma.
     """
-    if not is_image(event_shape) or _is_symbolic(x) or _is_symbolic(sigma):
-        return
-    largest = tf.reduce_max(tf.abs(x), (1, 2, 3))
-    is_off = largest > largest_noisy(tf.cast(sigma, x.dtype))
-    if tf.reduce_any(is_off):
-        check(
-            False,
-            f"x has values up to {float(tf.reduce_max(largest)):g} for a sigma "
-            f"of {float(tf.reduce_max(sigma)):g}, and {ADVICE}",
-        )
+    if not (_is_symbolic(x) or _is_symbolic(sigma)):
+        _require_noisy_scale(x, sigma, event_shape, "x")
 
 
 def require_clean(x, event_shape, name="x"):
@@ -81,14 +65,7 @@ def require_clean(x, event_shape, name="x"):
             graph tf.errors.InvalidArgumentError instead, when it runs.
     """
     _require_finite(x, name)
-    if is_image(event_shape):
-        low, high = tf.reduce_min(x), tf.reduce_max(x)
-        _require(
-            (low >= CLEAN[0]) & (high <= CLEAN[1]) | (tf.size(x) == 0),
-            f"{name} has values from {{}} to {{}}, and {ADVICE}",
-            low,
-            high,
-        )
+    _require_clean_scale(x, event_shape, name)
 
 
 def require_noisy(x, sigma, event_shape, name="x"):
@@ -100,14 +77,33 @@ def require_noisy(x, sigma, event_shape, name="x"):
         event_shape, name: as of `check_clean`.
     """
     _require_finite(x, name)
-    if is_image(event_shape):
-        largest = tf.reduce_max(tf.abs(x), (1, 2, 3))
-        _require(
-            tf.reduce_all(largest <= largest_noisy(tf.cast(sigma, x.dtype))),
-            f"{name} has values up to {{}} for a sigma of {{}}, and {ADVICE}",
-            tf.reduce_max(largest),
-            tf.reduce_max(sigma),
-        )
+    _require_noisy_scale(x, sigma, event_shape, name)
+
+
+# NaN passes both: it has a message of its own.
+def _require_clean_scale(x, event_shape, name):
+    if not is_image(event_shape):
+        return
+    low, high = tf.reduce_min(x), tf.reduce_max(x)
+    _require(
+        ~((low < CLEAN[0]) | (high > CLEAN[1])) | (tf.size(x) == 0),
+        f"{name} has values from {{}} to {{}}, and {ADVICE}",
+        low,
+        high,
+    )
+
+
+def _require_noisy_scale(x, sigma, event_shape, name):
+    if not is_image(event_shape):
+        return
+    largest = tf.reduce_max(tf.abs(x), (1, 2, 3))
+    limit = largest_noisy(tf.cast(sigma, largest.dtype))
+    _require(
+        ~tf.reduce_any(largest > limit),
+        f"{name} has values up to {{}} for a sigma of {{}}, and {ADVICE}",
+        tf.reduce_max(largest),
+        tf.reduce_max(sigma),
+    )
 
 
 def _require_finite(x, name):
