@@ -57,7 +57,7 @@ def run_all(page):
 
 
 @pytest.fixture(
-    params=["plain", pytest.param("compiled", marks=pytest.mark.slow)]
+    params=["plain", pytest.param("compiled", marks=pytest.mark.exhaustive)]
 )
 def in_folder(tmp_path, monkeypatch, request):
     """Runs a test in a new folder; XLA takes long to compile."""

@@ -323,9 +323,12 @@ assert not {*BLOCKED} & {*sys.modules}
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", ["range", pytest.param("exact", marks=pytest.mark.slow)]
+    "kind",
+    [
+        pytest.param("range", marks=pytest.mark.slow),
+        pytest.param("exact", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_loading_needs_neither_this_package_nor_tfp(kind, exports, loaded):
     kinds = ("labels", kind)
@@ -625,8 +628,16 @@ def test_inputs_and_outputs_are_float32(
         assert not check_version(version, model).problems
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["vae", "labels", "range", "exact"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("labels", marks=pytest.mark.slow),
+        *(
+            pytest.param(kind, marks=pytest.mark.exhaustive)
+            for kind in ("vae", "range", "exact")
+        ),
+    ],
+)
 def test_xla_compiles_if_requested(kind, tmp_path, session):
     model = make(kind)
     version = export(model, tmp_path, kind, jit_compile=True, **settings(kind))

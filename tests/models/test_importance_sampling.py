@@ -193,8 +193,10 @@ def test_the_gradients_differ_where_they_go_through_q_alone(kind):
     [
         pytest.param("labels", False, 16, marks=pytest.mark.slow),
         pytest.param("parts", True, 24, marks=pytest.mark.slow),
-        pytest.param("vae", False, 16, marks=pytest.mark.slow),
-        *(pytest.param(k, True, 16, marks=pytest.mark.slow) for k in KINDS),
+        *(
+            pytest.param(kind, True, 16, marks=pytest.mark.exhaustive)
+            for kind in KINDS
+        ),
     ],
 )
 def test_training_lowers_the_loss_and_reports_the_elbo(
