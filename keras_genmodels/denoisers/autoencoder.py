@@ -16,7 +16,11 @@ from keras_genmodels.core.keras_verbs import (
 )
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.denoisers import network_arguments, preconditioning
+from keras_genmodels.denoisers import (
+    network_arguments,
+    noise_levels,
+    preconditioning,
+)
 from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.denoisers.data_moments import DataMoments
 from keras_genmodels.denoisers.pairs import PairTraining, as_pair
@@ -34,9 +38,9 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
 
     It is trained on pairs of x and x + sigma eps, eps ~ N(0, I), with
     `num_noise_draws` draws per event and step, at one level or with sigma
-    log-uniform in a range. The loss is sum |x - D(x + sigma eps)|^2; for a
-    range, it is weighted by 1 / c_out(sigma)^2, so that all levels count
-    equally. With m the mean of the data, s^2 their variance (averaged over the
+    log-uniform or log-normal in a range. The loss is sum |x - D(x + sigma
+    eps)|^2; for a range, it is weighted by 1 / c_out(sigma)^2, so that all
+    levels count equally. With m the mean of the data, s^2 their variance (averaged over the
     entries of an event), and a network F,
 
     - D(x, sigma) = m + c_skip (x - m) + c_out F(c_in (x - m), ln(sigma) / 4),
@@ -69,6 +73,9 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             `num_classes` integer labels `[batch]`, with label dropout up to
             and including `num_classes`, which is "no label".
         sigma: level > 0 to train at, or `(lowest, highest)`; in units of x.
+        log_normal: `(median, standard deviation of ln sigma)`, each > 0, of
+            log-normal levels, cut at the ends of the range; None for
+            log-uniform ones.
         blind: whether sigma of a range is not an input of the network.
         num_noise_draws: int >= 1, noisy versions of each event per training
             step; the loss is their mean.
@@ -122,6 +129,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         network,
         *,
         sigma=(0.05, 1.5),
+        log_normal=None,
         blind=False,
         num_noise_draws=1,
         event_shape=None,
@@ -136,6 +144,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             not blind or self.sigma[0] < self.sigma[1],
             f"blind requires a range of sigma, got only {self.sigma[0]}",
         )
+        self.log_normal = noise_levels.as_log_normal(log_normal, self.sigma)
         check_count("num_noise_draws", num_noise_draws)
         class_labels.check_label_arguments(num_classes, label_dropout)
         seeds.as_seed(seed)
@@ -305,8 +314,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             rows = seeds.content_seeds(self.seed, x)
             eps = seeds.normal(rows, self.event_shape, dtype)
             uniform = seeds.uniform(seeds.fold_in(rows, 1), dtype)
-        lowest, highest = map(math.log, self.sigma)
-        return tf.exp(lowest + uniform * (highest - lowest)), eps
+        return noise_levels.quantile(uniform, self.sigma, self.log_normal), eps
 
     def _per_example_loss(self, terms, training):
         return terms["weighted_error"]
