@@ -40,8 +40,8 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     `num_noise_draws` draws per event and step, at one level or with sigma
     log-uniform or log-normal in a range. The loss is sum |x - D(x + sigma
     eps)|^2; for a range, it is weighted by 1 / c_out(sigma)^2, so that all
-    levels count equally. With m the mean of the data, s^2 their variance (averaged over the
-    entries of an event), and a network F,
+    levels count equally. With m the mean of the data, s^2 their variance
+    (averaged over the entries of an event), and a network F,
 
     - D(x, sigma) = m + c_skip (x - m) + c_out F(c_in (x - m), ln(sigma) / 4),
       c_skip = s^2 / (s^2 + sigma^2), c_out = sigma s / (s^2 + sigma^2)^(1/2),
