@@ -139,35 +139,36 @@ def signatures(denoiser, settings):
 
 
 def _generating(denoiser, settings):
-    """Returns the signatures that draw images.
-
-    A denoiser that does not receive sigma has a step size for each step, which
-    depends on their number, and therefore no `generate_with`.
-    """
+    """Returns the signatures that draw images."""
     generate = functools.partial(_generate, denoiser, settings)
     label = _label_field(denoiser)
-    count = settings["num_steps"]
-    found = {
+    fields = {"seed": seeds(), "num_steps": _steps_field(settings), **label}
+    if denoiser.label_dropout:
+        fields["guidance"] = Field((), values=Interval(0))
+    return {
         "generate": Signature(
             {"seed": seeds(), **label},
-            functools.partial(generate, num_steps=count),
-        )
+            functools.partial(generate, num_steps=settings["num_steps"]),
+        ),
+        "generate_with": Signature(fields, generate),
     }
-    if denoiser.needs_sigma:
-        kind = Integers
-        if SOLVERS[settings["solver"]].needs_odd:
-            kind = OddIntegers
-        steps = Field(
-            (),
-            "int32",
-            kind(1, min(_MOST_STEPS * count, _NUM_STEPS.high)),
-            example=kind(min(count, _FEWEST), min(count, _EXAMPLE_STEPS)),
-        )
-        fields = {"seed": seeds(), "num_steps": steps, **label}
-        if denoiser.label_dropout:
-            fields["guidance"] = Field((), values=Interval(0))
-        found["generate_with"] = Signature(fields, generate)
-    return found
+
+
+def _steps_field(settings):
+    """Returns the field of `num_steps` of `generate_with`."""
+    count, solver = settings["num_steps"], settings.get("solver")
+    kind, most = Integers, _NUM_STEPS.high
+    if solver is None:
+        most = generation.MOST_STEPS_OF_ROWS
+    elif SOLVERS[solver].needs_odd:
+        kind = OddIntegers
+    few = min(count, _FEWEST), min(count, _EXAMPLE_STEPS)
+    return Field(
+        (),
+        "int32",
+        kind(1, min(_MOST_STEPS * count, most)),
+        example=kind(*few),
+    )
 
 
 def describe(denoiser):

@@ -50,10 +50,9 @@ def export(
       `noise`, `restore` (to image, num_steps, residual), `restore_with`, which
       takes step_size, max_steps and tolerance for each row, `generate` (seed
       to image), and `generate_with`, which takes num_steps for each row. There
-      is no sigma input if the denoiser needs none, and then no
-      `generate_with`. A conditional one also takes `condition`, int32 labels,
-      in each of them, and `guidance` in `generate_with`, if it was trained
-      with label dropout.
+      is no sigma input if the denoiser needs none. A conditional one also
+      takes `condition`, int32 labels, in each of them, and `guidance` in
+      `generate_with`, if it was trained with label dropout.
       One of events of at most 256 values that takes sigma also has
       `log_density` (image, sigma to `log_density`, log p_sigma(image) in nats,
       and `solver_error`): in closed form of an exact or linear denoiser, else
@@ -86,7 +85,8 @@ def export(
             limit for `restore_with`, and `tolerance` of `restore`; defaults
             0.1, 100, 1e-3; and `solver`, `schedule`, `num_steps`, in [1,
             10**5], and `stochasticity` of `generate`, with its defaults.
-            `generate_with` takes up to 5 times `num_steps`.
+            `generate_with` takes up to 5 times `num_steps`; of a denoiser that
+            does not receive sigma up to 1000.
 
     Returns:
         pathlib.Path of the version, absolute.

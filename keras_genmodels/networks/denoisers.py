@@ -13,9 +13,10 @@ from keras_genmodels.core.validation import check, check_count, is_count
 from keras_genmodels.networks.channel_normalization import ChannelNormalization
 from keras_genmodels.networks.embeddings import embedded_inputs
 from keras_genmodels.networks.encoders import CHANNELS_LAST, input_layer
-from keras_genmodels.networks.layers import DepthToSpace, FiLM
+from keras_genmodels.networks.layers import DepthToSpace, FiLM, SelfAttention
 
 _SMALLEST_SIDE = 2
+_CHANNELS_PER_HEAD = 32
 _OLD_NAMES = {"conditional": "noise_conditional"}
 
 
@@ -30,6 +31,7 @@ def unet(
     num_classes=None,
     filters=(32, 64, 128),
     blocks=2,
+    attention_levels=0,
     normalization_groups=None,
 ):
     """Builds a residual U-Net for images of any size.
@@ -45,6 +47,9 @@ def unet(
         num_classes: int >= 1 if class labels are an input, else None.
         filters: channels of each level, from the full size down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
+        attention_levels: int >= 0, number of levels, from the smallest up,
+            with self-attention after each residual block, one head for every
+            32 channels.
         normalization_groups: deprecated; None, or the number of groups of a
             `ChannelNormalization` in each block, a divisor of all `filters`.
 
@@ -78,8 +83,17 @@ def unet(
         image_shape, noise_conditional, num_classes
     )
 
+    check(
+        isinstance(attention_levels, int) and attention_levels >= 0,
+        f"attention_levels must be an int >= 0, got {attention_levels!r}",
+    )
+    sizes = _sizes(image_shape[:2], len(filters))
+    attentive = sizes[::-1][:attention_levels]
+
     def block(h, name):
-        return _block(h, embedding, normalization_groups, name)
+        size = tuple(h.shape[1:3])
+        h = _block(h, embedding, normalization_groups, name)
+        return _attention(h, name) if size in attentive else h
 
     y = _u_shape(inputs[0], filters, blocks, block, use_bias=True)
     return _network(inputs, y, "unet")
@@ -222,6 +236,13 @@ def _block(h, embedding, groups, name):
     y = keras.layers.ReLU()(y)
     y = _convolution(filters, True, f"{name}_out", gain=0.1)(y)
     return keras.layers.Add(name=name)([h, y])
+
+
+def _attention(h, name):
+    heads = max(h.shape[-1] // _CHANNELS_PER_HEAD, 1)
+    while h.shape[-1] % heads:
+        heads -= 1
+    return SelfAttention(heads, name=f"{name}_attention")(h)
 
 
 def _bias_free_block(h, name):

@@ -1,9 +1,11 @@
-"""Layers of denoiser networks: noise levels, modulation, upsampling."""
+"""Layers of denoiser networks: levels, modulation, attention, upsampling."""
+
+import math
 
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core.validation import check, is_count
+from keras_genmodels.core.validation import check, check_count, is_count
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
@@ -95,6 +97,76 @@ class DepthToSpace(keras.layers.Layer):
         batch, height, width, channels = input_shape
         sides = (s if s is None else 2 * s for s in (height, width))
         return (batch, *sides, channels // 4)
+
+
+@keras.saving.register_keras_serializable("keras_genmodels")
+class SelfAttention(keras.layers.Layer):
+    """Adds to each pixel what it finds at all other pixels of the image.
+
+    The channels are normalised, each head compares queries with keys of its
+    own part of the channels, and the values are added to the input after a
+    dense layer. A new layer returns its input.
+
+    Args:
+        num_heads: int >= 1, a divisor of the channels.
+
+    Call arguments:
+        x: `[batch, height, width, channels]`.
+
+    Call returns:
+        like `x`.
+
+    #### References
+
+    Vaswani et al. (2017), Attention is all you need, arXiv:1706.03762. Ho,
+    Jain and Abbeel (2020), Denoising diffusion probabilistic models,
+    arXiv:2006.11239, appendix B (where in a U-Net).
+    """
+
+    def __init__(self, num_heads=1, **kwargs):
+        super().__init__(**kwargs)
+        check_count("num_heads", num_heads)
+        self.num_heads = num_heads
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        check(
+            channels % self.num_heads == 0,
+            f"num_heads must divide the {channels} channels, got "
+            f"{self.num_heads}",
+        )
+        dtype = self.dtype_policy
+        self._normalize = keras.layers.LayerNormalization(dtype=dtype)
+        self._project = keras.layers.Dense(
+            3 * channels, use_bias=False, dtype=dtype
+        )
+        self._combine = keras.layers.Dense(
+            channels, kernel_initializer="zeros", dtype=dtype
+        )
+        self._normalize.build(input_shape)
+        self._project.build(input_shape)
+        self._combine.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, x):
+        shape, width = tf.shape(x), x.shape[-1] // self.num_heads
+        parts = tf.reshape(
+            self._project(self._normalize(x)),
+            (shape[0], -1, 3, self.num_heads, width),
+        )
+        # Not Keras' `dot_product_attention`, which computes in float32.
+        query, key, value = tf.unstack(parts, axis=2)
+        logits = tf.einsum("bqhc,bkhc->bhqk", query, key)
+        logits = tf.cast(logits, self.variable_dtype) / math.sqrt(width)
+        weights = tf.cast(tf.nn.softmax(logits), x.dtype)
+        found = tf.einsum("bhqk,bkhc->bqhc", weights, value)
+        return x + self._combine(tf.reshape(found, shape))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "num_heads": self.num_heads}
 
 
 def multiply_add(x, scale, shift):

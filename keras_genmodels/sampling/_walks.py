@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras_genmodels.core import counter_rng
 from keras_genmodels.core.events import per_event
 from keras_genmodels.sampling import _loop
-from keras_genmodels.sampling.schedules import SCHEDULES
+from keras_genmodels.sampling.schedules import SCHEDULES, growing_step
 from keras_genmodels.sampling.solvers import SOLVERS, Evaluation
 
 _ROWS = tf.TensorSpec([None, 2], tf.int32)
@@ -66,22 +66,24 @@ def by_residual(denoise, spec, stochastic, jit_compile, record):
         denoise, spec, stochastic, jit_compile, record: as of `by_levels`.
 
     Returns:
-        `tf.function` of x, row seeds, step sizes `[num_steps]`, sigma_min and
-        beta, to x or the trajectory.
+        `tf.function` of x, row seeds, the maximum of evaluations and the first
+        step size `[batch]`, sigma_min and beta, to x or the trajectory.
     """
     denoise, jit_compile = _loop.compile_denoiser(denoise, jit_compile, record)
 
-    def run(x, rows, step_sizes, sigma_min, beta):
-        step_sizes, sigma_min, beta = (
-            tf.cast(value, x.dtype) for value in (step_sizes, sigma_min, beta)
+    def run(x, rows, counts, first_steps, sigma_min, beta):
+        sigma_min, beta = (
+            tf.cast(value, x.dtype) for value in (sigma_min, beta)
         )
 
         def take_step(step, x, memory):
             change = _loop.checked_denoise(denoise, x, None) - x
             level = _loop.root_mean_square(change)
             is_last = level <= sigma_min
-            is_last |= step + 1 >= tf.size(step_sizes)
-            h = tf.where(~is_last, step_sizes[step], 1)
+            is_last |= step + 1 >= counts
+            t = tf.cast(step + 1, tf.float64)
+            h = tf.cast(growing_step(first_steps, t), x.dtype)
+            h = tf.where(~is_last, h, 1)
             following = x + per_event(h, x) * change
             if stochastic:
                 left = tf.where(~is_last, 1 - beta * h, 0)
@@ -91,13 +93,8 @@ def by_residual(denoise, spec, stochastic, jit_compile, record):
 
         return _result(take_step, x, (), record)
 
-    signature = [
-        spec,
-        _ROWS,
-        tf.TensorSpec([None], tf.float64),
-        _SCALAR,
-        _SCALAR,
-    ]
+    first_steps = tf.TensorSpec([None], tf.float64)
+    signature = [spec, _ROWS, _COUNTS, first_steps, _SCALAR, _SCALAR]
     return _compiled(run, signature, jit_compile)
 
 

@@ -28,6 +28,9 @@ from keras_genmodels.sampling.solvers import SOLVERS
 SOLVER, SCHEDULE = "dpmpp_2m", "geometric"
 # And for others: the maximum, and the step size for a single noise level.
 MAX_STEPS, _STEP_SIZE = 100, 0.1
+# The largest maximum that rows of a blind denoiser can have of their own: each
+# has step sizes of its own.
+MOST_STEPS_OF_ROWS = 1000
 
 
 def generate(
@@ -87,7 +90,8 @@ def generate(
         schedule: "geometric" (the default) or "karras"; as `solver`.
         num_steps: int >= 1 or int32 tensor `[num]`, number of evaluations of
             D, by default 20; odd for "heun", by default 19. For a denoiser
-            that does not receive sigma an int, their maximum, by default 100.
+            that does not receive sigma their maximum, by default 100; at most
+            1000 in a tensor.
         stochasticity: in [0, 1), strength of the added noise; 0 for
             "dpmpp_2m".
         sigma_max, sigma_min: first and last noise level, 0 < sigma_min <=
@@ -146,20 +150,34 @@ def generate(
             "schedule": schedule or SCHEDULE,
         }
         run = loop_cache.loop_of(denoiser, _walks.by_levels, x, **compiling)
-        counts = _counts(x, solver or SOLVER, num_steps)
+        default = default_num_steps(solver or SOLVER)
+        counts = _counts(x, num_steps, default)
         return run(x, rows, counts, *_as_float64(sigma_max), *constants)
     run = loop_cache.loop_of(denoiser, _walks.by_residual, x, **compiling)
-    step_sizes = schedules.growing_steps(
-        sigma_max, sigma_min, num_steps or MAX_STEPS, stochasticity
-    )
-    return run(x, rows, *_as_float64(step_sizes), *constants)
+    counts = _counts(x, num_steps, MAX_STEPS)
+    levels = float(sigma_max), float(sigma_min)
+    first = _first_steps(counts, num_steps, *levels, float(stochasticity))
+    return run(x, rows, counts, first, *constants)
 
 
-def _counts(x, solver, num_steps):
+def _counts(x, num_steps, default):
     """Returns the number of evaluations of each row, int32 `[batch]`."""
     if num_steps is None:
-        num_steps = default_num_steps(solver)
+        num_steps = default
     return tf.broadcast_to(tf.cast(num_steps, tf.int32), tf.shape(x)[:1])
+
+
+def _first_steps(counts, num_steps, *levels):
+    """Returns the first step size of each row, float64 `[batch]`."""
+    if not tf.is_tensor(num_steps):
+        count = num_steps or MAX_STEPS
+        h_0 = schedules.first_step(levels[0], levels[1], count, levels[2])
+        return tf.fill(tf.shape(counts), tf.constant(h_0, tf.float64))
+    known = [
+        schedules.first_step(levels[0], levels[1], count, levels[2])
+        for count in range(1, MOST_STEPS_OF_ROWS + 1)
+    ]
+    return tf.gather(tf.constant(known, tf.float64), counts - 1)
 
 
 def default_num_steps(solver):
@@ -182,9 +200,7 @@ def check_settings(
     )
     if not getattr(denoiser, "needs_sigma", True):
         _check_without_levels(denoiser, solver, schedule, stochasticity)
-        check(not tf.is_tensor(num_steps), "num_steps must be an int")
-        if num_steps is not None:
-            check_count("num_steps", num_steps)
+        _check_num_steps(num_steps, most=MOST_STEPS_OF_ROWS)
         return
     solver = SOLVER if solver is None else solver
     for name, value, known in (
@@ -200,11 +216,28 @@ def check_settings(
         stochasticity == 0 or solver in noisy,
         f"stochasticity requires solver {' or '.join(noisy)}, not {solver}",
     )
-    _check_num_steps(num_steps, solver)
+    _check_num_steps(num_steps)
+    is_odd = num_steps is None or _is_each_odd(num_steps)
+    check(
+        is_odd or not SOLVERS[solver].needs_odd,
+        f"num_steps must be odd for {solver}, which evaluates D twice for each "
+        f"level but the last, got {num_steps}",
+    )
 
 
-def _check_num_steps(num_steps, solver):
-    """Checks the number of evaluations, if it is known."""
+def _is_each_odd(num_steps):
+    if tf.is_tensor(num_steps):
+        num_steps = tf.get_static_value(num_steps)
+    return num_steps is None or bool(np.all(np.asarray(num_steps) % 2))
+
+
+def _check_num_steps(num_steps, most=None):
+    """Checks the number of evaluations, if it is known.
+
+    Args:
+        num_steps: as in `generate`.
+        most: their maximum, if they are a tensor; None for no limit.
+    """
     if tf.is_tensor(num_steps):
         check(
             num_steps.dtype.is_integer and num_steps.shape.rank in (0, 1),
@@ -219,9 +252,8 @@ def _check_num_steps(num_steps, solver):
     for count in counts:
         check_count("num_steps", count)
     check(
-        not SOLVERS[solver].needs_odd or all(count % 2 for count in counts),
-        f"num_steps must be odd for {solver}, which evaluates D twice for each "
-        f"level but the last, got {num_steps}",
+        most is None or not tf.is_tensor(num_steps) or max(counts) <= most,
+        f"num_steps of rows must be at most {most}, got {num_steps}",
     )
 
 
@@ -244,7 +276,7 @@ def _restored(denoiser, x, num_steps, jit_compile, record):
         denoiser,
         x,
         step_size=_STEP_SIZE,
-        max_steps=num_steps or MAX_STEPS,
+        max_steps=MAX_STEPS if num_steps is None else num_steps,
         trajectory=record,
         jit_compile=jit_compile,
     )

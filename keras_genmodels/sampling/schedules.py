@@ -1,5 +1,7 @@
 """Noise levels and step sizes of generating, pure functions."""
 
+import functools
+
 import numpy as np
 from scipy.optimize import brentq
 
@@ -68,18 +70,26 @@ def growing_steps(sigma_max, sigma_min, num_steps, stochasticity=0.0):
     Returns:
         float64 array `[num_steps]`; the last is 1, a whole denoising step.
     """
-    t = np.arange(1, num_steps)
-    beta = 1 - stochasticity
+    h_0 = first_step(sigma_max, sigma_min, num_steps, stochasticity)
+    return np.append(growing_step(h_0, np.arange(1, num_steps)), 1.0)
 
-    def steps(h_0):
-        return h_0 * t / (1 + h_0 * (t - 1))
+
+def growing_step(h_0, t):
+    """Returns h_t; see `growing_steps`. Numbers, arrays or tensors."""
+    return h_0 * t / (1 + h_0 * (t - 1))
+
+
+@functools.lru_cache(maxsize=10_000)
+def first_step(sigma_max, sigma_min, num_steps, stochasticity=0.0):
+    """Returns h_0, in (0, 1]; arguments as of `growing_steps`."""
+    t, beta = np.arange(1, num_steps), 1 - stochasticity
 
     def excess(h_0):
-        fall = np.log1p(-beta * steps(h_0)).sum()
+        fall = np.log1p(-beta * growing_step(h_0, t)).sum()
         return max(fall, _LOG_OF_ZERO) - np.log(sigma_min / sigma_max)
 
     with np.errstate(divide="ignore"):
         if excess(1.0) >= 0:
-            return np.ones(num_steps)
+            return 1.0
         h_0 = brentq(excess, 0.0, 1.0, xtol=1e-300, maxiter=1000)
-    return np.append(steps(max(h_0, _LEAST_STEP)), 1.0)
+    return max(h_0, _LEAST_STEP)

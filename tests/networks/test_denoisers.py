@@ -45,6 +45,9 @@ def builds():
         "unconditional_unet": lambda: networks.unet(
             (9, 13, 3), noise_conditional=False, **SMALL
         ),
+        "attentive_unet": lambda: networks.unet(
+            (9, 13, 3), attention_levels=2, **SMALL
+        ),
         "bias_free_unet": lambda: networks.bias_free_unet((9, 13, 3), **SMALL),
         "mlp_by_label": lambda: networks.mlp_denoiser(
             (2,), noise_conditional=False, num_classes=3, hidden_sizes=(7,)

@@ -198,6 +198,28 @@ def test_blind_generation_stops_on_the_manifold():
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    "denoiser",
+    [
+        Blind([0.9, 0.5, 0.2]),
+        Blind([0.9, 0.5, 0.2], sigma_range=(0.5, 0.5)),
+    ],
+    ids=["blind", "single level"],
+)
+def test_rows_have_their_own_maximum_without_sigma(denoiser):
+    x = np.random.default_rng(1).normal(size=(3, 3))
+    counts, settings = [1, 7, 60], {"seed": 0, "jit_compile": False}
+    found = generate(
+        denoiser, (3,), 3, initial=x, num_steps=tf.constant(counts), **settings
+    )
+    for i, count in enumerate(counts):
+        alone = generate(
+            denoiser, (3,), 1, initial=x[i : i + 1], num_steps=count, **settings
+        )
+        np.testing.assert_allclose(found[i : i + 1], alone, **EXACT)
+
+
+@pytest.mark.usefixtures("float64")
 def test_blind_stochastic_sampling_explores_the_manifold():
     # D keeps two coordinates of 400. They accumulate all noise: gamma^2 of
     # levels that fall as without noise.
@@ -367,6 +389,10 @@ ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
         (
             r"to start from: pass initial",
             {"denoiser": halve, "sigma_max": 1, "sigma_min": 0.1},
+        ),
+        (
+            r"of rows must be at most 1000",
+            {"denoiser": ONE_LEVEL, "num_steps": tf.constant(1001)},
         ),
         (
             r"single noise level takes no stochasticity",
