@@ -20,8 +20,7 @@ import tempfile
 from absl import flags
 
 from .cli import flag_types, guard
-
-FLAGS = flags.FLAGS
+from .cli.config import Config
 
 flag_types.define_paths(
     "workdir",
@@ -68,28 +67,32 @@ flag_types.define_path(
 
 def main():
     """Evaluates each run, prints a table and writes the report."""
-    output = check_flags()
-    guard.load_tensorflow()
+    config = Config.read(__name__)
+    output = check_flags(config)
+    guard.load_tensorflow(config.import_module)
     from keras_genmodels.reports import page
     from keras_genmodels.reports import tables as evaluation_tables
     from keras_genmodels.runs.evaluate import Settings, is_latent, read_current
     from keras_genmodels.runs.workdir import Workdir
 
-    workdirs = [Workdir(path) for path in FLAGS.workdir]
+    workdirs = [Workdir(path) for path in config.workdir]
     settings = Settings(
-        FLAGS.num_images,
-        FLAGS.num_samples,
-        FLAGS.seed,
-        num_density_images=FLAGS.num_density_images,
+        config.num_images,
+        config.num_samples,
+        config.seed,
+        num_density_images=config.num_density_images,
     )
     # All of them first: a missing run ends the app before minutes pass.
     earlier = [read_current(workdir, settings) for workdir in workdirs]
-    check_families([is_latent(workdir) for workdir in workdirs])
+    check_families(config, [is_latent(workdir) for workdir in workdirs])
     with contextlib.ExitStack() as stack:
         places = [writable(workdir, output, stack) for workdir in workdirs]
         classifiers = places[0].path / "classifiers"
         runs = [
-            page.read(place, evaluate(place, found, settings, classifiers))
+            page.read(
+                place,
+                evaluate(place, found, settings, classifiers, config.data_dir),
+            )
             for place, found in zip(places, earlier, strict=True)
         ]
     runs = [
@@ -107,28 +110,28 @@ def main():
     print(f"\n{len(runs)} run{'s' * (len(runs) > 1)} in {output}")
 
 
-def check_flags():
+def check_flags(config):
     """Checks the flags; returns the path of the report."""
-    if len({*FLAGS.workdir}) < len(FLAGS.workdir):
+    if len({*config.workdir}) < len(config.workdir):
         raise guard.WrongFlags("--workdir names a run twice: name each once")
-    if FLAGS.output is None:
-        if len(FLAGS.workdir) > 1:
+    if config.output is None:
+        if len(config.workdir) > 1:
             raise guard.WrongFlags(
                 "several --workdir require --output, such as compare.html"
             )
-        return pathlib.Path(FLAGS.workdir[0], "report.html")
-    if not FLAGS.output.endswith(".html"):
-        raise guard.WrongFlags(f"--output={FLAGS.output} must end in .html")
-    return pathlib.Path(FLAGS.output)
+        return pathlib.Path(config.workdir[0], "report.html")
+    if not config.output.endswith(".html"):
+        raise guard.WrongFlags(f"--output={config.output} must end in .html")
+    return pathlib.Path(config.output)
 
 
-def check_families(latent):
+def check_families(config, latent):
     """Checks that some run uses each flag of one family of models."""
     for name, is_used, family in (
         ("num_samples", any(latent), "latent-variable model"),
         ("num_density_images", not all(latent), "denoiser"),
     ):
-        if FLAGS[name].present and not is_used:
+        if name in config.present and not is_used:
             raise guard.WrongFlags(f"--{name} requires a {family}")
 
 
@@ -147,7 +150,7 @@ def writable(workdir, output, stack):
     return model_evaluation.copy(workdir, folder)
 
 
-def evaluate(workdir, earlier, settings, classifiers):
+def evaluate(workdir, earlier, settings, classifiers, data_dir):
     """Evaluates a run, unless its evaluation is up to date."""
     from keras_genmodels.runs import evaluate as model_evaluation
 
@@ -155,7 +158,7 @@ def evaluate(workdir, earlier, settings, classifiers):
         date = earlier["written"].replace("T", " ")
         print(f"{workdir} was evaluated before, with the same flags ({date}).")
         return earlier
-    data = workdir.read_run().load_data(FLAGS.data_dir)
+    data = workdir.read_run().load_data(data_dir)
     print(f"Evaluating {workdir}...", flush=True)
     return model_evaluation.evaluate(workdir, data, settings, classifiers)
 

@@ -19,8 +19,7 @@ does not run the tensorflow_model_server binary.
 from absl import flags
 
 from .cli import flag_types, guard
-
-FLAGS = flags.FLAGS
+from .cli.config import Config
 
 flag_types.define_path("workdir", None, "Folder of a finished run.")
 guard.define_import_flag()
@@ -131,72 +130,73 @@ _OF_EXPORT = ("name", "export_dir", "serving_root", "warmup", *_SETTINGS)
 
 def main():
     """Exports, or checks."""
-    if FLAGS.check:
-        guard.forbid_flags(_OF_EXPORT, "an export (no --check)")
-        check_version()
+    config = Config.read(__name__)
+    if config.check:
+        config.forbid(_OF_EXPORT, "an export (no --check)")
+        check_version(config)
     else:
-        check_flags()
-        export_model()
+        check_flags(config)
+        export_model(config)
 
 
-def check_flags():
+def check_flags(config):
     """Checks the flags of an export, before anything is loaded."""
     for name in ("workdir", "name"):
-        if not FLAGS[name].value:
+        if not config.values[name]:
             raise guard.WrongFlags(f"--{name} is needed, or --check")
-    if FLAGS.serving_root and not FLAGS.serving_root.startswith("/"):
+    if config.serving_root and not config.serving_root.startswith("/"):
         raise guard.WrongFlags(
-            f"--serving_root={FLAGS.serving_root} must be an absolute path, "
+            f"--serving_root={config.serving_root} must be an absolute path, "
             "such as /models"
         )
-    if FLAGS.step_size is not None and not 0 < FLAGS.step_size < 2:
+    if config.step_size is not None and not 0 < config.step_size < 2:
         raise guard.WrongFlags(
-            f"--step_size must be in (0, 2), got {FLAGS.step_size}"
+            f"--step_size must be in (0, 2), got {config.step_size}"
         )
 
 
-def export_model():
+def export_model(config):
     """Exports the model of --workdir, and prints how to serve it."""
-    guard.load_tensorflow()
+    guard.load_tensorflow(config.import_module)
     from keras_genmodels.export import check_name, export, summary
     from keras_genmodels.runs.workdir import Workdir
 
-    check_name(FLAGS.name)
-    workdir = Workdir(FLAGS.workdir)
+    check_name(config.name)
+    workdir = Workdir(config.workdir)
     model = workdir.load_model()
     metrics = workdir.read_metrics() or {}
     # The evaluation is long, and clients do not read it.
     metrics.pop("evaluation", None)
     version = export(
         model,
-        FLAGS.export_dir,
-        FLAGS.name,
-        serving_root=FLAGS.serving_root,
+        config.export_dir,
+        config.name,
+        serving_root=config.serving_root,
         metrics=metrics,
-        warmup=FLAGS.warmup,
-        **{name: FLAGS[name].value for name in _SETTINGS},
+        warmup=config.warmup,
+        **{name: config.values[name] for name in _SETTINGS},
     )
-    print(summary.summary(version, FLAGS.serving_root))
+    print(summary.summary(version, config.serving_root))
 
 
-def check_version():
+def check_version(config):
     """Checks --check and prints the result.
 
     Raises:
         UserError: for the first problem.
     """
-    guard.load_tensorflow()
+    guard.load_tensorflow(config.import_module)
     from keras_genmodels.core.errors import UserError
     from keras_genmodels.export.check import check_version as check
     from keras_genmodels.runs.workdir import Workdir
 
-    model = Workdir(FLAGS.workdir).load_model() if FLAGS.workdir else None
-    report = check(FLAGS.check, model)
+    model = Workdir(config.workdir).load_model() if config.workdir else None
+    report = check(config.check, model)
     print(report.table)
     if report.problems:
         more = len(report.problems) - 1
         raise UserError(
-            f"{FLAGS.check}: {report.problems[0]}"
+            f"{config.check}: {report.problems[0]}"
             f"{f', and {more} more' if more else ''}; export it again"
         )
     print("No problems found.")

@@ -129,13 +129,13 @@ _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 
 def main():
     """Draws, and writes one sheet or the arrays."""
-    output = output_flag.path("figures/generated.png", (".png", ".npz"))
-    input_flags.check_output([output])
+    output = output_flag.path(FLAGS, "figures/generated.png", (".png", ".npz"))
+    input_flags.check_output(FLAGS.input, [output])
     if FLAGS.trajectory and not FLAGS.trajectory.endswith(".gif"):
         raise guard.WrongFlags(
             f"--trajectory={FLAGS.trajectory} must end in .gif"
         )
-    guard.load_tensorflow()
+    guard.load_tensorflow(FLAGS.import_module)
     import numpy as np
 
     from keras_genmodels import plots
@@ -200,7 +200,7 @@ def plain_images(model, workdir):
 
 def images_of_one_label(model, workdir):
     """Draws images of --label."""
-    label = label_flag.read(model, training_labels(workdir))
+    label = label_flag.read(FLAGS.label, model, training_labels(workdir))
     settings = {"guidance": FLAGS.guidance, **denoiser_settings(model)}
     return _sheet(model, label, **settings)
 
@@ -253,9 +253,11 @@ def completions(model, workdir):
     from keras_genmodels.plots import latent
 
     count = FLAGS.num_images
-    if input_flags.is_split():
+    if input_flags.is_split(FLAGS.input):
         count = count or _NUM_COMPLETED
-    split = input_flags.read_split(workdir, model.event_shape).take(count)
+    split = input_flags.read_split(FLAGS, workdir, model.event_shape).take(
+        count
+    )
     if split.images.dtype != np.uint8 and not (
         0 <= split.images.min() <= split.images.max() <= 1
     ):
@@ -315,7 +317,7 @@ def write_walk(model, workdir):
             labels = list(known or range(model.num_classes))[:_NUM_WALKS]
             rows = np.tile(rows[:1], (len(labels), 1))
         else:
-            labels = [label_flag.read(model, known)] * count
+            labels = [label_flag.read(FLAGS.label, model, known)] * count
     num = count if labels is None else None
     steps = model.sample(num, labels, seed=rows, trajectory=True, **settings)
     walk.save_gif(FLAGS.trajectory, walk.frames(steps))

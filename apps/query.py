@@ -29,8 +29,7 @@ from .cli import (
     query_inputs,
     query_outputs,
 )
-
-FLAGS = flags.FLAGS
+from .cli.config import Config
 
 flags.DEFINE_string(
     "address", "127.0.0.1:8500", "host:port of the server's gRPC."
@@ -152,73 +151,81 @@ _OPTIONAL = (
 
 def main():
     """Sends the request and writes the answer."""
-    check_flags()
-    check_output()
+    config = Config.read(__name__)
+    check_flags(config)
+    check_output(config)
     # gRPC logs failed connections, which are reported below in one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     guard.load_tensorflow()
     from keras_genmodels import serving
 
-    if FLAGS.sigma is not None:
-        noise_level.name_unlikely("sigma", [FLAGS.sigma])
-    has_pictures = query_inputs.has_pictures()
-    names = input_flags.picture_names() if has_pictures else None
-    input_flags.check_output(query_outputs.written(names), names)
+    if config.sigma is not None:
+        noise_level.name_unlikely("sigma", [config.sigma])
+    has_pictures = query_inputs.has_pictures(config.input)
+    names = input_flags.picture_names(config.input) if has_pictures else None
+    written = query_outputs.written(config.output, names)
+    input_flags.check_output(config.input, written, names)
     with serving.Client(
-        FLAGS.address, FLAGS.model, FLAGS.timeout, batch_size=FLAGS.batch_size
+        config.address,
+        config.model,
+        config.timeout,
+        batch_size=config.batch_size,
     ) as client:
-        signature = FLAGS.signature
-        if signature == "restore" and FLAGS.step_size is not None:
+        signature = config.signature
+        if signature == "restore" and config.step_size is not None:
             signature = "restore_with"
-        if signature == "generate" and FLAGS.num_steps is not None:
+        if signature == "generate" and config.num_steps is not None:
             signature = "generate_with"
         found = client.signature(signature)
-        query_outputs.check_images(found.outputs)
-        outputs = predict(client, signature, query_inputs.read(found.inputs))
-    if FLAGS.output:
-        query_outputs.write(outputs, names)
-    for line in query_outputs.lines(outputs, names):
+        query_outputs.check_images(config, found.outputs)
+        inputs = query_inputs.read(config, found.inputs)
+        outputs = predict(client, signature, inputs)
+    if config.output:
+        query_outputs.write(config.output, outputs, names)
+    for line in query_outputs.lines(config, outputs, names):
         print(line)
 
 
-def check_flags():
+def check_flags(config):
     """Checks which flags go together, before anything is loaded."""
-    known = _SIGNATURES.get(FLAGS.signature)
+    known = _SIGNATURES.get(config.signature)
     for name in _OPTIONAL if known else ():
         if name not in known.flags:
             users = [key for key, it in _SIGNATURES.items() if name in it.flags]
-            guard.forbid_flags([name], f"--signature={' or '.join(users)}")
-    missing = [name for name in _SETTINGS if FLAGS[name].value is None]
+            config.forbid([name], f"--signature={' or '.join(users)}")
+    missing = [name for name in _SETTINGS if config.values[name] is None]
     if 0 < len(missing) < len(_SETTINGS):
         raise guard.WrongFlags(
             "give --step_size, --max_steps and --tolerance together, or none "
             f"of them: --{missing[0]} is missing"
         )
-    if FLAGS.guidance is not None and FLAGS.num_steps is None:
+    if config.guidance is not None and config.num_steps is None:
         raise guard.WrongFlags("--guidance requires --num_steps")
-    if FLAGS.input is None and known and FLAGS.signature != "generate":
-        raise guard.WrongFlags(f"--signature={FLAGS.signature} needs --input")
-    if FLAGS.signature == "decode" and not FLAGS.input.lower().endswith(".npz"):
+    if config.input is None and known and config.signature != "generate":
+        raise guard.WrongFlags(f"--signature={config.signature} needs --input")
+    is_npz = str(config.input).lower().endswith(".npz")
+    if config.signature == "decode" and not is_npz:
         raise guard.WrongFlags("to decode, --input must be an .npz file")
 
 
-def check_output():
+def check_output(config):
     """Checks that --output can hold the outputs of the signature."""
-    if FLAGS.output is None:
-        if FLAGS.signature == "log_likelihood":
+    if config.output is None:
+        if config.signature == "log_likelihood":
             return
-        raise guard.WrongFlags(f"--signature={FLAGS.signature}: give --output")
-    known = _SIGNATURES.get(FLAGS.signature)
+        raise guard.WrongFlags(f"--signature={config.signature}: give --output")
+    known = _SIGNATURES.get(config.signature)
+    has_pictures = query_inputs.has_pictures(config.input)
     if known and not known.has_images:
         suffixes = (".npz",)
-    elif FLAGS.signature != "generate" and query_inputs.has_pictures():
+    elif config.signature != "generate" and has_pictures:
         suffixes = (".png", ".npz", "")
     else:
         suffixes = (".png", ".npz")
-    if pathlib.Path(FLAGS.output).suffix not in suffixes:
+    if pathlib.Path(config.output).suffix not in suffixes:
         words = [it or "be a folder, without a suffix" for it in suffixes]
         raise guard.WrongFlags(
-            f"--output={FLAGS.output} must end in {' or '.join(words)}"
+            f"--output={config.output} must end in {' or '.join(words)}"
         )
 
 

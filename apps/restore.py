@@ -17,8 +17,7 @@ import pathlib
 from absl import flags
 
 from .cli import flag_types, guard, input_flags, label_flag, noise_level
-
-FLAGS = flags.FLAGS
+from .cli.config import Config
 
 _NUM_IMAGES = 64
 # Files of the folder --output, next to images/.
@@ -72,32 +71,34 @@ flag_types.define_path(
 
 def main():
     """Restores, writes the images and prints how well it went."""
+    config = Config.read(__name__)
     output = pathlib.Path(
-        FLAGS.output or pathlib.Path(FLAGS.workdir, "restored")
+        config.output or pathlib.Path(config.workdir, "restored")
     )
-    check_flags()
-    check_output(output)
-    guard.load_tensorflow()
+    check_flags(config)
+    check_output(config, output)
+    guard.load_tensorflow(config.import_module)
     from keras_genmodels.core.errors import user_errors
     from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.runs import Workdir, restore
 
-    workdir = Workdir(FLAGS.workdir)
+    workdir = Workdir(config.workdir)
     denoiser = workdir.load_model(Denoiser)
-    if denoiser.needs_sigma and FLAGS.sigma is None:
+    if denoiser.needs_sigma and config.sigma is None:
         raise guard.WrongFlags("this denoiser requires --sigma")
-    if not denoiser.needs_sigma and FLAGS.sigma is not None:
+    if not denoiser.needs_sigma and config.sigma is not None:
         print("This denoiser takes no noise level: --sigma has no effect.")
     else:
-        noise_level.name_unlikely("sigma", [FLAGS.sigma], denoiser)
-    noise_level.name_unlikely("add_noise", [FLAGS.add_noise])
-    check_added_noise(denoiser)
+        noise_level.name_unlikely("sigma", [config.sigma], denoiser)
+    noise_level.name_unlikely("add_noise", [config.add_noise])
+    check_added_noise(config, denoiser)
     if denoiser.num_classes is None:
-        guard.forbid_flags(("label",), "a denoiser conditioned on labels")
-    split, names = read_input(workdir, denoiser.event_shape)
+        config.forbid(("label",), "a denoiser conditioned on labels")
+    split, names = read_input(config, workdir, denoiser.event_shape)
     if names:
-        check_output(output, names)
-    condition = labels_of(split, denoiser, workdir)
+        check_output(config, output, names)
+    condition = labels_of(config, split, denoiser, workdir)
+    is_clean = input_flags.is_split(config.input)
     with user_errors():
         summary = restore.restore_images(
             denoiser,
@@ -105,53 +106,55 @@ def main():
             output,
             condition=condition,
             names=names,
-            truth_known=input_flags.is_split() or FLAGS.add_noise > 0,
-            add_noise=FLAGS.add_noise,
-            seed=FLAGS.seed,
-            sigma=FLAGS.sigma,
-            step_size=FLAGS.step_size,
-            max_steps=FLAGS.max_steps,
-            tolerance=FLAGS.tolerance,
+            truth_known=is_clean or config.add_noise > 0,
+            add_noise=config.add_noise,
+            seed=config.seed,
+            sigma=config.sigma,
+            step_size=config.step_size,
+            max_steps=config.max_steps,
+            tolerance=config.tolerance,
         )
     print(summary)
 
 
-def check_added_noise(denoiser):
+def check_added_noise(config, denoiser):
     """Refuses noise that makes images too large for the level passed to D."""
     from keras_genmodels.core import pixel_scale
 
-    level = FLAGS.sigma if denoiser.needs_sigma else denoiser.sigma_range[1]
+    level = config.sigma if denoiser.needs_sigma else denoiser.sigma_range[1]
     # Five standard deviations are about the largest noise of an image.
-    if 1 + 5 * FLAGS.add_noise > pixel_scale.largest_noisy(level):
+    if 1 + 5 * config.add_noise > pixel_scale.largest_noisy(level):
         raise guard.WrongFlags(
-            f"--add_noise={FLAGS.add_noise:g} is too much noise for a sigma of "
-            f"{level:g}"
+            f"--add_noise={config.add_noise:g} is too much noise for a sigma "
+            f"of {level:g}"
         )
 
 
-def read_input(workdir, image_shape):
+def read_input(config, workdir, image_shape):
     """Returns the split of --input, and the names of pictures or None."""
-    count = FLAGS.num_images
-    if input_flags.is_split():
+    count = config.num_images
+    if input_flags.is_split(config.input):
         count = count or _NUM_IMAGES
-    split = input_flags.read_split(workdir, image_shape).take(count)
-    names = input_flags.picture_names()
+    split = input_flags.read_split(config, workdir, image_shape).take(count)
+    names = input_flags.picture_names(config.input)
     return split, names and png_names(names)[:count]
 
 
-def labels_of(split, denoiser, workdir):
+def labels_of(config, split, denoiser, workdir):
     """Returns the labels of the images, None without any."""
     import numpy as np
 
     count, num_classes = len(split.images), denoiser.num_classes
     if num_classes is None:
         return None
-    if FLAGS.label is not None:
+    if config.label is not None:
         run = workdir.find_run()
-        label = label_flag.read(denoiser, run and run.training_labels)
+        label = label_flag.read(
+            config.label, denoiser, run and run.training_labels
+        )
         return None if label is None else np.full(count, label)
     if split.labels is not None:
-        label_flag.check_labels(split.labels, num_classes)
+        label_flag.check_labels(split.labels, num_classes, config.input)
         return split.labels
     if denoiser.label_dropout:
         return None
@@ -161,19 +164,20 @@ def labels_of(split, denoiser, workdir):
     )
 
 
-def check_output(output, names=None):
+def check_output(config, output, names=None):
     """Checks that no result replaces or joins the images of --input.
 
     Args:
+        config: `Config`.
         output: path of the folder of results.
         names: paths of the restored PNGs below images/, if they are known.
     """
     written = [output / name for name in _RESULTS]
-    if names is None and not input_flags.is_arrays(FLAGS.input):
+    if names is None and not input_flags.is_arrays(config.input):
         written.append(output / "images")
     written += [output / "images" / name for name in names or ()]
-    pictures = None if names is None else input_flags.picture_names()
-    input_flags.check_output(written, pictures)
+    pictures = names and input_flags.picture_names(config.input)
+    input_flags.check_output(config.input, written, pictures)
 
 
 def png_names(pictures):
@@ -186,13 +190,13 @@ def png_names(pictures):
     return names
 
 
-def check_flags():
+def check_flags(config):
     """Checks the flags before anything is loaded."""
-    if FLAGS.sigma is not None and not FLAGS.sigma > 0:
-        raise guard.WrongFlags(f"--sigma must be > 0, got {FLAGS.sigma}")
-    if not 0 < FLAGS.step_size < 2:
+    if config.sigma is not None and not config.sigma > 0:
+        raise guard.WrongFlags(f"--sigma must be > 0, got {config.sigma}")
+    if not 0 < config.step_size < 2:
         raise guard.WrongFlags(
-            f"--step_size must be in (0, 2), got {FLAGS.step_size}"
+            f"--step_size must be in (0, 2), got {config.step_size}"
         )
 
 

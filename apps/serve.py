@@ -22,8 +22,7 @@ import time
 from absl import flags
 
 from .cli import flag_types, guard
-
-FLAGS = flags.FLAGS
+from .cli.config import Config
 
 flag_types.define_path(
     "export_dir", "saved_models", "Folder with NAME/VERSION/ of each model."
@@ -54,18 +53,19 @@ def main():
     """Serves until the process gets a signal to stop."""
     # gRPC logs a port in use, which is reported below in one line.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    config = Config.read(__name__)
     guard.load_tensorflow()
     from keras_genmodels import serving
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
         serving.Server(
-            FLAGS.export_dir,
-            host=FLAGS.host,
-            port=FLAGS.port,
-            num_workers=FLAGS.num_workers,
-            queue_size=FLAGS.queue_size,
-            max_message_mb=FLAGS.max_message_mb,
+            config.export_dir,
+            host=config.host,
+            port=config.port,
+            num_workers=config.num_workers,
+            queue_size=config.queue_size,
+            max_message_mb=config.max_message_mb,
         ) as server,
         contextlib.suppress(KeyboardInterrupt),
     ):

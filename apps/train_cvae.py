@@ -62,9 +62,9 @@ def resolve(config):
     """Checks the flags and fills in defaults."""
     config = latent_flags.resolve(config)
     if config.condition == "label":
-        guard.forbid_flags(("num_quadrants",), "--condition=quadrants")
+        config.forbid(("num_quadrants",), "--condition=quadrants")
         return config
-    guard.forbid_flags(("label_dropout",), "--condition=label")
+    config.forbid(("label_dropout",), "--condition=label")
     return config.fill(num_quadrants=1)
 
 

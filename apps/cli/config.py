@@ -1,13 +1,9 @@
-"""The flags of a training command, resolved once to a frozen object."""
+"""The flags of a command, resolved once to a frozen object."""
 
 import dataclasses
 import types
 
-from absl import flags
-
 from . import guard
-
-FLAGS = flags.FLAGS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +14,13 @@ class Config:
         program: name of the app.
         values: dict of names of flags to their values.
         defaults: dict of names of flags to their defaults.
+        present: names of the flags that were given a value.
     """
 
     program: str
     values: types.MappingProxyType
     defaults: types.MappingProxyType
+    present: frozenset
 
     @classmethod
     def read(cls, module):
@@ -32,6 +30,7 @@ class Config:
             guard.program_of(module),
             types.MappingProxyType({flag.name: flag.value for flag in own}),
             types.MappingProxyType({flag.name: flag.default for flag in own}),
+            frozenset(flag.name for flag in own if flag.present),
         )
 
     def __getattr__(self, name):
@@ -46,3 +45,17 @@ class Config:
         return dataclasses.replace(
             self, values=types.MappingProxyType({**self.values, **missing})
         )
+
+    def forbid(self, names, requirement):
+        """Checks that flags which would be ignored have their defaults.
+
+        Args:
+            names: of the flags.
+            requirement: str, what they require, such as "--network=mlp".
+
+        Raises:
+            WrongFlags: if one does not.
+        """
+        for name in names:
+            if self.values[name] != self.defaults[name]:
+                raise guard.WrongFlags(f"--{name} requires {requirement}")

@@ -6,8 +6,6 @@ from absl import flags
 
 from . import flag_types, guard
 
-FLAGS = flags.FLAGS
-
 
 def define_flags():
     """Defines --dataset, --data_dir, --image_size and what goes with them."""
@@ -80,13 +78,14 @@ def _name(config):
     from keras_genmodels.datasets import file_kinds
 
     folder = config.data_dir
-    if not FLAGS["dataset"].present and str(folder).startswith("gs://"):
+    is_given = "dataset" in config.present
+    if not is_given and str(folder).startswith("gs://"):
         raise guard.WrongFlags(
             f"--data_dir={folder} requires --dataset, the name of a TFDS data "
             "set"
         )
     is_folder = folder is not None and pathlib.Path(folder).is_dir()
-    if FLAGS["dataset"].present or not is_folder:
+    if is_given or not is_folder:
         return config.dataset
     if file_kinds.holds_pictures(folder, but=("downloads",)):
         print(f"--data_dir={folder} holds pictures: --dataset=image_folder")

@@ -55,7 +55,7 @@ def run(main, module):
 
 
 def define_import_flag():
-    """Defines --import_module, which `load_tensorflow` obeys."""
+    """Defines --import_module, the modules for `load_tensorflow`."""
     flags.DEFINE_multi_string(
         "import_module",
         [],
@@ -65,10 +65,11 @@ def define_import_flag():
     )
 
 
-def load_tensorflow():
+def load_tensorflow(import_modules=()):
     """Imports TensorFlow without the log lines of its C++ libraries.
 
-    Then the modules of --import_module are imported, if the app has it.
+    Args:
+        import_modules: names of further modules to import, --import_module.
 
     Raises:
         WrongFlags: if one of these cannot be imported.
@@ -80,7 +81,7 @@ def load_tensorflow():
     # Otherwise absl shows notes of TensorFlow and TFDS on their internals.
     if not FLAGS["verbosity"].present:
         logging.set_verbosity(logging.ERROR)
-    for name in FLAGS.import_module if "import_module" in FLAGS else ():
+    for name in import_modules:
         try:
             importlib.import_module(name)
         except ImportError as error:

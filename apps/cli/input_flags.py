@@ -2,11 +2,7 @@
 
 import pathlib
 
-from absl import flags
-
 from . import flag_types, guard
-
-FLAGS = flags.FLAGS
 
 SPLITS = ("train", "validation", "test")
 # As in `datasets.file_kinds`, which imports TensorFlow.
@@ -35,15 +31,16 @@ def define_flags(more=""):
     )
 
 
-def is_split():
-    """Returns whether --input is a split of the run's data."""
-    return FLAGS.input in SPLITS
+def is_split(source):
+    """Returns whether the value of --input is a split of the run's data."""
+    return source in SPLITS
 
 
-def read_split(workdir, image_shape):
+def read_split(config, workdir, image_shape):
     """Reads the images of --input.
 
     Args:
+        config: `Config`.
         workdir: the run's `Workdir`.
         image_shape: `(height, width, channels)` of its model.
 
@@ -57,15 +54,15 @@ def read_split(workdir, image_shape):
     from keras_genmodels import datasets
     from keras_genmodels.core.errors import UserError
 
-    if not is_split():
+    if not is_split(config.input):
         run = workdir.find_run()
         source = run and run.source
         images = read_pictures(
-            FLAGS.input, image_shape, source and source.white_level
+            config.input, image_shape, source and source.white_level
         )
-        return datasets.Split(images, datasets.read_labels(FLAGS.input))
-    data = workdir.read_run().load_data(FLAGS.data_dir)
-    split = getattr(data, FLAGS.input)
+        return datasets.Split(images, datasets.read_labels(config.input))
+    data = workdir.read_run().load_data(config.data_dir)
+    split = getattr(data, config.input)
     if split is None:
         raise UserError(
             "--input=validation requires a run with validation images"
@@ -73,10 +70,11 @@ def read_split(workdir, image_shape):
     return split
 
 
-def check_output(written, names=None):
+def check_output(source, written, names=None):
     """Checks that the results do not replace or join the files of --input.
 
     Args:
+        source: the value of --input, or None.
         written: paths that will be written: files, or a folder that will get
             pictures.
         names: paths of the pictures relative to --input, None for arrays or
@@ -87,22 +85,22 @@ def check_output(written, names=None):
             or is a picture in the folder --input, which the same command would
             read the next time.
     """
-    if FLAGS.input is None or is_split():
+    if source is None or is_split(source):
         return
-    source = pathlib.Path(FLAGS.input).resolve()
-    kept = {source, *((source / name).resolve() for name in names or ())}
+    read = pathlib.Path(source).resolve()
+    kept = {read, *((read / name).resolve() for name in names or ())}
     for path in written:
         target = path.resolve()
         # A folder of results has no suffix.
-        is_around = not target.suffix and source.is_relative_to(target)
+        is_around = not target.suffix and read.is_relative_to(target)
         if target in kept or is_around:
             raise guard.WrongFlags(
                 f"--output would replace {path}, which --input reads: give "
                 "another one"
             )
-        if target.suffix != ".npz" and target.is_relative_to(source):
+        if target.suffix != ".npz" and target.is_relative_to(read):
             raise guard.WrongFlags(
-                f"--output: {path} lies in --input={FLAGS.input}, where the "
+                f"--output: {path} lies in --input={source}, where the "
                 "same command would read it as a picture the next time: give "
                 "another folder"
             )
@@ -123,12 +121,13 @@ def read_pictures(path, image_shape, white_level):
     return images
 
 
-def check_scale(images, image_shape):
+def check_scale(images, image_shape, source):
     """Checks the scale of images that will be binarised, which would hide it.
 
     Args:
         images: array `[n, *image_shape]`, uint8 or floating.
         image_shape: `(height, width, channels)`.
+        source: the value of --input, for the message.
 
     Raises:
         UserError: for floats that are not pixels in [0, 1].
@@ -138,7 +137,7 @@ def check_scale(images, image_shape):
 
     if images.dtype.kind == "f":
         with user_errors():
-            pixel_scale.check_clean(images, image_shape, FLAGS.input)
+            pixel_scale.check_clean(images, image_shape, source)
 
 
 def is_arrays(path):
@@ -146,13 +145,17 @@ def is_arrays(path):
     return str(path).lower().endswith(ARRAY_ENDINGS)
 
 
-def picture_names():
-    """Lists the pictures of --input relative to it, or None for arrays."""
+def picture_names(source):
+    """Lists the pictures of --input relative to it, or None for arrays.
+
+    Args:
+        source: the value of --input.
+    """
     from keras_genmodels import datasets
 
-    path = pathlib.Path(FLAGS.input)
-    if is_split() or is_arrays(path):
+    if is_split(source) or is_arrays(source):
         return None
+    path = pathlib.Path(source)
     base = path if path.is_dir() else path.parent
     return [
         picture.relative_to(base) for picture in datasets.list_pictures(path)

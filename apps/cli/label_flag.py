@@ -4,8 +4,6 @@ from absl import flags
 
 from . import guard
 
-FLAGS = flags.FLAGS
-
 # The flag belongs to the module that calls `define_flag`.
 flags.disclaim_key_flags()
 
@@ -24,10 +22,11 @@ def define_flag(purpose):
     )
 
 
-def read(model, training_labels=None):
+def read(text, model, training_labels=None):
     """Parses --label for a model that is conditioned on labels.
 
     Args:
+        text: the value of --label.
         model: the model.
         training_labels: the labels that its training images have; None if
             unknown.
@@ -38,18 +37,18 @@ def read(model, training_labels=None):
     Raises:
         WrongFlags: if the model has no such label.
     """
-    if FLAGS.label == "none":
+    if text == "none":
         if model.label_dropout:
             return None
         raise guard.WrongFlags(
             "--label=none requires a model trained with --label_dropout"
         )
-    if not FLAGS.label.isdecimal() or int(FLAGS.label) >= model.num_classes:
+    if not text.isdecimal() or int(text) >= model.num_classes:
         raise guard.WrongFlags(
-            f"--label={FLAGS.label} is not a label of this model: give 0 to "
+            f"--label={text} is not a label of this model: give 0 to "
             f"{model.num_classes - 1}"
         )
-    label = int(FLAGS.label)
+    label = int(text)
     if training_labels is not None and label not in training_labels:
         raise guard.WrongFlags(
             f"--label={label}: no training image has this label, so that the "
@@ -58,12 +57,13 @@ def read(model, training_labels=None):
     return label
 
 
-def check_labels(labels, num_classes):
+def check_labels(labels, num_classes, source):
     """Checks the labels of the images of --input.
 
     Args:
         labels: integer array `[n]`.
         num_classes: int, number of classes of the model.
+        source: the value of --input, for the message.
 
     Raises:
         UserError: if the model does not have one of them.
@@ -72,6 +72,6 @@ def check_labels(labels, num_classes):
 
     if not 0 <= labels.min() <= labels.max() < num_classes:
         raise UserError(
-            f"{FLAGS.input} has labels from {labels.min()} to "
+            f"{source} has labels from {labels.min()} to "
             f"{labels.max()}, the model has 0 to {num_classes - 1}"
         )

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from . import flag_types, guard
+from . import flag_types
 
 # Layers of `distributions.layers`, by the values of --posterior.
 _POSTERIORS = {
@@ -96,19 +96,19 @@ def resolve(config):
         WrongFlags: if flags contradict each other.
     """
     if config.num_importance_samples == 1:
-        guard.forbid_flags(
+        config.forbid(
             ("doubly_reparameterized",), "--num_importance_samples above 1"
         )
     else:
-        guard.forbid_flags(("beta",), "--num_importance_samples=1")
+        config.forbid(("beta",), "--num_importance_samples=1")
     if config.likelihood != "gaussian":
-        guard.forbid_flags(("observation_stddev",), "--likelihood=gaussian")
+        config.forbid(("observation_stddev",), "--likelihood=gaussian")
     bernoulli = config.likelihood == "bernoulli"
     config = config.fill(binarization="dynamic" if bernoulli else "none")
     if config.network == "mlp":
-        guard.forbid_flags(("filters",), "--network=conv")
+        config.forbid(("filters",), "--network=conv")
         return config.fill(hidden_sizes=(200, 200))
-    guard.forbid_flags(("hidden_sizes",), "--network=mlp")
+    config.forbid(("hidden_sizes",), "--network=mlp")
     return config.fill(filters=16)
 
 

@@ -6,8 +6,6 @@ from absl import flags
 
 from . import flag_types, guard
 
-FLAGS = flags.FLAGS
-
 # The flag belongs to the module that calls `define_flag`.
 flags.disclaim_key_flags()
 
@@ -17,18 +15,19 @@ def define_flag(help_text):
     flag_types.define_path("output", None, help_text)
 
 
-def path(default, suffixes):
+def path(config, default, suffixes):
     """Returns the path of --output.
 
     Args:
+        config: `Config`.
         default: path below --workdir that is used without --output.
         suffixes: tuple of the endings that --output may have.
 
     Raises:
         WrongFlags: if it has another ending.
     """
-    if FLAGS.output and not FLAGS.output.endswith(suffixes):
+    if config.output and not config.output.endswith(suffixes):
         raise guard.WrongFlags(
-            f"--output={FLAGS.output} must end in {' or '.join(suffixes)}"
+            f"--output={config.output} must end in {' or '.join(suffixes)}"
         )
-    return pathlib.Path(FLAGS.output or pathlib.Path(FLAGS.workdir, default))
+    return pathlib.Path(config.output or pathlib.Path(config.workdir, default))

@@ -1,24 +1,21 @@
 """Reads the inputs of a served signature, for apps.query."""
 
-from absl import flags
-
 from . import guard, input_flags
-
-FLAGS = flags.FLAGS
 
 NUM_IMAGES = 16
 SETTINGS = ("step_size", "max_steps", "tolerance")
 
 
-def has_pictures():
-    """Returns whether --input names pictures, rather than arrays."""
-    return bool(FLAGS.input) and not input_flags.is_arrays(FLAGS.input)
+def has_pictures(source):
+    """Returns whether the value of --input is pictures, rather than arrays."""
+    return bool(source) and not input_flags.is_arrays(source)
 
 
-def read(infos):
+def read(config, infos):
     """Reads the inputs of a signature from --input and the other flags.
 
     Args:
+        config: `Config`.
         infos: dict of the names of its inputs to `TensorInfo`s.
 
     Returns:
@@ -28,109 +25,113 @@ def read(infos):
 
     inputs = {}
     if "image" in infos:
-        inputs["image"] = _read_images(infos["image"])
-    elif FLAGS.binarize:
-        raise guard.WrongFlags(f"--binarize: {FLAGS.signature} takes no images")
-    if "z" in infos:
-        inputs["z"] = _read_latents()
-    if "condition" in infos:
-        inputs["condition"] = _read_condition(infos["condition"], inputs)
-    elif FLAGS.label is not None:
-        raise guard.WrongFlags(f"--label: {FLAGS.model} is no model of labels")
-    elif FLAGS.input and not inputs:
+        inputs["image"] = _read_images(config, infos["image"])
+    elif config.binarize:
         raise guard.WrongFlags(
-            f"--input: {FLAGS.model} generates from nothing but a seed"
+            f"--binarize: {config.signature} takes no images"
         )
-    num_rows = _num_rows(inputs)
+    if "z" in infos:
+        inputs["z"] = _read_latents(config)
+    if "condition" in infos:
+        inputs["condition"] = _read_condition(
+            config, infos["condition"], inputs
+        )
+    elif config.label is not None:
+        raise guard.WrongFlags(f"--label: {config.model} is no model of labels")
+    elif config.input and not inputs:
+        raise guard.WrongFlags(
+            f"--input: {config.model} generates from nothing but a seed"
+        )
+    num_rows = _num_rows(config, inputs)
     for name in ("sigma", "num_steps", "guidance", *SETTINGS):
-        if FLAGS[name].value is not None:
-            inputs[name] = FLAGS[name].value
+        if config.values[name] is not None:
+            inputs[name] = config.values[name]
     if "guidance" in infos:
         inputs.setdefault("guidance", 0.0)
     if "seed" in infos:
-        inputs["seed"] = seeds.row_seeds(FLAGS.seed, num_rows).numpy()
+        inputs["seed"] = seeds.row_seeds(config.seed, num_rows).numpy()
     return inputs
 
 
-def _num_rows(inputs):
+def _num_rows(config, inputs):
     """Returns the number of rows of --input, or else of images to generate."""
     counts = [len(rows) for rows in inputs.values() if hasattr(rows, "shape")]
     if not counts:
-        return FLAGS.num_images or NUM_IMAGES
-    if counts[0] < (FLAGS.num_images or 0):
+        return config.num_images or NUM_IMAGES
+    if counts[0] < (config.num_images or 0):
         raise guard.WrongFlags(
-            f"--num_images={FLAGS.num_images}, but {FLAGS.input} holds "
+            f"--num_images={config.num_images}, but {config.input} holds "
             f"{counts[0]}"
         )
     return counts[0]
 
 
-def _read_images(info):
+def _read_images(config, info):
     """Reads the pictures of --input; as float32 if they are binarised."""
     from keras_genmodels.core import arrays as arrays_lib
 
-    if len(info.shape) != 4 and has_pictures():
+    if len(info.shape) != 4 and has_pictures(config.input):
         raise guard.WrongFlags(
-            f"--input: {FLAGS.model} takes rows of shape "
+            f"--input: {config.model} takes rows of shape "
             f"{list(info.shape[1:])}, which are no pictures: give an .npz file"
         )
     images = input_flags.read_pictures(
-        FLAGS.input, info.shape[1:], FLAGS.white_level
+        config.input, info.shape[1:], config.white_level
     )
-    images = arrays_lib.as_float(images[: FLAGS.num_images])
-    if not FLAGS.binarize:
+    images = arrays_lib.as_float(images[: config.num_images])
+    if not config.binarize:
         return images
-    input_flags.check_scale(images, info.shape[1:])
+    input_flags.check_scale(images, info.shape[1:], config.input)
     return (images >= 0.5).astype("float32")
 
 
-def _read_latents():
+def _read_latents(config):
     """Reads the array `z`, or else `loc`, of --input."""
     from keras_genmodels.core import files
     from keras_genmodels.core.errors import UserError, user_errors
 
     with user_errors():
-        arrays, _ = files.read_arrays(FLAGS.input, "z", "loc")
+        arrays, _ = files.read_arrays(config.input, "z", "loc")
     found = arrays.get("z", arrays.get("loc"))
     if found is None or not found.ndim:
-        raise UserError(f"{FLAGS.input} has neither an array `z` nor `loc`")
-    return found[: FLAGS.num_images]
+        raise UserError(f"{config.input} has neither an array `z` nor `loc`")
+    return found[: config.num_images]
 
 
-def _read_condition(info, inputs):
+def _read_condition(config, info, inputs):
     """Returns labels, or the images whose observed pixels a model completes."""
     from keras_genmodels.core.errors import UserError
 
     if info.shape == (None,):
-        return _read_labels()
-    if FLAGS.label is not None:
-        raise guard.WrongFlags(f"--label: {FLAGS.model} is no model of labels")
-    if len(info.shape) != 4 or FLAGS.signature == "decode":
+        return _read_labels(config)
+    if config.label is not None:
+        raise guard.WrongFlags(f"--label: {config.model} is no model of labels")
+    if len(info.shape) != 4 or config.signature == "decode":
         raise UserError(
-            f"{FLAGS.model} takes a condition of shape {info.shape[1:]}, which "
-            "only keras_genmodels.serving.Client can send here"
+            f"{config.model} takes a condition of shape {info.shape[1:]}, "
+            "which only keras_genmodels.serving.Client can send here"
         )
-    if not FLAGS.input:
-        raise guard.WrongFlags(f"{FLAGS.model} completes images: give --input")
-    return inputs["image"] if "image" in inputs else _read_images(info)
+    if not config.input:
+        raise guard.WrongFlags(f"{config.model} completes images: give --input")
+    return inputs["image"] if "image" in inputs else _read_images(config, info)
 
 
-def _read_labels():
+def _read_labels(config):
     """Returns --label, or else the labels of --input."""
     from keras_genmodels import datasets
 
     labels = None
-    if FLAGS.input and FLAGS.signature != "decode":
-        labels = datasets.read_labels(FLAGS.input)
-    if FLAGS.label is None:
+    if config.input and config.signature != "decode":
+        labels = datasets.read_labels(config.input)
+    if config.label is None:
         if labels is None:
             raise guard.WrongFlags(
-                f"{FLAGS.model} is a model of labels: give --label"
+                f"{config.model} is a model of labels: give --label"
             )
-        return labels[: FLAGS.num_images]
+        return labels[: config.num_images]
     # Labels are all that generate would take from --input.
-    if labels is not None or (FLAGS.input and FLAGS.signature == "generate"):
+    if labels is not None or (config.input and config.signature == "generate"):
         raise guard.WrongFlags(
             "give --label, or an --input that has labels, not both"
         )
-    return FLAGS.label
+    return config.label

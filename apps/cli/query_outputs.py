@@ -2,55 +2,54 @@
 
 import pathlib
 
-from absl import flags
-
 from . import guard
-
-FLAGS = flags.FLAGS
 
 # Outputs that hold images.
 _IMAGES = ("image", "denoised")
 
 
-def written(names):
+def written(output, names):
     """Lists the paths that `write` writes.
 
     Args:
+        output: the value of --output, or None.
         names: paths of the pictures relative to --input, None for arrays.
     """
-    if not FLAGS.output:
+    if not output:
         return []
-    output = pathlib.Path(FLAGS.output)
-    if output.suffix or not names:
-        return [output]
-    return [output / _png_name(name) for name in names]
+    path = pathlib.Path(output)
+    if path.suffix or not names:
+        return [path]
+    return [path / _png_name(name) for name in names]
 
 
-def check_images(infos):
+def check_images(config, infos):
     """Raises if --output is for pictures and there are no images.
 
     Args:
+        config: `Config`.
         infos: dict of the names of the outputs to `TensorInfo`s.
     """
-    if FLAGS.output is None or FLAGS.output.endswith(".npz"):
+    if config.output is None or config.output.endswith(".npz"):
         return
     shapes = [infos[name].shape for name in _IMAGES if name in infos]
     if not shapes:
         raise guard.WrongFlags(
-            f"--output: {FLAGS.signature} returns {', '.join(infos)}, which "
+            f"--output: {config.signature} returns {', '.join(infos)}, which "
             "are no pictures: give an .npz file"
         )
     if len(shapes[0]) != 4:
         raise guard.WrongFlags(
-            f"--output: {FLAGS.model} gives rows of shape "
+            f"--output: {config.model} gives rows of shape "
             f"{list(shapes[0][1:])}, which are no pictures: give an .npz file"
         )
 
 
-def write(outputs, names):
+def write(output, outputs, names):
     """Writes the outputs to --output.
 
     Args:
+        output: the value of --output.
         outputs: dict of names to arrays.
         names: as for `written`.
     """
@@ -59,24 +58,24 @@ def write(outputs, names):
     from keras_genmodels import plots
     from keras_genmodels.core import files
 
-    output = pathlib.Path(FLAGS.output)
-    if output.suffix == ".npz":
-        files.write_arrays(output, **outputs)
+    path = pathlib.Path(output)
+    if path.suffix == ".npz":
+        files.write_arrays(path, **outputs)
         return
     (images,) = (outputs[name] for name in _IMAGES if name in outputs)
-    if output.suffix == ".png":
-        plots.save_png(output, plots.image_grid(images))
+    if path.suffix == ".png":
+        plots.save_png(path, plots.image_grid(images))
         return
     for name, image in zip(names, images, strict=False):
         picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
-        plots.save_png(output / _png_name(name), picture)
+        plots.save_png(path / _png_name(name), picture)
 
 
-def lines(outputs, names):
+def lines(config, outputs, names):
     """Returns the lines to print: nats of each image, and what was written."""
     num_rows = len(next(iter(outputs.values())))
     found = []
-    if FLAGS.signature == "log_likelihood":
+    if config.signature == "log_likelihood":
         for row in range(num_rows):
             nats = [f"{k} {v[row]:.2f}" for k, v in outputs.items()]
             found.append(f"{names[row] if names else row}: {', '.join(nats)}")
@@ -88,9 +87,9 @@ def lines(outputs, names):
             f"{steps.min()} to {steps.max()} steps, residuals up to "
             f"{outputs['residual'].max():.3g}"
         )
-    if FLAGS.output:
+    if config.output:
         shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in outputs.items())
-        found.append(f"{shapes} in {FLAGS.output}")
+        found.append(f"{shapes} in {config.output}")
     return found
 
 

@@ -15,41 +15,38 @@ from keras_genmodels.datasets import file_kinds
 from keras_genmodels.export import values
 
 
-def name(monkeypatch, present=False, **config):
+def name(**given):
     """Returns the name of the data set that flags stand for."""
-    flags = {"dataset": types.SimpleNamespace(present=present)}
-    monkeypatch.setattr(data_flags, "FLAGS", flags)
-    config = {"dataset": "digits", "data_dir": None, **config}
-    return data_flags._name(types.SimpleNamespace(**config))
+    values = {"dataset": "digits", "data_dir": None, **given}
+    return data_flags._name(types.SimpleNamespace(**values, present={*given}))
 
 
-def test_a_folder_of_pictures_needs_no_dataset(monkeypatch, tmp_path, capsys):
+def test_a_folder_of_pictures_needs_no_dataset(tmp_path, capsys):
     pictures = tmp_path / "photos" / "2024"
     pictures.mkdir(parents=True)
-    assert name(monkeypatch) == "digits"
+    assert name() == "digits"
     # A folder of TFDS: empty, or with prepared digits.
-    assert name(monkeypatch, data_dir=f"{pictures}") == "digits"
+    assert name(data_dir=f"{pictures}") == "digits"
     (tmp_path / "digits").mkdir()
-    assert name(monkeypatch, data_dir=f"{tmp_path}") == "digits"
+    assert name(data_dir=f"{tmp_path}") == "digits"
     assert capsys.readouterr().out == ""
     PIL.Image.new("L", (4, 4)).save(pictures / "1.JPG")
     folder = f"{tmp_path}"
-    assert name(monkeypatch, data_dir=folder) == "image_folder"
+    assert name(data_dir=folder) == "image_folder"
     line = f"--data_dir={folder} holds pictures: --dataset=image_folder\n"
     assert capsys.readouterr().out == line
-    given = name(monkeypatch, True, data_dir=folder, dataset="mnist")
-    assert given == "mnist"
+    assert name(data_dir=folder, dataset="mnist") == "mnist"
 
 
-def test_another_folder_needs_a_dataset(monkeypatch, tmp_path):
+def test_another_folder_needs_a_dataset(tmp_path):
     (tmp_path / "mnist.npz").write_bytes(b"")
     with pytest.raises(guard.WrongFlags, match=r"--dataset.*mnist\.npz"):
-        name(monkeypatch, data_dir=str(tmp_path))
+        name(data_dir=str(tmp_path))
 
 
-def test_a_remote_folder_needs_a_dataset(monkeypatch):
+def test_a_remote_folder_needs_a_dataset():
     with pytest.raises(guard.WrongFlags, match="requires --dataset"):
-        name(monkeypatch, data_dir="gs://bucket/x")
+        name(data_dir="gs://bucket/x")
 
 
 def test_apps_and_library_read_the_same_files():
