@@ -76,7 +76,7 @@ def build_model(config, data):
 
     shape = data.image_shape
     if config.condition == "label":
-        num_classes, size = data.num_labels(), _LABEL_SIZE
+        num_classes, size = data.num_classes(), _LABEL_SIZE
         condition = {
             "condition_network": encoders.label_embedding(num_classes, size),
             "num_classes": num_classes,

@@ -143,7 +143,7 @@ def build_denoiser(config, data):
         return denoisers.EmpiricalDenoiser()
     if config.denoiser == "linear":
         return denoisers.LinearDenoiser(rank=config.rank, center=config.center)
-    num_classes = data.num_labels() if config.condition == "label" else None
+    num_classes = data.num_classes() if config.condition == "label" else None
     return denoisers.DenoisingAutoencoder(
         build_network(config, data.image_shape, num_classes),
         sigma=config.sigma,

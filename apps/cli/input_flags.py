@@ -1,12 +1,19 @@
 """The flag --input, and the images that it names."""
 
+import importlib.util
 import pathlib
+import runpy
 
 from . import flag_types, guard
 
 SPLITS = ("train", "validation", "test")
-# As in `datasets.file_kinds`, which imports TensorFlow.
-ARRAY_ENDINGS = (".npy", ".npz")
+# Run as a file, as an import of the package would import TensorFlow.
+_ENDINGS = (
+    pathlib.Path(importlib.util.find_spec("keras_genmodels").origin).with_name(
+        "datasets"
+    )
+    / "endings.py"
+)
 
 
 def define_flags(more=""):
@@ -142,7 +149,8 @@ def check_scale(images, image_shape, source):
 
 def is_arrays(path):
     """Returns whether a path is that of a file of arrays."""
-    return str(path).lower().endswith(ARRAY_ENDINGS)
+    arrays = runpy.run_path(str(_ENDINGS))["ARRAYS"]
+    return str(path).lower().endswith(arrays)
 
 
 def picture_names(source):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_genmodels.core import seeds
 from keras_genmodels.core.keras_verbs import as_one_tensor
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core.wording import kind_of, with_article
 
 # Keeps the random numbers of label dropout apart from others of the same seed.
 _DROPOUT_STREAM = 2
@@ -152,10 +153,10 @@ def image_and_condition(inputs, kind, other_key="label"):
         ValueError: for anything other than a dict that has both.
     """
     expected = (
-        f"a {kind} takes dicts of image and condition, "
+        f"{with_article(kind)} takes dicts of image and condition, "
         '{"image": x, "condition": c} (map a data set of (x, c) to such), '
     )
-    check(isinstance(inputs, dict), f"{expected}got a {type(inputs).__name__}")
+    check(isinstance(inputs, dict), f"{expected}got {kind_of(inputs)}")
     has_other = "condition" not in inputs and other_key in inputs
     keys = {
         "image": "image",

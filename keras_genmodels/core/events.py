@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core.wording import kind_of
 
 _BATCH_SIZE = 4096
 
@@ -125,7 +126,7 @@ def clean_batches(data):
     """
     for batch in event_batches(data):
         if batch.dtype != np.uint8:
-            check_clean(batch, batch.shape[1:], "adapt")
+            check_clean(batch, batch.shape[1:], "data")
         yield batch
 
 
@@ -190,5 +191,5 @@ def _describe(item):
     if isinstance(item, dict):
         return f"a dict of {sorted(item)}"
     if isinstance(item, tuple | list):
-        return f"a {type(item).__name__} of {len(item)}"
+        return f"{kind_of(item)} of {len(item)}"
     return repr(item)[:100]

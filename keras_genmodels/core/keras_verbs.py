@@ -11,6 +11,7 @@ from keras_genmodels.core.checked_data import (
     errors_in_one_line,
 )
 from keras_genmodels.core.validation import check
+from keras_genmodels.core.wording import kind_of, with_article
 
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -121,7 +122,7 @@ class KerasVerbs:
         suffix = pathlib.Path(str(filepath)).suffix
         check(
             suffix.lower() not in _HDF5_SUFFIXES,
-            f"a {type(self).__name__} is saved to a .keras file, as an HDF5 "
+            f"{kind_of(self)} is saved to a .keras file, as an HDF5 "
             f"file lacks what rebuilds it, got {filepath}; save_weights "
             "writes .weights.h5",
         )
@@ -145,7 +146,7 @@ class KerasVerbs:
         dtypes = [spec.dtype for spec in keras.tree.flatten(specs)]
         check(
             len(shapes) == len(dtypes),
-            f"a {type(self).__name__} takes {len(dtypes)} inputs, got "
+            f"{kind_of(self)} takes {len(dtypes)} inputs, got "
             f"{len(shapes)} shapes",
         )
         inputs = keras.tree.pack_sequence_as(
@@ -218,8 +219,8 @@ def image_of(inputs, kind):
     if isinstance(inputs, dict):
         check(
             "image" in inputs and "condition" not in inputs,
-            f"a {kind} takes events, or dicts with events under 'image' and "
-            f"without 'condition', got a dict of {sorted(inputs)}",
+            f"{with_article(kind)} takes events, or dicts with events under "
+            f"'image' and without 'condition', got a dict of {sorted(inputs)}",
         )
         return inputs["image"]
     return inputs
@@ -243,10 +244,11 @@ def as_one_tensor(inputs, kind):
         return keras.ops.convert_to_tensor(inputs)
     except Exception as error:
         parts = (
-            f"a {type(inputs).__name__} of {len(inputs)}"
+            f"{kind_of(inputs)} of {len(inputs)}"
             if isinstance(inputs, tuple | list)
-            else f"a {type(inputs).__name__}"
+            else kind_of(inputs)
         )
         raise ValueError(
-            f"a {kind} takes one array of events [batch, ...], got {parts}"
+            f"{with_article(kind)} takes one array of events [batch, ...], "
+            f"got {parts}"
         ) from error

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_genmodels.core import private_api, seeds
 from keras_genmodels.core.keras_verbs import KerasVerbs
 from keras_genmodels.core.validation import check
+from keras_genmodels.core.wording import kind_of
 
 # Keeps the random numbers of training apart from others of the same seed.
 _TRAINING_STREAM = 1
@@ -56,7 +57,7 @@ class SelfSupervised(KerasVerbs):
         }.items():
             check(
                 value is None,
-                f"a {type(self).__name__} brings its own loss and metrics "
+                f"{kind_of(self)} brings its own loss and metrics "
                 f"({own}) and has no targets for others: compile without "
                 f"{name}=",
             )
@@ -84,7 +85,7 @@ class SelfSupervised(KerasVerbs):
             self._check_targets(validation[1])
         check(
             kwargs.get("class_weight") is None,
-            f"class_weight requires targets, which a {type(self).__name__} "
+            f"class_weight requires targets, which {kind_of(self)} "
             "does not have",
         )
         self._check_weights(y, kwargs, "train_on_batch")
@@ -118,7 +119,7 @@ class SelfSupervised(KerasVerbs):
         inputs = self._targets_as_inputs
         check(
             y is None,
-            f"a {type(self).__name__} is trained without targets: "
+            f"{kind_of(self)} is trained without targets: "
             f"fit({inputs}), not fit(x, y); map a data set of (x, y) to "
             f"{inputs}",
         )

@@ -1,4 +1,4 @@
-"""Which files are read: the endings and the entries that count as hidden."""
+"""Which files are read, by their endings, and which count as hidden."""
 
 import collections
 import os
@@ -6,40 +6,8 @@ import pathlib
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.datasets.endings import ARRAYS, OTHER_DATA, PICTURES
 
-PICTURES = (
-    ".bmp",
-    ".gif",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
-ARRAYS = (".npy", ".npz")
-# Endings of files with which data are often stored, but which are not read.
-_OTHER_DATA = (
-    ".arrow",
-    ".csv",
-    ".dcm",
-    ".gz",
-    ".h5",
-    ".hdf5",
-    ".json",
-    ".mat",
-    ".nii",
-    ".parquet",
-    ".pickle",
-    ".pkl",
-    ".pt",
-    ".pth",
-    ".tar",
-    ".tfrecord",
-    ".tfrecords",
-    ".tgz",
-    ".zip",
-)
 # Besides names that begin with a dot, such as ._x.png and .ipynb_checkpoints.
 _HIDDEN = ("__macosx", "@eadir", "desktop.ini", "thumbs.db")
 
@@ -69,7 +37,7 @@ def is_arrays(name):
 
 def is_other_data(name):
     """Returns whether a name is that of a file of data that cannot be read."""
-    return str(name).lower().endswith(_OTHER_DATA)
+    return str(name).lower().endswith(OTHER_DATA)
 
 
 def supported():

@@ -7,12 +7,13 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import files
+from keras_genmodels.core import deprecation, files
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.datasets import (
     array_files,
     batches,
     digits,
+    endings,
     file_kinds,
     folders,
     notes,
@@ -24,7 +25,7 @@ _TEST_FRACTION = 0.1
 _NOT_OF_TFDS = ("digits", "image_folder")
 # Data sets that are one file, by suffix: `read(path, size, white_level)`
 # returns `Splits`, as `array_files.read` does.
-_FILE_READERS = {".npy": array_files.read, ".npz": array_files.read}
+_FILE_READERS = dict.fromkeys(endings.ARRAYS, array_files.read)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,11 @@ class ImageDataset:
         return f"{counts} images, checksum {checksum:08x}"
 
     def num_labels(self):
+        """Deprecated: use `num_classes`."""
+        deprecation.warn("num_labels", "num_classes")
+        return self.num_classes()
+
+    def num_classes(self):
         """Returns the number of labels: of names, or the highest label plus 1.
 
         Raises:

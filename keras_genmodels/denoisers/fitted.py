@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_genmodels.core.validation import check
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers.base import Denoiser
 
 _LOWEST_SIGMA = 0.01
@@ -59,8 +60,8 @@ class AdaptedDenoiser(Denoiser):
     def _check_batch(self, verb, x, y):
         check(
             y is not None or verb == "predict",
-            f"{verb} of a {type(self).__name__} takes noisy events and clean "
-            f"targets: {verb}(x, y)",
+            f"{verb} of {kind_of(self)} takes noisy events and clean targets: "
+            f"{verb}(x, y)",
         )
         super()._check_batch(verb, x, y)
 
@@ -167,10 +168,9 @@ class AdaptedDenoiser(Denoiser):
         """Raises for weights of another kind of this denoiser; a hook."""
 
     def _refuse_training(self):
-        kind = type(self).__name__
         raise ValueError(
-            f"a {kind} is not trained: adapt(data) computes it; evaluate takes "
-            "noisy events and clean targets"
+            f"{kind_of(self)} is not trained: adapt(data) computes it; "
+            "evaluate takes noisy events and clean targets"
         )
 
     def _names(self):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_genmodels.core.pixel_scale import require_clean, require_noisy
 from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.core.validation import check
+from keras_genmodels.core.wording import with_article
 
 
 class PairTraining(SelfSupervised):
@@ -79,8 +80,9 @@ class PairTraining(SelfSupervised):
         )
         check(
             self._are_events(y),
-            f"a {kind} is trained without targets: fit(x), not fit(x, y); y "
-            "may only be clean events of noisy x, of the same shape",
+            f"{with_article(kind)} is trained without targets: fit(x), not "
+            "fit(x, y); y may only be clean events of noisy x, of the same "
+            "shape",
         )
         check(
             not self.needs_sigma,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.wording import kind_of, with_article
 from keras_genmodels.export import example_requests, signatures, warmup
 from keras_genmodels.export.check_table import Table
 from keras_genmodels.export.description import EXTRA, read_description
@@ -146,9 +147,10 @@ def _eager_signatures(description, model):
     kind, shape = type(model).__name__, list(model.event_shape)
     if (kind, shape) != (description["kind"], description["image_shape"]):
         raise UserError(
-            f"the version was made from a {description['kind']} of images "
-            f"{description['image_shape']}, the model is a {kind} of {shape}: "
-            "give the --workdir that it was exported from"
+            f"the version was made from {with_article(description['kind'])} of "
+            f"images {description['image_shape']}, the model is "
+            f"{kind_of(model)} of {shape}: give the --workdir that it was "
+            "exported from"
         )
     settings = {**description["settings"], "max_batch_size": None}
     eager = signatures.signatures_of(

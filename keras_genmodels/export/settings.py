@@ -5,6 +5,7 @@ import numbers
 from typing import NamedTuple
 
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.wording import with_article
 from keras_genmodels.export.values import Values
 
 _TYPES = {
@@ -71,7 +72,7 @@ def resolve(given, known, kind):
     for name in given:
         if name not in known:
             raise UserError(
-                f"{name} is not a setting of a {kind}, which has "
+                f"{name} is not a setting of {with_article(kind)}, which has "
                 f"{', '.join(known)}"
             )
     return {

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import xla
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.export import denoiser_signatures, latent_signatures
 from keras_genmodels.export.fields import checked
@@ -150,7 +151,7 @@ def _family(model):
             return family
     raise UserError(
         "export needs a latent-variable model (VAE, ConditionalVAE) or a "
-        f"denoiser, got a {type(model).__name__}"
+        f"denoiser, got {kind_of(model)}"
     )
 
 

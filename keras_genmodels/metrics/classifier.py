@@ -96,7 +96,7 @@ def train_classifier(split, *, seed=0, num_steps=2000):
 
     Returns:
         `keras.Model` of float32 images `[batch, height, width, channels]` in
-        [0, 1] to logits `[batch, num_labels + 1]`, float32, of the labels in
+        [0, 1] to logits `[batch, num_classes + 1]`, float32, of the labels in
         ascending order and of non-images.
 
     Raises:
@@ -104,8 +104,8 @@ def train_classifier(split, *, seed=0, num_steps=2000):
     """
     check_count("num_steps", num_steps)
     indices = _label_indices(split)
-    num_labels = int(indices.max()) + 1
-    classifier = _network(split.images.shape[1:], num_labels + 1, seed)
+    num_classes = int(indices.max()) + 1
+    classifier = _network(split.images.shape[1:], num_classes + 1, seed)
     classifier.compile(
         keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, num_steps)
@@ -118,7 +118,7 @@ def train_classifier(split, *, seed=0, num_steps=2000):
         seed=seed,
     )
     classifier.fit(
-        batches.enumerate().map(_with_non_images(num_labels, as_seed(seed))),
+        batches.enumerate().map(_with_non_images(num_classes, as_seed(seed))),
         steps_per_epoch=num_steps,
         shuffle=False,
         verbose=0,

@@ -18,6 +18,7 @@ from keras_genmodels.core.keras_verbs import (
 from keras_genmodels.core.model_config import ConfigFromArguments
 from keras_genmodels.core.pixel_scale import check_clean, require_clean
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.distributions import latents
 from keras_genmodels.distributions.layers import DistributionLayer
 from keras_genmodels.models.arguments import (
@@ -367,9 +368,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     def _as_condition(self, condition, like=None):
         """Checks a condition, which must have as many rows as `like`."""
         if condition is not None:
-            raise ValueError(
-                f"a {type(self).__name__} takes no condition, only events"
-            )
+            raise ValueError(f"{kind_of(self)} takes no condition, only events")
 
     def _missing_condition(self, num):
         """Returns the condition of `num` samples without one."""

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_genmodels.core.wording import kind_of
+
 # Rows of the batch on which networks are built: more than one, so that a
 # network that mixes rows is found, and not two, the usual length of a list.
 NUM_ROWS = 3
@@ -59,5 +61,5 @@ def _describe(output):
     parts = output.values() if isinstance(output, dict) else output
     if isinstance(output, tuple | list | dict):
         shapes = ", ".join(_describe(part) for part in parts)
-        return f"a {type(output).__name__} of {len(output)} ({shapes})"
-    return f"a {type(output).__name__}"
+        return f"{kind_of(output)} of {len(output)} ({shapes})"
+    return kind_of(output)

@@ -65,7 +65,7 @@ def label_sheet(
     """Draws a sheet of images with one row per label.
 
     Args:
-        images: float array `[num_labels, n, height, width, channels]`.
+        images: float array `[num_classes, n, height, width, channels]`.
         label_names: list of str, or None to show the labels' numbers.
         labels: list of the labels of the rows; None for 0, 1, ...
         columns: str, what each column has in common.

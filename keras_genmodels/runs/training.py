@@ -5,6 +5,7 @@ import dataclasses
 import math
 
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.runs import denoiser, latent, metrics_file, results
@@ -166,7 +167,7 @@ def _check_arguments(model, given):
     for name, value in given.items():
         if value is not None and name not in allowed:
             raise TypeError(
-                f"a run of a {type(model).__name__} has no argument {name}; "
+                f"a run of {kind_of(model)} has no argument {name}; "
                 f"it has {', '.join(allowed)}"
             )
 
@@ -230,11 +231,27 @@ def _start_from_weights(model, path, image_shape):
             f"run's are of {sizes[1]}: give a model of that size, or another "
             "--image_size"
         )
-    weights = source.get_weights()
-    try:
-        model.set_weights(weights)
-    except ValueError as error:
+    if reason := _difference(source, model):
         raise UserError(
-            f"--init_from={path} has weights of another architecture "
-            f"({error}): give the settings of that run"
-        ) from error
+            f"--init_from={path} has other weights than this run's model "
+            f"({reason}): give the settings of that run"
+        )
+    model.set_weights(source.get_weights())
+
+
+def _difference(source, model):
+    """Returns why a model can't take the weights of another; None if it can."""
+    theirs, ours = (
+        [tuple(weight.shape) for weight in it.weights] for it in (source, model)
+    )
+    if theirs == ours:
+        return None
+    if type(source) is not type(model):
+        return f"it is {kind_of(source)}, not {kind_of(model)}"
+    if len(theirs) != len(ours):
+        return f"{len(theirs)} arrays, not {len(ours)}"
+    shapes = zip(model.weights, theirs, ours, strict=True)
+    path, first, second = next(
+        (weight.path, a, b) for weight, a, b in shapes if a != b
+    )
+    return f"{path} has shape {list(first)}, not {list(second)}"

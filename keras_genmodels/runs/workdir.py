@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.wording import kind_of, with_article
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentVariableModel
 from keras_genmodels.runs import version_0_2
@@ -176,8 +177,9 @@ class Workdir:
         model = self._load_model()
         if kind is not None and not isinstance(model, kind):
             raise UserError(
-                f"{self} holds a {type(model).__name__}, not a "
-                f"{kind.__name__}: give the workdir of another run"
+                f"{self} holds {kind_of(model)}, not "
+                f"{with_article(kind.__name__)}: give the workdir of another "
+                "run"
             )
         return model
 
@@ -197,8 +199,9 @@ class Workdir:
                 raise
             # Never imported here: a file must not say which code is run.
             raise UserError(
-                f"{self} holds a {run.kind} of the module {run.module}: import "
-                f"that first (in an app: --import_module={run.module})"
+                f"{self} holds {with_article(run.kind)} of the module "
+                f"{run.module}: import that first (in an app: "
+                f"--import_module={run.module})"
             ) from error
 
 
@@ -235,7 +238,7 @@ def load_model(path):
         ) from error
     if not isinstance(model, LatentVariableModel | Denoiser):
         raise UserError(
-            f"{path} holds a {type(model).__name__}, which is neither a "
+            f"{path} holds {kind_of(model)}, which is neither a "
             "latent-variable model nor a denoiser"
         )
     return model

@@ -11,7 +11,6 @@ from support.app_runs import ROOT, run, succeed
 
 from apps.cli import data_flags, guard, input_flags
 from keras_genmodels import datasets
-from keras_genmodels.datasets import file_kinds
 from keras_genmodels.export import values
 
 
@@ -47,10 +46,6 @@ def test_another_folder_needs_a_dataset(tmp_path):
 def test_a_remote_folder_needs_a_dataset():
     with pytest.raises(guard.WrongFlags, match="requires --dataset"):
         name(data_dir="gs://bucket/x")
-
-
-def test_apps_and_library_read_the_same_files():
-    assert input_flags.ARRAY_ENDINGS == file_kinds.ARRAYS
 
 
 def test_dark_images_for_a_model_are_named(tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_noisy_images_may_be_ten_and_eight_sigma_from_zero():
 def test_denoisers_refuse_grey_levels_of_255(make):
     model = make()
     for data in (255 * IMAGES, tf.data.Dataset.from_tensors(255 * IMAGES)):
-        with pytest.raises(ValueError, match=r"adapt has values .* divide"):
+        with pytest.raises(ValueError, match=r"data has values .* divide"):
             model.adapt(data)
     model.adapt(IMAGES)
     for verb in (

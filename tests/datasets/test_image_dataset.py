@@ -103,11 +103,17 @@ def labelled(train, test, names=None):
     return datasets.ImageDataset("made", first, None, last, names)
 
 
+def test_the_old_name_of_num_classes_warns():
+    few = [0, 1] * 4
+    with pytest.warns(DeprecationWarning, match="num_classes"):
+        assert labelled(few, few).num_labels() == 2
+
+
 def test_labels_are_counted():
     few, more = [0, 1] * 4, [2] * 8
-    assert labelled(few, few).num_labels() == 2
-    assert labelled(few, more).num_labels() == 3
-    assert labelled(few, few, ("a", "b", "c", "d")).num_labels() == 4
+    assert labelled(few, few).num_classes() == 2
+    assert labelled(few, more).num_classes() == 3
+    assert labelled(few, few, ("a", "b", "c", "d")).num_classes() == 4
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_labels_are_counted():
 )
 def test_missing_or_impossible_labels_are_refused(train, test, message):
     with pytest.raises(UserError, match=message):
-        labelled(train, test).num_labels()
+        labelled(train, test).num_classes()
 
 
 def test_labels_without_training_images_are_named(tmp_path):
@@ -130,7 +136,7 @@ def test_labels_without_training_images_are_named(tmp_path):
     np.savez(tmp_path / "x.npz", image=images, label=labels)
     data = datasets.load(str(tmp_path / "x.npz"))
     assert data.training_labels() == (1, 2, 4, 5)
-    assert data.num_labels() == 6
+    assert data.num_classes() == 6
     assert "4 labels: 1, 2, 4, 5" in data.notes
     assert "labels without training images: 0, 3 (not drawn)" in data.notes
 

@@ -6,13 +6,13 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
-from support.small_vaes import make_vae
+from support.small_vaes import SHAPE, make_vae
 from support.tiny_data import tiny_data
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
 from keras_genmodels.core import xla
-from keras_genmodels.runs import latent
+from keras_genmodels.runs import latent, training
 
 TINY = {"epochs": 1, "batch_size": 4, "jit_compile": False, "verbose": 0}
 ARGUMENTS = {
@@ -175,3 +175,14 @@ def test_data_that_do_not_suit_a_denoiser_end_in_a_user_error(tmp_path):
     data = datasets.ImageDataset("constant", constant, None, data.test)
     with pytest.raises(kgm.UserError, match="constant: "):
         runs.train(kgm.LinearDenoiser(rank=100), data, tmp_path / "run")
+
+
+def test_weights_of_another_model_are_refused_with_the_difference(tmp_path):
+    path = tmp_path / "model.keras"
+    make_vae(latent_size=2).save(path)
+    for model, reason in (
+        (kgm.EmpiricalDenoiser(), "a VAE, not an EmpiricalDenoiser"),
+        (make_vae(latent_size=3), r"shape \[.*\], not \["),
+    ):
+        with pytest.raises(kgm.UserError, match=f"--init_from.*{reason}"):
+            training._start_from_weights(model, path, SHAPE)
