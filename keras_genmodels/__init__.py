@@ -20,7 +20,12 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalTriL,
 )
 from keras_genmodels.metrics.log_likelihood import log_likelihood
-from keras_genmodels.models import VAE, ConditionalVAE, LatentVariableModel
+from keras_genmodels.models import (
+    VAE,
+    ConditionalVAE,
+    LatentDiffusion,
+    LatentVariableModel,
+)
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
     mlp_denoiser,
@@ -52,6 +57,7 @@ __all__ = [
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
     "IndependentNormal",
+    "LatentDiffusion",
     "LatentVariableModel",
     "LinearDenoiser",
     "MultivariateNormalDiag",

@@ -4,10 +4,30 @@
 TensorFlow lacks one of them.
 """
 
+import contextlib
+
 
 def flatten_layers(model):
     """Returns a Keras model and its layers at every depth, as an iterator."""
     return model._flatten_layers()
+
+
+@contextlib.contextmanager
+def in_inference(layer):
+    """Makes layers within the block run as in inference.
+
+    Within the `call` of a layer they would inherit its `training`.
+
+    Args:
+        layer: the Keras layer whose `call` this is.
+    """
+    context = layer._get_call_context()
+    before = context.get_value("training")
+    context.set_value("training", False)
+    try:
+        yield
+    finally:
+        context.set_value("training", before)
 
 
 def training_step(optimizer):

@@ -227,7 +227,8 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             x, condition = inputs["image"], inputs["condition"]
         x = self._as_events(_as_floatx(x))
         labels = self.validate_condition(condition, num_events(x))
-        terms = self._call_terms(x, labels, training)
+        seed = self._step_seed() if training else None
+        terms = self.noisy_terms(x, labels, seed=seed)
         if labels is not None:
             # XLA drops the check of the labels: the loss is infinite instead.
             terms["weighted_error"] = tf.where(
@@ -235,15 +236,25 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             )
         return terms
 
-    def _call_terms(self, x, labels, training):
-        """Returns what `call` does, for checked events and labels."""
-        draws = self.num_noise_draws if training else 1
+    def noisy_terms(self, x, labels=None, *, seed):
+        """Adds noise to clean events, denoises them and returns the errors.
+
+        Args:
+            x: float tensor `[batch, *event_shape]`, checked.
+            labels: integer tensor `[batch]` for a conditional denoiser.
+            seed: int32 `[2]` for a training step; None to draw from (`seed`
+                of the model, values of the event) instead.
+
+        Returns:
+            dict of tensors, as of calling the model.
+        """
+        draws = 1 if seed is None else self.num_noise_draws
         x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
         if labels is not None:
             labels = tf.tile(labels, (draws,))
-            if training and self.label_dropout:
-                labels = self._labels.drop(labels, self._step_seed())
-        sigma, eps = self._draws(x, training)
+            if seed is not None and self.label_dropout:
+                labels = self._labels.drop(labels, seed)
+        sigma, eps = self._draws(x, seed)
         denoised = self._denoise(x + per_event(sigma, x) * eps, sigma, labels)
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
@@ -296,11 +307,10 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             return tf.ones_like(sigma)
         return preconditioning.error_weight(sigma, self._variance)
 
-    def _draws(self, x, training):
+    def _draws(self, x, seed):
         """Draws a level and noise for each row of x."""
         dtype = self.variable_dtype
-        if training:
-            seed = self._step_seed()
+        if seed is not None:
             eps = tf.random.stateless_normal(tf.shape(x), seed, dtype=dtype)
             # Levels evenly spaced over the batch and over the draws for an
             # event: their mix varies less from step to step.

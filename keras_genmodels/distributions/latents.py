@@ -2,8 +2,9 @@
 
 Posteriors and priors are Gaussians of TFP with `loc` and `scale`, or
 `tfd.TransformedDistribution`s of such. Both turn noise eps ~ N(0, I) into a
-draw: z = loc + scale eps, followed by the bijector. What follows from that is
-computed here, for any of them.
+draw: z = loc + scale eps, followed by the bijector. A prior may also be another
+distribution with a method `transform(noise)` of its own. What follows from
+that is computed here, for any of them.
 """
 
 import tensorflow as tf
@@ -37,6 +38,8 @@ def transform(distribution, noise):
     if is_gaussian(distribution):
         moved = apply_scale(distribution.scale, "matvec", noise)
         return distribution.loc + moved
+    if hasattr(distribution, "transform"):
+        return distribution.transform(noise)
     _check_transformed(distribution)
     return distribution.bijector.forward(
         transform(distribution.distribution, noise)

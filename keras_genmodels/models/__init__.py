@@ -1,13 +1,15 @@
-"""Latent-variable models: their base class, the VAE, the conditional VAE."""
+"""Latent-variable models: their base class, VAEs, a VAE's learned prior."""
 
 from keras_genmodels import _aliases
 from keras_genmodels.models.conditional_vae import ConditionalVAE
+from keras_genmodels.models.latent_diffusion import LatentDiffusion
 from keras_genmodels.models.latent_variable import LatentVariableModel
 from keras_genmodels.models.vae import VAE
 
 __all__ = [
     "VAE",
     "ConditionalVAE",
+    "LatentDiffusion",
     "LatentVariableModel",
 ]
 

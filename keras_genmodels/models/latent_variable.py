@@ -122,6 +122,10 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     """
 
     metric_units: ClassVar = {"elbo": "nats", "rate": "nats"}
+    # What `_per_example_metrics` returns.
+    _metric_names = ("elbo", "rate", "distortion")
+    # Whether log p(z) takes many evaluations of a network.
+    has_costly_prior = False
 
     num_classes = None
     observed_mask = None
@@ -158,7 +162,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         self.rate_warmup_steps = rate_warmup_steps
         self.num_importance_samples = num_importance_samples
         self.doubly_reparameterized = doubly_reparameterized
-        self._track("elbo", "rate", "distortion")
+        self._track(*self._metric_names)
 
     @property
     def event_shape(self):

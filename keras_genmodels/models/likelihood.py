@@ -35,7 +35,7 @@ def log_likelihood(
     x,
     condition=None,
     *,
-    num_samples=5000,
+    num_samples=None,
     seed=0,
     chunk_size=2000,
     jit_compile="auto",
@@ -73,7 +73,7 @@ def importance_weighted(
     x,
     condition=None,
     *,
-    num_samples=5000,
+    num_samples=None,
     seed=0,
     chunk_size=2000,
     jit_compile="auto",
@@ -94,7 +94,8 @@ def importance_weighted(
         model: a `LatentVariableModel`.
         x: float tensor or array `[batch, *event_shape]`.
         condition: as in the model's `encode`.
-        num_samples: int >= 1, k.
+        num_samples: int >= 1, k; by default 5000, or 100 if the prior is a
+            denoiser (`LatentDiffusion`).
         seed: int, int32 `[2]` or `[batch, 2]`.
         chunk_size: int >= 1, maximum number of draws, of one row or several,
             that are decoded at once; it bounds the memory.
@@ -117,6 +118,8 @@ def importance_weighted(
     arXiv:1509.00519, equation 8. Kong (1992), A note on importance sampling
     using standardized weights, University of Chicago (effective samples).
     """
+    if num_samples is None:
+        num_samples = 100 if model.has_costly_prior else 5000
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
     # NumPy's integers have 64 bits, which TensorFlow does not mix with 32.
@@ -129,7 +132,9 @@ def importance_weighted(
     specs = tuple(
         tf.TensorSpec([None, *value.shape[1:]], value.dtype) for value in inputs
     )
-    settings = draws, chunk_size // draws, xla.resolve(jit_compile, model)
+    # XLA makes no denoiser's ODE faster on a CPU, but compiles it for long.
+    compiled = importance_weighted if model.has_costly_prior else model
+    settings = draws, chunk_size // draws, xla.resolve(jit_compile, compiled)
     run = loop_cache.cached(
         model,
         (_build_loop, specs, settings),

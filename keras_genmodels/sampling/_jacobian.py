@@ -7,8 +7,9 @@ import tensorflow as tf
 from keras_genmodels.core.validation import check
 from keras_genmodels.sampling._loop import checked_denoise
 
-# Products that are computed at once.
+# Products that are computed at once, and those of `traces`.
 _BLOCK = 256
+_TRACE_BLOCK = 2**15
 
 
 def vector_product(denoise, x, sigma, vectors):
@@ -36,6 +37,50 @@ def vector_product(denoise, x, sigma, vectors):
         "operations between x and D(x)",
     )
     return products
+
+
+def jacobian_trace(denoise, x, sigma):
+    """Returns tr J of vectors, `[batch]`, by one evaluation of D.
+
+    Args:
+        denoise: function of x and sigma, row by row.
+        x: float tensor `[batch, M]`.
+        sigma: float tensor `[batch]`.
+    """
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(x)
+        denoised = checked_denoise(denoise, x, sigma)
+    jacobian = tape.batch_jacobian(
+        denoised, x, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+    return tf.linalg.trace(jacobian)
+
+
+def traces(trace, x, sigma):
+    """Computes `jacobian_trace` in blocks, which bound the memory.
+
+    Args:
+        trace: function of x and sigma to the traces, of any batch size.
+        x: float tensor `[batch, M]`.
+        sigma: float tensor `[batch]`.
+
+    Returns:
+        float64 tensor `[batch, 1]`.
+    """
+    count = tf.shape(x)[0]
+    block = tf.minimum(count, max(1, _TRACE_BLOCK // x.shape[1]))
+
+    def advance(i, found):
+        rows = tf.minimum(i * block + tf.range(block), count - 1)
+        values = trace(tf.gather(x, rows), tf.gather(sigma, rows))
+        return i + 1, found.write(i, tf.cast(values, tf.float64))
+
+    rounds = -(-count // tf.maximum(block, 1))
+    found = tf.TensorArray(tf.float64, rounds, element_shape=[None])
+    _, found = tf.while_loop(
+        lambda i, _: i < rounds, advance, (0, found), parallel_iterations=1
+    )
+    return found.concat()[:count, tf.newaxis]
 
 
 def quadratic_forms(multiply, x, sigma, probe, num_probes):

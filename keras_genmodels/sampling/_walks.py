@@ -15,7 +15,9 @@ _COUNTS = tf.TensorSpec([None], tf.int32)
 _SCALAR = tf.TensorSpec([], tf.float64)
 
 
-def by_levels(denoise, spec, solver, schedule, stochastic, jit_compile, record):
+def by_levels(
+    denoise, spec, solver, schedule, stochastic, to_zero, jit_compile, record
+):
     """Builds the walk of a denoiser that receives sigma.
 
     Args:
@@ -24,6 +26,8 @@ def by_levels(denoise, spec, solver, schedule, stochastic, jit_compile, record):
         solver: key of `SOLVERS`.
         schedule: key of `SCHEDULES`.
         stochastic: whether to add noise.
+        to_zero: whether the last step goes from sigma_min to level 0; else
+            the walk ends at sigma_min.
         jit_compile: whether XLA compiles the walk.
         record: whether to return the trajectory.
 
@@ -41,7 +45,9 @@ def by_levels(denoise, spec, solver, schedule, stochastic, jit_compile, record):
             return tf.where(index < count, level, 0)
 
         def take_step(step, x, before):
-            levels = solver.evaluations(step, counts, level_at, beta)
+            # An evaluation at sigma_min, which is not made, if it ends there.
+            planned = counts if to_zero else counts + 1
+            levels = solver.evaluations(step, planned, level_at, beta)
             sigma = tf.cast(levels.current, x.dtype)
             denoised = _loop.checked_denoise(denoise, x, sigma)
             now = Evaluation(x, denoised)

@@ -12,7 +12,12 @@ from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling import _runge_kutta
 from keras_genmodels.sampling._inputs import validate_inputs
-from keras_genmodels.sampling._jacobian import quadratic_forms, vector_product
+from keras_genmodels.sampling._jacobian import (
+    jacobian_trace,
+    quadratic_forms,
+    traces,
+    vector_product,
+)
 from keras_genmodels.sampling._loop import checked_denoise
 from keras_genmodels.sampling.conditions import with_condition
 
@@ -20,8 +25,8 @@ from keras_genmodels.sampling.conditions import with_condition
 MAX_EXACT_SIZE = 256
 # Parts of the interval of ln sigma that have random signs of their own.
 _NUM_PANELS = 16
-# Events that are computed at once outside of graphs.
-_BATCH_SIZE = 256
+# Images, and vectors, that are computed at once outside of graphs.
+_BATCH_SIZE, _VECTOR_BATCH_SIZE = 256, 2048
 # Of a step, in nats, by the dtype that D is computed in.
 _TOLERANCES = {"float64": 1e-5, "float32": 1e-3}
 _TOLERANCE_16_BITS = 0.1
@@ -154,7 +159,11 @@ def probability_flow(
     ]
     rows = seeds.row_seeds(seed, tf.shape(levels.x)[0])
     end, *found = in_batches(
-        functools.partial(_apply, run, constants), levels.x, levels.sigma, rows
+        functools.partial(_apply, run, constants),
+        *(levels.x, levels.sigma, rows),
+        batch_size=_VECTOR_BATCH_SIZE
+        if levels.x.shape.rank == 2
+        else _BATCH_SIZE,
     )
     return ProbabilityFlow(levels.end.log_prob(end) + found[0], *found[1:])
 
@@ -209,11 +218,11 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
     return Levels(x, level, float(sigma_max), noisy_data)
 
 
-def in_batches(run, *rows):
+def in_batches(run, *rows, batch_size=_BATCH_SIZE):
     """Applies a function to rows, in batches unless in a graph."""
     if not tf.executing_eagerly():
         return run(*rows)
-    found = map_batches(run, *rows, batch_size=_BATCH_SIZE)
+    found = map_batches(run, *rows, batch_size=batch_size)
     return tuple(map(tf.convert_to_tensor, found))
 
 
@@ -279,6 +288,7 @@ class _Flow:
         )
         self._denoise = compiled(functools.partial(checked_denoise, denoise))
         self._multiply = compiled(functools.partial(vector_product, denoise))
+        self._trace = compiled(functools.partial(jacobian_trace, denoise))
         self._spec = spec
         self.size = math.prod(spec.shape[1:])
         self._is_exact = self.size <= MAX_EXACT_SIZE
@@ -300,6 +310,8 @@ class _Flow:
         return x - tf.reshape(denoised, (-1, self.size)), fall
 
     def _traces(self, rows, events, sigma, panel):
+        if self._is_exact and events.shape.rank == 2:
+            return traces(self._trace, events, sigma)
         probe = functools.partial(self._probe, rows, panel)
         forms = quadratic_forms(
             self._multiply, events, sigma, probe, self._num_probes

@@ -47,6 +47,7 @@ def generate(
     stochasticity=0.0,
     sigma_max=None,
     sigma_min=None,
+    final_denoising=True,
     initial=None,
     trajectory=False,
     jit_compile="auto",
@@ -97,6 +98,10 @@ def generate(
         sigma_max, sigma_min: first and last noise level, 0 < sigma_min <=
             sigma_max; by default the denoiser's `sigma_range`. A function
             needs both.
+        final_denoising: whether the last step goes from `sigma_min` to level
+            0. False ends the walk at `sigma_min`, so that the events are
+            draws of p_sigma_min; only for a denoiser that receives sigma.
+            "heun" then takes an even number of evaluations.
         initial: float tensor or array `[num, *shape]` to start from instead,
             such as noisy images of the level `sigma_max`. A function, which
             has no `noisy_data`, needs it.
@@ -123,7 +128,9 @@ def generate(
     """
     check_num(num)
     denoiser = with_condition(denoiser, condition, guidance)
-    check_settings(denoiser, solver, schedule, num_steps, stochasticity)
+    check_settings(
+        denoiser, solver, schedule, num_steps, stochasticity, final_denoising
+    )
     needs_sigma = getattr(denoiser, "needs_sigma", True)
     single_level = not needs_sigma and _has_single_level(denoiser)
     check(
@@ -148,9 +155,10 @@ def generate(
         compiling |= {
             "solver": solver or SOLVER,
             "schedule": schedule or SCHEDULE,
+            "to_zero": bool(final_denoising),
         }
         run = loop_cache.loop_of(denoiser, _walks.by_levels, x, **compiling)
-        default = default_num_steps(solver or SOLVER)
+        default = default_num_steps(solver or SOLVER, final_denoising)
         counts = _counts(x, num_steps, default)
         return run(x, rows, counts, *_as_float64(sigma_max), *constants)
     run = loop_cache.loop_of(denoiser, _walks.by_residual, x, **compiling)
@@ -180,19 +188,25 @@ def _first_steps(counts, num_steps, *levels):
     return tf.gather(tf.constant(known, tf.float64), counts - 1)
 
 
-def default_num_steps(solver):
+def default_num_steps(solver, final_denoising=True):
     """Returns the default number of evaluations of D of a solver."""
     is_odd = solver in SOLVERS and SOLVERS[solver].needs_odd
-    return 19 if is_odd else 20
+    return 19 if is_odd and final_denoising else 20
 
 
 def check_settings(
-    denoiser, solver=None, schedule=None, num_steps=None, stochasticity=0.0
+    denoiser,
+    solver=None,
+    schedule=None,
+    num_steps=None,
+    stochasticity=0.0,
+    final_denoising=True,
 ):
     """Raises ValueError for settings of `generate` that do not fit together.
 
     Args:
-        denoiser, solver, schedule, num_steps, stochasticity: as in `generate`.
+        denoiser, solver, schedule, num_steps, stochasticity, final_denoising:
+            as in `generate`.
     """
     check(
         isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
@@ -200,6 +214,10 @@ def check_settings(
     )
     if not getattr(denoiser, "needs_sigma", True):
         _check_without_levels(denoiser, solver, schedule, stochasticity)
+        check(
+            final_denoising,
+            "final_denoising=False requires a denoiser that receives sigma",
+        )
         _check_num_steps(num_steps, most=MOST_STEPS_OF_ROWS)
         return
     solver = SOLVER if solver is None else solver
@@ -217,18 +235,21 @@ def check_settings(
         f"stochasticity requires solver {' or '.join(noisy)}, not {solver}",
     )
     _check_num_steps(num_steps)
-    is_odd = num_steps is None or _is_each_odd(num_steps)
+    parity, ending = ("odd", "") if final_denoising else ("even", " here")
     check(
-        is_odd or not SOLVERS[solver].needs_odd,
-        f"num_steps must be odd for {solver}, which evaluates D twice for each "
-        f"level but the last, got {num_steps}",
+        not SOLVERS[solver].needs_odd
+        or _have_remainder(num_steps, int(final_denoising)),
+        f"num_steps must be {parity} for {solver}{ending}, which evaluates D "
+        f"twice for each level but the last, got {num_steps}",
     )
 
 
-def _is_each_odd(num_steps):
+def _have_remainder(num_steps, remainder):
+    """Returns whether known numbers leave a remainder when divided by 2."""
     if tf.is_tensor(num_steps):
         num_steps = tf.get_static_value(num_steps)
-    return num_steps is None or bool(np.all(np.asarray(num_steps) % 2))
+    known = [] if num_steps is None else np.asarray(num_steps)
+    return bool(np.all(np.asarray(known) % 2 == remainder))
 
 
 def _check_num_steps(num_steps, most=None):

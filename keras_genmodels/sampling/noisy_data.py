@@ -70,8 +70,21 @@ class NoisyGaussian:
         Returns:
             float tensor `[batch, *event_shape]`, row i from seed i alone.
         """
+        return self.transform(
+            start_noise(rows, self.event_shape, self.mean.dtype)
+        )
+
+    def transform(self, eps):
+        """Returns the noisy events that belong to standard normal noise.
+
+        Args:
+            eps: float tensor `[batch, M]`.
+
+        Returns:
+            float tensor `[batch, *event_shape]`.
+        """
         dtype = self.mean.dtype
-        eps = start_noise(rows, self.event_shape, dtype)
+        eps = tf.cast(eps, dtype)
         along_axes, elsewhere = map(tf.sqrt, self._variances(dtype))
         x = elsewhere * eps
         if self.axes is not None:

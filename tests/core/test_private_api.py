@@ -35,7 +35,7 @@ def model():
 
 @pytest.mark.parametrize(
     "name",
-    ["_flatten_layers", "make_train_function"],
+    ["_flatten_layers", "_get_call_context", "make_train_function"],
 )
 def test_keras_models_still_have(model, name):
     assert hasattr(model, name), f"keras.Model.{name} is gone"

@@ -450,3 +450,20 @@ def test_a_blind_object_without_a_range_takes_levels():
     )
     # The residual starts at 0.5: one denoising step finishes.
     np.testing.assert_array_equal(found, X / 2)
+
+
+@pytest.mark.parametrize("final_denoising", [True, False])
+def test_heun_takes_the_evaluations_that_its_end_needs(final_denoising):
+    denoiser = LinearDenoiser()
+    denoiser.adapt(np.random.default_rng(0).normal(size=(20, 2)))
+    settings = {"solver": "heun", "final_denoising": final_denoising}
+    wrong = 4 if final_denoising else 5
+    with pytest.raises(ValueError, match="odd" if final_denoising else "even"):
+        generate(denoiser, 2, 1, seed=0, num_steps=wrong, **settings)
+
+
+def test_a_walk_that_ends_at_sigma_min_needs_the_noise_level():
+    denoiser = LinearDenoiser(rank=1)
+    denoiser.adapt(np.random.default_rng(0).normal(size=(20, 2)))
+    with pytest.raises(ValueError, match="final_denoising"):
+        generate(denoiser, 2, 1, seed=0, final_denoising=False)
