@@ -29,7 +29,9 @@ flag_types.define_levels(
     "sigma",
     None,
     "Noise level of the training, in units of pixels in [0, 1]: LEVEL, or "
-    "LOWEST,HIGHEST for a range, such as 5/255,1.5 (default: 0.05,1.5).",
+    "LOWEST,HIGHEST for a range with a log-uniform distribution, such as "
+    "5/255,1.5 (default: 0.02,40 with a log-normal distribution, of median "
+    "0.35; with --blind 0.05,1.5).",
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
 flags.DEFINE_enum(
@@ -68,6 +70,13 @@ flag_types.define_sizes(
     "Channels of the levels of the U-Net, from full resolution down (default: "
     "32,64,128).",
 )
+flags.DEFINE_integer(
+    "attention_levels",
+    0,
+    "Levels of the U-Net, from the smallest up, with self-attention.",
+    lower_bound=0,
+    upper_bound=99,
+)
 flag_types.define_sizes(
     "hidden_sizes",
     None,
@@ -96,6 +105,7 @@ _ONLY_LEARNED = (
     "num_noise_draws",
     "network",
     "filters",
+    "attention_levels",
     "hidden_sizes",
 )
 
@@ -119,14 +129,16 @@ def resolve(config):
         guard.forbid_flags(("label_dropout",), "--condition=label")
     is_bias_free = config.blind and not by_label
     network = "bias_free_unet" if is_bias_free else "unet"
-    config = config.fill(sigma=(0.05, 1.5), network=network)
-    if config.blind and config.sigma[0] == config.sigma[-1]:
+    config = config.fill(network=network)
+    if config.blind and _has_single_level(config):
         raise guard.WrongFlags("--blind requires --sigma=LOWEST,HIGHEST")
     if config.network == "bias_free_unet" and not is_bias_free:
         raise guard.WrongFlags(
             "--network=bias_free_unet requires --blind and no --condition, as "
             "it takes neither noise level nor label"
         )
+    if config.network != "unet":
+        guard.forbid_flags(("attention_levels",), "--network=unet")
     if config.network == "mlp":
         guard.forbid_flags(("filters",), "--network=unet or bias_free_unet")
         return config.fill(hidden_sizes=(512, 512))
@@ -160,7 +172,7 @@ def build_network(config, image_shape, num_classes):
     from keras_genmodels.networks import denoisers as networks
 
     inputs = {
-        "noise_conditional": not config.blind and len(set(config.sigma)) > 1,
+        "noise_conditional": not config.blind and not _has_single_level(config),
         "num_classes": num_classes,
     }
     if config.network == "mlp":
@@ -169,7 +181,16 @@ def build_network(config, image_shape, num_classes):
         )
     if config.network == "bias_free_unet":
         return networks.bias_free_unet(image_shape, config.filters)
-    return networks.unet(image_shape, filters=config.filters, **inputs)
+    return networks.unet(
+        image_shape,
+        filters=config.filters,
+        attention_levels=config.attention_levels,
+        **inputs,
+    )
+
+
+def _has_single_level(config):
+    return config.sigma is not None and config.sigma[0] == config.sigma[-1]
 
 
 def run():

@@ -19,7 +19,7 @@ def name_unlikely(flag, levels, denoiser=None):
         return
     highest = max(levels)
     given = ",".join(f"{level:g}" for level in levels)
-    if highest > _LARGEST:
+    if min(levels) > _LARGEST:
         print(
             f"--{flag}={given}: sigma is in units of pixels in [0, 1]: write "
             f"{highest:g}/255 if it counts grey levels."

@@ -15,7 +15,7 @@ from keras_genmodels.core.keras_verbs import (
     is_symbolic,
 )
 from keras_genmodels.core.pixel_scale import check_clean
-from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.denoisers import (
     network_arguments,
     noise_levels,
@@ -73,9 +73,12 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             `num_classes` integer labels `[batch]`, with label dropout up to
             and including `num_classes`, which is "no label".
         sigma: level > 0 to train at, or `(lowest, highest)`; in units of x.
+            By default (0.02, 40), log-normal, for restoring and generating
+            images in [0, 1]; (0.05, 1.5) if `blind`.
         log_normal: `(median, standard deviation of ln sigma)`, each > 0, of
             log-normal levels, cut at the ends of the range; None for
-            log-uniform ones.
+            log-uniform ones. By default (0.35, 1.2) without `sigma` and
+            `blind`.
         blind: whether sigma of a range is not an input of the network.
         num_noise_draws: int >= 1, noisy versions of each event per training
             step; the loss is their mean.
@@ -128,7 +131,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         self,
         network,
         *,
-        sigma=(0.05, 1.5),
+        sigma=None,
         log_normal=None,
         blind=False,
         num_noise_draws=1,
@@ -139,12 +142,9 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         name=None,
     ):
         super().__init__(name=name)
-        self.sigma = network_arguments.as_range(sigma)
-        check(
-            not blind or self.sigma[0] < self.sigma[1],
-            f"blind requires a range of sigma, got only {self.sigma[0]}",
+        self.sigma, self.log_normal = noise_levels.resolve(
+            sigma, log_normal, blind
         )
-        self.log_normal = noise_levels.as_log_normal(log_normal, self.sigma)
         check_count("num_noise_draws", num_noise_draws)
         class_labels.check_label_arguments(num_classes, label_dropout)
         seeds.as_seed(seed)

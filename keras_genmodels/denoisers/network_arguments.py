@@ -1,22 +1,9 @@
-"""Checks of a denoising autoencoder's network and noise levels."""
+"""Checks of a denoising autoencoder's network."""
 
-import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.validation import check
 from keras_genmodels.networks.outputs import check_output
-
-
-def as_range(sigma):
-    """Returns `(lowest, highest)` for a level or a range."""
-    levels = np.atleast_1d(np.asarray(sigma, np.float64))
-    check(
-        levels.shape in ((1,), (2,))
-        and np.all((levels > 0) & np.isfinite(levels))
-        and levels[0] <= levels[-1],
-        f"sigma must be a level > 0 or (lowest, highest), got {sigma!r}",
-    )
-    return float(levels[0]), float(levels[-1])
 
 
 def event_shape_of(network, event_shape):

@@ -1,4 +1,4 @@
-"""Distribution of the noise levels of a denoiser's training."""
+"""Noise levels of a denoiser's training: their range and distribution."""
 
 import math
 
@@ -7,19 +7,50 @@ import tensorflow as tf
 
 from keras_genmodels.core.validation import check
 
+# Of a denoiser that receives sigma: up to where the noisy data are Gaussian,
+# so that it generates, and mostly from 0.1 to 1, where it restores.
+_RANGE, _LOG_NORMAL = (0.02, 40.0), (0.35, 1.2)
+# Of a blind one, whose network is not scaled to the level.
+_BLIND_RANGE = (0.05, 1.5)
 
-def as_log_normal(log_normal, sigma):
-    """Returns `(median, standard deviation)` as floats, or None.
+
+def resolve(sigma, log_normal, blind):
+    """Checks the noise levels of a training and fills in their defaults.
 
     Args:
-        log_normal: None, or the median and the standard deviation of ln sigma.
-        sigma: `(lowest, highest)`, the ends of the range.
+        sigma, log_normal, blind: as of `DenoisingAutoencoder`.
+
+    Returns:
+        `(lowest, highest)`, and the median and the standard deviation of
+        ln sigma of log-normal levels, else None; all floats.
 
     Raises:
-        ValueError: unless both are finite and > 0 and sigma is a range.
+        ValueError: for levels that are not positive or not in order, and for a
+            log-normal distribution of a single level, or with its median
+            outside of the range.
     """
-    if log_normal is None:
-        return None
+    if sigma is None:
+        sigma = _BLIND_RANGE if blind else _RANGE
+        if log_normal is None and not blind:
+            log_normal = _LOG_NORMAL
+    levels = np.atleast_1d(np.asarray(sigma, np.float64))
+    check(
+        levels.shape in ((1,), (2,))
+        and np.all((levels > 0) & np.isfinite(levels))
+        and levels[0] <= levels[-1],
+        f"sigma must be a level > 0 or (lowest, highest), got {sigma!r}",
+    )
+    lowest, highest = float(levels[0]), float(levels[-1])
+    check(
+        not blind or lowest < highest,
+        f"blind requires a range of sigma, got only {lowest}",
+    )
+    if log_normal is not None:
+        log_normal = _as_log_normal(log_normal, lowest, highest)
+    return (lowest, highest), log_normal
+
+
+def _as_log_normal(log_normal, lowest, highest):
     values = np.asarray(log_normal, np.float64)
     check(
         values.shape == (2,) and np.all((values > 0) & np.isfinite(values)),
@@ -27,13 +58,14 @@ def as_log_normal(log_normal, sigma):
         f"> 0, got {log_normal!r}",
     )
     check(
-        sigma[0] < sigma[1],
-        f"log_normal requires a range of sigma, got only {sigma[0]}",
+        lowest < highest,
+        f"log_normal requires a range of sigma, got only {lowest}",
     )
     median, scale = map(float, values)
     check(
-        sigma[0] <= median <= sigma[1],
-        f"the median of log_normal must lie within {sigma}, got {median}",
+        lowest <= median <= highest,
+        f"the median of log_normal must lie within {lowest} and {highest}, "
+        f"got {median}",
     )
     return median, scale
 

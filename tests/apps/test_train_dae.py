@@ -163,6 +163,15 @@ def label_dropout_without_labels(folder, trained):
     return Refused("train_dae", flags, ["--condition=label"])
 
 
-@each_refused([other_sigma_than_before], [label_dropout_without_labels])
+def attention_in_an_mlp(folder, trained):
+    flags = ["--attention_levels=1", "--network=mlp"]
+    flags.append(f"--workdir={folder / 'new'}")
+    return Refused("train_dae", flags, ["--network=unet"])
+
+
+@each_refused(
+    [other_sigma_than_before],
+    [label_dropout_without_labels, attention_in_an_mlp],
+)
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

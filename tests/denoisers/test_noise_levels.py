@@ -67,6 +67,24 @@ def test_a_single_level_has_no_distribution():
         _denoiser(sigma=0.1, log_normal=(0.1, 1))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, ((0.02, 40.0), (0.35, 1.2))),
+        ({"log_normal": (0.5, 2)}, ((0.02, 40.0), (0.5, 2.0))),
+        ({"sigma": (0.05, 1.5)}, ((0.05, 1.5), None)),
+        ({"sigma": 0.1}, ((0.1, 0.1), None)),
+        ({"sigma": None, "blind": True}, ((0.05, 1.5), None)),
+    ],
+)
+def test_defaults_are_for_generating_and_restoring(arguments, expected):
+    blind = arguments.get("blind", False)
+    found = noise_levels.resolve(
+        arguments.get("sigma"), arguments.get("log_normal"), blind
+    )
+    assert found == expected
+
+
 def _denoiser(sigma=RANGE, **arguments):
     network = kgm.mlp_denoiser(
         (3,), hidden_sizes=(4,), noise_conditional=np.ndim(sigma) > 0

@@ -73,7 +73,7 @@ def test_an_evaluation_has_the_measures_of_its_family(evaluated, kind, whole):
         }
     else:
         common = denoising.NOISE_LEVELS if whole else (LEVEL,)
-        lowest = 0.05 if kind == "learned" else 0.01
+        lowest = 0.02 if kind == "learned" else 0.01
         levels = [f"{sigma:g}" for sigma in (lowest, *common)]
         assert names["denoising"] == {
             f"{name}/{level}"
