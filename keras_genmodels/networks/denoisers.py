@@ -14,6 +14,7 @@ from keras_genmodels.networks.channel_normalization import ChannelNormalization
 from keras_genmodels.networks.embeddings import embedded_inputs
 from keras_genmodels.networks.encoders import CHANNELS_LAST, input_layer
 from keras_genmodels.networks.layers import DepthToSpace, FiLM, SelfAttention
+from keras_genmodels.networks.sizes import CropLike, PadToMultiple
 
 _SMALLEST_SIDE = 2
 _CHANNELS_PER_HEAD = 32
@@ -42,14 +43,17 @@ def unet(
     between them. The way up adds the activations of the way down.
 
     Args:
-        image_shape: (height, width, channels), each >= 1.
+        image_shape: (height, width, channels), each >= 1; or (None, None,
+            channels) for images of any size whose sides are at least the
+            total stride, 2 for each level but the first. Others are padded
+            by reflection to multiples of it, and cropped back.
         noise_conditional: whether the noise level is an input.
         num_classes: int >= 1 if class labels are an input, else None.
         filters: channels of each level, from the full size down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
         attention_levels: int >= 0, number of levels, from the smallest up,
             with self-attention after each residual block, one head for every
-            32 channels.
+            32 channels; 0 for images of any size.
         normalization_groups: deprecated; None, or the number of groups of a
             `ChannelNormalization` in each block, a divisor of all `filters`.
 
@@ -87,6 +91,11 @@ def unet(
         isinstance(attention_levels, int) and attention_levels >= 0,
         f"attention_levels must be an int >= 0, got {attention_levels!r}",
     )
+    check(
+        attention_levels == 0 or None not in image_shape,
+        "attention_levels requires images of one size, got image_shape="
+        f"{tuple(image_shape)}",
+    )
     sizes = _sizes(image_shape[:2], len(filters))
     attentive = sizes[::-1][:attention_levels]
 
@@ -107,7 +116,7 @@ def bias_free_unet(image_shape, filters=(32, 64, 128), blocks=2):
     biases and modulation; ReLU is homogeneous.
 
     Args:
-        image_shape: (height, width, channels), each >= 1.
+        image_shape: as for `unet`.
         filters: channels of each level, from the full size down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
 
@@ -183,7 +192,10 @@ def mlp_denoiser(
 def _u_shape(x, filters, blocks, block, use_bias):
     """Applies the levels of a U-Net, down and up, with `blocks` at each."""
     sizes = _sizes(x.shape[1:3], len(filters))
-    h = _convolution(filters[0], use_bias, "stem")(x)
+    h = x
+    if is_free := None in x.shape[1:3]:
+        h = PadToMultiple(2 ** (len(sizes) - 1), name="padded")(x)
+    h = _convolution(filters[0], use_bias, "stem")(h)
     skips = []
     for i in range(len(sizes) - 1):
         h = _repeat(block, h, blocks, f"down_{i}")
@@ -203,7 +215,7 @@ def _u_shape(x, filters, blocks, block, use_bias):
         h = keras.layers.Add(name=f"skip_{i}")([h, skips[i]])
         h = _repeat(block, h, blocks, f"up_{i}")
     # 1x1: a 3x3 convolution to 1 channel costs half of one to 32 channels.
-    return keras.layers.Conv2D(
+    y = keras.layers.Conv2D(
         x.shape[-1],
         1,
         data_format=CHANNELS_LAST,
@@ -212,6 +224,9 @@ def _u_shape(x, filters, blocks, block, use_bias):
         dtype=_output_dtype(),
         name="output",
     )(keras.layers.ReLU()(h))
+    if is_free:
+        return CropLike(dtype=_output_dtype(), name="cropped")([y, x])
+    return y
 
 
 def _repeat(block, h, count, name):
@@ -263,6 +278,8 @@ def _upsample(h, filters, size, use_bias, name):
         name=name,
     )(h)
     h = DepthToSpace()(h)
+    if None in size:
+        return h
     excess = [(0, n - m) for n, m in zip(h.shape[1:3], size, strict=True)]
     if excess == [(0, 0), (0, 0)]:
         return h
@@ -309,6 +326,8 @@ def _modulation(embedding, channels, name):
 def _sizes(size, levels):
     """Returns the image sizes of the levels, each half of the one before."""
     sizes = [tuple(size)]
+    if None in size:
+        return sizes * levels
     while len(sizes) < levels and min(sizes[-1]) > _SMALLEST_SIDE:
         sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
     return sizes
@@ -320,10 +339,12 @@ def _output_dtype():
 
 
 def _check_image_arguments(image_shape, filters, blocks):
-    _check_sizes("image_shape", image_shape)
+    is_free = tuple(image_shape[:2]) == (None, None)
+    _check_sizes("image_shape", image_shape[2:] if is_free else image_shape)
     check(
         len(image_shape) == 3,
-        "image_shape must be (height, width, channels), got "
+        "image_shape must be (height, width, channels) or (None, None, "
+        "channels), got "
         f"{tuple(image_shape)}",
     )
     _check_sizes("filters", filters)
