@@ -81,6 +81,11 @@ def check_num(num):
     check_count("num", num)
 
 
+def is_any_size(event_shape):
+    """Returns whether events are images of any size, (None, None, channels)."""
+    return event_shape is not None and None in tuple(event_shape)
+
+
 def num_events(x):
     """Returns the number of events of `[batch, ...]`, an int if known."""
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]

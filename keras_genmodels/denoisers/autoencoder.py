@@ -8,14 +8,14 @@ import tensorflow as tf
 
 from keras_genmodels.core import class_labels, deprecation, seeds
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import num_events, per_event
+from keras_genmodels.core.events import is_any_size, num_events, per_event
 from keras_genmodels.core.keras_verbs import (
     as_one_tensor,
     image_of,
     is_symbolic,
 )
 from keras_genmodels.core.pixel_scale import check_clean
-from keras_genmodels.core.validation import check_count
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers import (
     network_arguments,
     noise_levels,
@@ -25,6 +25,7 @@ from keras_genmodels.denoisers.base import Denoiser
 from keras_genmodels.denoisers.data_moments import DataMoments
 from keras_genmodels.denoisers.pairs import PairTraining, as_pair
 from keras_genmodels.networks.outputs import NUM_ROWS
+from keras_genmodels.networks.sizes import smallest_side
 
 _OLD_NAMES = {"copies": "num_noise_draws"}
 
@@ -82,8 +83,8 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         blind: whether sigma of a range is not an input of the network.
         num_noise_draws: int >= 1, noisy versions of each event per training
             step; the loss is their mean.
-        event_shape: shape of one event; None if the network has an
-            `input_shape`.
+        event_shape: shape of one event, (None, None, channels) for images of
+            any size; None if the network has an `input_shape`.
         num_classes: int >= 1 if it is conditioned on class labels, else None.
         label_dropout: in [0, 1), probability of dropping the label in
             training, which enables samples without a label and guidance.
@@ -202,6 +203,17 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             "clean": self._as_clean(pair["clean"]),
         }
 
+    def _as_events(self, x):
+        x = super()._as_events(x)
+        if is_any_size(self.event_shape):
+            least = smallest_side(self.network)
+            check(
+                all(side is None or side >= least for side in x.shape[1:3]),
+                f"images must have at least {least} x {least} pixels, got "
+                f"{x.shape}",
+            )
+        return x
+
     def _as_clean(self, x):
         if is_symbolic(x):
             return x
@@ -270,7 +282,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         """
         axes = list(range(1, clean.shape.rank))
         squares = tf.reduce_sum((denoised - clean) ** 2, axes)
-        peak = math.prod(self.event_shape)
+        peak = tf.cast(tf.reduce_prod(tf.shape(clean)[1:]), clean.dtype)
         weight = 1 if sigma is None else self._weight(sigma)
         return {
             "weighted_error": squares * weight,
@@ -322,7 +334,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             uniform = tf.math.floormod(first + row, 1)
         else:
             rows = seeds.content_seeds(self.seed, x)
-            eps = seeds.normal(rows, self.event_shape, dtype)
+            eps = seeds.normal(rows, x.shape[1:], dtype)
             uniform = seeds.uniform(seeds.fold_in(rows, 1), dtype)
         return noise_levels.quantile(uniform, self.sigma, self.log_normal), eps
 
@@ -334,7 +346,8 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
 
     def _build_network(self):
         dtype = self.variable_dtype
-        inputs = {"events": tf.zeros((NUM_ROWS, *self.event_shape), dtype)}
+        shape = network_arguments.example_shape(self.network, self.event_shape)
+        inputs = {"events": tf.zeros((NUM_ROWS, *shape), dtype)}
         if self.needs_sigma:
             inputs["levels"] = tf.zeros((NUM_ROWS,), dtype)
         reason = f"sigma={self.sigma} and blind={self.blind}"

@@ -164,7 +164,14 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
         return with_condition(self, condition, guidance)
 
     def sample(
-        self, num=None, condition=None, *, seed, guidance=0.0, **settings
+        self,
+        num=None,
+        condition=None,
+        *,
+        seed,
+        guidance=0.0,
+        shape=None,
+        **settings,
     ):
         """Draws events, starting from noise; see `kgm.generate`.
 
@@ -177,6 +184,7 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th
                 row seed and condition alone.
             guidance: as of `denoise`.
+            shape: shape of one sample, for a denoiser of images of any size.
             **settings: `solver`, `schedule`, `num_steps`, `stochasticity`,
                 `sigma_max`, `sigma_min`, `initial`, `trajectory` and
                 `jit_compile`, as of `generate`.
@@ -199,7 +207,7 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             num = condition.shape[0] or tf.shape(condition)[0]
         return generate(
             self,
-            self.event_shape,
+            self.event_shape if shape is None else shape,
             num,
             seed=seed,
             condition=condition,

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from keras_genmodels.core.events import clean_batches
+from keras_genmodels.core.events import clean_batches, is_any_size
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers._principal_axes import moments
 from keras_genmodels.sampling.noisy_data import NoisyGaussian
@@ -17,12 +17,18 @@ class DataMoments:
     """Mixin of a `Denoiser` that keeps moments of its data as weights.
 
     The constructor calls `_add_moments` once `event_shape` is known, before
-    it builds other weights of its own.
+    it builds other weights of its own. For images of any size the mean is one
+    number for each channel, and there are no axes.
     """
 
     def _add_moments(self):
-        self._mean = self._constant("data_mean", self.event_shape)
+        self._is_any_size = is_any_size(self.event_shape)
+        sides = (1, 1) if self._is_any_size else self.event_shape[:2]
+        shape = (*sides, *self.event_shape[2:])
+        self._mean = self._constant("data_mean", shape)
         self._variance = self._constant("data_variance", ())
+        if self._is_any_size:
+            return
         size = math.prod(self.event_shape)
         self._rank = min(size, _MAX_AXES)
         self._eigenvalues = self._constant("data_eigenvalues", (self._rank,))
@@ -33,7 +39,10 @@ class DataMoments:
 
     @property
     def data_mean(self):
-        """Mean of the data, float tensor `[*event_shape]`."""
+        """Mean of the data, float tensor `[*event_shape]`.
+
+        For images of any size it is `[1, 1, channels]`.
+        """
         return tf.convert_to_tensor(self._mean)
 
     @property
@@ -59,22 +68,41 @@ class DataMoments:
             ValueError: if there are no data, if all are the same, or if they
                 are not finite or of another shape.
         """
-        found = moments(self._checked(clean_batches(data)), self._rank)
+        batches = self._checked(clean_batches(data))
+        if self._is_any_size:
+            channels = self.event_shape[2]
+            batches = (batch.reshape(-1, channels) for batch in batches)
+        found = moments(batches, 1 if self._is_any_size else self._rank)
         check(found.variance > 0, "adapt got data that are all the same")
-        self._mean.assign(found.mean.reshape(self.event_shape))
+        self._mean.assign(found.mean.reshape(self._mean.shape))
         self._variance.assign(found.variance)
+        if self._is_any_size:
+            return
         self._eigenvalues.assign(found.eigenvalues)
         self._eigenvectors.assign(found.eigenvectors)
         self._remainder.assign(found.remainder)
 
-    def noisy_data(self, sigma):
+    def noisy_data(self, sigma, shape=None):
         """Returns p_sigma, N(m, S + sigma^2 I), S the covariance of the data.
 
         S is exact along its first 64 principal axes, and isotropic in all
-        other directions. A model of a file of format 1 or 2, which lacks the
-        axes, has S = s^2 I.
+        other directions. A model of images of any size, and one of a file of
+        format 1 or 2, lack the axes and have S = s^2 I.
+
+        Args:
+            sigma: noise level, > 0, scalar or `[batch]`.
+            shape: shape of one event, which a model of images of any size
+                needs.
         """
         self._check_adapted()
+        if self._is_any_size:
+            check(
+                shape is not None and not is_any_size(shape),
+                "this denoiser takes images of any size: give the shape of "
+                "one, (height, width, channels)",
+            )
+            mean = tf.broadcast_to(self.data_mean, shape)
+            return NoisyGaussian(mean, sigma, remainder=self._variance)
         return NoisyGaussian(
             self.data_mean,
             sigma,
@@ -85,7 +113,7 @@ class DataMoments:
 
     def load_own_variables(self, store):
         """Loads mean, variance and axes; files may lack the axes."""
-        if "2" in store.keys():  # noqa: SIM118 (no mapping)
+        if self._is_any_size or "2" in store.keys():  # noqa: SIM118
             super().load_own_variables(store)
             return
         self._mean.assign(store["0"])
@@ -98,7 +126,9 @@ class DataMoments:
     def _checked(self, batches):
         for batch in batches:
             check(
-                batch.shape[1:] == self.event_shape,
+                tf.TensorShape(self.event_shape).is_compatible_with(
+                    batch.shape[1:]
+                ),
                 f"the network takes events of {self.event_shape}, adapt got "
                 f"{batch.shape[1:]}",
             )

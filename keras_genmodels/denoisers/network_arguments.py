@@ -2,22 +2,42 @@
 
 import tensorflow as tf
 
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.validation import check
 from keras_genmodels.networks.outputs import check_output
+from keras_genmodels.networks.sizes import smallest_side
+
+# Of an image for a network of any size that does not say what it takes.
+_EXAMPLE_SIDE = 64
 
 
 def event_shape_of(network, event_shape):
-    """Returns the shape of one event that the network takes."""
-    if event_shape is not None:
-        return tuple(event_shape)
-    shape = getattr(network, "input_shape", None)
-    if isinstance(shape, list):
-        shape = shape[0]
+    """Returns the shape of one event that the network takes.
+
+    It is (None, None, channels) for images of any size.
+    """
+    shape = event_shape
+    if shape is None:
+        shape = getattr(network, "input_shape", None)
+        check(shape, "the network has no input_shape: pass event_shape")
+        shape = (shape[0] if isinstance(shape, list) else shape)[1:]
+    shape = tuple(shape)
     check(
-        shape and None not in shape[1:],
-        "the network has no fixed input_shape: pass event_shape",
+        None not in shape
+        or (len(shape) == 3 and shape[:2] == (None, None) and shape[2]),
+        "event_shape must be of fixed sides, or (None, None, channels) for "
+        f"images of any size, got {shape}: pass event_shape",
     )
-    return tuple(shape[1:])
+    return shape
+
+
+def example_shape(network, event_shape):
+    """Returns a shape of events, small ones for images of any size."""
+    if not is_any_size(event_shape):
+        return event_shape
+    side = smallest_side(network)
+    side = side if side > 1 else _EXAMPLE_SIDE
+    return (side, side, event_shape[2])
 
 
 def build(network, inputs, reason):

@@ -43,6 +43,21 @@ class PadToMultiple(keras.layers.Layer):
         return {**super().get_config(), "multiple": self.multiple}
 
 
+def smallest_side(network):
+    """Returns the least height and width of the images of a network, an int.
+
+    It is the multiple of a `PadToMultiple`, and 1 without such a layer.
+    """
+    return max(
+        (
+            layer.multiple
+            for layer in getattr(network, "layers", ())
+            if isinstance(layer, PadToMultiple)
+        ),
+        default=1,
+    )
+
+
 @keras.saving.register_keras_serializable("keras_genmodels")
 class CropLike(keras.layers.Layer):
     """Cuts images at the bottom and right to the size of others.

@@ -112,7 +112,7 @@ def initial_events(denoiser, shape, rows, sigma_max, initial):
             f"{initial.shape}",
         )
         return initial
-    start = noisy_data_of(denoiser, sigma_max)
+    start = noisy_data_of(denoiser, sigma_max, shape)
     check(
         start.event_shape.is_compatible_with(shape),
         f"shape must be {tuple(start.event_shape)} as the data's, got {shape}",

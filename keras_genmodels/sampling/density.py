@@ -20,6 +20,7 @@ from keras_genmodels.sampling._jacobian import (
 )
 from keras_genmodels.sampling._loop import checked_denoise
 from keras_genmodels.sampling.conditions import with_condition
+from keras_genmodels.sampling.noisy_data import noisy_data_of
 
 # Largest event whose Jacobian's trace is computed exactly.
 MAX_EXACT_SIZE = 256
@@ -214,7 +215,7 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
             "this denoiser does not know the distribution at sigma_max: pass "
             "noisy_data",
         )
-        noisy_data = denoiser.noisy_data(sigma_max)
+        noisy_data = noisy_data_of(denoiser, sigma_max, x.shape[1:])
     return Levels(x, level, float(sigma_max), noisy_data)
 
 

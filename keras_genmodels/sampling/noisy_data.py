@@ -10,20 +10,24 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import counter_rng
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.validation import check
 
 
-def noisy_data_of(denoiser, sigma):
+def noisy_data_of(denoiser, sigma, shape):
     """Returns p_sigma of the data of a denoiser.
 
     Args:
         denoiser: an object with `noisy_data(sigma)`, or at least a
             `data_mean`, about which the data are then taken to be constant.
         sigma: noise level, > 0, scalar or `[batch]`.
+        shape: shape of one event; only used for images of any size.
 
     Raises:
         ValueError: if it has neither.
     """
+    if is_any_size(getattr(denoiser, "event_shape", None)):
+        return denoiser.noisy_data(sigma, shape)
     if hasattr(denoiser, "noisy_data"):
         return denoiser.noisy_data(sigma)
     mean = getattr(denoiser, "data_mean", None)
