@@ -43,6 +43,7 @@ from keras_genmodels.networks.encoders import (
 from keras_genmodels.sampling.density import ProbabilityFlow, probability_flow
 from keras_genmodels.sampling.generation import generate
 from keras_genmodels.sampling.restoration import Restoration, restore
+from keras_genmodels.sampling.tiles import denoise_in_tiles
 
 _aliases.install()
 # For the old paths of modules: `kgm.restoration` and the like.
@@ -70,6 +71,7 @@ __all__ = [
     "bias_free_unet",
     "conv_decoder",
     "conv_encoder",
+    "denoise_in_tiles",
     "generate",
     "image_condition",
     "label_embedding",

@@ -109,6 +109,10 @@ def test_scripts_of_the_denoisers_run():
     assert np.abs(names["gap"]).max() < 5 * error.max()
     # D is nearly constant around a training image.
     assert abs(names["spectrum"].spectral_radius[0]) < 1
+    np.testing.assert_allclose(
+        names["in_tiles"], names["restored_picture"], atol=1e-5
+    )
+    assert names["texture"].shape == (1, 12, 40, 1)
     for picture in ("steps.png", "field.png"):
         assert pathlib.Path(picture).exists()
 

@@ -1,0 +1,133 @@
+"""Denoising of large pictures in overlapping tiles, in bounded memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.networks.reach import reach_of
+from keras_genmodels.sampling.restoration import denoise_once
+
+
+class _Span(NamedTuple):
+    """The rows (or columns) that a tile reads and those that it returns.
+
+    Args:
+        start, stop: int, the rows that are read.
+        first, last: int, the rows of the result, within them.
+    """
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def denoise_in_tiles(
+    denoiser, x, sigma=None, condition=None, *, max_pixels=2**20
+):
+    """Computes D(x, sigma) of large pictures, tile by tile.
+
+    The tiles overlap by as much as a pixel of the network's output depends on,
+    so that the result is that of the whole picture but for rounding.
+
+    Args:
+        denoiser: a `DenoisingAutoencoder` of images of any size.
+        x: floating array `[batch, height, width, channels]`, noisy.
+        sigma, condition: as in `Denoiser.denoise`.
+        max_pixels: int >= 1, pixels that the network takes at a time. A
+            picture of at most as many is denoised as a whole.
+
+    Returns:
+        array like x.
+
+    Raises:
+        ValueError: as `Denoiser.denoise`; for a network whose pixels depend on
+            all others, such as by attention; for `max_pixels` that the overlap
+            alone exceeds.
+    """
+    check_count("max_pixels", max_pixels)
+    x = np.asarray(x)
+    per_row = [
+        None if value is None else np.broadcast_to(value, x.shape[:1])
+        for value in (sigma, condition)
+    ]
+    if x.shape[1] * x.shape[2] <= max_pixels:
+        pictures = max(1, max_pixels // (x.shape[1] * x.shape[2]))
+        tiles = [(_whole(x.shape[1]), _whole(x.shape[2]))]
+    else:
+        pictures = 1
+        tiles = _tiles(x.shape[1:3], reach_of(denoiser.network), max_pixels)
+    result = np.empty_like(x)
+    for i in range(0, len(x), pictures):
+        rows = slice(i, i + pictures)
+        for y_span, x_span in tiles:
+            part = x[rows, y_span.start : y_span.stop]
+            part = part[:, :, x_span.start : x_span.stop]
+            given = (None if v is None else v[rows] for v in per_row)
+            found = denoise_once(denoiser, tf.constant(part), *given).numpy()
+            result[rows, y_span.first : y_span.last][
+                :, :, x_span.first : x_span.last
+            ] = _cut(found, y_span, x_span)
+    return result
+
+
+def _tiles(sides, reach, max_pixels):
+    """Returns the spans of rows and of columns of each tile."""
+    before, after, stride = reach
+    # Tiles start at multiples of the stride.
+    before, after = (_round_up(n, stride) for n in (before, after))
+    # As square as the picture's sides allow.
+    side = int(max_pixels**0.5)
+    height = min(sides[0], max(side, max_pixels // sides[1]))
+    width = min(sides[1], max_pixels // height)
+    found = [
+        _spans(length, most, before, after, stride)
+        for length, most in zip(sides, (height, width), strict=True)
+    ]
+    check(
+        all(found),
+        f"max_pixels must be at least {(before + after + stride) ** 2}, as the "
+        f"network's pixels depend on others {before} pixels before and {after} "
+        f"after them, got {max_pixels}",
+    )
+    return [(rows, columns) for rows in found[0] for columns in found[1]]
+
+
+def _spans(length, most, before, after, stride):
+    """Divides a side of a picture; empty if `most` rows are too few.
+
+    All spans read as many rows, at most the last fewer, so that the denoiser
+    is compiled for few shapes.
+    """
+    if length <= most:
+        return [_whole(length)]
+    most -= most % stride
+    step = most - before - after
+    if step < stride:
+        return []
+    spans = []
+    last_start = _round_up(length - most, stride)
+    for first in range(0, length, step):
+        start = min(max(first - before, 0), last_start)
+        stop = min(start + most, length)
+        spans.append(_Span(start, stop, first, min(first + step, length)))
+    return spans
+
+
+def _round_up(number, multiple):
+    return -(-number // multiple) * multiple
+
+
+def _whole(length):
+    return _Span(0, length, 0, length)
+
+
+def _cut(tile, rows, columns):
+    """Returns the pixels of a tile that are part of the result."""
+    rows, columns = (
+        slice(span.first - span.start, span.last - span.start)
+        for span in (rows, columns)
+    )
+    return tile[:, rows, columns]

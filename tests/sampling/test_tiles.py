@@ -1,0 +1,90 @@
+"""Denoising in tiles, which must equal that of the whole picture."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_genmodels as kgm
+from keras_genmodels.sampling import tiles
+
+SMALL = {"filters": (2, 3), "blocks": 1}  # It reaches 10 pixels.
+
+
+def make(kind, network=None):
+    if network is None and kind == "blind":
+        network = kgm.bias_free_unet((None, None, 1), **SMALL)
+    elif network is None:
+        network = kgm.unet((None, None, 1), **SMALL)
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        weight.assign(rng.normal(0, 0.15, weight.shape))
+    model = kgm.DenoisingAutoencoder(network, blind=kind == "blind")
+    model.adapt(rng.random((4, 8, 8, 1)))
+    return model
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Shapes of the tiles that were denoised."""
+    shapes = []
+    denoise = tiles.denoise_once
+
+    def spy(denoiser, x, *args):
+        shapes.append(tuple(x.shape))
+        return denoise(denoiser, x, *args)
+
+    monkeypatch.setattr(tiles, "denoise_once", spy)
+    return shapes
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        ("sigma", (33, 57)),
+        pytest.param("sigma", (97, 33), marks=pytest.mark.slow),
+        pytest.param("blind", (40, 61), marks=pytest.mark.slow),
+    ],
+)
+def test_tiles_equal_the_whole(kind, size, seen):
+    model = make(kind)
+    x = np.random.default_rng(1).random((2, *size, 1))
+    sigma = [0.1, 0.4]
+    whole = model.denoise(x, sigma)
+    found = kgm.denoise_in_tiles(model, x, sigma, max_pixels=30 * 30)
+    np.testing.assert_allclose(found, whole, rtol=1e-11, atol=1e-12)
+    assert len(seen) > 8 and len({*seen}) <= 4
+    assert max(shape[1] * shape[2] for shape in seen) <= 900
+
+
+def test_float32_differs_by_rounding_only():
+    model = make("sigma")
+    x = np.random.default_rng(1).random((1, 50, 52, 1)).astype("float32")
+    found = kgm.denoise_in_tiles(model, x, 0.2, max_pixels=1000)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, model.denoise(x, 0.2), atol=1e-5)
+
+
+def test_small_pictures_are_denoised_together(seen):
+    model = make("sigma")
+    x = np.random.default_rng(1).random((5, 10, 12, 1)).astype("float32")
+    found = kgm.denoise_in_tiles(model, x, 0.2, max_pixels=250)
+    np.testing.assert_allclose(found, model.denoise(x, 0.2), atol=1e-6)
+    assert seen == [(2, 10, 12, 1)] * 2 + [(1, 10, 12, 1)]
+
+
+def test_tiles_smaller_than_their_overlap_are_refused():
+    x = np.zeros((1, 50, 50, 1), "float32")
+    with pytest.raises(ValueError, match="max_pixels must be at least 484"):
+        kgm.denoise_in_tiles(make("sigma"), x, 0.2, max_pixels=200)
+    kgm.denoise_in_tiles(make("sigma"), x, 0.2, max_pixels=484)
+
+
+def test_networks_that_see_the_whole_picture_are_refused():
+    image = keras.Input((None, None, 1))
+    level = keras.Input(())
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(image)
+    network = keras.Model([image, level], keras.layers.Add()([image, mean]))
+    x = np.zeros((1, 50, 50, 1), "float32")
+    with pytest.raises(ValueError, match="global_average_pooling2d"):
+        kgm.denoise_in_tiles(make("sigma", network), x, 0.2, max_pixels=400)
