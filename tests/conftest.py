@@ -20,7 +20,7 @@ import keras
 import pytest
 
 # So that its asserts tell what they compared.
-pytest.register_assert_rewrite("support.app_runs")
+pytest.register_assert_rewrite("support.app_runs", "support.signature_calls")
 
 from support.app_runs import run, start_refusals  # noqa: E402
 
