@@ -4,88 +4,19 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from support.small_cvaes import of_labels, of_parts
-from support.small_vaes import make_vae
+from support.small_models import (
+    KINDS,
+    LABELS,
+    PIXELS,
+    ROWS,
+    SHAPE,
+    SIGMA,
+    TRAINED,
+    binary,
+    make,
+)
 
 import keras_genmodels as kgm
-
-SHAPE = (4, 4, 1)
-ROWS = 4
-PIXELS = np.random.default_rng(0).random((ROWS, *SHAPE), np.float32)
-LABELS = np.arange(ROWS, dtype="uint8") % 3
-SIGMA = np.full(ROWS, 0.3, "float32")
-
-
-def binary(shape):
-    return np.random.default_rng(0).integers(0, 2, (ROWS, *shape)) * 1.0
-
-
-def make_autoencoder(**kwargs):
-    network = kgm.mlp_denoiser(
-        SHAPE, noise_conditional=not kwargs, hidden_sizes=(8,)
-    )
-    model = kgm.DenoisingAutoencoder(network, **kwargs)
-    model.adapt(PIXELS)
-    return model
-
-
-def make_by_label():
-    network = kgm.mlp_denoiser(SHAPE, num_classes=3, hidden_sizes=(8,))
-    return adapted(
-        kgm.DenoisingAutoencoder(network, num_classes=3, label_dropout=0.1)
-    )
-
-
-def adapted(denoiser):
-    denoiser.adapt(PIXELS)
-    return denoiser
-
-
-# By kind: constructor, events, and what the model is called on.
-TRAINED = {
-    "vae": (make_vae, binary((8, 8, 1)), lambda x: x),
-    "labels": (
-        lambda: of_labels(label_dropout=0.1),
-        binary(SHAPE),
-        lambda x: {"image": x, "condition": LABELS},
-    ),
-    "parts": (
-        of_parts,
-        binary(SHAPE),
-        lambda x: {"image": x, "condition": x},
-    ),
-    "range": (make_autoencoder, PIXELS, lambda x: x),
-    "range by label": (
-        make_by_label,
-        PIXELS,
-        lambda x: {"image": x, "condition": LABELS},
-    ),
-    "blind": (lambda: make_autoencoder(blind=True), PIXELS, lambda x: x),
-}
-COMPUTED = {
-    "wiener": (
-        lambda: adapted(kgm.LinearDenoiser()),
-        PIXELS,
-        lambda x: [x, SIGMA],
-    ),
-    "projection": (
-        lambda: adapted(kgm.LinearDenoiser(rank=2)),
-        PIXELS,
-        lambda x: x,
-    ),
-    "exact": (
-        lambda: adapted(kgm.EmpiricalDenoiser()),
-        PIXELS,
-        lambda x: [x, SIGMA],
-    ),
-}
-KINDS = {**TRAINED, **COMPUTED}
-
-
-def make(kind):
-    build, x, as_inputs = KINDS[kind]
-    keras.utils.set_random_seed(0)
-    return build(), as_inputs(x)
 
 
 def compiled(kind, **settings):
@@ -249,64 +180,6 @@ def test_no_rows_are_no_rows_or_refused_in_one_line(kind):
         with pytest.raises(ValueError, match="got no data") as error:
             verb(empty)
         one_line(error)
-
-
-# --- Denoisers that are computed. ------------------------------------------
-
-
-@pytest.mark.parametrize("kind", COMPUTED)
-def test_computed_denoisers_denoise_when_called(kind):
-    model, inputs = make(kind)
-    x, sigma = inputs if isinstance(inputs, list) else (inputs, None)
-    expected = model.denoise(x, sigma)
-    np.testing.assert_array_equal(model(inputs), expected)
-    if sigma is not None:
-        both = {"image": x, "sigma": sigma}
-        np.testing.assert_array_equal(model(both), expected)
-    np.testing.assert_allclose(
-        model.predict(inputs, verbose=0), expected, atol=1e-6
-    )
-    model.compile(loss="mse", metrics=["mae"])
-    results = model.evaluate(inputs, PIXELS, verbose=0, return_dict=True)
-    error = expected - PIXELS
-    assert results["loss"] == pytest.approx(np.square(error).mean(), rel=1e-4)
-    assert results["mae"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
-
-
-@pytest.mark.parametrize("kind", COMPUTED)
-def test_computed_denoisers_are_not_trained(kind):
-    model, inputs = make(kind)
-    for use in (model.fit, model.train_on_batch):
-        with pytest.raises(ValueError, match=r"adapt\(data\) computes it"):
-            use(inputs, PIXELS)
-
-
-def fresh(model):
-    return type(model).from_config(model.get_config())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_weights_load_into_a_new_model(kind, tmp_path):
-    model, inputs = make(kind)
-    path = tmp_path / "model.weights.h5"
-    model.save_weights(path)
-    copy = fresh(model)
-    copy.load_weights(path)
-    keras.tree.map_structure(
-        np.testing.assert_array_equal, copy(inputs), model(inputs)
-    )
-    if kind in COMPUTED:
-        assert copy.sigma_range == model.sigma_range
-
-
-def test_weights_of_another_rank_are_refused(tmp_path):
-    path = tmp_path / "model.weights.h5"
-    adapted(kgm.LinearDenoiser(rank=3)).save_weights(path)
-    for rank in (2, None):
-        model = kgm.LinearDenoiser(rank=rank)
-        with pytest.raises(ValueError, match="are those of rank 3"):
-            model.load_weights(path)
-        assert not model.built
 
 
 # --- Files. ----------------------------------------------------------------

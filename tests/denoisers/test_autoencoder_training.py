@@ -9,8 +9,6 @@ from support.small_autoencoders import events, kinds, make_dae
 
 import keras_genmodels as kgm
 
-# Learning.
-
 
 @kinds
 def test_loss_falls_and_every_weight_has_a_gradient(kind):

@@ -15,8 +15,6 @@ from keras_genmodels.export import (
 from keras_genmodels.export.fields import checked
 from keras_genmodels.export.signatures import settings_of, signatures_of
 
-# Refusals, by TensorFlow's C++ session.
-
 SEED = np.array([[1, 2]], np.int32)
 IMAGE = np.full((1, *SHAPE), 0.5, np.float32)
 ONE = np.ones(1, np.float32)

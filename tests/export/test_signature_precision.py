@@ -20,8 +20,6 @@ from keras_genmodels.export import (
 )
 from keras_genmodels.export.check import check_version
 
-# Precision.
-
 
 @pytest.mark.parametrize(
     ("policy", "kind"),

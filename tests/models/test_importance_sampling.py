@@ -8,76 +8,25 @@ import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-import tensorflow_probability as tfp
+from support.importance_bounds import (
+    KINDS,
+    exact_pair,
+    gradients,
+    inputs_of,
+    pair,
+)
 from support.linear_gaussian import (
     data,
-    linear_vae,
     log_likelihood,
-    set_true_posterior,
 )
-from support.small_cvaes import OBSERVED, dicts, images, of_labels, of_parts
+from support.small_cvaes import dicts, images, of_labels
 from support.small_vaes import binary_images, make_vae
 
-tfd = tfp.distributions
 DATA = pathlib.Path(__file__).parents[1] / "data"
-
-
-def networks_of(model):
-    return {
-        name: getattr(model, name)
-        for name in model._argument_names()
-        if isinstance(getattr(model, name), keras.Layer)
-    }
-
-
-def gradients(model, inputs, sample_weight=None):
-    """Gives the loss of the first step and its gradients, by network."""
-    if not model.compiled:
-        model.compile()
-    weights = {
-        name: network.trainable_variables
-        for name, network in networks_of(model).items()
-    }
-    with tf.GradientTape() as tape:
-        terms = model(inputs, training=True)
-        loss = model.compute_loss(
-            inputs, None, terms, sample_weight=sample_weight
-        )
-    found = tape.gradient(loss, weights)
-    return loss, {
-        (name, i): tf.convert_to_tensor(part).numpy()
-        for name, parts in found.items()
-        for i, part in enumerate(parts)
-    }
 
 
 def of_encoder(found):
     return {key: value for key, value in found.items() if key[0] == "encoder"}
-
-
-def pair(make, count=5, **settings):
-    """Makes two models that differ in their gradient alone."""
-    models = []
-    for doubly in (False, True):
-        keras.utils.set_random_seed(3)
-        models.append(
-            make(
-                num_importance_samples=count,
-                doubly_reparameterized=doubly,
-                **settings,
-            )
-        )
-    return models
-
-
-# --- Exact answers. --------------------------------------------------------
-
-
-def exact_pair(widen, **settings):
-    return [
-        set_true_posterior(model, widen)
-        for model in pair(linear_vae, **settings)
-    ]
 
 
 def test_with_the_true_posterior_the_bound_is_exact(float64):
@@ -95,36 +44,6 @@ def test_with_the_true_posterior_the_bound_is_exact(float64):
             assert largest < 1e-9
         else:
             assert largest > 1e-2
-
-
-@pytest.mark.parametrize("warmup", [0, 500], ids=["whole", "warming up"])
-def test_both_gradients_agree_in_expectation_and_one_varies_less(
-    float64, warmup
-):
-    x, steps = data(50), 400
-    means, errors = [], []
-    for model in exact_pair(widen=1.5, rate_warmup_steps=warmup):
-        model.compile()
-
-        @tf.function
-        def found(model=model):
-            with tf.GradientTape() as tape:
-                terms = model(x, training=True)
-                loss = -tf.reduce_mean(terms["importance_weighted"])
-            parts = tape.gradient(loss, model.encoder.trainable_variables)
-            return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
-
-        draws = []
-        for step in range(steps):
-            model.optimizer.iterations.assign(step)
-            draws.append(found().numpy())
-        means.append(np.mean(draws, 0))
-        errors.append(np.std(draws, 0) / np.sqrt(steps))
-    plain, doubly = errors
-    difference = np.abs(means[0] - means[1])
-    assert (difference < 4.5 * np.hypot(plain, doubly)).all()
-    assert np.abs(means[1]).max() > 10 * doubly.max()
-    assert np.median(doubly / plain) < (1 if warmup else 0.8)
 
 
 def test_the_bound_is_that_of_its_weights(run_eagerly):
@@ -158,35 +77,6 @@ def test_the_bound_is_that_of_its_weights(run_eagerly):
     )
 
 
-# --- What all models of the family share. ----------------------------------
-
-KINDS = {
-    "vae": lambda **kw: make_vae("full", **kw),
-    "labels": lambda **kw: of_labels("full", learned=True, **kw),
-    "parts": lambda **kw: of_parts(learned=True, **kw),
-}
-
-
-def inputs_of(kind, n=24):
-    if kind == "vae":
-        return binary_images(n)
-    if kind == "labels":
-        return dicts(n)
-    return {"image": images(n), "condition": images(n) * OBSERVED}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_gradients_differ_where_they_go_through_q_alone(kind):
-    inputs = inputs_of(kind)
-    plain, doubly = (gradients(model, inputs) for model in pair(KINDS[kind]))
-    np.testing.assert_allclose(plain[0], doubly[0], rtol=1e-6)
-    for key, value in plain[1].items():
-        assert np.abs(value).max() > 0, key
-        same = np.allclose(value, doubly[1][key], rtol=1e-4, atol=1e-6)
-        # A condition's features also reach the encoder.
-        assert same != (key[0] in ("encoder", "condition_network")), key
-
-
 @pytest.mark.parametrize(
     # XLA compiles once for each size of a batch, here of 24.
     ("kind", "jit_compile", "batch_size"),
@@ -209,99 +99,6 @@ def test_training_lowers_the_loss_and_reports_the_elbo(
     ).history
     assert history["loss"][-1] < history["loss"][0] - 0.1
     assert history["elbo"][-1] < -history["loss"][-1]
-
-
-# --- The doubly reparameterised gradient, by its formula. ------------------
-
-
-def by_the_formula(model, x, condition, noise, sample_weight):
-    """Weights of the draws for p, their squares for q, which stands still."""
-    stop = tf.stop_gradient
-    num, size = noise.shape[:2]
-    weights = {
-        name: [v.value for v in network.trainable_variables]
-        for name, network in networks_of(model).items()
-    }
-    x, condition = model.validate_inputs(x, condition)
-    with tf.GradientTape(persistent=True) as tape:
-        features = model._features(condition)
-        q = model._encode(x, features)
-        z = q.loc + q.scale.matvec(noise)
-        still = tfd.MultivariateNormalTriL(stop(q.loc), stop(q.scale_tril))
-
-        def log_weights(z, features):
-            decoded = model._decode(
-                tf.reshape(z, (-1, model.latent_size)),
-                tf.tile(features, (num, 1)),
-            )
-            every_x = tf.tile(x, (num, 1, 1, 1))
-            log_likelihood = -model._distortion(decoded, every_x)
-            return (
-                model._prior(features).log_prob(z)
-                + tf.reshape(log_likelihood, (num, size))
-                - still.log_prob(z)
-            )
-
-        share = stop(tf.nn.softmax(log_weights(z, features), 0))
-        of_p, of_q = (
-            -tf.reduce_mean(sample_weight * tf.reduce_sum(parts, 0))
-            for parts in (
-                share * log_weights(stop(z), features),
-                share**2 * log_weights(z, stop(features)),
-            )
-        )
-    through_p, through_q = (
-        tape.gradient(loss, weights, unconnected_gradients="zero")
-        for loss in (of_p, of_q)
-    )
-    ways = {
-        "encoder": (through_q,),
-        "condition_network": (through_p, through_q),
-    }
-    return {
-        (name, i): sum(
-            tf.convert_to_tensor(way[name][i]).numpy()
-            for way in ways.get(name, (through_p,))
-        )
-        for name in weights
-        for i in range(len(weights[name]))
-    }
-
-
-@pytest.mark.parametrize("kind", ["labels", "parts"])
-def test_the_gradient_is_that_of_its_formula(float64, kind, monkeypatch):
-    model = pair(KINDS[kind])[1]
-    inputs = {
-        key: value.astype("float64") if value.dtype == np.float32 else value
-        for key, value in inputs_of(kind, 6).items()
-    }
-    rng = np.random.default_rng(0)
-    noise = tf.constant(rng.standard_normal((5, 6, 2)))
-    monkeypatch.setattr(model, "_call_noise", lambda x, training: noise)
-    sample_weight = rng.random(6)
-    expected = by_the_formula(
-        model, inputs["image"], inputs["condition"], noise, sample_weight
-    )
-    _, found = gradients(model, inputs, sample_weight)
-    assert found.keys() == expected.keys()
-    for key, value in expected.items():
-        assert np.abs(value).max() > 0, key
-        np.testing.assert_allclose(
-            found[key], value, rtol=1e-9, atol=1e-12, err_msg=str(key)
-        )
-
-
-def test_an_example_of_weight_zero_has_no_gradient():
-    x = binary_images(4)
-    model = pair(KINDS["vae"])[1]
-    weights = np.array([1.0, 0.0, 1.0, 0.0], np.float32)
-    _, weighted = gradients(model, x, sample_weight=weights)
-    other = x.copy()
-    other[1::2] = 1 - x[1::2]
-    _, again = gradients(model, other, sample_weight=weights)
-    for key, value in weighted.items():
-        assert np.isfinite(value).all()
-        np.testing.assert_allclose(value, again[key], atol=1e-6)
 
 
 def test_evaluate_is_the_same_whatever_the_batches(run_eagerly):
