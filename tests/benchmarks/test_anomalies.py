@@ -78,6 +78,7 @@ def test_images_of_another_kind_are_less_likely(score, usual, kind):
     assert separation(scores, score(others)) > 0.98
 
 
+@pytest.mark.slow
 def test_simple_images_may_be_as_likely_as_others(score, usual):
     """The caveat of `log_likelihood`. Measured: 0.51 to 0.59."""
     test = datasets.load("digits", validation_split=0).test

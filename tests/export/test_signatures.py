@@ -48,7 +48,9 @@ def run_signature(loaded, signature, inputs):
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
-        *((kind, 33) for kind in ("vae", "labels")),
+        # In the quick tests, the check of a `VAE` in tests/apps/test_export.py.
+        pytest.param("vae", 33, marks=pytest.mark.slow),
+        ("labels", 33),
         pytest.param("range", 257, marks=pytest.mark.slow),
         # The check, below, compares every kind at 257 rows.
         *(
@@ -155,8 +157,8 @@ def test_completion_keeps_observed_pixels(exports, session):
     ("kind", "signature"),
     [
         pytest.param("vae", "generate", marks=pytest.mark.slow),
-        pytest.param("labels", "generate", marks=pytest.mark.slow),
-        ("range", "restore_with"),
+        ("labels", "generate"),
+        pytest.param("range", "restore_with", marks=pytest.mark.slow),
         pytest.param("range", "serving_default", marks=pytest.mark.slow),
     ],
 )

@@ -20,6 +20,8 @@ from support.small_vaes import binary_images
 tfd = tfp.distributions
 
 
+# The quick tests compare with a formula.
+@pytest.mark.slow
 @pytest.mark.parametrize("warmup", [0, 500], ids=["whole", "warming up"])
 def test_both_gradients_agree_in_expectation_and_one_varies_less(
     float64, warmup
