@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 from support.app_runs import run, succeed
+from support.cheap_training import without_xla_and_figures
 from support.evaluated_runs import SHAPE, digits
 from support.small_vaes import make_vae
 
@@ -64,7 +65,8 @@ def test_a_run_of_a_script_is_evaluated(tmp_path, make, training, section):
     np.savez(tmp_path / "x.npz", image=digits().train.images)
     workdir = runs.Workdir(tmp_path / "run")
     data = datasets.load(f"{tmp_path}/x.npz")
-    runs.train(make(), data, workdir, **training)
+    with without_xla_and_figures():
+        runs.train(make(), data, workdir, **training)
     succeed(run("evaluate", f"--workdir={workdir}", "--num_images=20"))
     metrics = json.loads(workdir.metrics.read_text())
     assert metrics["evaluation"]["sections"][section]["measures"]

@@ -12,6 +12,12 @@ from keras_genmodels.metrics import likelihood
 from keras_genmodels.models.likelihood import importance_weighted
 
 
+@pytest.fixture(scope="module")
+def vae():
+    """One model, as its loop is traced once for all batches and seeds."""
+    return make_vae(beta=3.0)
+
+
 def terms_of(model, batches, seed=5, num_samples=6):
     return likelihood.likelihood_terms(
         model, batches, seed=seed, num_samples=num_samples, jit_compile=False
@@ -38,8 +44,8 @@ def assert_same_terms(found, expected):
             assert found[name].std(ddof=1) == pytest.approx(error, rel=1e-4)
 
 
-def test_terms_are_those_of_the_model_for_any_batch_size():
-    model, x = make_vae(beta=3.0), binary_images(23)
+def test_terms_are_those_of_the_model_for_any_batch_size(vae):
+    model, x = vae, binary_images(23)
     rows = seeds.row_seeds(5, 23)
     bound = model.elbo_terms(x, seed=rows)
     rate, distortion = bound["rate"].numpy(), bound["distortion"].numpy()
@@ -69,9 +75,9 @@ def test_the_loss_of_several_draws_is_their_bound():
     )
 
 
-def test_the_draws_are_those_of_the_seed():
-    model, x = make_vae(), binary_images(8)
-    found = [terms_of(model, [x], seed)["distortion"] for seed in (0, 0, 1)]
+def test_the_draws_are_those_of_the_seed(vae):
+    x = binary_images(8)
+    found = [terms_of(vae, [x], seed)["distortion"] for seed in (0, 0, 1)]
     np.testing.assert_array_equal(found[0], found[1])
     assert not np.array_equal(found[0], found[2])
 

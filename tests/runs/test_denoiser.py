@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from support.cheap_training import without_xla_and_figures
 from support.small_vaes import make_vae
 from support.tiny_data import tiny_data
 from tensorboard.backend.event_processing import event_accumulator
@@ -130,15 +131,16 @@ def test_the_summary_has_the_psnr_and_where_things_are(trained):
 
 def test_one_image_and_no_validation_at_one_level_are_enough(tmp_path):
     workdir = Workdir(tmp_path / "run")
-    metrics = runs.train(
-        make_dae(0.07),
-        tiny_data(9, 1),
-        workdir,
-        epochs=1,
-        batch_size=4,
-        jit_compile=False,
-        verbose=0,
-    )
+    with without_xla_and_figures():
+        metrics = runs.train(
+            make_dae(0.07),
+            tiny_data(9, 1),
+            workdir,
+            epochs=1,
+            batch_size=4,
+            jit_compile=False,
+            verbose=0,
+        )
     assert metrics["training"]["validation_loss"] is None
     assert [*measures_of(metrics)] == ["psnr/0.07"]
     assert "sigma 0.07" in metrics_file.summary(workdir)
@@ -149,7 +151,8 @@ def test_an_infinite_psnr_is_written_as_such(tmp_path, monkeypatch):
     workdir, data = Workdir(tmp_path), tiny_data(9, 3)
     psnr = ("PSNR", lambda x, _: np.full(len(x), np.inf), "Infinite.", "dB")
     monkeypatch.setitem(denoising_section._IMAGE_MEASURES, "psnr", psnr)
-    metrics = runs.train(kgm.EmpiricalDenoiser(), data, workdir)
+    with without_xla_and_figures():
+        metrics = runs.train(kgm.EmpiricalDenoiser(), data, workdir)
     assert json.loads(workdir.metrics.read_text()) == metrics
     level = measures_of(metrics)["psnr/0.25"]
     assert level["value"] is None and level["infinite"] == 1

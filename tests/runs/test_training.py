@@ -1,17 +1,16 @@
 """`runs.train` as a script calls it: every family, and a user's own models."""
 
 import json
-from unittest import mock
 
 import keras
 import numpy as np
 import pytest
+from support.cheap_training import without_xla_and_figures
 from support.small_vaes import SHAPE, make_vae
 from support.tiny_data import tiny_data
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
-from keras_genmodels.core import xla
 from keras_genmodels.runs import latent, training
 
 TINY = {"epochs": 1, "batch_size": 4, "jit_compile": False, "verbose": 0}
@@ -90,7 +89,7 @@ def test_a_kind_of_model_of_the_user_is_trained_and_loaded(
 def trained(tmp_path_factory):
     """The workdir of a finished run of a script, and its metrics."""
     workdir = runs.Workdir(tmp_path_factory.mktemp("runs") / "vae")
-    with mock.patch.object(xla, "should_compile", return_value=False):
+    with without_xla_and_figures():
         metrics = runs.train(
             make_vae(beta=2.0), tiny_data(9, 4), workdir, **ARGUMENTS
         )

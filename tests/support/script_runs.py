@@ -1,13 +1,13 @@
 """Finished runs of every kind on the digits, as a script makes them."""
 
 import functools
-from unittest import mock
 
 import keras
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
-from keras_genmodels.core import files, xla
+from keras_genmodels.core import files
+from support.cheap_training import without_xla_and_figures
 from support.evaluated_runs import KNOWN, SHAPE, make_cvae
 from support.small_vaes import make_vae
 
@@ -74,6 +74,5 @@ def trainer(folder):
 def _train(kind, workdir):
     keras.utils.set_random_seed(0)
     training = _TRAINING if kind not in ("linear", "exact") else {}
-    # Compiling takes longer than it saves on models this small.
-    with mock.patch.object(xla, "should_compile", return_value=False):
+    with without_xla_and_figures():
         runs.train(_MAKE[kind](), datasets.load("digits"), workdir, **training)
