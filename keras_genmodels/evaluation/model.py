@@ -11,6 +11,7 @@ from keras_genmodels.evaluation import (
     denoising,
     density,
     labels,
+    learned_prior,
     likelihood,
     nearest,
     samples,
@@ -58,6 +59,14 @@ def brief_images(data):
     return data.test.images[:_BRIEF_NUM_IMAGES]
 
 
+def num_measured(model, data):
+    """Returns how many test images a latent-variable model is measured on."""
+    count = len(data.test.images)
+    if model.has_costly_prior:
+        return min(count, learned_prior.BRIEF_MOST[0])
+    return count
+
+
 def evaluate_briefly(model, data, *, binarization="none", seed=0):
     """Runs the short evaluation at the end of training.
 
@@ -83,10 +92,11 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
         }
     else:
         sections = {
-            "likelihood": likelihood.section(
+            "likelihood": _likelihood(
                 model,
                 shown,
                 binarization,
+                learned_prior.BRIEF_MOST,
                 num_samples=BRIEF_NUM_SAMPLES,
                 seed=seed,
             )
@@ -125,10 +135,11 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
         sections = _of_denoiser(model, data, everything, test, settings)
     else:
         sections = {
-            "likelihood": likelihood.section(
+            "likelihood": _likelihood(
                 model,
                 test,
                 binarization,
+                learned_prior.MOST,
                 num_samples=settings.num_samples,
                 seed=settings.seed,
             )
@@ -152,6 +163,18 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
     except NotMeasured as error:
         sections["samples"].notes.append(f"Without a picture: {error}.")
         return sections, None
+
+
+def _likelihood(model, split, binarization, most, *, num_samples, seed):
+    """Returns the section; with a learned prior of fewer images and draws."""
+    if not model.has_costly_prior:
+        return likelihood.section(
+            model, split, binarization, num_samples=num_samples, seed=seed
+        )
+    most = most[0], min(num_samples, most[1])
+    return learned_prior.section(
+        model, split, binarization, most=most, seed=seed
+    )
 
 
 def _of_denoiser(denoiser, data, everything, test, settings):

@@ -173,6 +173,29 @@ class LatentDiffusion(LatentVariableModel):
         shape = tf.concat([tf.shape(z)[:-1], self.event_shape], axis=0)
         return tf.reshape(mean, shape)
 
+    def log_weights_of_priors(self, x, *, noise):
+        """Computes log importance weights under both priors, for equal draws.
+
+        Args:
+            x: float tensor or array `[batch, *event_shape]`.
+            noise: float tensor `[num_samples, batch, latent_size]`, as of
+                `log_weights`.
+
+        Returns:
+            dict of float tensors `[num_samples, batch]`, nats: `learned`, what
+            `log_weights` returns; `own`, the same under the prior of `vae`
+            itself, such as N(0, I); and `distortion`, -log p(x|z).
+        """
+        x, _ = self.validate_inputs(x)
+        noise = tf.convert_to_tensor(noise, x.dtype)
+        draws = self._draw(x, noise, None)
+        own = draws._replace(prior=self.vae.prior())
+        return {
+            "learned": draws.log_weights(),
+            "own": own.log_weights(),
+            "distortion": draws.distortion,
+        }
+
     def call(self, x, training=False):
         check(
             hasattr(self.denoiser, "noisy_terms"),

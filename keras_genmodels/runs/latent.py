@@ -6,6 +6,7 @@ from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.distributions import latents
 from keras_genmodels.evaluation import evaluate_briefly, likelihood
+from keras_genmodels.evaluation.model import num_measured
 from keras_genmodels.plots import latent, projector
 from keras_genmodels.runs import metrics_file, results
 from keras_genmodels.training import fit
@@ -76,7 +77,7 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         model,
         data,
         sections,
-        len(data.test.images),
+        num_measured(model, data),
         {"planned_epochs": options.epochs, **report},
     )
 
@@ -98,8 +99,10 @@ def _write_tensorboard(workdir, model, shown, data, section, epochs):
     writer = tf.summary.create_file_writer(str(directory))
     with writer.as_default(step=epochs - 1):
         for name in ("elbo", "rate", "distortion", "loss"):
-            value = section.measures[name].estimate.value
-            tf.summary.scalar(f"epoch_{name}", value)
+            # A learned prior may be too large for all of them.
+            if name in section.measures:
+                value = section.measures[name].estimate.value
+                tf.summary.scalar(f"epoch_{name}", value)
     writer.close()
     count = len(shown[0])
     labels = data.test.labels

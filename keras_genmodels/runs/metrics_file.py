@@ -23,6 +23,7 @@ _HEADLINES = {
         "rate",
         "distortion",
         "log_likelihood",
+        "gain",
         "bits_per_dimension",
     ),
 }

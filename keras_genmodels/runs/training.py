@@ -7,8 +7,14 @@ import math
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.models import LatentVariableModel
-from keras_genmodels.runs import denoiser, latent, metrics_file, results
+from keras_genmodels.models import LatentDiffusion, LatentVariableModel
+from keras_genmodels.runs import (
+    denoiser,
+    latent,
+    latent_prior,
+    metrics_file,
+    results,
+)
 from keras_genmodels.runs.description import RunDescription, as_settings
 from keras_genmodels.runs.workdir import Workdir, load_model
 from keras_genmodels.training import fit
@@ -72,7 +78,8 @@ def train(
             "threshold"; by default "dynamic" for a likelihood of binary
             pixels, else "none".
         epochs: int >= 1, over all starts of the run; by default as many as
-            make 3000 steps (1000 for denoisers), at least 20.
+            make 3000 steps (1000 for denoisers of images, 20000 for those of
+            latents), at least 20.
         batch_size: int >= 1, images per step, 128 by default.
         init_from: path of a `.keras` file with the initial weights.
         command: `Command` of an app.
@@ -151,9 +158,11 @@ def arguments_for(model):
 
 
 def _family(model):
-    """Returns the module of a model's family: `latent` or `denoiser`."""
+    """Returns the module of runs of a kind of model."""
     if isinstance(model, Denoiser):
         return denoiser
+    if isinstance(model, LatentDiffusion):
+        return latent_prior
     if isinstance(model, LatentVariableModel):
         return latent
     raise TypeError(

@@ -4,7 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_genmodels.core.validation import check
-from keras_genmodels.sampling.density import probability_flow
+from keras_genmodels.sampling.density import MAX_EXACT_SIZE, probability_flow
 from keras_genmodels.sampling.generation import generate
 
 tfd = tfp.distributions
@@ -104,6 +104,11 @@ class FlowPrior(tfd.Distribution):
 
     def _log_prob(self, z):
         size = self._denoiser.event_shape[0]
+        check(
+            size <= MAX_EXACT_SIZE,
+            f"log p(z) needs vectors of at most {MAX_EXACT_SIZE} numbers, whose "
+            f"trace of the Jacobian is exact, got {size}",
+        )
         found = probability_flow(
             self._denoiser,
             tf.reshape(z, (-1, size)),
