@@ -4,7 +4,8 @@
   python -m apps.generate --workdir=DIR --label=3 --guidance=1
   python -m apps.generate --workdir=DIR --input=PICTURES --num_completions=4
 
-A denoiser goes from noise to images in --num_steps evaluations. A model that is
+A denoiser goes from noise to images in --num_steps evaluations; one of a VAE's
+latents goes from noise to latents, which the VAE decodes. A model that is
 conditioned on labels draws images of --label, or else a row for each label of
 the training images, each column from the same random numbers; one that
 completes images draws several completions of each image of --input, shown next
@@ -84,8 +85,8 @@ flags.DEFINE_integer(
     "num_steps",
     None,
     "With a denoiser: number of evaluations of the denoiser, odd with "
-    "--solver=heun (default: 20; heun: 19). With one that does not receive "
-    "sigma their maximum (default: 100).",
+    "--solver=heun, or even for one of latents (default: 20; heun: 19). With "
+    "one that does not receive sigma their maximum (default: 100).",
     lower_bound=1,
 )
 flags.DEFINE_float(
@@ -168,11 +169,10 @@ def drawer_of(model):
         return a summary, the arrays of an .npz file, and a function that
         draws the picture.
     """
-    from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.training import inputs
 
     inputs.check_condition(model)
-    if not isinstance(model, Denoiser):
+    if walking(model) is None:
         guard.forbid_flags(_DENOISER_FLAGS, "a denoiser")
     kind = model.condition_kind
     if kind != "label":
@@ -323,26 +323,36 @@ def write_walk(model, workdir):
     walk.save_gif(FLAGS.trajectory, walk.frames(steps))
 
 
+def walking(model):
+    """Returns the denoiser that draws: of images or of latents; or None."""
+    from keras_genmodels.denoisers import Denoiser
+    from keras_genmodels.models import LatentDiffusion
+
+    if isinstance(model, LatentDiffusion):
+        return model.denoiser
+    return model if isinstance(model, Denoiser) else None
+
+
 def denoiser_settings(model):
     """Returns the arguments of a denoiser's `sample`; none for a VAE."""
-    from keras_genmodels.denoisers import Denoiser
-
-    if not isinstance(model, Denoiser):
+    denoiser = walking(model)
+    if denoiser is None:
         return {}
-    if model.has_single_level:
-        lowest, _ = model.sigma_range
+    if denoiser.has_single_level:
+        lowest, _ = denoiser.sigma_range
         guard.forbid_flags(
             ("stochasticity", "sigma"),
             f"a denoiser of a range of noise levels (this one has {lowest:g})",
         )
-    if not model.needs_sigma:
+    if not denoiser.needs_sigma:
         guard.forbid_flags(
             _LEVEL_FLAGS,
             "a denoiser that receives sigma (this one finds the noise level "
             "by its residual, or has a single one)",
         )
     sigma_min, sigma_max = FLAGS.sigma or (None, None)
-    noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
+    if denoiser is model:
+        noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
     return {
         "solver": FLAGS.solver,
         "schedule": FLAGS.schedule,

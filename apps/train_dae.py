@@ -7,14 +7,16 @@
   python -m apps.train_dae --denoiser=exact    # no training: sum_i P(x_i|x) x_i
   python -m apps.train_dae --denoiser=linear --rank=30             # V V'x
   python -m apps.train_dae --dataset=fashion_mnist --data_dir=DIR
+  python -m apps.train_dae --latents_of=VAE_RUN --workdir=runs/prior
 
 The same command resumes an interrupted run. Results are written to --workdir:
-model.keras, metrics.json, figures/ and tensorboard/.
+model.keras, metrics.json, figures/ and tensorboard/. With --latents_of the
+model is that VAE with the denoiser as its prior p(z).
 """
 
 from absl import flags
 
-from .cli import flag_types, guard, noise_level, training_flags
+from .cli import flag_types, guard, latents_of, noise_level, training_flags
 
 training_flags.define_flags("runs/dae", default_steps=1000)
 flags.DEFINE_enum(
@@ -24,6 +26,19 @@ flags.DEFINE_enum(
     "A network that is trained; the best linear denoiser (Wiener filter, or "
     "the projection V V'x with --rank); the exact posterior mean over the "
     "training images. The last two need no training.",
+)
+flag_types.define_path(
+    "latents_of",
+    None,
+    "A finished run of train_vae: train a denoiser of its latents, of the same "
+    "data, as a learned prior p(z). It takes a range of --sigma, in units of "
+    "the latents (default: 0.02,10), and an mlp.",
+)
+flags.DEFINE_enum(
+    "binarization",
+    None,
+    ["none", "dynamic", "threshold"],
+    "With --latents_of: as in the run of the VAE, which is the default.",
 )
 flag_types.define_levels(
     "sigma",
@@ -80,7 +95,8 @@ flags.DEFINE_integer(
 flag_types.define_sizes(
     "hidden_sizes",
     None,
-    "Widths of the hidden layers of the mlp (default: 512,512).",
+    "Widths of the hidden layers of the mlp (default: 512,512; with "
+    "--latents_of 256,256,256).",
 )
 flags.DEFINE_integer(
     "rank",
@@ -112,8 +128,12 @@ _ONLY_LEARNED = (
 
 def main():
     """Trains or adapts, and writes the results."""
-    config = resolve(training_flags.read(__name__))
-    training_flags.train(build_denoiser, config)
+    config = training_flags.read(__name__)
+    if config.latents_of is not None:
+        latents_of.train(latents_of.resolve(config))
+        return
+    config.forbid(("binarization",), "--latents_of")
+    training_flags.train(build_denoiser, resolve(config))
 
 
 def resolve(config):

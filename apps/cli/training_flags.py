@@ -139,7 +139,7 @@ def read(module):
     return config
 
 
-def train(build, config):
+def train(build, config, load=data_flags.load):
     """Makes the run that the flags describe, by `runs.train`.
 
     Args:
@@ -147,6 +147,7 @@ def train(build, config):
             returns the untrained model; called after Keras' seed and dtype
             policy are set.
         config: `Config`.
+        load: function of the `Config` that returns the data set.
     """
     guard.load_tensorflow()
     import keras
@@ -156,7 +157,7 @@ def train(build, config):
 
     keras.config.set_dtype_policy(config.dtype_policy)
     keras.utils.set_random_seed(config.seed)
-    data = data_flags.load(config)
+    data = load(config)
     with user_errors():
         model = build(config, data)
     runs.train(

@@ -46,6 +46,8 @@ def export(
       condition network takes; integers other than labels must be indices >= 0,
       and an axis without a fixed size is limited to 4096. Observed pixels are
       returned unchanged.
+      A `LatentDiffusion` has no `log_likelihood`, but `generate_with`, as a
+      denoiser.
     - A denoiser has `denoise` (the default; image, sigma to `denoised`),
       `noise`, `restore` (to image, num_steps, residual), `restore_with`, which
       takes step_size, max_steps and tolerance for each row, `generate` (seed

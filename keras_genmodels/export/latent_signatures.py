@@ -63,16 +63,18 @@ def signatures(model, settings):
     def signature(compute, **fields):
         return Signature(fields, compiled(functools.partial(compute, model)))
 
-    return {
+    found = {
         "reconstruct": signature(_reconstruct, image=image, **given),
         "encode": signature(_encode, image=image, **given),
         "decode": signature(_decode, z=z, **given),
         "generate": signature(_generate, seed=seeds(), **given),
-        "log_likelihood": Signature(
+    }
+    if not model.has_costly_prior:
+        found["log_likelihood"] = Signature(
             {"image": pixels, **given, "seed": seeds()},
             _log_likelihood(model, settings),
-        ),
-    }
+        )
+    return found
 
 
 def describe(model):

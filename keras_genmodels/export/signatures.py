@@ -2,7 +2,8 @@
 
 Each is a function of tensors, batch first, float32 or int32, whose row i
 depends on row i of its inputs alone. Which ones a model has is decided by its
-family, in `latent_signatures` and `denoiser_signatures`.
+family, in `latent_signatures`, `learned_prior_signatures` and
+`denoiser_signatures`.
 """
 
 import tensorflow as tf
@@ -11,13 +12,19 @@ from keras_genmodels.core import xla
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
-from keras_genmodels.export import denoiser_signatures, latent_signatures
+from keras_genmodels.export import (
+    denoiser_signatures,
+    latent_signatures,
+    learned_prior_signatures,
+)
 from keras_genmodels.export.fields import checked
 from keras_genmodels.export.settings import Setting, resolve
 from keras_genmodels.export.values import Integers
-from keras_genmodels.models.latent_variable import LatentVariableModel
+from keras_genmodels.models import LatentDiffusion, LatentVariableModel
 
+# The first that fits.
 _FAMILIES = {
+    LatentDiffusion: learned_prior_signatures,
     LatentVariableModel: latent_signatures,
     Denoiser: denoiser_signatures,
 }

@@ -132,6 +132,18 @@ class OddIntegers(Integers):
         return [*super().outside(), self.low + 1]
 
 
+class EvenIntegers(OddIntegers):
+    """Even integers from `low`, which is even, to `high`."""
+
+    code = "even_integers"
+
+    def __str__(self):
+        return f"even and {Integers.__str__(self)}"
+
+    def contains(self, x):
+        return Integers.contains(self, x) & (x % 2 == 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Labels(Integers):
     """Class labels; with `no_label`, `high` means "no label"."""
@@ -248,6 +260,7 @@ _KINDS = (
     NoisyPixels,
     Integers,
     OddIntegers,
+    EvenIntegers,
     Labels,
     Binary,
     Levels,

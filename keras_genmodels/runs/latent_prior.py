@@ -5,8 +5,8 @@ from keras_genmodels.runs import latent
 from keras_genmodels.training import inputs as latent_inputs
 
 ARGUMENTS = latent.ARGUMENTS
-# Training steps of a run that does not say how many; each takes a millisecond.
-DEFAULT_STEPS = 20000
+# Training steps of a run that does not say how many; more overfit the digits.
+DEFAULT_STEPS = 3000
 default_binarization = latent.default_binarization
 
 

@@ -78,8 +78,7 @@ def train(
             "threshold"; by default "dynamic" for a likelihood of binary
             pixels, else "none".
         epochs: int >= 1, over all starts of the run; by default as many as
-            make 3000 steps (1000 for denoisers of images, 20000 for those of
-            latents), at least 20.
+            make 3000 steps (1000 for denoisers of images), at least 20.
         batch_size: int >= 1, images per step, 128 by default.
         init_from: path of a `.keras` file with the initial weights.
         command: `Command` of an app.

@@ -106,8 +106,8 @@ class FlowPrior(tfd.Distribution):
         size = self._denoiser.event_shape[0]
         check(
             size <= MAX_EXACT_SIZE,
-            f"log p(z) needs vectors of at most {MAX_EXACT_SIZE} numbers, whose "
-            f"trace of the Jacobian is exact, got {size}",
+            f"log p(z) needs vectors of at most {MAX_EXACT_SIZE} numbers, for "
+            f"which the Jacobian's trace is exact, got {size}",
         )
         found = probability_flow(
             self._denoiser,

@@ -71,6 +71,12 @@ def tokens():
     )
 
 
+def learned_prior():
+    network = kgm.mlp_denoiser((3,), hidden_sizes=(8,))
+    denoiser = _perturbed(kgm.DenoisingAutoencoder(network, sigma=(0.02, 5)))
+    return kgm.LatentDiffusion(vae(), denoiser)
+
+
 def learned(conditional=True, **kwargs):
     network = kgm.mlp_denoiser(
         SHAPE, noise_conditional=conditional, hidden_sizes=(8,)
@@ -109,21 +115,25 @@ KINDS = {
     "rank": lambda: kgm.LinearDenoiser(rank=5),
     "wiener": kgm.LinearDenoiser,
     "exact": kgm.EmpiricalDenoiser,
+    "learned_prior": learned_prior,
 }
 LATENT_KINDS = ("vae", "labels", "completion", "attributes", "tokens")
-DENOISERS = [kind for kind in KINDS if kind not in LATENT_KINDS]
+PRIORS = ("learned_prior",)
+DENOISERS = [kind for kind in KINDS if kind not in (*LATENT_KINDS, *PRIORS)]
 
 
 def make(kind):
     """Makes a model, with the same weights in every process."""
     keras.utils.set_random_seed(0)
     model = KINDS[kind]()
-    if kind in DENOISERS:
+    if kind not in LATENT_KINDS:
         model.adapt(DATA)
     return model
 
 
 def settings(kind):
+    if kind in PRIORS:
+        return {"num_steps": 6}
     return LATENT if kind in LATENT_KINDS else WALK
 
 
