@@ -57,7 +57,11 @@ def prior(vae, folder):
     kill("train_dae", resumed, *flags, least_step=5)
     for workdir in (folder / "prior", resumed):
         succeed(run("train_dae", f"--workdir={workdir}", *flags))
-    again = run("train_dae", f"--flagfile={folder}/prior/flags.txt")
+    again = run(
+        "train_dae",
+        f"--workdir={folder}/prior",
+        f"--flagfile={folder}/prior/flags.txt",
+    )
     assert "This run is finished" in succeed(again)
     shutil.rmtree(vae)
     return folder / "prior"
