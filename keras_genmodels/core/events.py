@@ -86,6 +86,11 @@ def is_any_size(event_shape):
     return event_shape is not None and None in tuple(event_shape)
 
 
+def has_shape(shape, event_shape):
+    """Returns whether a shape is that of an event, whose sides may be free."""
+    return tf.TensorShape(event_shape).is_compatible_with(shape)
+
+
 def num_events(x):
     """Returns the number of events of `[batch, ...]`, an int if known."""
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]

@@ -5,6 +5,7 @@ import numpy as np
 from keras_genmodels.core import files
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.events import has_shape
 from keras_genmodels.datasets import decoding, limits, pictures
 from keras_genmodels.datasets.splits import Split, Splits
 
@@ -88,7 +89,8 @@ def read_model_inputs(path, image_shape, white_level=None):
 
     Args:
         path: pathlib.Path of the file.
-        image_shape: `(height, width, channels)`.
+        image_shape: `(height, width, channels)`; (None, None, channels) for
+            images of any size.
         white_level: as in `read`.
 
     Returns:
@@ -103,10 +105,11 @@ def read_model_inputs(path, image_shape, white_level=None):
     images = arrays[name]
     if images.ndim == 3 and image_shape[-1] == 1:
         images = images[..., np.newaxis]
-    if images.shape[1:] != tuple(image_shape) or not len(images):
+    if not has_shape(images.shape[1:], image_shape) or not len(images):
         height, width, channels = image_shape
+        sides = ["any" if side is None else side for side in image_shape]
         raise UserError(
-            f"{path}: {name!r} must be {['n', *image_shape]} for this model, "
+            f"{path}: {name!r} must be {['n', *sides]} for this model, "
             f"got {list(images.shape)}"
             + _transposition(
                 name, images.shape[1:] == (channels, height, width)

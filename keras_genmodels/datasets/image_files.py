@@ -1,6 +1,7 @@
 """The user's own images, in the shape that a model takes."""
 
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.datasets import array_files, file_kinds, pictures
 
 __all__ = ["read_labels", "read_pictures"]
@@ -15,7 +16,9 @@ def read_pictures(path, *, image_shape, white_level=None):
             an array `image` of the shape that the model takes, uint8, uint16
             or finite floats, such as noisy images.
         image_shape: `(height, width, channels)`. Pictures are squeezed to it
-            and converted to grey or RGB, for one or three channels.
+            and converted to grey or RGB, for one or three channels. With
+            (None, None, channels) they keep their size, which must be the
+            same for all.
         white_level: int in [1, 65535], the value of white in 16-bit images;
             by default 65535, or what the chunk sBIT of a PNG says.
 
@@ -34,9 +37,29 @@ def read_pictures(path, *, image_shape, white_level=None):
             f"pictures have 1 or 3 channels, the model takes {image_shape[2]}: "
             "give an .npz file"
         )
-    return pictures.read_all(
-        file_kinds.list_pictures(path), image_shape, white_level
-    )
+    paths = file_kinds.list_pictures(path)
+    if is_any_size(image_shape):
+        image_shape = (*_common_size(paths), image_shape[2])
+    return pictures.read_all(paths, image_shape, white_level)
+
+
+def _common_size(paths):
+    """Returns the `(height, width)` of all pictures.
+
+    Raises:
+        UserError: if they have several sizes.
+    """
+    sizes = {}
+    for path, header in zip(paths, pictures.read_headers(paths), strict=True):
+        sizes.setdefault(header.size, path)
+    if len(sizes) > 1:
+        (first, path), (second, other), *_ = sizes.items()
+        raise UserError(
+            f"{path} has {first[0]}x{first[1]} pixels and {other} "
+            f"{second[0]}x{second[1]}: give pictures of one size, or one at a "
+            "time"
+        )
+    return next(iter(sizes))
 
 
 def read_labels(path):

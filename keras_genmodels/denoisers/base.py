@@ -66,6 +66,11 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
         raise NotImplementedError
 
     @property
+    def sample_shape(self):
+        """Shape of a sample, without free sides; by default `event_shape`."""
+        return self.event_shape
+
+    @property
     def data_mean(self):
         """Mean of the data, float tensor `[*event_shape]`."""
         raise NotImplementedError
@@ -184,7 +189,8 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             seed: int, int32 `[2]` or `[num, 2]`; event i depends on the i-th
                 row seed and condition alone.
             guidance: as of `denoise`.
-            shape: shape of one sample, for a denoiser of images of any size.
+            shape: shape of one sample, for a denoiser of images of any size; by
+                default that of the images that it was adapted to.
             **settings: `solver`, `schedule`, `num_steps`, `stochasticity`,
                 `sigma_max`, `sigma_min`, `initial`, `trajectory` and
                 `jit_compile`, as of `generate`.
@@ -207,7 +213,7 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
             num = condition.shape[0] or tf.shape(condition)[0]
         return generate(
             self,
-            self.event_shape if shape is None else shape,
+            self.sample_shape if shape is None else shape,
             num,
             seed=seed,
             condition=condition,

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from keras_genmodels.core.events import clean_batches, is_any_size
+from keras_genmodels.core.events import clean_batches, has_shape, is_any_size
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers._principal_axes import moments
 from keras_genmodels.sampling.noisy_data import NoisyGaussian
@@ -28,6 +28,7 @@ class DataMoments:
         self._mean = self._constant("data_mean", shape)
         self._variance = self._constant("data_variance", ())
         if self._is_any_size:
+            self._sides = self._constant("data_sides", (2,), "int32")
             return
         size = math.prod(self.event_shape)
         self._rank = min(size, _MAX_AXES)
@@ -44,6 +45,16 @@ class DataMoments:
         For images of any size it is `[1, 1, channels]`.
         """
         return tf.convert_to_tensor(self._mean)
+
+    @property
+    def sample_shape(self):
+        """Shape of a sample: of images of any size, that of the data."""
+        if not self._is_any_size:
+            return self.event_shape
+        self._check_adapted()
+        with tf.init_scope():
+            sides = self._sides.numpy().tolist()
+        return (*sides, self.event_shape[2])
 
     @property
     def data_stddev(self):
@@ -70,8 +81,7 @@ class DataMoments:
         """
         batches = self._checked(clean_batches(data))
         if self._is_any_size:
-            channels = self.event_shape[2]
-            batches = (batch.reshape(-1, channels) for batch in batches)
+            batches = self._pixels(batches)
         found = moments(batches, 1 if self._is_any_size else self._rank)
         check(found.variance > 0, "adapt got data that are all the same")
         self._mean.assign(found.mean.reshape(self._mean.shape))
@@ -91,15 +101,16 @@ class DataMoments:
 
         Args:
             sigma: noise level, > 0, scalar or `[batch]`.
-            shape: shape of one event, which a model of images of any size
-                needs.
+            shape: shape of one event, for a model of images of any size; by
+                default that of its data.
         """
         self._check_adapted()
         if self._is_any_size:
+            shape = tuple(shape or self.sample_shape)
             check(
-                shape is not None and not is_any_size(shape),
-                "this denoiser takes images of any size: give the shape of "
-                "one, (height, width, channels)",
+                len(shape) == 3 and shape[2] == self.event_shape[2],
+                f"shape must be (height, width, {self.event_shape[2]}), got "
+                f"{shape}",
             )
             mean = tf.broadcast_to(self.data_mean, shape)
             return NoisyGaussian(mean, sigma, remainder=self._variance)
@@ -123,12 +134,16 @@ class DataMoments:
         self._eigenvalues.assign(tf.fill([self._rank], self._variance.value))
         self._eigenvectors.assign(tf.zeros_like(self._eigenvectors))
 
+    def _pixels(self, batches):
+        """Yields the pixels of images, `[n, channels]`, and keeps the size."""
+        for batch in batches:
+            self._sides.assign(batch.shape[1:3])
+            yield batch.reshape(-1, batch.shape[3])
+
     def _checked(self, batches):
         for batch in batches:
             check(
-                tf.TensorShape(self.event_shape).is_compatible_with(
-                    batch.shape[1:]
-                ),
+                has_shape(batch.shape[1:], self.event_shape),
                 f"the network takes events of {self.event_shape}, adapt got "
                 f"{batch.shape[1:]}",
             )
@@ -141,7 +156,11 @@ class DataMoments:
             "fit(data) first",
         )
 
-    def _constant(self, name, shape):
+    def _constant(self, name, shape, dtype=None):
         return self.add_weight(
-            name=name, shape=shape, initializer="zeros", trainable=False
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            initializer="zeros",
+            trainable=False,
         )

@@ -11,7 +11,9 @@ import math
 import tensorflow as tf
 
 from keras_genmodels.core.errors import user_errors
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.pixel_scale import is_image
+from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.export.fields import Field, Signature, compiler, seeds
 from keras_genmodels.export.settings import Setting
@@ -184,6 +186,11 @@ def describe(denoiser):
 
 def _check(denoiser, settings):
     with user_errors():
+        check(
+            not is_any_size(denoiser.event_shape),
+            "signatures take images of one size: make a denoiser whose network "
+            "has that input_shape, and give it these weights",
+        )
         # A denoiser without data raises before it reads the shape.
         shape = (1, *(denoiser.event_shape or ()))
         denoiser.validate_inputs(tf.zeros(shape), 1.0)

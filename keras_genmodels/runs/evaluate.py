@@ -12,6 +12,7 @@ from keras_genmodels import evaluation, plots
 from keras_genmodels._version import __version__
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.events import has_shape
 from keras_genmodels.evaluation import Settings
 from keras_genmodels.runs import results
 from keras_genmodels.runs.workdir import Workdir
@@ -145,7 +146,7 @@ def _identity(workdir, settings):
 def _evaluate(workdir, data, settings, folder):
     """Measures the model, and writes the picture of its samples."""
     model = workdir.load_model()
-    if model.event_shape != data.image_shape:
+    if not has_shape(data.image_shape, model.event_shape):
         raise UserError(
             f"{workdir} has a model of images of {model.event_shape}, and "
             f"{data.name} has images of {data.image_shape}: give the data "

@@ -5,6 +5,7 @@ import dataclasses
 import math
 
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.events import has_shape
 from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentDiffusion, LatentVariableModel
@@ -230,7 +231,7 @@ def _is_scalar(value):
 def _start_from_weights(model, path, image_shape):
     """Sets the weights of a new run."""
     source = load_model(path)
-    if source.event_shape != image_shape:
+    if not has_shape(image_shape, source.event_shape):
         sizes = [
             "x".join(map(str, s)) for s in (source.event_shape, image_shape)
         ]

@@ -87,8 +87,10 @@ def test_too_small_images_are_refused(trained):
 def test_samples_have_the_size_that_is_asked_for(trained):
     found = trained.sample(2, seed=0, shape=(6, 10, 2), num_steps=2)
     assert found.shape == (2, 6, 10, 2)
-    with pytest.raises(ValueError, match="give the shape"):
-        trained.sample(2, seed=0)
+    found = trained.sample(2, seed=0, num_steps=2)
+    assert found.shape == (2, 8, 8, 2)  # As the training's.
+    with pytest.raises(ValueError, match="shape"):
+        trained.sample(2, seed=0, shape=(8, 8, 1), num_steps=2)
 
 
 def test_noisy_data_are_gaussian_pixels(trained):
