@@ -27,8 +27,7 @@ from .cli import (
     noise_level,
     output_flag,
 )
-
-FLAGS = flags.FLAGS
+from .cli.config import Config
 
 # Defaults of --num_images.
 _NUM_IMAGES = 64
@@ -130,13 +129,14 @@ _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 
 def main():
     """Draws, and writes one sheet or the arrays."""
-    output = output_flag.path(FLAGS, "figures/generated.png", (".png", ".npz"))
-    input_flags.check_output(FLAGS.input, [output])
-    if FLAGS.trajectory and not FLAGS.trajectory.endswith(".gif"):
+    config = Config.read(__name__)
+    output = output_flag.path(config, "figures/generated.png", (".png", ".npz"))
+    input_flags.check_output(config.input, [output])
+    if config.trajectory and not config.trajectory.endswith(".gif"):
         raise guard.WrongFlags(
-            f"--trajectory={FLAGS.trajectory} must end in .gif"
+            f"--trajectory={config.trajectory} must end in .gif"
         )
-    guard.load_tensorflow(FLAGS.import_module)
+    guard.load_tensorflow(config.import_module)
     import numpy as np
 
     from keras_genmodels import plots
@@ -144,10 +144,10 @@ def main():
     from keras_genmodels.core.errors import user_errors
     from keras_genmodels.runs import Workdir
 
-    workdir = Workdir(FLAGS.workdir)
+    workdir = Workdir(config.workdir)
     model = workdir.load_model()
     with user_errors():
-        what, arrays, picture = drawer_of(model)(model, workdir)
+        what, arrays, picture = drawer_of(config, model)(config, model, workdir)
     if output.suffix == ".png":
         plots.save_png(output, picture())
     else:
@@ -155,71 +155,71 @@ def main():
         arrays["image"] = np.clip(arrays["image"], 0, 1).astype(np.float32)
         files.write_arrays(output, **arrays)
     print(f"{what} in {output}")
-    if FLAGS.trajectory:
+    if config.trajectory:
         with user_errors():
-            write_walk(model, workdir)
-        print(f"the walk in {FLAGS.trajectory}")
+            write_walk(config, model, workdir)
+        print(f"the walk in {config.trajectory}")
 
 
-def drawer_of(model):
+def drawer_of(config, model):
     """Returns the function that draws from this kind of model.
 
     Returns:
-        one of the functions below. They take a model and its `Workdir`, and
-        return a summary, the arrays of an .npz file, and a function that
-        draws the picture.
+        one of the functions below. They take the `Config`, a model and its
+        `Workdir`, and return a summary, the arrays of an .npz file, and a
+        function that draws the picture.
     """
     from keras_genmodels.training import inputs
 
     inputs.check_condition(model)
     if walking(model) is None:
-        guard.forbid_flags(_DENOISER_FLAGS, "a denoiser")
+        config.forbid(_DENOISER_FLAGS, "a denoiser")
     kind = model.condition_kind
     if kind != "label":
-        guard.forbid_flags(_LABEL_FLAGS, "a model conditioned on labels")
+        config.forbid(_LABEL_FLAGS, "a model conditioned on labels")
     if kind != "observed":
-        guard.forbid_flags(_COMPLETION_FLAGS, "a model of quadrants")
+        config.forbid(_COMPLETION_FLAGS, "a model of quadrants")
     if kind is None:
         return plain_images
-    if FLAGS.guidance and (FLAGS.label == "none" or not model.label_dropout):
+    if config.guidance and (config.label == "none" or not model.label_dropout):
         raise guard.WrongFlags(
             "--guidance requires a label and a model trained with "
             "--label_dropout"
         )
     if kind == "observed":
         return completions
-    if FLAGS.label is None:
+    if config.label is None:
         return images_of_each_label
     return images_of_one_label
 
 
-def plain_images(model, workdir):
+def plain_images(config, model, workdir):
     """Draws from a VAE or a denoiser."""
-    return _sheet(model, **denoiser_settings(model))
+    return _sheet(config, model, **denoiser_settings(config, model))
 
 
-def images_of_one_label(model, workdir):
+def images_of_one_label(config, model, workdir):
     """Draws images of --label."""
-    label = label_flag.read(FLAGS.label, model, training_labels(workdir))
-    settings = {"guidance": FLAGS.guidance, **denoiser_settings(model)}
-    return _sheet(model, label, **settings)
+    label = label_flag.read(config.label, model, training_labels(workdir))
+    settings = {"guidance": config.guidance, **denoiser_settings(config, model)}
+    return _sheet(config, model, label, **settings)
 
 
-def images_of_each_label(model, workdir):
+def images_of_each_label(config, model, workdir):
     """Draws images of each label of the training, from the same noise."""
     import numpy as np
 
     from keras_genmodels.models import conditional_sampling
     from keras_genmodels.plots import latent
 
-    count = FLAGS.num_images or _NUM_PER_LABEL
+    count = config.num_images or _NUM_PER_LABEL
     labels = training_labels(workdir) or range(model.num_classes)
-    settings = denoiser_settings(model)
+    settings = denoiser_settings(config, model)
     images = conditional_sampling.sample_each_label(
         model,
         count,
-        seed=FLAGS.seed,
-        guidance=FLAGS.guidance,
+        seed=config.seed,
+        guidance=config.guidance,
         labels=labels,
         **settings,
     )
@@ -243,7 +243,7 @@ def training_labels(workdir):
     return run and run.training_labels
 
 
-def completions(model, workdir):
+def completions(config, model, workdir):
     """Completes the images of --input."""
     import numpy as np
 
@@ -252,45 +252,45 @@ def completions(model, workdir):
     from keras_genmodels.models import conditional_sampling
     from keras_genmodels.plots import latent
 
-    count = FLAGS.num_images
-    if input_flags.is_split(FLAGS.input):
+    count = config.num_images
+    if input_flags.is_split(config.input):
         count = count or _NUM_COMPLETED
-    split = input_flags.read_split(FLAGS, workdir, model.event_shape).take(
+    split = input_flags.read_split(config, workdir, model.event_shape).take(
         count
     )
     if split.images.dtype != np.uint8 and not (
         0 <= split.images.min() <= split.images.max() <= 1
     ):
         raise UserError(
-            f"{FLAGS.input} has pixels outside of [0, 1]: clip them, as the "
+            f"{config.input} has pixels outside of [0, 1]: clip them, as the "
             "observed part is kept as it is"
         )
     batches = workdir.read_run().evaluation_batches(split)
     truth = arrays.concatenate(batch["image"] for batch in batches)
     images = conditional_sampling.complete(
-        model, truth, FLAGS.num_completions, seed=FLAGS.seed
+        model, truth, config.num_completions, seed=config.seed
     )
     return (
-        f"{FLAGS.num_completions} completions of each of {len(truth)} images",
+        f"{config.num_completions} completions of each of {len(truth)} images",
         {"image": images, "truth": truth},
         lambda: latent.completion_sheet(truth, images, model.observed_mask),
     )
 
 
-def _sheet(model, label=None, **settings):
+def _sheet(config, model, label=None, **settings):
     """Draws --num_images, of one label or without."""
     import numpy as np
 
     from keras_genmodels import plots
     from keras_genmodels.models import conditional_sampling
 
-    count = FLAGS.num_images or _NUM_IMAGES
+    count = config.num_images or _NUM_IMAGES
     labels = None if label is None else np.full(count, label)
     images = conditional_sampling.sample(
         model,
         count if label is None else None,
         labels,
-        seed=FLAGS.seed,
+        seed=config.seed,
         **settings,
     )
     return (
@@ -300,27 +300,27 @@ def _sheet(model, label=None, **settings):
     )
 
 
-def write_walk(model, workdir):
+def write_walk(config, model, workdir):
     """Writes an animation of the walk of the first images, or each label's."""
     import numpy as np
 
     from keras_genmodels.core import seeds
     from keras_genmodels.plots import walk
 
-    count = min(FLAGS.num_images or _NUM_IMAGES, _NUM_WALKS)
-    settings = denoiser_settings(model)
-    rows, labels = seeds.row_seeds(FLAGS.seed, count).numpy(), None
+    count = min(config.num_images or _NUM_IMAGES, _NUM_WALKS)
+    settings = denoiser_settings(config, model)
+    rows, labels = seeds.row_seeds(config.seed, count).numpy(), None
     if model.condition_kind == "label":
-        settings["guidance"] = FLAGS.guidance
+        settings["guidance"] = config.guidance
         known = training_labels(workdir)
-        if FLAGS.label is None:
+        if config.label is None:
             labels = list(known or range(model.num_classes))[:_NUM_WALKS]
             rows = np.tile(rows[:1], (len(labels), 1))
         else:
-            labels = [label_flag.read(FLAGS.label, model, known)] * count
+            labels = [label_flag.read(config.label, model, known)] * count
     num = count if labels is None else None
     steps = model.sample(num, labels, seed=rows, trajectory=True, **settings)
-    walk.save_gif(FLAGS.trajectory, walk.frames(steps))
+    walk.save_gif(config.trajectory, walk.frames(steps))
 
 
 def walking(model):
@@ -333,31 +333,31 @@ def walking(model):
     return model if isinstance(model, Denoiser) else None
 
 
-def denoiser_settings(model):
+def denoiser_settings(config, model):
     """Returns the arguments of a denoiser's `sample`; none for a VAE."""
     denoiser = walking(model)
     if denoiser is None:
         return {}
     if denoiser.has_single_level:
         lowest, _ = denoiser.sigma_range
-        guard.forbid_flags(
+        config.forbid(
             ("stochasticity", "sigma"),
             f"a denoiser of a range of noise levels (this one has {lowest:g})",
         )
     if not denoiser.needs_sigma:
-        guard.forbid_flags(
+        config.forbid(
             _LEVEL_FLAGS,
             "a denoiser that receives sigma (this one finds the noise level "
             "by its residual, or has a single one)",
         )
-    sigma_min, sigma_max = FLAGS.sigma or (None, None)
+    sigma_min, sigma_max = config.sigma or (None, None)
     if denoiser is model:
         noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
     return {
-        "solver": FLAGS.solver,
-        "schedule": FLAGS.schedule,
-        "num_steps": FLAGS.num_steps,
-        "stochasticity": FLAGS.stochasticity,
+        "solver": config.solver,
+        "schedule": config.schedule,
+        "num_steps": config.num_steps,
+        "stochasticity": config.stochasticity,
         "sigma_max": sigma_max,
         "sigma_min": sigma_min,
     }

@@ -139,14 +139,14 @@ def main():
 def resolve(config):
     """Checks the flags and fills in defaults."""
     if config.denoiser != "linear":
-        guard.forbid_flags(("rank", "center"), "--denoiser=linear")
+        config.forbid(("rank", "center"), "--denoiser=linear")
     if config.denoiser != "learned":
         only_learned = (*_ONLY_LEARNED, *training_flags.only_trained())
-        guard.forbid_flags(only_learned, "--denoiser=learned")
+        config.forbid(only_learned, "--denoiser=learned")
         return config
     by_label = config.condition == "label"
     if not by_label:
-        guard.forbid_flags(("label_dropout",), "--condition=label")
+        config.forbid(("label_dropout",), "--condition=label")
     is_bias_free = config.blind and not by_label
     network = "bias_free_unet" if is_bias_free else "unet"
     config = config.fill(network=network)
@@ -158,11 +158,11 @@ def resolve(config):
             "it takes neither noise level nor label"
         )
     if config.network != "unet":
-        guard.forbid_flags(("attention_levels",), "--network=unet")
+        config.forbid(("attention_levels",), "--network=unet")
     if config.network == "mlp":
-        guard.forbid_flags(("filters",), "--network=unet or bias_free_unet")
+        config.forbid(("filters",), "--network=unet or bias_free_unet")
         return config.fill(hidden_sizes=(512, 512))
-    guard.forbid_flags(("hidden_sizes",), "--network=mlp")
+    config.forbid(("hidden_sizes",), "--network=mlp")
     return config.fill(filters=(32, 64, 128))
 
 

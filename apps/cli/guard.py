@@ -91,21 +91,6 @@ def load_tensorflow(import_modules=()):
             ) from error
 
 
-def forbid_flags(names, requirement):
-    """Checks that flags which would be ignored have their defaults.
-
-    Args:
-        names: of the flags.
-        requirement: str, what they require, such as "--network=mlp".
-
-    Raises:
-        WrongFlags: if one does not.
-    """
-    for name in names:
-        if FLAGS[name].value != FLAGS[name].default:
-            raise WrongFlags(f"--{name} requires {requirement}")
-
-
 def program_of(module):
     """Returns the name of an app, given `__name__` of its module."""
     if module == "__main__":

@@ -108,7 +108,7 @@ KINDS = {
     "completion": completion,
     "attributes": attributes,
     "tokens": tokens,
-    "range": learned,
+    "range": lambda: learned(sigma=(0.05, 1.5)),
     "labelled": labelled,
     "one_level": lambda: learned(False, sigma=0.1),
     "blind": lambda: learned(False, blind=True),
