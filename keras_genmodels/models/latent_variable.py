@@ -77,8 +77,10 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
        shape `[batch, latent_size]`; the layers of a hierarchical latent are
        concatenated to one vector. q(z|x) and p(z) are Gaussians of TFP with
        `loc` and `scale`, or `tfd.TransformedDistribution`s of such, so that
-       every draw is a function of standard normal noise. p(x|z) comes from
-       `likelihood`.
+       every draw is a function of standard normal noise; p(z) may also be
+       another distribution with a method `transform` of such noise. p(x|z)
+       comes from `likelihood`. A model whose log p(z) takes many evaluations
+       of a network sets `has_costly_prior`.
 
     A conditional model also sets the attributes below, and defines
     `_as_condition`, `_features`, `_as_inputs`, `_input_signature` and `call`:
