@@ -65,11 +65,16 @@ def define_import_flag():
     )
 
 
-def load_tensorflow(import_modules=()):
+def load_tensorflow(import_modules=(), connect=None):
     """Imports TensorFlow without the log lines of its C++ libraries.
 
     Args:
         import_modules: names of further modules to import, --import_module.
+        connect: function to call before TensorFlow starts its devices, as a
+            cluster requires.
+
+    Returns:
+        what `connect` returns.
 
     Raises:
         WrongFlags: if one of these cannot be imported.
@@ -77,6 +82,7 @@ def load_tensorflow(import_modules=()):
     with _suppress_output():
         import tensorflow as tf
 
+        found = connect() if connect else None
         tf.config.list_logical_devices()
     # Otherwise absl shows notes of TensorFlow and TFDS on their internals.
     if not FLAGS["verbosity"].present:
@@ -89,6 +95,7 @@ def load_tensorflow(import_modules=()):
                 f"--import_module={name} cannot be imported ({error}): give "
                 "the name of a module on PYTHONPATH"
             ) from error
+    return found
 
 
 def program_of(module):

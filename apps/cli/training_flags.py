@@ -20,6 +20,9 @@ _NOT_SETTINGS = (
     "binarization",
     "seed",
     "epochs",
+    # A run may go on with other devices.
+    "strategy",
+    "tpu_address",
 )
 # Flags that also apply to a model that only adapts to the data.
 _ALWAYS = ("workdir", "seed", "dtype_policy")
@@ -42,7 +45,12 @@ def define_flags(default_workdir, default_steps):
         "finished run; a cosine schedule then continues as in the longer run.",
         lower_bound=1,
     )
-    flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch_size",
+        128,
+        "Images per step, on all devices together.",
+        lower_bound=1,
+    )
     flags.DEFINE_float(
         "learning_rate",
         1e-3,
@@ -108,6 +116,21 @@ def define_flags(default_workdir, default_steps):
         "Compile the training step with XLA. auto: on a GPU, and on a CPU for "
         "networks without convolutions, where it was measured to be faster.",
     )
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+        "Devices of the training, by tf.distribute: all GPUs of this machine "
+        "(mirrored), or a TPU (untested); several workers (multi_worker) are "
+        "refused yet. auto: mirrored if there are several GPUs. See "
+        "docs/distributed.md.",
+    )
+    flags.DEFINE_string(
+        "tpu_address",
+        "",
+        "Name or address of the TPU, 'local' on a TPU machine (default: that "
+        "of the environment variable TPU_NAME).",
+    )
     flag_types.define_path(
         "init_from", None, "Start from the weights of this model.keras."
     )
@@ -136,7 +159,17 @@ def read(module):
         raise guard.WrongFlags(
             "--early_stopping_patience requires --validation_split above 0"
         )
+    if config.tpu_address and config.strategy != "tpu":
+        raise guard.WrongFlags("--tpu_address requires --strategy=tpu")
     return config
+
+
+def _build_strategy(config):
+    from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.training import strategy
+
+    with user_errors():
+        return strategy.build(config.strategy, config.tpu_address)
 
 
 def train(build, config, load=data_flags.load):
@@ -149,7 +182,7 @@ def train(build, config, load=data_flags.load):
         config: `Config`.
         load: function of the `Config` that returns the data set.
     """
-    guard.load_tensorflow()
+    strategy = guard.load_tensorflow(connect=lambda: _build_strategy(config))
     import keras
 
     from keras_genmodels import runs
@@ -160,14 +193,15 @@ def train(build, config, load=data_flags.load):
     data = load(config)
     with user_errors():
         model = build(config, data)
+    given = {**config.values, "strategy": strategy}
     runs.train(
         model,
         data,
         config.workdir,
         **{
-            name: config.values[name]
+            name: given[name]
             for name in runs.arguments_for(model)
-            if name in config.values
+            if name in given
         },
         command=runs.Command(
             config.program,

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import seeds
+from keras_genmodels.core import replicas, seeds
+from keras_genmodels.core.events import num_events
 from keras_genmodels.core.keras_verbs import as_one_tensor
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.core.wording import kind_of, with_article
@@ -75,22 +76,27 @@ class ClassLabels:
         )
         return tf.fill([num], self.num_classes)
 
-    def drop(self, labels, seed):
+    def drop(self, labels, seed, num_draws=1):
         """Replaces labels by "no label", each with probability `dropout`.
 
         Args:
             labels: int32 tensor `[batch]`.
             seed: int32 tensor `[2]`, such as that of a training step.
+            num_draws: int >= 1, how often to draw for each label.
 
         Returns:
-            int32 tensor `[batch]`.
+            int32 tensor `[num_draws * batch]`: the batch, once for each draw.
         """
+        repeated = tf.tile(labels, (num_draws,))
         if not self.dropout:
-            return labels
-        uniform = tf.random.stateless_uniform(
-            tf.shape(labels), seeds.fold_in(seed, _DROPOUT_STREAM)
+            return repeated
+        uniform = replicas.repeated(
+            tf.random.stateless_uniform,
+            num_draws,
+            (num_events(labels),),
+            seeds.fold_in(seed, _DROPOUT_STREAM),
         )
-        return tf.where(uniform < self.dropout, self.num_classes, labels)
+        return tf.where(uniform < self.dropout, self.num_classes, repeated)
 
     def examples(self, num):
         """Returns the highest label `num` times."""

@@ -17,6 +17,13 @@ def is_loading():
     return _IS_LOADING.get()
 
 
+def copy_model(model):
+    """Returns a copy of a model, without its optimizer."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 class ConfigFromArguments:
     """Mixin for a Keras model that keeps each argument as an attribute.
 

@@ -6,6 +6,36 @@ TensorFlow lacks one of them.
 
 import contextlib
 
+import keras
+import tensorflow as tf
+
+
+class BuiltByConstructor:
+    """Mixin for a Keras model all of whose weights its constructor creates."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Builds nothing.
+
+        On several replicas Keras would average the parts of a batch here,
+        which fails for parts of unequal size.
+        """
+
+
+class ReplicatedAdam(keras.optimizers.Adam):
+    """Adam on several replicas, which clips the sum of their gradients.
+
+    Keras clips the gradients of each replica, and adds them up after that.
+    """
+
+    def _clip_gradients(self, grads):
+        replica = tf.distribute.get_replica_context()
+        return super()._clip_gradients(
+            replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+        )
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
+
 
 def flatten_layers(model):
     """Returns a Keras model and its layers at every depth, as an iterator."""

@@ -8,6 +8,8 @@ batch size nor on the position of the row.
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core import replicas
+
 _INT32_MAX = 2**31 - 1
 
 
@@ -59,7 +61,7 @@ def fold_in(seed, data):
         int32 tensor like `seed`.
     """
     if seed.shape.rank == 2:
-        return seed if _is_empty(seed) else _fold_each(seed, data)
+        return seed if _is_empty(seed) else _by_rows(_fold_each, seed, data)
     return tf.random.experimental.stateless_fold_in(seed, data)
 
 
@@ -85,7 +87,7 @@ def row_seeds(seed, num_rows, first_row=0):
         return (
             tf.zeros((0, 2), tf.int32)
             if _is_empty(rows)
-            else _fold_rows(seed, rows)
+            else _by_rows(_fold_rows, rows, seed)
         )
     given, asked = seed.shape[0], tf.get_static_value(num_rows)
     if None not in (given, asked) and given != asked:
@@ -106,7 +108,7 @@ def normal(seeds, shape, dtype="float32"):
     """
     if _is_empty(seeds):
         return tf.zeros((0, *shape), dtype)
-    return _normal_rows(seeds, tuple(shape), dtype)
+    return _by_rows(_normal_rows, seeds, tuple(shape), dtype)
 
 
 def uniform(seeds, dtype="float32"):
@@ -122,7 +124,7 @@ def uniform(seeds, dtype="float32"):
     return (
         tf.zeros((0,), dtype)
         if _is_empty(seeds)
-        else _uniform_rows(seeds, dtype)
+        else _by_rows(_uniform_rows, seeds, dtype)
     )
 
 
@@ -131,9 +133,18 @@ def _is_empty(rows):
     return rows.shape[0] == 0
 
 
+def _by_rows(function, rows, *args):
+    """Calls a function of rows, also if a replica has none in a graph."""
+    if rows.shape[0] is not None or replicas.count() == 1:
+        return function(rows, *args)
+    # `vectorized_map` refuses an empty batch.
+    one_more = tf.pad(rows, [[0, 1]] + [[0, 0]] * (rows.shape.rank - 1))
+    return function(one_more, *args)[:-1]
+
+
 # In functions, as `vectorized_map` would trace at every eager call.
 @tf.function(reduce_retracing=True, autograph=False)
-def _fold_rows(seed, rows):
+def _fold_rows(rows, seed):
     return tf.vectorized_map(lambda row: fold_in(seed, row), rows, warn=False)
 
 

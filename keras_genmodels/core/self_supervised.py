@@ -5,7 +5,8 @@ import typing
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import private_api, seeds
+from keras_genmodels.core import private_api, replicas, seeds
+from keras_genmodels.core.events import num_events
 from keras_genmodels.core.keras_verbs import KerasVerbs
 from keras_genmodels.core.validation import check
 from keras_genmodels.core.wording import kind_of
@@ -14,7 +15,7 @@ from keras_genmodels.core.wording import kind_of
 _TRAINING_STREAM = 1
 
 
-class SelfSupervised(KerasVerbs):
+class SelfSupervised(private_api.BuiltByConstructor, KerasVerbs):
     """Mixin for a Keras model whose `call` returns per-example terms.
 
     The model has a `seed`, and defines `_per_example_loss(terms, training)`
@@ -92,6 +93,20 @@ class SelfSupervised(KerasVerbs):
         self._build_optimizer()
         return super().fit(x, y, *args, **kwargs)
 
+    def _checked_data(self, verb, x, y=None):
+        data = super()._checked_data(verb, x, y)
+        if verb == "fit" and isinstance(data, tf.data.Dataset):
+            return replicas.distribute(data, self.distribute_strategy)
+        return data
+
+    def train_step(self, data):
+        """Trains on a batch of events."""
+        return replicas.as_logs(super().train_step(data))
+
+    def test_step(self, data):
+        """Evaluates a batch of events."""
+        return replicas.as_logs(super().test_step(data))
+
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """Trains as `keras.Model.train_on_batch`; raises as `fit`."""
         self._check_targets(y)
@@ -134,16 +149,34 @@ class SelfSupervised(KerasVerbs):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        """Returns the mean of the per-example losses, plus `self.losses`."""
+        """Returns the mean of the per-example losses, plus `self.losses`.
+
+        A replica of several returns its part of the sum over replicas, which
+        is that of the global batch.
+        """
         self._check_targets(y)
         loss = self._per_example_loss(y_pred, training)
         if sample_weight is not None:
             loss *= tf.cast(sample_weight, loss.dtype)
-        loss = tf.reduce_mean(loss)
+        loss = self._part_of_mean(loss, training)
         for extra in self.losses:
-            loss += tf.cast(extra, loss.dtype)
-        # Keras sums the gradients over replicas.
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+            loss += tf.cast(extra, loss.dtype) / replicas.count()
+        return loss
+
+    def _part_of_mean(self, loss, training):
+        """Returns what this replica adds to the mean over the global batch."""
+        if replicas.count() == 1:
+            return tf.reduce_mean(loss)
+        num_rows = total = num_events(loss)
+        if training:
+            _, total = replicas.global_rows(num_rows)
+            return tf.reduce_sum(loss) / tf.cast(total, loss.dtype)
+        # Keras weights the losses of an evaluation by the rows of a replica,
+        # which the last batch may leave without any.
+        mean = tf.math.divide_no_nan(
+            tf.reduce_sum(loss), tf.cast(num_rows, loss.dtype)
+        )
+        return mean / replicas.count()
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates and returns the running means."""
@@ -165,8 +198,4 @@ class SelfSupervised(KerasVerbs):
     def _step_seed(self):
         """Returns the seed of this training step, int32 `[2]`."""
         seed = seeds.fold_in(seeds.as_seed(self.seed), _TRAINING_STREAM)
-        seed = seeds.fold_in(seed, self._step())
-        replica = tf.distribute.get_replica_context()
-        if replica is not None and replica.num_replicas_in_sync > 1:
-            seed = seeds.fold_in(seed, replica.replica_id_in_sync_group)
-        return seed
+        return seeds.fold_in(seed, self._step())

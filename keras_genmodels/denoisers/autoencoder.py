@@ -6,7 +6,7 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import class_labels, deprecation, seeds
+from keras_genmodels.core import class_labels, deprecation, replicas, seeds
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import is_any_size, num_events, per_event
 from keras_genmodels.core.keras_verbs import (
@@ -261,12 +261,10 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             dict of tensors, as of calling the model.
         """
         draws = 1 if seed is None else self.num_noise_draws
-        x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
-        if labels is not None:
-            labels = tf.tile(labels, (draws,))
-            if seed is not None and self.label_dropout:
-                labels = self._labels.drop(labels, seed)
+        if labels is not None and seed is not None:
+            labels = self._labels.drop(labels, seed, draws)
         sigma, eps = self._draws(x, seed)
+        x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
         denoised = self._denoise(x + per_event(sigma, x) * eps, sigma, labels)
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
@@ -320,23 +318,41 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         return preconditioning.error_weight(sigma, self._variance)
 
     def _draws(self, x, seed):
-        """Draws a level and noise for each row of x."""
+        """Draws levels and noise.
+
+        Args:
+            x: events `[batch, *event_shape]`.
+            seed: as of `noisy_terms`.
+
+        Returns:
+            Tensors `[draws * batch]` and `[draws * batch, *event_shape]`, the
+            batch once for each draw.
+        """
         dtype = self.variable_dtype
         if seed is not None:
-            eps = tf.random.stateless_normal(tf.shape(x), seed, dtype=dtype)
-            # Levels evenly spaced over the batch and over the draws for an
-            # event: their mix varies less from step to step.
-            count = tf.shape(x)[0]
-            first = tf.random.stateless_uniform(
-                [], seeds.fold_in(seed, 1), dtype=dtype
-            )
-            row = tf.cast(tf.range(count), dtype) / tf.cast(count, dtype)
-            uniform = tf.math.floormod(first + row, 1)
+            uniform, eps = self._step_draws(keras.ops.shape(x), seed, dtype)
         else:
             rows = seeds.content_seeds(self.seed, x)
             eps = seeds.normal(rows, x.shape[1:], dtype)
             uniform = seeds.uniform(seeds.fold_in(rows, 1), dtype)
         return noise_levels.quantile(uniform, self.sigma, self.log_normal), eps
+
+    def _step_draws(self, shape, seed, dtype):
+        """Draws quantiles of the levels, and noise, of a training step."""
+        draws, num_rows = self.num_noise_draws, shape[0]
+        normal = tf.random.stateless_normal
+        eps = replicas.repeated(normal, draws, shape, seed, dtype)
+        # Levels evenly spaced over the batch and over the draws for an event:
+        # their mix varies less from step to step.
+        first, total = replicas.global_rows(num_rows)
+        row = first + tf.range(num_rows)
+        row = tf.reshape(total * tf.range(draws)[:, tf.newaxis] + row, [-1])
+        offset = tf.random.stateless_uniform(
+            [], seeds.fold_in(seed, 1), dtype=dtype
+        )
+        part = tf.cast(row, dtype) / tf.cast(draws * total, dtype)
+        uniform = tf.math.floormod(offset + part, 1)
+        return uniform, eps
 
     def _per_example_loss(self, terms, training):
         return terms["weighted_error"]

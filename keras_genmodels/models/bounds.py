@@ -5,7 +5,8 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import seeds
+from keras_genmodels.core import replicas, seeds
+from keras_genmodels.core.events import num_events
 from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.distributions import latents
 from keras_genmodels.models.importance_sampling import (
@@ -184,8 +185,8 @@ class Bounds(SelfSupervised):
             rows = seeds.content_seeds(self.seed, x)
             noise = seeds.normal(rows, (count, self.latent_size), dtype)
             return tf.transpose(noise, (1, 0, 2))
-        shape = (count, tf.shape(x)[0], self.latent_size)
-        return tf.random.stateless_normal(shape, self._step_seed(), dtype=dtype)
+        shape = (count, num_events(x), self.latent_size)
+        return replicas.normal(shape, self._step_seed(), dtype, axis=1)
 
     def _per_example_loss(self, terms, training):
         if self.num_importance_samples > 1:

@@ -5,9 +5,9 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import counter_rng, private_api, seeds
+from keras_genmodels.core import counter_rng, private_api, replicas, seeds
 from keras_genmodels.core.class_labels import check_guidance
-from keras_genmodels.core.events import check_num, event_batches
+from keras_genmodels.core.events import check_num, event_batches, num_events
 from keras_genmodels.core.validation import check
 from keras_genmodels.distributions import latents
 from keras_genmodels.models.latent_variable import LatentVariableModel
@@ -220,8 +220,7 @@ class LatentDiffusion(LatentVariableModel):
             rows = seeds.content_seeds(self.seed, x)
             return seeds.normal(rows, (self.latent_size,), dtype)
         seed = seeds.fold_in(seed, _LATENT_STREAM)
-        shape = (tf.shape(x)[0], self.latent_size)
-        return tf.random.stateless_normal(shape, seed, dtype=dtype)
+        return replicas.normal((num_events(x), self.latent_size), seed, dtype)
 
     def _before_fit(self, x, y):
         if not self.adapted:

@@ -3,11 +3,12 @@
 from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import user_errors
+from keras_genmodels.core.model_config import copy_model
 from keras_genmodels.evaluation import evaluate_briefly
 from keras_genmodels.evaluation.model import brief_images
 from keras_genmodels.metrics import denoising
 from keras_genmodels.plots import denoiser as denoiser_plots
-from keras_genmodels.runs import metrics_file, results
+from keras_genmodels.runs import metrics_file
 from keras_genmodels.training import fit, inputs
 
 # Arguments of `runs.train` that only this family has.
@@ -64,7 +65,7 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         draw=lambda model: _watch(model, watched, data, seed),
         verbose=verbose,
     )
-    model = results.without_training(model)
+    model = copy_model(model)
     training = {"planned_epochs": options.epochs, **report}
     return _finish(model, data, workdir, seed, training)
 

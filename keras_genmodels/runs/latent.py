@@ -4,11 +4,12 @@ import tensorflow as tf
 
 from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
+from keras_genmodels.core.model_config import copy_model
 from keras_genmodels.distributions import latents
 from keras_genmodels.evaluation import evaluate_briefly, likelihood
 from keras_genmodels.evaluation.model import num_measured
 from keras_genmodels.plots import latent, projector
-from keras_genmodels.runs import metrics_file, results
+from keras_genmodels.runs import metrics_file
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
 
@@ -59,7 +60,7 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         draw=lambda model: _draw(model, watched, data, seed),
         verbose=verbose,
     )
-    model = results.without_training(model)
+    model = copy_model(model)
     # First, as the evaluation may run out of memory.
     with files.replacing(workdir.model) as temporary:
         model.save(temporary)

@@ -50,13 +50,6 @@ def describe(data, workdir, options=None):
     )
 
 
-def without_training(model):
-    """Returns a copy of a model without its optimizer, for a user to load."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def written():
     """Returns the date and the versions, for a file of results."""
     now = datetime.datetime.now(datetime.UTC)

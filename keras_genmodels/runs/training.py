@@ -29,6 +29,8 @@ _OPTIONS = tuple(
     for field in dataclasses.fields(fit.Options)
     if field.name not in _COMPUTED
 )
+# A run may go on with other devices.
+_SETTINGS = tuple(name for name in _OPTIONS if name != "strategy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +112,7 @@ def train(
     if binarization is None:
         binarization = family.default_binarization(model)
     if fit.is_trainable(model):
-        options = _options(family, data, epochs, batch_size, options)
+        options = _options(model, data, epochs, batch_size, options)
     else:
         options = None
     run = _describe(
@@ -181,13 +183,15 @@ def _check_arguments(model, given):
             )
 
 
-def _options(family, data, epochs, batch_size, options):
+def _options(model, data, epochs, batch_size, options):
     """Returns the `fit.Options`, with the default number of epochs."""
+    family = _family(model)
     with user_errors():
         steps = fit.steps_per_epoch(len(data.train.images), batch_size)
         if epochs is None:
             epochs = max(_LEAST_EPOCHS, math.ceil(family.DEFAULT_STEPS / steps))
-        return fit.Options(epochs=epochs, steps_per_epoch=steps, **options)
+        options = fit.Options(epochs=epochs, steps_per_epoch=steps, **options)
+        return fit.with_strategy(options, model, batch_size)
 
 
 def _describe(
@@ -200,7 +204,7 @@ def _describe(
         settings = {"init_from": init_from, **_scalars(model)}
         if options is not None:
             settings["batch_size"] = batch_size
-            settings |= {name: getattr(options, name) for name in _OPTIONS}
+            settings |= {name: getattr(options, name) for name in _SETTINGS}
     return RunDescription.of(
         model,
         data,

@@ -22,7 +22,8 @@ class RunState:
     """
 
     def __init__(self, model):
-        model.optimizer.build(model.trainable_variables)
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
         self.model = model
         self.best_weights = [
             tf.Variable(weight.value) for weight in model.weights
@@ -35,7 +36,7 @@ class RunState:
     @property
     def step(self):
         """Number of training steps so far."""
-        return int(private_api.training_step(self.model.optimizer))
+        return int(private_api.training_step(self.model.optimizer).numpy())
 
     def variables(self):
         """Lists all variables, in an order that the model alone determines."""

@@ -9,8 +9,10 @@ import dataclasses
 import math
 
 import keras
+import tensorflow as tf
 
 from keras_genmodels.core import deprecation, private_api, xla
+from keras_genmodels.training import strategy as strategy_lib
 from keras_genmodels.training.callbacks import (
     BestWeights,
     Interrupts,
@@ -56,7 +58,11 @@ class Options:
             after which the run stops; 0 never stops early.
         checkpoint_every: int, steps between checkpoints.
         jit_compile: whether XLA compiles the step: a bool, or "auto" for
-            `core.xla.should_compile`.
+            `core.xla.should_compile`; False on several replicas, for which
+            Keras cannot use it.
+        strategy: a `tf.distribute.Strategy`, or a name for `strategy.build`:
+            the devices of the training. Each of its replicas computes an
+            equal part of a batch.
 
     Raises:
         ValueError: for a value out of range.
@@ -72,6 +78,7 @@ class Options:
     early_stopping_patience: int = 0
     checkpoint_every: int = 1000
     jit_compile: str | bool = "auto"
+    strategy: object = "auto"
 
     def __post_init__(self):
         momentum = self.ema_momentum
@@ -102,6 +109,11 @@ class Options:
             "jit_compile": (
                 self.jit_compile in (*compiles, "true", "false"),
                 f"one of {compiles}",
+            ),
+            "strategy": (
+                self.strategy in strategy_lib.NAMES
+                or isinstance(self.strategy, tf.distribute.Strategy),
+                f"one of {strategy_lib.NAMES}, or a tf.distribute.Strategy",
             ),
         }
         for name, (is_right, allowed) in rules.items():
@@ -136,7 +148,8 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         options: an `Options`.
         batches: function of a step that returns an endless `tf.data.Dataset`
             of the arguments of `model.fit`, starting with that step. The
-            content of a batch must depend on its step alone.
+            content of a batch, which replicas share equally, must depend on
+            its step alone.
         validation: finite `tf.data.Dataset` that decides which epoch is the
             best, the same at each pass; None for the last epoch.
         draw: function of the model that returns a dict of uint8 pictures, and
@@ -150,13 +163,17 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         model has the weights of the best epoch, averaged if options say so.
 
     Raises:
+        ValueError: for a strategy that is not there, and XLA on several
+            replicas.
         NotFiniteError: if a loss or a weight is not finite; the checkpoint
             before that is kept.
         TrainingError: if there are checkpoints and none can be read.
         OSError: if the disk is full.
     """
-    compile_model(model, options)
-    state = RunState(model)
+    strategy = strategy_lib.of_model(options.strategy, model)
+    replicated = strategy_lib.replicate(model, strategy)
+    compile_model(replicated, options)
+    state = RunState(replicated)
     best = BestWeights(state, options.early_stopping_patience)
     checkpoints = Checkpoints(
         state,
@@ -180,7 +197,9 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             f"epochs after epoch {int(state.best_epoch)}",
             flush=True,
         )
-    model.set_weights(state.best_weights)
+    # Also those of its copy on the replicas, if it is one.
+    for each in {id(it): it for it in (replicated, model)}.values():
+        each.set_weights(state.best_weights)
     return _report(state, options)
 
 
@@ -246,24 +265,54 @@ def steps_per_epoch(num_examples, batch_size):
     return _STEPS_PER_EXECUTION * round(steps / _STEPS_PER_EXECUTION)
 
 
+def with_strategy(options, model, batch_size):
+    """Returns options with a strategy, built if options only name one.
+
+    Args:
+        options: an `Options`.
+        model: a Keras model.
+        batch_size: int, images per step of all replicas together.
+
+    Raises:
+        ValueError: for a strategy that is not there, a batch that replicas
+            cannot share equally, and XLA on several replicas.
+    """
+    strategy = strategy_lib.of_model(options.strategy, model)
+    if strategy.num_replicas_in_sync > 1:
+        strategy_lib.check_batch_size(batch_size, strategy)
+        strategy_lib.without_xla(options.jit_compile)
+    return dataclasses.replace(options, strategy=strategy)
+
+
 def compile_model(model, options):
     """Compiles a model as `fit` trains it.
 
     Args:
         model: a Keras model that brings its own loss.
         options: an `Options`.
+
+    Raises:
+        ValueError: for XLA on several replicas.
     """
     momentum = _ema_momentum(options)
-    model.compile(
-        keras.optimizers.Adam(
-            _learning_rate(options),
-            global_clipnorm=options.gradient_clip_norm or None,
-            use_ema=momentum > 0,
-            ema_momentum=momentum,
-        ),
-        jit_compile=xla.resolve(options.jit_compile, model),
-        steps_per_execution=_steps_per_execution(options),
-    )
+    strategy = model.distribute_strategy
+    several = strategy.num_replicas_in_sync > 1
+    jit_compile = options.jit_compile
+    if several:
+        jit_compile = strategy_lib.without_xla(jit_compile)
+    optimizer = private_api.ReplicatedAdam if several else keras.optimizers.Adam
+    with strategy.scope():
+        model.compile(
+            optimizer(
+                _learning_rate(options),
+                global_clipnorm=options.gradient_clip_norm or None,
+                use_ema=momentum > 0,
+                ema_momentum=momentum,
+            ),
+            jit_compile=xla.resolve(jit_compile, model),
+            # Keras' loop over several steps fails on several replicas.
+            steps_per_execution=1 if several else _steps_per_execution(options),
+        )
 
 
 def _learning_rate(options):

@@ -70,6 +70,8 @@ WRONG = {
             ["--early_stopping_patience=1", "--validation_split=0"],
             "requires --validation_split",
         ),
+        (["--strategy=gpus"], "multi_worker"),
+        (["--tpu_address=local"], "requires --strategy=tpu"),
     ],
     "train_cvae": [
         (["--num_quadrants=4"], "[1, 3]"),

@@ -35,7 +35,12 @@ def model():
 
 @pytest.mark.parametrize(
     "name",
-    ["_flatten_layers", "_get_call_context", "make_train_function"],
+    [
+        "_flatten_layers",
+        "_get_call_context",
+        "_maybe_symbolic_build",
+        "make_train_function",
+    ],
 )
 def test_keras_models_still_have(model, name):
     assert hasattr(model, name), f"keras.Model.{name} is gone"
@@ -62,6 +67,13 @@ def test_fit_calls_the_training_function_that_was_replaced(model):
     private_api.skip_training_calls(model, 3)
     model.fit(np.ones((5, 2)), np.ones((5, 2)), batch_size=1, verbose=0)
     assert int(model.optimizer.iterations.numpy()) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["_clip_gradients", "_all_reduce_sum_gradients"]
+)
+def test_keras_optimizers_still_have(name):
+    assert hasattr(keras.optimizers.Adam, name), f"{name} is gone"
 
 
 def test_tensorflow_still_has_the_functions_of_the_standalone_loader():

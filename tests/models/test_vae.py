@@ -1,9 +1,5 @@
 """The VAE: identities, contracts, learning, and coming back from a file."""
 
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -96,51 +92,6 @@ def test_xla_trains_on_batches_of_several_sizes():
         binary_images(), batch_size=8, epochs=20, verbose=0
     ).history["loss"]
     assert losses[-1] < losses[0] - 3
-
-
-_ON_REPLICAS = """
-import tensorflow as tf
-
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-)
-import keras
-from support.small_vaes import binary_images, make_vae
-
-for count in (1, 3):
-    after = []
-    for devices in (["CPU:0"], ["CPU:0", "CPU:1"]):
-        keras.utils.set_random_seed(0)
-        with tf.distribute.MirroredStrategy(devices).scope():
-            model = make_vae(num_importance_samples=count)
-            model.compile(keras.optimizers.SGD(0.1))
-        before = model.get_weights()
-        found = model.evaluate(binary_images(8), verbose=0, return_dict=True)
-        logs = model.fit(
-            binary_images(8), batch_size=8, epochs=1, verbose=0
-        ).history
-        if count == 1:
-            assert abs(logs["loss"][0] + logs["elbo"][0]) < 1e-3, logs
-        moved = sum(
-            abs(new - old).sum()
-            for new, old in zip(model.get_weights(), before, strict=True)
-        )
-        after.append((found["loss"], moved))
-    (loss, moved), (other_loss, other_moved) = after
-    assert abs(loss - other_loss) < 1e-3, after
-    # Replicas draw otherwise; a sum over them would be twice as far.
-    assert 0.7 < moved / other_moved < 1.4, after
-"""
-
-
-@pytest.mark.slow
-def test_replicas_average_the_loss():
-    subprocess.run(
-        [sys.executable, "-c", _ON_REPLICAS],
-        cwd=pathlib.Path(__file__).parents[1],
-        check=True,
-    )
 
 
 def test_call_returns_the_terms():

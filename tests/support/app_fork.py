@@ -29,10 +29,10 @@ _LIBRARIES = (
     "keras_genmodels.reports.page",
     "keras_genmodels.runs.restore",
 )
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["tensorflow", *_LIBRARIES])
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload(["tensorflow", *_LIBRARIES])
 # `start` and `join` poll all children, which is not thread-safe.
-_lock = threading.Lock()
+lock = threading.Lock()
 
 
 def run(folder, app, args, *, file_limit, streams, timeout):
@@ -53,11 +53,11 @@ def run(folder, app, args, *, file_limit, streams, timeout):
         TimeoutError: if it takes longer; it is killed with its children.
     """
     arguments = (str(folder), app, args, file_limit, streams, dict(os.environ))
-    process = _forks.Process(target=_run, args=arguments)
-    with _lock:
+    process = forks.Process(target=_run, args=arguments)
+    with lock:
         process.start()
     ended = multiprocessing.connection.wait([process.sentinel], timeout)
-    with _lock:
+    with lock:
         if not ended:
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
@@ -96,6 +96,12 @@ def _run(folder, app, args, file_limit, streams, environment):
         runpy.run_module(f"apps.{app}", run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()
+
+
+def silence():
+    """Discards what this process prints from now on."""
+    for number in (1, 2):
+        _redirect(number, os.devnull, os.O_WRONLY)
 
 
 def _redirect(number, path, mode):

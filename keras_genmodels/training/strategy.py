@@ -1,0 +1,180 @@
+"""The devices and machines of a training, as a `tf.distribute.Strategy`."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from keras_genmodels.core.model_config import copy_model
+
+NAMES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
+
+
+def build(name="auto", tpu_address=""):
+    """Builds a strategy; a multi-worker one before anything of TensorFlow.
+
+    Args:
+        name: "one_device"; "mirrored", all GPUs of this machine, or all
+            logical CPU devices without a GPU; "multi_worker", the workers
+            that the environment variable TF_CONFIG lists, which `fit` does
+            not support yet; "tpu", which is untested; or "auto": "mirrored"
+            if there are several GPUs, else "one_device".
+        tpu_address: str, name or address of the TPU; by default that of the
+            environment variable TPU_NAME; "local" on a TPU machine.
+
+    Returns:
+        `tf.distribute.Strategy`; the default one for one device.
+
+    Raises:
+        ValueError: for another name, and for a cluster or TPU that TF_CONFIG
+            or the address does not describe.
+    """
+    if name not in NAMES:
+        raise ValueError(f"strategy must be one of {NAMES}, got {name!r}")
+    if name == "auto":
+        name = _choose()
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy(_local_devices())
+    if name == "multi_worker":
+        return _multi_worker()
+    if name == "tpu":
+        return _tpu(tpu_address)
+    return tf.distribute.get_strategy()
+
+
+def of_model(strategy, model):
+    """Returns the strategy of a training.
+
+    Args:
+        strategy: a `tf.distribute.Strategy`, or a name for `build`.
+        model: a Keras model. If it was built in the scope of a strategy, that
+            is "auto".
+
+    Raises:
+        ValueError: as `build`, and for several workers.
+    """
+    own = model.distribute_strategy
+    if strategy == "auto" and own.num_replicas_in_sync > 1:
+        strategy = own
+    elif isinstance(strategy, str):
+        strategy = build(strategy)
+    workers = tf.distribute.MultiWorkerMirroredStrategy
+    if isinstance(strategy, workers) and strategy.num_replicas_in_sync > 1:
+        raise ValueError(
+            "workers of several processes cannot train a run together yet: "
+            "give strategy=mirrored"
+        )
+    return strategy
+
+
+def replicate(model, strategy):
+    """Returns a model, or a copy, with its weights on all replicas."""
+    if model.distribute_strategy is strategy:
+        return model
+    with strategy.scope():
+        return copy_model(model)
+
+
+def without_xla(jit_compile):
+    """Returns False, the one `jit_compile` for several replicas.
+
+    Keras compiles one function for all replicas, and XLA fails where it uses
+    the weights of several devices.
+
+    Raises:
+        ValueError: for True.
+    """
+    if jit_compile in (True, "true"):
+        raise ValueError(
+            "jit_compile=True requires one replica: Keras cannot use XLA on "
+            "several"
+        )
+    return False
+
+
+def check_batch_size(batch_size, strategy):
+    """Raises ValueError unless all replicas get equal parts of a batch."""
+    num_replicas = strategy.num_replicas_in_sync
+    if batch_size % num_replicas:
+        raise ValueError(
+            f"batch_size={batch_size} is the global batch, which "
+            f"{num_replicas} replicas cannot share equally: give a multiple "
+            f"of {num_replicas}, or strategy=one_device"
+        )
+
+
+def _choose():
+    several = len(tf.config.list_logical_devices("GPU")) > 1
+    return "mirrored" if several else "one_device"
+
+
+def _local_devices():
+    for kind in ("GPU", "CPU"):
+        if devices := tf.config.list_logical_devices(kind):
+            return [device.name for device in devices]
+    return None
+
+
+def _multi_worker():
+    if _read_cluster() is None:
+        raise ValueError(
+            "strategy=multi_worker requires the environment variable "
+            "TF_CONFIG, which lists the workers; see docs/distributed.md"
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (RuntimeError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the workers of TF_CONFIG do not start ({reason}); see "
+            "docs/distributed.md"
+        ) from error
+
+
+def _read_cluster():
+    """Returns the content of TF_CONFIG, or None if it is not set.
+
+    Raises:
+        ValueError: unless it lists workers, and says which of them this is.
+    """
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        addresses = cluster[task["type"]]
+        is_right = (
+            cluster.keys() <= {"chief", "worker"}
+            and isinstance(addresses, list)
+            and 0 <= int(task["index"]) < len(addresses)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        is_right = False
+    if not is_right:
+        raise ValueError(
+            f"TF_CONFIG must be JSON such as {_EXAMPLE}, got {text[:200]}"
+        )
+    return config
+
+
+_EXAMPLE = (
+    '{"cluster": {"worker": ["HOST:PORT", "HOST:PORT"]}, '
+    '"task": {"type": "worker", "index": 0}}'
+)
+
+
+def _tpu(address):
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            address or os.environ.get("TPU_NAME", "")
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"no TPU at {address or 'TPU_NAME'} ({reason}): give the address "
+            "of one, or another strategy"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)

@@ -1,0 +1,133 @@
+"""Small trainings on several replicas, to be compared with one."""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+
+import keras_genmodels as kgm
+from keras_genmodels import datasets, runs
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.runs.workdir import Workdir
+from keras_genmodels.training import fit, strategy
+from support import small_vaes
+
+SHAPE = small_vaes.SHAPE
+
+
+def _images(n, seed):
+    images = np.random.default_rng(seed).random((n, *SHAPE))
+    labels = np.arange(n, dtype="int32") % 3
+    return datasets.Split((images > 0.5).astype("float32"), labels)
+
+
+def _vae():
+    return small_vaes.make_vae(num_importance_samples=3, rate_warmup_steps=20)
+
+
+def _autoencoder():
+    model = kgm.DenoisingAutoencoder(
+        kgm.mlp_denoiser(SHAPE, hidden_sizes=(8,), num_classes=3),
+        num_noise_draws=2,
+        num_classes=3,
+        label_dropout=0.3,
+    )
+    model.adapt(_images(60, 0).images)
+    return model
+
+
+# Functions that make a model, and of a batch to its input.
+KINDS = {
+    "importance_weighted": (_vae, lambda batch: batch["image"]),
+    "conditional_denoiser": (
+        _autoencoder,
+        lambda batch: {"image": batch["image"], "condition": batch["label"]},
+    ),
+}
+
+
+def train(kinds, name, workdir=None, **changes):
+    """Trains models in float64.
+
+    Args:
+        kinds: names of `KINDS`.
+        name: of the strategy.
+        workdir: folder of the runs; by default a temporary one.
+        **changes: of the `fit.Options`.
+
+    Returns:
+        dict of each kind to its weights and its report.
+    """
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    built = strategy.build(name)
+    workdir = pathlib.Path(workdir or tempfile.mkdtemp())
+    found = {}
+    for kind in kinds:
+        keras.utils.set_random_seed(0)
+        make, as_input = KINDS[kind]
+        model = make()
+        options = {
+            "epochs": 5,
+            "steps_per_epoch": 20,
+            "gradient_clip_norm": 1.0,
+            "ema_momentum": 0.9,
+            "checkpoint_every": 8,
+            "jit_compile": False,
+            "strategy": built,
+            **changes,
+        }
+        report = fit.fit(
+            model,
+            Workdir(workdir / kind),
+            fit.Options(**options),
+            batches=lambda step, as_input=as_input: datasets.training_batches(
+                _images(60, 0), batch_size=12, seed=0, start_step=step
+            ).map(as_input),
+            # The last batch leaves replicas without rows.
+            validation=datasets.evaluation_batches(
+                _images(15, 1), batch_size=7, seed=0
+            ).map(as_input),
+            verbose=0,
+        )
+        del report["training_seconds"]
+        found[kind] = model.get_weights(), report
+    return found
+
+
+def first_step_of_keras(name):
+    """Returns weights after one step of Keras' own `fit`, and the losses.
+
+    The rows of the batch cannot be shared equally.
+    """
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    keras.utils.set_random_seed(0)
+    images = _images(10, 0).images.astype("float64")
+    with strategy.build(name).scope():
+        model = small_vaes.make_vae()
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    before = model.evaluate(images, batch_size=4, verbose=0)
+    model.fit(images, batch_size=10, verbose=0, shuffle=False)
+    return model.get_weights(), before
+
+
+def refusals(*wrong):
+    """Returns the messages of runs with wrong options on all devices."""
+    data = datasets.load("digits")
+    messages = []
+    for options in wrong:
+        with tempfile.TemporaryDirectory() as workdir:
+            try:
+                runs.train(
+                    small_vaes.make_vae(),
+                    data,
+                    workdir,
+                    strategy="mirrored",
+                    **options,
+                )
+            except UserError as error:
+                messages.append(str(error))
+            assert not list(pathlib.Path(workdir).iterdir())
+    return messages
