@@ -339,13 +339,16 @@ def _output_dtype():
 
 
 def _check_image_arguments(image_shape, filters, blocks):
-    is_free = tuple(image_shape[:2]) == (None, None)
-    _check_sizes("image_shape", image_shape[2:] if is_free else image_shape)
     check(
-        len(image_shape) == 3,
+        isinstance(image_shape, tuple | list)
+        and len(image_shape) == 3
+        and is_count(image_shape[2])
+        and (
+            tuple(image_shape[:2]) == (None, None)
+            or all(map(is_count, image_shape[:2]))
+        ),
         "image_shape must be (height, width, channels) or (None, None, "
-        "channels), got "
-        f"{tuple(image_shape)}",
+        f"channels), each an int >= 1, got {image_shape!r}",
     )
     _check_sizes("filters", filters)
     check_count("blocks", blocks)
