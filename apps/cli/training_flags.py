@@ -121,9 +121,9 @@ def define_flags(default_workdir, default_steps):
         "auto",
         ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
         "Devices of the training, by tf.distribute: all GPUs of this machine "
-        "(mirrored), or a TPU (untested); several workers (multi_worker) are "
-        "refused yet. auto: mirrored if there are several GPUs. See "
-        "docs/distributed.md.",
+        "(mirrored), the workers that TF_CONFIG lists, or a TPU (untested). "
+        "auto: multi_worker if TF_CONFIG lists several workers, mirrored if "
+        "there are several GPUs. See docs/distributed.md.",
     )
     flags.DEFINE_string(
         "tpu_address",

@@ -10,6 +10,7 @@ from keras_genmodels.metrics import denoising
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.runs import metrics_file
 from keras_genmodels.training import fit, inputs
+from keras_genmodels.training.workers import Workers
 
 # Arguments of `runs.train` that only this family has.
 ARGUMENTS = ()
@@ -65,6 +66,8 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         draw=lambda model: _watch(model, watched, data, seed),
         verbose=verbose,
     )
+    if not Workers(options.strategy).is_chief:
+        return None
     model = copy_model(model)
     training = {"planned_epochs": options.epochs, **report}
     return _finish(model, data, workdir, seed, training)

@@ -12,6 +12,7 @@ from keras_genmodels.plots import latent, projector
 from keras_genmodels.runs import metrics_file
 from keras_genmodels.training import fit
 from keras_genmodels.training import inputs as latent_inputs
+from keras_genmodels.training.workers import Workers
 
 # Arguments of `runs.train` that only this family has.
 ARGUMENTS = ("binarization",)
@@ -60,6 +61,8 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         draw=lambda model: _draw(model, watched, data, seed),
         verbose=verbose,
     )
+    if not Workers(options.strategy).is_chief:
+        return None
     model = copy_model(model)
     # First, as the evaluation may run out of memory.
     with files.replacing(workdir.model) as temporary:

@@ -19,6 +19,7 @@ from keras_genmodels.runs import (
 from keras_genmodels.runs.description import RunDescription, as_settings
 from keras_genmodels.runs.workdir import Workdir, load_model
 from keras_genmodels.training import fit
+from keras_genmodels.training.workers import Workers
 
 _LEAST_EPOCHS = 20
 _BATCH_SIZE = 128
@@ -119,21 +120,29 @@ def train(
         model, data, options, command, binarization, seed, batch_size, init_from
     )
     assumed = command.defaults if command else {}
-    with workdir.locked():
+    workers = Workers(options and options.strategy)
+    with (
+        workdir.locked() if workers.is_chief else contextlib.nullcontext(),
+        _training_errors(),
+        workers.lost_ones_named(),
+    ):
         workdir.check(run, assumed)
-        if results.is_finished(workdir, options):
+        if workers.agree(results.is_finished(workdir, options)):
             more = "; a larger number of epochs extends it" if options else ""
             print(f"This run is finished{more}.")
         else:
             # Before the claim: a run that cannot start claims no workdir.
             if init_from is not None and not workdir.has_checkpoint():
                 _start_from_weights(model, init_from, data.image_shape)
-            workdir.claim(run, assumed)
-            print(results.describe(data, workdir, options), flush=True)
+            if workers.is_chief:
+                workdir.claim(run, assumed)
+                print(results.describe(data, workdir, options), flush=True)
             settings = {"batch_size": batch_size, "verbose": verbose}
-            with _training_errors():
-                family.run(model, data, workdir, run, options, **settings)
-        print(metrics_file.summary(workdir))
+            family.run(model, data, workdir, run, options, **settings)
+            # The others wait until the chief has written the results.
+            workers.agree(0)
+        if workers.is_chief:
+            print(metrics_file.summary(workdir))
         return workdir.read_metrics()
 
 

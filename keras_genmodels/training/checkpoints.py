@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import files, private_api
 from keras_genmodels.training.errors import NotFiniteError, TrainingError
+from keras_genmodels.training.workers import Workers
 
 
 class RunState:
@@ -32,6 +33,7 @@ class RunState:
         self.best_epoch = tf.Variable(0, dtype=tf.int64)
         self.stale_epochs = tf.Variable(0, dtype=tf.int64)
         self.seconds = tf.Variable(0.0, dtype=tf.float64)
+        self._totals = {}
 
     @property
     def step(self):
@@ -48,13 +50,37 @@ class RunState:
         ]
         unique = {id(variable): variable for variable in of_keras}
         return [
-            *(variable.value for variable in unique.values()),
+            *(self._stored(variable.value) for variable in unique.values()),
             *self.best_weights,
             self.best_loss,
             self.best_epoch,
             self.stale_epochs,
             self.seconds,
         ]
+
+    def _stored(self, value):
+        """Returns a variable, or one for the total of its replicas' values.
+
+        Only all workers together can read such a total.
+        """
+        if not isinstance(value, tf.distribute.DistributedValues) or (
+            value.synchronization != tf.VariableSynchronization.ON_READ
+        ):
+            return value
+        total = tf.Variable(value.read_value())
+        self._totals[id(value)] = value, total
+        return total
+
+    def collect(self):
+        """Sets the totals to those of the replicas' values."""
+        for value, total in self._totals.values():
+            total.assign(value.read_value())
+
+    def spread(self):
+        """Sets the replicas' values so that they have the totals."""
+        for value, total in self._totals.values():
+            with self.model.distribute_strategy.scope():
+                value.assign(total)
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -68,9 +94,10 @@ class Checkpoints(keras.callbacks.Callback):
         directory: path of the folder of the checkpoints.
         every: int, saves at least once in this many steps.
         steps_per_epoch: int, training steps in an epoch.
+        strategy: `tf.distribute.Strategy`; only its chief writes.
     """
 
-    def __init__(self, state, directory, every, steps_per_epoch):
+    def __init__(self, state, directory, every, steps_per_epoch, strategy):
         super().__init__()
         self.state = state
         self.directory = files.local_path(directory)
@@ -80,6 +107,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, str(self.directory), max_to_keep=2
         )
+        self.workers = Workers(strategy)
         self._saved = 0
         self._since = time.monotonic()
 
@@ -92,22 +120,41 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             TrainingError: if there are checkpoints and none can be read.
         """
+        step = self._restore_last() if self.workers.is_chief else 0
+        step = self.workers.agree(step)
+        if step and not self.workers.is_chief:
+            path = self.directory / f"ckpt-{step}"
+            if reason := self._read(path):
+                raise TrainingError(
+                    f"cannot read checkpoint {path} ({reason}): all workers "
+                    "must share the workdir"
+                )
+        self.state.spread()
+        self._saved = step
+        return step
+
+    def _restore_last(self):
         self._clean_up()
         for path in reversed(self._manager.checkpoints):
-            try:
-                self._checkpoint.restore(path).assert_consumed()
-            except Exception as error:  # TensorFlow raises many kinds.
-                reason = " ".join(str(error).split())[:200]
+            if reason := self._read(path):
                 print(f"cannot read checkpoint {path}: {reason}", flush=True)
                 continue
-            self._saved = self.state.step
-            return self._saved
+            return self.state.step
         if self._manager.checkpoints:
             raise TrainingError(
                 f"no checkpoint in {self.directory} can be read: delete that "
                 "folder to train from the start"
             )
         return 0
+
+    def _read(self, path):
+        """Restores a checkpoint; returns why that failed, or None."""
+        try:
+            self._checkpoint.restore(str(path)).assert_consumed()
+        except Exception as error:  # TensorFlow raises many kinds.
+            reason = " ".join(str(error).split())[:200]
+            return reason or type(error).__name__
+        return None
 
     def on_epoch_begin(self, epoch, logs=None):
         """Restores the metrics of a resumed epoch, which `fit` has reset."""
@@ -145,13 +192,18 @@ class Checkpoints(keras.callbacks.Callback):
         now = time.monotonic()
         self.state.seconds.assign_add(now - self._since)
         self._since = now
+        self.state.collect()
+        if self.workers.is_chief:
+            self._write(step)
+        self._saved = step
+
+    def _write(self, step):
         try:
             with files.disk_errors(self.directory):
                 self._manager.save(checkpoint_number=step)
         except OSError:
             self._clean_up()
             raise
-        self._saved = step
 
     def _clean_up(self):
         """Removes the files of a failed or killed save."""

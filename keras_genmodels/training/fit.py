@@ -22,6 +22,7 @@ from keras_genmodels.training.callbacks import (
 from keras_genmodels.training.checkpoints import Checkpoints, RunState
 from keras_genmodels.training.errors import NotFiniteError, TrainingError
 from keras_genmodels.training.progress import Progress
+from keras_genmodels.training.workers import Workers
 
 __all__ = [
     "NotFiniteError",
@@ -167,10 +168,23 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             replicas.
         NotFiniteError: if a loss or a weight is not finite; the checkpoint
             before that is kept.
-        TrainingError: if there are checkpoints and none can be read.
+        TrainingError: if there are checkpoints and none can be read, and if
+            another worker ends.
         OSError: if the disk is full.
     """
     strategy = strategy_lib.of_model(options.strategy, model)
+    with Workers(strategy).lost_ones_named():
+        options = dataclasses.replace(options, strategy=strategy)
+        return _train(
+            model, workdir, options, batches, validation, draw, verbose
+        )
+
+
+def _train(model, workdir, options, batches, validation, draw, verbose):
+    """Trains as `fit` does, with a strategy that is built."""
+    strategy = options.strategy
+    is_chief = Workers(strategy).is_chief
+    verbose = verbose if is_chief else 0
     replicated = strategy_lib.replicate(model, strategy)
     compile_model(replicated, options)
     state = RunState(replicated)
@@ -180,16 +194,13 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         workdir.checkpoints,
         options.checkpoint_every,
         options.steps_per_epoch,
+        strategy,
     )
     step = checkpoints.restore()
     if step < options.num_steps and not best.exhausted:
-        callbacks = [
-            NonFiniteLoss(state),
-            best,
-            checkpoints,
-            keras.callbacks.TensorBoard(workdir.tensorboard, write_graph=False),
-            *([Pictures(workdir.tensorboard, draw)] if draw else []),
-        ]
+        callbacks = [NonFiniteLoss(state), best, checkpoints]
+        if is_chief:
+            callbacks += _tensorboard(workdir.tensorboard, draw)
         _fit(state, options, batches(step), validation, callbacks, verbose)
     if best.exhausted and verbose:
         print(
@@ -201,6 +212,12 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
     for each in {id(it): it for it in (replicated, model)}.values():
         each.set_weights(state.best_weights)
     return _report(state, options)
+
+
+def _tensorboard(directory, draw):
+    yield keras.callbacks.TensorBoard(directory, write_graph=False)
+    if draw:
+        yield Pictures(directory, draw)
 
 
 def _fit(state, options, batches, validation, callbacks, verbose):

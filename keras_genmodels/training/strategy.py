@@ -16,9 +16,10 @@ def build(name="auto", tpu_address=""):
     Args:
         name: "one_device"; "mirrored", all GPUs of this machine, or all
             logical CPU devices without a GPU; "multi_worker", the workers
-            that the environment variable TF_CONFIG lists, which `fit` does
-            not support yet; "tpu", which is untested; or "auto": "mirrored"
-            if there are several GPUs, else "one_device".
+            that the environment variable TF_CONFIG lists; "tpu", which is
+            untested; or "auto": "multi_worker" if TF_CONFIG lists several
+            workers, else "mirrored" if there are several GPUs, else
+            "one_device".
         tpu_address: str, name or address of the TPU; by default that of the
             environment variable TPU_NAME; "local" on a TPU machine.
 
@@ -51,20 +52,14 @@ def of_model(strategy, model):
             is "auto".
 
     Raises:
-        ValueError: as `build`, and for several workers.
+        ValueError: as `build`.
     """
+    if not isinstance(strategy, str):
+        return strategy
     own = model.distribute_strategy
     if strategy == "auto" and own.num_replicas_in_sync > 1:
-        strategy = own
-    elif isinstance(strategy, str):
-        strategy = build(strategy)
-    workers = tf.distribute.MultiWorkerMirroredStrategy
-    if isinstance(strategy, workers) and strategy.num_replicas_in_sync > 1:
-        raise ValueError(
-            "workers of several processes cannot train a run together yet: "
-            "give strategy=mirrored"
-        )
-    return strategy
+        return own
+    return build(strategy)
 
 
 def replicate(model, strategy):
@@ -104,6 +99,9 @@ def check_batch_size(batch_size, strategy):
 
 
 def _choose():
+    cluster = _read_cluster()
+    if cluster is not None and sum(map(len, cluster["cluster"].values())) > 1:
+        return "multi_worker"
     several = len(tf.config.list_logical_devices("GPU")) > 1
     return "mirrored" if several else "one_device"
 

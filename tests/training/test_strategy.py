@@ -106,8 +106,9 @@ def test_a_strategy_has_a_known_name():
 def test_a_wrong_cluster_is_refused(monkeypatch, config):
     text = config if isinstance(config, str) else json.dumps(config)
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match="TF_CONFIG must be JSON"):
-        strategy.build("multi_worker")
+    for name in ("auto", "multi_worker"):
+        with pytest.raises(ValueError, match="TF_CONFIG must be JSON"):
+            strategy.build(name)
 
 
 def test_several_workers_require_a_cluster(monkeypatch):

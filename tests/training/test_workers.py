@@ -1,0 +1,125 @@
+"""Workers that train together: equal steps, kills, and lost workers."""
+
+import contextlib
+import json
+import random
+import socket
+import time
+
+import numpy as np
+import pytest
+from support import replica_runs
+from support.forks import Fork
+
+KIND = "importance_weighted"
+# Seconds within which workers end when another one is gone.
+GIVE_UP = 60
+
+
+def free_addresses(num):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
+
+
+def start(num_workers, workdir):
+    """Starts the workers of a run."""
+    addresses = free_addresses(num_workers)
+    return [
+        Fork(
+            replica_runs.train,
+            [KIND],
+            "multi_worker",
+            str(workdir),
+            environment={
+                "TF_CONFIG": json.dumps(
+                    {
+                        "cluster": {"worker": addresses},
+                        "task": {"type": "worker", "index": index},
+                    }
+                )
+            },
+        )
+        for index in range(num_workers)
+    ]
+
+
+def finish(workers):
+    """Returns the weights and reports of all workers."""
+    return [worker.result()[KIND] for worker in workers]
+
+
+def saved_steps(workdir):
+    folder = workdir / KIND / "checkpoints"
+    return sorted(path.name for path in folder.glob("*.index"))
+
+
+def kill_during(workdir, num_workers, victims, delay):
+    """Kills workers some time after the run has saved something new."""
+    known = saved_steps(workdir)
+    workers = start(num_workers, workdir)
+    try:
+        deadline = time.monotonic() + 120
+        while saved_steps(workdir) == known:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(delay)
+        for index in victims:
+            workers[index].kill()
+        start_of_end = time.monotonic()
+        for index, worker in enumerate(workers):
+            if index not in victims:
+                with pytest.raises(AssertionError, match="another worker"):
+                    worker.result()
+        assert time.monotonic() - start_of_end < GIVE_UP
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def assert_same(one, other):
+    """Checks that weights are equal to the last bit, and the reports."""
+    for mine, theirs in zip(one[0], other[0], strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert one[1] == other[1]
+
+
+@pytest.fixture(scope="module")
+def on_two(tmp_path_factory):
+    return finish(start(2, tmp_path_factory.mktemp("two")))
+
+
+@pytest.mark.slow
+def test_two_workers_take_the_steps_of_one_process(on_two):
+    weights, report = Fork(replica_runs.train, [KIND], "one_device").result()[
+        KIND
+    ]
+    for worker in on_two:
+        for mine, theirs in zip(worker[0], weights, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-9)
+        assert worker[1]["steps"] == report["steps"] == 100
+        assert worker[1]["best_epoch"] == report["best_epoch"]
+        loss = report["validation_loss"]
+        assert worker[1]["validation_loss"] == pytest.approx(loss, rel=1e-5)
+    assert_same(*on_two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "victims", [[0], [1], [0, 1]], ids=["chief", "worker", "all"]
+)
+def test_killed_workers_end_as_those_that_were_not(on_two, tmp_path, victims):
+    delay = random.Random(len(victims)).uniform(0, 0.3)
+    kill_during(tmp_path, 2, victims, delay)
+    for worker in finish(start(2, tmp_path)):
+        assert_same(worker, on_two[0])
+
+
+@pytest.mark.slow
+def test_three_workers_survive_kills(tmp_path):
+    whole = finish(start(3, tmp_path / "whole"))
+    kill_during(tmp_path / "cut", 3, [2], 0.1)
+    for worker in finish(start(3, tmp_path / "cut")):
+        assert_same(worker, whole[0])
