@@ -106,7 +106,9 @@ def test_two_workers_take_the_steps_of_one_process(on_two):
     assert_same(*on_two)
 
 
-@pytest.mark.slow
+# Exhaustive: on a slow machine they take minutes, and on a very fast one a run
+# may end before it is killed.
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "victims", [[0], [1], [0, 1]], ids=["chief", "worker", "all"]
 )
@@ -117,7 +119,7 @@ def test_killed_workers_end_as_those_that_were_not(on_two, tmp_path, victims):
         assert_same(worker, on_two[0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_three_workers_survive_kills(tmp_path):
     whole = finish(start(3, tmp_path / "whole"))
     kill_during(tmp_path / "cut", 3, [2], 0.1)
