@@ -81,8 +81,8 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "num_steps",
     None,
-    "With generate and a denoiser that receives sigma: number of evaluations "
-    "of the denoiser (default: that of the export).",
+    "With generate and a denoiser: number of its evaluations, or their maximum "
+    "if it does not receive sigma (default: that of the export).",
     lower_bound=1,
 )
 flags.DEFINE_float(

@@ -61,18 +61,20 @@ def train(config):
     Args:
         config: `Config` from `resolve`.
     """
-    guard.load_tensorflow()
+    strategy = training_flags.start_tensorflow(config)
     vae, run = _read(config.latents_of)
     training_flags.train(
         lambda config, data: _build(config, vae),
         _with_data_of(run, config),
         load=lambda config: run.load_data(config.data_dir),
+        strategy=strategy,
     )
 
 
 def _read(path):
     """Returns the VAE of a finished run and its `RunDescription`."""
     from keras_genmodels.core.errors import UserError
+    from keras_genmodels.core.wording import kind_of
     from keras_genmodels.models import LatentDiffusion, LatentVariableModel
     from keras_genmodels.runs import Workdir
 
@@ -84,7 +86,7 @@ def _read(path):
         raise UserError(f"--latents_of={path}: {error}") from error
     if isinstance(model, LatentDiffusion) or model.condition_kind is not None:
         raise UserError(
-            f"--latents_of={path} holds a {type(model).__name__}: give a run "
+            f"--latents_of={path} holds {kind_of(model)}: give a run "
             "of train_vae"
         )
     return model, run

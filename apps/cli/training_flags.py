@@ -128,8 +128,8 @@ def define_flags(default_workdir, default_steps):
     flags.DEFINE_string(
         "tpu_address",
         "",
-        "Name or address of the TPU, 'local' on a TPU machine (default: that "
-        "of the environment variable TPU_NAME).",
+        "Name or address of the TPU, 'local' on a TPU machine (default: the "
+        "value of the environment variable TPU_NAME).",
     )
     flag_types.define_path(
         "init_from", None, "Start from the weights of this model.keras."
@@ -172,7 +172,12 @@ def _build_strategy(config):
         return strategy.build(config.strategy, config.tpu_address)
 
 
-def train(build, config, load=data_flags.load):
+def start_tensorflow(config):
+    """Starts TensorFlow on the devices of --strategy, which it returns."""
+    return guard.load_tensorflow(connect=lambda: _build_strategy(config))
+
+
+def train(build, config, load=data_flags.load, strategy=None):
     """Makes the run that the flags describe, by `runs.train`.
 
     Args:
@@ -181,8 +186,10 @@ def train(build, config, load=data_flags.load):
             policy are set.
         config: `Config`.
         load: function of the `Config` that returns the data set.
+        strategy: what `start_tensorflow` returned, if it was called before.
     """
-    strategy = guard.load_tensorflow(connect=lambda: _build_strategy(config))
+    if strategy is None:
+        strategy = start_tensorflow(config)
     import keras
 
     from keras_genmodels import runs

@@ -111,13 +111,20 @@ def distribute(dataset, strategy):
         strategy: `tf.distribute.Strategy`.
 
     Returns:
-        distributed data set; `dataset` for one replica, and for batches of an
-        unknown size or one that replicas cannot share equally.
+        distributed data set; `dataset` for one replica, for batches of an
+        unknown size or one that replicas cannot share equally, and for an
+        unknown number of batches.
     """
     num_replicas = strategy.num_replicas_in_sync
     first = tf.nest.flatten(dataset.element_spec)[0]
     size = first.shape[0] if first.shape.rank else None
-    if num_replicas == 1 or size is None or size % num_replicas:
+    known = dataset.cardinality()
+    if (
+        num_replicas == 1
+        or size is None
+        or size % num_replicas
+        or known == tf.data.UNKNOWN_CARDINALITY
+    ):
         return dataset
 
     def part(context):
@@ -126,13 +133,17 @@ def distribute(dataset, strategy):
         count = num_replicas // context.num_input_pipelines
 
         def divide(rows):
-            shape = (count, num_rows // count, *rows.shape[1:])
-            return tf.reshape(rows[start : start + num_rows], shape)
+            shape = [[count, num_rows // count], tf.shape(rows)[1:]]
+            parts = tf.reshape(
+                rows[start : start + num_rows], tf.concat(shape, axis=0)
+            )
+            parts.set_shape((count, num_rows // count, *rows.shape[1:]))
+            return parts
 
         parts = dataset.map(_each(divide, dataset)).unbatch()
-        known = dataset.cardinality()
         parts_in_all = known if known < 0 else known * count
-        # Of unknown length the workers would agree on it at each step.
+        # Without a length, workers would ask each other at each step whether
+        # data are left.
         return parts.apply(
             tf.data.experimental.assert_cardinality(parts_in_all)
         )

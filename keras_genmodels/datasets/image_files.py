@@ -55,8 +55,8 @@ def _common_size(paths):
     if len(sizes) > 1:
         (first, path), (second, other), *_ = sizes.items()
         raise UserError(
-            f"{path} has {first[0]}x{first[1]} pixels and {other} "
-            f"{second[0]}x{second[1]}: give pictures of one size, or one at a "
+            f"{path} has {first[1]}x{first[0]} pixels and {other} "
+            f"{second[1]}x{second[0]}: give pictures of one size, or one at a "
             "time"
         )
     return next(iter(sizes))

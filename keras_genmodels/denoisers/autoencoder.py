@@ -332,6 +332,11 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         if seed is not None:
             uniform, eps = self._step_draws(keras.ops.shape(x), seed, dtype)
         else:
+            check(
+                None not in x.shape[1:],
+                "images of any size are evaluated in batches of a known size, "
+                f"got {x.shape}",
+            )
             rows = seeds.content_seeds(self.seed, x)
             eps = seeds.normal(rows, x.shape[1:], dtype)
             uniform = seeds.uniform(seeds.fold_in(rows, 1), dtype)

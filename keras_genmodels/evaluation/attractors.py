@@ -8,10 +8,14 @@ from keras_genmodels.evaluation import memorization
 from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics.denoising import noise_levels
 from keras_genmodels.metrics.estimates import Estimate, average
+from keras_genmodels.training import fit
 
 # The search: starts of each kind, updates of each start, root mean square of
 # D(x) - x at which it has converged.
 _NUM_STARTS = 16
+# Noise of the starts of a network, which at the level of the search has not
+# seen images that are further off.
+_MOST_NOISE = 1.5
 _MAX_STEPS = 200
 _TOLERANCE = 1e-4
 # Fixed points whose Jacobian is analysed.
@@ -80,7 +84,10 @@ def _starts(denoiser, train, seed):
     near = arrays.as_float(train[np.sort(drawn)])
     rows = seeds.row_seeds(seed, len(near))
     noise = seeds.normal(rows, near.shape[1:]).numpy()
-    far = np.asarray(denoiser.data_mean) + denoiser.sigma_range[1] * noise
+    level = denoiser.sigma_range[1]
+    if fit.is_trainable(denoiser):
+        level = min(level, _MOST_NOISE)
+    far = np.asarray(denoiser.data_mean) + level * noise
     return np.concatenate([near, far.astype(near.dtype)])
 
 

@@ -87,8 +87,8 @@ def export(
             limit for `restore_with`, and `tolerance` of `restore`; defaults
             0.1, 100, 1e-3; and `solver`, `schedule`, `num_steps`, in [1,
             10**5], and `stochasticity` of `generate`, with its defaults.
-            `generate_with` takes up to 5 times `num_steps`; of a denoiser that
-            does not receive sigma up to 1000.
+            `generate_with` takes up to 5 times `num_steps`, but at most 1000 of
+            a denoiser that does not receive sigma.
 
     Returns:
         pathlib.Path of the version, absolute.

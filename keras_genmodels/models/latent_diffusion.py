@@ -1,5 +1,6 @@
 """A latent-variable model whose prior is a denoiser of its latents."""
 
+import types
 from typing import ClassVar
 
 import keras
@@ -9,6 +10,7 @@ from keras_genmodels.core import counter_rng, private_api, replicas, seeds
 from keras_genmodels.core.class_labels import check_guidance
 from keras_genmodels.core.events import check_num, event_batches, num_events
 from keras_genmodels.core.validation import check
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.distributions import latents
 from keras_genmodels.models.latent_variable import LatentVariableModel
 from keras_genmodels.sampling.flow_prior import FlowPrior
@@ -199,8 +201,7 @@ class LatentDiffusion(LatentVariableModel):
     def call(self, x, training=False):
         check(
             hasattr(self.denoiser, "noisy_terms"),
-            f"a {type(self.denoiser).__name__} is not trained: adapt(data) "
-            "computes it",
+            f"{kind_of(self.denoiser)} is not trained: adapt(data) computes it",
         )
         x, _ = self.validate_inputs(x)
         seed = self._step_seed() if training else None
@@ -224,6 +225,11 @@ class LatentDiffusion(LatentVariableModel):
 
     def _before_fit(self, x, y):
         if not self.adapted:
+            check(
+                not isinstance(x, types.GeneratorType),
+                "a generator can be read only once: call adapt(data) before "
+                "fit",
+            )
             self.adapt(x)
 
     def _per_example_loss(self, terms, training):
@@ -253,7 +259,7 @@ def _check_vae(vae):
         isinstance(vae, LatentVariableModel)
         and not isinstance(vae, LatentDiffusion),
         "vae must be a latent-variable model with a prior of its own, such as "
-        f"a VAE, got a {type(vae).__name__}",
+        f"a VAE, got {kind_of(vae)}",
     )
     check(
         vae.condition_kind is None,

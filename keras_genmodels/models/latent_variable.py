@@ -79,8 +79,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
        `loc` and `scale`, or `tfd.TransformedDistribution`s of such, so that
        every draw is a function of standard normal noise; p(z) may also be
        another distribution with a method `transform` of such noise. p(x|z)
-       comes from `likelihood`. A model whose log p(z) takes many evaluations
-       of a network sets `has_costly_prior`.
+       comes from `likelihood`.
 
     A conditional model also sets the attributes below, and defines
     `_as_condition`, `_features`, `_as_inputs`, `_input_signature` and `call`:
@@ -127,6 +126,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     # What `_per_example_metrics` returns.
     _metric_names = ("elbo", "rate", "distortion")
     # Whether log p(z) takes many evaluations of a network.
+    # Whether log p(z) takes many evaluations of a network, as by the ODE of
+    # `LatentDiffusion`.
     has_costly_prior = False
 
     num_classes = None

@@ -45,8 +45,8 @@ def unet(
     Args:
         image_shape: (height, width, channels), each >= 1; or (None, None,
             channels) for images of any size whose sides are at least the
-            total stride, 2 for each level but the first. Others are padded
-            by reflection to multiples of it, and cropped back.
+            total stride, 2 to the number of levels less one. Others are
+            padded by reflection to multiples of it, and cropped back.
         noise_conditional: whether the noise level is an input.
         num_classes: int >= 1 if class labels are an input, else None.
         filters: channels of each level, from the full size down, each >= 1.
@@ -87,10 +87,7 @@ def unet(
         image_shape, noise_conditional, num_classes
     )
 
-    check(
-        isinstance(attention_levels, int) and attention_levels >= 0,
-        f"attention_levels must be an int >= 0, got {attention_levels!r}",
-    )
+    check_count("attention_levels", attention_levels, least=0)
     check(
         attention_levels == 0 or None not in image_shape,
         "attention_levels requires images of one size, got image_shape="

@@ -5,6 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_genmodels.core import private_api
 from keras_genmodels.core.validation import check_count
 
 
@@ -51,7 +52,7 @@ def smallest_side(network):
     return max(
         (
             layer.multiple
-            for layer in getattr(network, "layers", ())
+            for layer in private_api.flatten_layers(network)
             if isinstance(layer, PadToMultiple)
         ),
         default=1,

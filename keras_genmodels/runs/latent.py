@@ -103,7 +103,7 @@ def _write_tensorboard(workdir, model, shown, data, section, epochs):
     writer = tf.summary.create_file_writer(str(directory))
     with writer.as_default(step=epochs - 1):
         for name in ("elbo", "rate", "distortion", "loss"):
-            # A learned prior may be too large for all of them.
+            # With a learned prior of many latents they are not measured.
             if name in section.measures:
                 value = section.measures[name].estimate.value
                 tf.summary.scalar(f"epoch_{name}", value)

@@ -12,10 +12,14 @@ from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.plots.attractors import restoration_rows
 from keras_genmodels.sampling.restoration import restore
 
+# Images, and their pixels, that are restored at once.
 _BATCH_SIZE = 256
+_MOST_PIXELS = 2**20
 # Images in the figures.
 _NUM_SHOWN = 32
 _NUM_TRAJECTORIES = 6
+# Sides of the part of an image whose trajectory is shown.
+_LARGEST_SHOWN = 256
 
 
 def restore_images(
@@ -87,8 +91,10 @@ def _restore_all(denoiser, noisy, condition, settings):
             "residual": result.residual,
         }
 
+    pixels = noisy.shape[1] * noisy.shape[2]
+    batch_size = min(_BATCH_SIZE, max(1, _MOST_PIXELS // pixels))
     return arrays_lib.map_batches(
-        restored, noisy, condition, batch_size=_BATCH_SIZE
+        restored, noisy, condition, batch_size=batch_size
     )
 
 
@@ -101,9 +107,10 @@ def _draw(denoiser, noisy, condition, restored, truth, output, settings):
     sheet = denoiser_plots.before_and_after(rows)
     plots.save_png(output / "before_after.png", sheet)
     few = slice(_NUM_TRAJECTORIES)
+    noisy, truth = map(_middle, (noisy[few], truth))
     restored = restore(
         denoiser,
-        noisy[few],
+        noisy,
         condition=None if condition is None else condition[few],
         trajectory=True,
         **settings,
@@ -111,6 +118,15 @@ def _draw(denoiser, noisy, condition, restored, truth, output, settings):
     clean = None if truth is None else truth[few]
     steps = restoration_rows(restored.trajectory.numpy(), clean=clean)
     plots.save_png(output / "steps.png", steps)
+
+
+def _middle(images):
+    """Cuts out the middle of large images, whose trajectories take memory."""
+    if images is None:
+        return None
+    starts = [max(0, side - _LARGEST_SHOWN) // 2 for side in images.shape[1:3]]
+    rows, columns = (slice(i, i + _LARGEST_SHOWN) for i in starts)
+    return images[:, rows, columns]
 
 
 def _convergence(arrays, tolerance):

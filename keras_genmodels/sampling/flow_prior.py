@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_genmodels.core.validation import check
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.sampling.density import MAX_EXACT_SIZE, probability_flow
 from keras_genmodels.sampling.generation import generate
 
@@ -59,7 +60,7 @@ class FlowPrior(tfd.Distribution):
         check(
             len(denoiser.event_shape) == 1 and hasattr(start, "transform"),
             "a prior takes a denoiser of vectors that starts from a Gaussian, "
-            f"got a {type(denoiser).__name__} of {denoiser.event_shape}",
+            f"got {kind_of(denoiser)} of {denoiser.event_shape}",
         )
         self._denoiser = denoiser
         self._start = start

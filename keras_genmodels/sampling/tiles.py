@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core.wording import kind_of
 from keras_genmodels.networks.reach import reach_of
 from keras_genmodels.sampling.restoration import denoise_once
 
@@ -49,6 +50,14 @@ def denoise_in_tiles(
     """
     check_count("max_pixels", max_pixels)
     x = np.asarray(x)
+    check(
+        x.ndim == 4,
+        f"x must be [batch, height, width, channels], got {list(x.shape)}",
+    )
+    check(
+        hasattr(denoiser, "network"),
+        f"tiles require a denoiser with a network, got {kind_of(denoiser)}",
+    )
     per_row = [
         None if value is None else np.broadcast_to(value, x.shape[:1])
         for value in (sigma, condition)

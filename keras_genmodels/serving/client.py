@@ -187,8 +187,9 @@ class Client:
                 other conditions.
             label: the same for labels; the number of classes means "no label"
                 in a model trained with label dropout.
-            num_steps: for a denoiser that receives sigma, number of its
-                evaluations, or numbers `[num]`; by default that of the export.
+            num_steps: for a denoiser, number of its evaluations, or numbers
+                `[num]`, or their maximum if it does not receive sigma; by
+                default that of the export.
             guidance: with `num_steps`, for a denoiser trained with label
                 dropout: strength of the guidance, or strengths `[num]`;
                 by default 0.

@@ -95,9 +95,13 @@ class Checkpoints(keras.callbacks.Callback):
         every: int, saves at least once in this many steps.
         steps_per_epoch: int, training steps in an epoch.
         strategy: `tf.distribute.Strategy`; only its chief writes.
+        multiple: int, of which the step of a checkpoint is a multiple, so
+            that a run with another strategy can resume there.
     """
 
-    def __init__(self, state, directory, every, steps_per_epoch, strategy):
+    def __init__(
+        self, state, directory, every, steps_per_epoch, strategy, multiple
+    ):
         super().__init__()
         self.state = state
         self.directory = files.local_path(directory)
@@ -108,6 +112,7 @@ class Checkpoints(keras.callbacks.Callback):
             self._checkpoint, str(self.directory), max_to_keep=2
         )
         self.workers = Workers(strategy)
+        self.multiple = multiple
         self._saved = 0
         self._since = time.monotonic()
 
@@ -178,8 +183,9 @@ class Checkpoints(keras.callbacks.Callback):
             self._save_if_due()
 
     def _save_if_due(self):
-        next_step = self.state.step + self.model.steps_per_execution
-        if next_step - self._saved > self.every:
+        step = self.state.step
+        is_next_late = step + self.multiple - self._saved > self.every
+        if is_next_late and step % self.multiple == 0:
             self._save()
 
     def _save(self):

@@ -148,9 +148,8 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         workdir: a `Workdir`; checkpoints and TensorBoard events go there.
         options: an `Options`.
         batches: function of a step that returns an endless `tf.data.Dataset`
-            of the arguments of `model.fit`, starting with that step. The
-            content of a batch, which replicas share equally, must depend on
-            its step alone.
+            of the arguments of `model.fit`, starting with that step. A batch
+            must depend on its step alone. Replicas share it equally.
         validation: finite `tf.data.Dataset` that decides which epoch is the
             best, the same at each pass; None for the last epoch.
         draw: function of the model that returns a dict of uint8 pictures, and
@@ -195,6 +194,7 @@ def _train(model, workdir, options, batches, validation, draw, verbose):
         options.checkpoint_every,
         options.steps_per_epoch,
         strategy,
+        _steps_per_execution(options),
     )
     step = checkpoints.restore()
     if step < options.num_steps and not best.exhausted:
