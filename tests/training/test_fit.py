@@ -152,6 +152,30 @@ def test_a_kill_loses_no_more_than_the_steps_between_checkpoints(
         assert step - 3 <= int(latest.rpartition("-")[2]) <= step
 
 
+def test_a_run_resumes_with_more_steps_in_one_execution(
+    tmp_path, kill_at, monkeypatch
+):
+    """As after a change from several replicas, which make one, to a device."""
+    given = options(epochs=2, steps_per_epoch=8, checkpoint_every=5)
+    with monkeypatch.context() as patched:
+        compile_model = training.compile_model
+
+        def compile_for_one_step(model, options):
+            compile_model(model, options)
+            assert model.steps_per_execution == 4
+            model.steps_per_execution = 1
+
+        patched.setattr(training, "compile_model", compile_for_one_step)
+        kill_at(7)
+        with pytest.raises(Killed):
+            run(tmp_path, given)
+    saved = sorted(path.name for path in tmp_path.glob("**/ckpt-*.index"))
+    assert saved == ["ckpt-4.index"]
+    _, report = run(tmp_path, given)
+    assert report["steps"] == 16
+    assert report["epochs"] == 2
+
+
 def test_a_finished_run_stays_and_more_epochs_extend_it(
     tmp_path, uninterrupted, whole_run
 ):
