@@ -85,7 +85,8 @@ def _starts(denoiser, train, seed):
     rows = seeds.row_seeds(seed, len(near))
     noise = seeds.normal(rows, near.shape[1:]).numpy()
     level = denoiser.sigma_range[1]
-    if fit.is_trainable(denoiser):
+    # One of a given condition is an object around the model.
+    if fit.is_trainable(getattr(denoiser, "denoiser", denoiser)):
         level = min(level, _MOST_NOISE)
     far = np.asarray(denoiser.data_mean) + level * noise
     return np.concatenate([near, far.astype(near.dtype)])

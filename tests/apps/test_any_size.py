@@ -74,7 +74,7 @@ def test_pictures_of_several_sizes_are_refused(workdir, tmp_path):
     flags = [f"--workdir={workdir}", f"--input={pictures}", "--sigma=0.1"]
     flags.append(f"--output={tmp_path / 'restored'}")
     process = run("restore", *flags)
-    assert_refused(process, "restore", "9x9", "10x9", "one at a time")
+    assert_refused(process, "restore", "9x9", "9x10", "one at a time")
 
 
 def test_an_export_needs_one_size(workdir, tmp_path):
