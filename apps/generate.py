@@ -24,8 +24,8 @@ from .cli import (
     guard,
     input_flags,
     label_flag,
-    noise_level,
     output_flag,
+    walks,
 )
 from .cli.config import Config
 
@@ -33,8 +33,6 @@ from .cli.config import Config
 _NUM_IMAGES = 64
 _NUM_PER_LABEL = 10
 _NUM_COMPLETED = 8
-# Images of --trajectory.
-_NUM_WALKS = 16
 
 flag_types.define_path("workdir", "runs/vae", "A finished run.")
 guard.define_import_flag()
@@ -66,63 +64,12 @@ flags.DEFINE_integer(
     "With a model that completes images: completions of each image.",
     lower_bound=1,
 )
-flags.DEFINE_enum(
-    "solver",
-    None,
-    ["dpmpp_2m", "heun", "euler"],
-    "With a denoiser that receives sigma: solver of the probability-flow ODE "
-    "(default: dpmpp_2m, DPM-Solver++ of order 2).",
-)
-flags.DEFINE_enum(
-    "schedule",
-    None,
-    ["geometric", "karras"],
-    "With a denoiser that receives sigma: the noise levels, which fall by a "
-    "constant factor (geometric, the default) or as in Karras et al. (2022).",
-)
-flags.DEFINE_integer(
-    "num_steps",
-    None,
-    "With a denoiser: number of evaluations of the denoiser, odd with "
-    "--solver=heun, or even for one of latents (default: 20; heun: 19). With "
-    "one that does not receive sigma their maximum (default: 100).",
-    lower_bound=1,
-)
-flags.DEFINE_float(
-    "stochasticity",
-    0.0,
-    "With a denoiser: fraction of the noise that is drawn anew in each step, "
-    "in [0, 1); above 0 it requires --solver=euler or heun, or a blind "
-    "denoiser.",
-    lower_bound=0,
-    upper_bound=0.999,
-)
-flag_types.define_path(
-    "trajectory",
-    None,
-    "With a denoiser: also write an animated .gif of the walk from noise to "
-    "the first 16 images (with labels and no --label: one of each).",
-)
-flag_types.define_levels(
-    "sigma",
-    None,
-    "With a denoiser: LOWEST,HIGHEST noise level of the steps (default: the "
-    "range of its training).",
-    least=2,
-)
+walks.define_flags()
 output_flag.define_flag(
     "A .png (one sheet) or .npz (default: figures/generated.png of the run)."
 )
 
 # Flags that only apply to some kinds of models.
-_LEVEL_FLAGS = ("solver", "schedule")
-_DENOISER_FLAGS = (
-    *_LEVEL_FLAGS,
-    "num_steps",
-    "stochasticity",
-    "sigma",
-    "trajectory",
-)
 _LABEL_FLAGS = ("label", "guidance")
 _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 
@@ -157,7 +104,8 @@ def main():
     print(f"{what} in {output}")
     if config.trajectory:
         with user_errors():
-            write_walk(config, model, workdir)
+            num = config.num_images or _NUM_IMAGES
+            walks.save(config, model, num, training_labels(workdir))
         print(f"the walk in {config.trajectory}")
 
 
@@ -172,8 +120,8 @@ def drawer_of(config, model):
     from keras_genmodels.training import inputs
 
     inputs.check_condition(model)
-    if walking(model) is None:
-        config.forbid(_DENOISER_FLAGS, "a denoiser")
+    if walks.walking(model) is None:
+        config.forbid(walks.FLAGS, "a denoiser")
     kind = model.condition_kind
     if kind != "label":
         config.forbid(_LABEL_FLAGS, "a model conditioned on labels")
@@ -195,13 +143,13 @@ def drawer_of(config, model):
 
 def plain_images(config, model, workdir):
     """Draws from a VAE or a denoiser."""
-    return _sheet(config, model, **denoiser_settings(config, model))
+    return _sheet(config, model, **walks.settings(config, model))
 
 
 def images_of_one_label(config, model, workdir):
     """Draws images of --label."""
     label = label_flag.read(config.label, model, training_labels(workdir))
-    settings = {"guidance": config.guidance, **denoiser_settings(config, model)}
+    settings = {"guidance": config.guidance, **walks.settings(config, model)}
     return _sheet(config, model, label, **settings)
 
 
@@ -214,7 +162,7 @@ def images_of_each_label(config, model, workdir):
 
     count = config.num_images or _NUM_PER_LABEL
     labels = training_labels(workdir) or range(model.num_classes)
-    settings = denoiser_settings(config, model)
+    settings = walks.settings(config, model)
     images = conditional_sampling.sample_each_label(
         model,
         count,
@@ -298,69 +246,6 @@ def _sheet(config, model, label=None, **settings):
         {"image": images, **({} if label is None else {"label": labels})},
         lambda: plots.image_grid(images),
     )
-
-
-def write_walk(config, model, workdir):
-    """Writes an animation of the walk of the first images, or each label's."""
-    import numpy as np
-
-    from keras_genmodels.core import seeds
-    from keras_genmodels.plots import walk
-
-    count = min(config.num_images or _NUM_IMAGES, _NUM_WALKS)
-    settings = denoiser_settings(config, model)
-    rows, labels = seeds.row_seeds(config.seed, count).numpy(), None
-    if model.condition_kind == "label":
-        settings["guidance"] = config.guidance
-        known = training_labels(workdir)
-        if config.label is None:
-            labels = list(known or range(model.num_classes))[:_NUM_WALKS]
-            rows = np.tile(rows[:1], (len(labels), 1))
-        else:
-            labels = [label_flag.read(config.label, model, known)] * count
-    num = count if labels is None else None
-    steps = model.sample(num, labels, seed=rows, trajectory=True, **settings)
-    walk.save_gif(config.trajectory, walk.frames(steps))
-
-
-def walking(model):
-    """Returns the denoiser that draws: of images or of latents; or None."""
-    from keras_genmodels.denoisers import Denoiser
-    from keras_genmodels.models import LatentDiffusion
-
-    if isinstance(model, LatentDiffusion):
-        return model.denoiser
-    return model if isinstance(model, Denoiser) else None
-
-
-def denoiser_settings(config, model):
-    """Returns the arguments of a denoiser's `sample`; none for a VAE."""
-    denoiser = walking(model)
-    if denoiser is None:
-        return {}
-    if denoiser.has_single_level:
-        lowest, _ = denoiser.sigma_range
-        config.forbid(
-            ("stochasticity", "sigma"),
-            f"a denoiser of a range of noise levels (this one has {lowest:g})",
-        )
-    if not denoiser.needs_sigma:
-        config.forbid(
-            _LEVEL_FLAGS,
-            "a denoiser that receives sigma (this one finds the noise level "
-            "by its residual, or has a single one)",
-        )
-    sigma_min, sigma_max = config.sigma or (None, None)
-    if denoiser is model:
-        noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
-    return {
-        "solver": config.solver,
-        "schedule": config.schedule,
-        "num_steps": config.num_steps,
-        "stochasticity": config.stochasticity,
-        "sigma_max": sigma_max,
-        "sigma_min": sigma_min,
-    }
 
 
 def run():

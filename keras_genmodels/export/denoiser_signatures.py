@@ -15,6 +15,7 @@ from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.pixel_scale import is_image
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
+from keras_genmodels.export import walk_fields
 from keras_genmodels.export.fields import Field, Signature, compiler, seeds
 from keras_genmodels.export.settings import Setting
 from keras_genmodels.export.values import (
@@ -23,24 +24,13 @@ from keras_genmodels.export.values import (
     Interval,
     LogInterval,
     NoisyPixels,
-    OddIntegers,
     labels,
 )
 from keras_genmodels.sampling import density, generation, restoration
-from keras_genmodels.sampling.schedules import SCHEDULES
-from keras_genmodels.sampling.solvers import SOLVERS
 
-_NUM_STEPS = Integers(1, 10**5)
-# A request to `generate_with` may take as many times the steps of `generate`.
-_MOST_STEPS = 5
 # A sigma above the highest trained one by more than this is a mistake, such as
 # 25 for 25/255.
 _MOST_ABOVE = 10
-# Steps of example requests, which are answered at several batch sizes.
-_EXAMPLE_STEPS = 20
-# Evaluations of example walks: with two of the exact denoiser, one unit in the
-# last place of the start becomes 6e-4, and no rounding could be checked.
-_FEWEST = 5
 # Of `log_density`: steps, all of one length, as steps of controlled length
 # depend on the rounding of D, which depends on the other rows; and rows of
 # example requests, as each takes thousands of products with D's Jacobian.
@@ -61,25 +51,11 @@ def known_settings(denoiser, given):
         UserError: for a solver or schedule of a denoiser that does not receive
             sigma.
     """
-    num_steps, of_levels = generation.MAX_STEPS, {}
-    if denoiser.needs_sigma:
-        solver = given.get("solver") or generation.SOLVER
-        num_steps = generation.default_num_steps(solver)
-        of_levels = {
-            "solver": Setting(generation.SOLVER, tuple(SOLVERS)),
-            "schedule": Setting(generation.SCHEDULE, tuple(SCHEDULES)),
-        }
-    else:
-        names = ("solver", "schedule")
-        with user_errors():
-            generation.check_settings(denoiser, *map(given.get, names))
     return {
         "step_size": Setting(0.1, Interval(0, 2, "()")),
         "max_steps": Setting(100, Integers(1, 10**6)),
         "tolerance": Setting(1e-3, Interval(0)),
-        "num_steps": Setting(num_steps, _NUM_STEPS),
-        "stochasticity": Setting(0.0, Interval(0, 1, "[)")),
-        **of_levels,
+        **walk_fields.known_settings(denoiser, given),
     }
 
 
@@ -144,7 +120,8 @@ def _generating(denoiser, settings):
     """Returns the signatures that draw images."""
     generate = functools.partial(_generate, denoiser, settings)
     label = _label_field(denoiser)
-    fields = {"seed": seeds(), "num_steps": _steps_field(settings), **label}
+    steps = walk_fields.steps_field(settings)
+    fields = {"seed": seeds(), "num_steps": steps, **label}
     if denoiser.label_dropout:
         fields["guidance"] = Field((), values=Interval(0))
     return {
@@ -154,23 +131,6 @@ def _generating(denoiser, settings):
         ),
         "generate_with": Signature(fields, generate),
     }
-
-
-def _steps_field(settings):
-    """Returns the field of `num_steps` of `generate_with`."""
-    count, solver = settings["num_steps"], settings.get("solver")
-    kind, most = Integers, _NUM_STEPS.high
-    if solver is None:
-        most = generation.MOST_STEPS_OF_ROWS
-    elif SOLVERS[solver].needs_odd:
-        kind = OddIntegers
-    few = min(count, _FEWEST), min(count, _EXAMPLE_STEPS)
-    return Field(
-        (),
-        "int32",
-        kind(1, min(_MOST_STEPS * count, most)),
-        example=kind(*few),
-    )
 
 
 def describe(denoiser):
@@ -194,14 +154,13 @@ def _check(denoiser, settings):
         # A denoiser without data raises before it reads the shape.
         shape = (1, *(denoiser.event_shape or ()))
         denoiser.validate_inputs(tf.zeros(shape), 1.0)
-        names = ("solver", "schedule", "num_steps", "stochasticity")
-        generation.check_settings(denoiser, *map(settings.get, names))
+        walk_fields.check_settings(denoiser, settings)
 
 
 def _loop_fields(max_steps):
     """Returns the fields of the arguments of `restore_with`."""
     steps = Integers(0, max_steps)
-    few_steps = Integers(0, min(max_steps, _EXAMPLE_STEPS))
+    few_steps = Integers(0, min(max_steps, walk_fields.EXAMPLE_STEPS))
     return {
         "step_size": Field(
             (), values=Interval(0, 2, "()"), example=Interval(0.05, 1)
@@ -240,7 +199,6 @@ def _restore(denoiser, jit_compile, image, sigma=None, condition=None, **loop):
 def _generate(
     denoiser, settings, seed, num_steps, condition=None, guidance=0.0
 ):
-    names = ("solver", "schedule", "stochasticity", "jit_compile")
     image = generation.generate(
         denoiser,
         denoiser.event_shape,
@@ -249,7 +207,7 @@ def _generate(
         condition=condition,
         guidance=guidance,
         num_steps=num_steps,
-        **{name: settings[name] for name in names if name in settings},
+        **walk_fields.arguments(settings),
     )
     return {"image": image}
 

@@ -1,11 +1,9 @@
 """Trains a model of any kind, and leaves a workdir that every app reads."""
 
-import contextlib
 import dataclasses
 import math
 
-from keras_genmodels.core.errors import UserError, user_errors
-from keras_genmodels.core.events import has_shape
+from keras_genmodels.core.errors import user_errors
 from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.models import LatentDiffusion, LatentVariableModel
@@ -14,12 +12,11 @@ from keras_genmodels.runs import (
     latent,
     latent_prior,
     metrics_file,
-    results,
 )
 from keras_genmodels.runs.description import RunDescription, as_settings
-from keras_genmodels.runs.workdir import Workdir, load_model
+from keras_genmodels.runs.job import Job
+from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit
-from keras_genmodels.training.workers import Workers
 
 _LEAST_EPOCHS = 20
 _BATCH_SIZE = 128
@@ -120,44 +117,19 @@ def train(
         model, data, options, command, binarization, seed, batch_size, init_from
     )
     assumed = command.defaults if command else {}
-    workers = Workers(options and options.strategy)
-    with (
-        workdir.locked() if workers.is_chief else contextlib.nullcontext(),
-        _training_errors(),
-        workers.lost_ones_named(),
-    ):
-        workdir.check(run, assumed)
-        if workers.agree(results.is_finished(workdir, options)):
+    job = Job(workdir, run, assumed, options)
+    settings = {"batch_size": batch_size, "verbose": verbose}
+    with job.locked():
+        if job.is_finished():
             more = "; a larger number of epochs extends it" if options else ""
             print(f"This run is finished{more}.")
         else:
-            # Before the claim: a run that cannot start claims no workdir.
-            if init_from is not None and not workdir.has_checkpoint():
-                _start_from_weights(model, init_from, data.image_shape)
-            if workers.is_chief:
-                workdir.claim(run, assumed)
-                print(results.describe(data, workdir, options), flush=True)
-            settings = {"batch_size": batch_size, "verbose": verbose}
+            job.begin(model, data, init_from)
             family.run(model, data, workdir, run, options, **settings)
-            # The others wait until the chief has written the results.
-            workers.agree(0)
-        if workers.is_chief:
+            job.workers.agree(0)  # The chief has written the results.
+        if job.workers.is_chief:
             print(metrics_file.summary(workdir))
         return workdir.read_metrics()
-
-
-@contextlib.contextmanager
-def _training_errors():
-    """Raises a `TrainingError` of the block as a `UserError` with advice."""
-    try:
-        yield
-    except fit.NotFiniteError as error:
-        raise UserError(
-            f"{error}: give a smaller --learning_rate and another --workdir "
-            "(the last good checkpoint is kept in this one)"
-        ) from error
-    except fit.TrainingError as error:
-        raise UserError(str(error)) from error
 
 
 def arguments_for(model):
@@ -239,41 +211,3 @@ def _is_scalar(value):
     if isinstance(value, list | tuple):
         return all(isinstance(part, int | float | str) for part in value)
     return isinstance(value, int | float | str)
-
-
-def _start_from_weights(model, path, image_shape):
-    """Sets the weights of a new run."""
-    source = load_model(path)
-    if not has_shape(image_shape, source.event_shape):
-        sizes = [
-            "x".join(map(str, s)) for s in (source.event_shape, image_shape)
-        ]
-        raise UserError(
-            f"--init_from={path} is a model of images of {sizes[0]}, and this "
-            f"run's are of {sizes[1]}: give a model of that size, or another "
-            "--image_size"
-        )
-    if reason := _difference(source, model):
-        raise UserError(
-            f"--init_from={path} has other weights than this run's model "
-            f"({reason}): give the settings of that run"
-        )
-    model.set_weights(source.get_weights())
-
-
-def _difference(source, model):
-    """Returns why a model can't take the weights of another; None if it can."""
-    theirs, ours = (
-        [tuple(weight.shape) for weight in it.weights] for it in (source, model)
-    )
-    if theirs == ours:
-        return None
-    if type(source) is not type(model):
-        return f"it is {kind_of(source)}, not {kind_of(model)}"
-    if len(theirs) != len(ours):
-        return f"{len(theirs)} arrays, not {len(ours)}"
-    shapes = zip(model.weights, theirs, ours, strict=True)
-    path, first, second = next(
-        (weight.path, a, b) for weight, a, b in shapes if a != b
-    )
-    return f"{path} has shape {list(first)}, not {list(second)}"

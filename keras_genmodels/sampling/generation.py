@@ -5,14 +5,11 @@ step x <- x + (1 - sigma' / sigma) (D(x, sigma) - x) is Euler's for the
 probability-flow ODE.
 """
 
-import numbers
-
-import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import loop_cache, seeds, xla
 from keras_genmodels.core.events import check_num
-from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.core.validation import check
 from keras_genmodels.sampling import _walks, schedules
 from keras_genmodels.sampling._inputs import (
     check_scale,
@@ -22,15 +19,18 @@ from keras_genmodels.sampling._inputs import (
 )
 from keras_genmodels.sampling.conditions import with_condition
 from keras_genmodels.sampling.restoration import converge
-from keras_genmodels.sampling.solvers import SOLVERS
+from keras_genmodels.sampling.walk_settings import (
+    MAX_STEPS,
+    MOST_STEPS_OF_ROWS,
+    SCHEDULE,
+    SOLVER,
+    check_settings,
+    default_num_steps,
+    has_single_level,
+)
 
-# Defaults for a denoiser that receives sigma.
-SOLVER, SCHEDULE = "dpmpp_2m", "geometric"
-# And for others: the maximum, and the step size for a single noise level.
-MAX_STEPS, _STEP_SIZE = 100, 0.1
-# The largest maximum that rows of a blind denoiser can have of their own: each
-# has step sizes of its own.
-MOST_STEPS_OF_ROWS = 1000
+# Of `restore`, for a denoiser of a single noise level.
+_STEP_SIZE = 0.1
 
 
 def generate(
@@ -132,40 +132,67 @@ def generate(
         denoiser, solver, schedule, num_steps, stochasticity, final_denoising
     )
     needs_sigma = getattr(denoiser, "needs_sigma", True)
-    single_level = not needs_sigma and _has_single_level(denoiser)
+    single_level = not needs_sigma and has_single_level(denoiser)
     check(
         not single_level or sigma_min is None,
         "a denoiser of a single noise level takes no sigma_min",
     )
-    sigma_max, sigma_min = resolve_levels(denoiser, sigma_max, sigma_min)
+    levels = resolve_levels(denoiser, sigma_max, sigma_min)
     rows = seeds.row_seeds(seed, num)
-    x = initial_events(denoiser, shape, rows, sigma_max, initial)
+    x = initial_events(denoiser, shape, rows, levels[0], initial)
     compiling = {
         "jit_compile": xla.resolve(jit_compile, generate),
         "record": bool(trajectory),
     }
     if single_level:
         return _restored(denoiser, x, num_steps, **compiling)
-    x, _ = validate_inputs(denoiser, x, sigma_max if needs_sigma else None)
+    x, _ = validate_inputs(denoiser, x, levels[0] if needs_sigma else None)
     if initial is not None:
-        check_scale(denoiser, x, sigma_max)
-    compiling["stochastic"] = stochasticity > 0
-    constants = _as_float64(sigma_min, 1 - stochasticity)
-    if needs_sigma:
-        compiling |= {
-            "solver": solver or SOLVER,
-            "schedule": schedule or SCHEDULE,
-            "to_zero": bool(final_denoising),
-        }
-        run = loop_cache.loop_of(denoiser, _walks.by_levels, x, **compiling)
-        default = default_num_steps(solver or SOLVER, final_denoising)
-        counts = _counts(x, num_steps, default)
-        return run(x, rows, counts, *_as_float64(sigma_max), *constants)
-    run = loop_cache.loop_of(denoiser, _walks.by_residual, x, **compiling)
+        check_scale(denoiser, x, levels[0])
+    start = denoiser, x, rows, levels, num_steps, stochasticity
+    if not needs_sigma:
+        return _walk_by_residual(*start, **compiling)
+    return _walk_by_levels(
+        *start,
+        solver=solver or SOLVER,
+        schedule=schedule or SCHEDULE,
+        to_zero=bool(final_denoising),
+        **compiling,
+    )
+
+
+def _walk_by_levels(
+    denoiser, x, rows, levels, num_steps, stochasticity, **compiling
+):
+    """Generates with a denoiser that receives sigma."""
+    run = loop_cache.loop_of(
+        denoiser,
+        _walks.by_levels,
+        x,
+        stochastic=stochasticity > 0,
+        **compiling,
+    )
+    default = default_num_steps(compiling["solver"], compiling["to_zero"])
+    counts = _counts(x, num_steps, default)
+    return run(x, rows, counts, *_as_float64(*levels, 1 - stochasticity))
+
+
+def _walk_by_residual(
+    denoiser, x, rows, levels, num_steps, stochasticity, **compiling
+):
+    """Generates with a blind denoiser."""
+    run = loop_cache.loop_of(
+        denoiser,
+        _walks.by_residual,
+        x,
+        stochastic=stochasticity > 0,
+        **compiling,
+    )
     counts = _counts(x, num_steps, MAX_STEPS)
-    levels = float(sigma_max), float(sigma_min)
     first = _first_steps(counts, num_steps, *levels, float(stochasticity))
-    return run(x, rows, counts, first, *constants)
+    return run(
+        x, rows, counts, first, *_as_float64(levels[1], 1 - stochasticity)
+    )
 
 
 def _counts(x, num_steps, default):
@@ -188,110 +215,6 @@ def _first_steps(counts, num_steps, *levels):
     return tf.gather(tf.constant(known, tf.float64), counts - 1)
 
 
-def default_num_steps(solver, final_denoising=True):
-    """Returns the default number of evaluations of D of a solver."""
-    is_odd = solver in SOLVERS and SOLVERS[solver].needs_odd
-    return 19 if is_odd and final_denoising else 20
-
-
-def check_settings(
-    denoiser,
-    solver=None,
-    schedule=None,
-    num_steps=None,
-    stochasticity=0.0,
-    final_denoising=True,
-):
-    """Raises ValueError for settings of `generate` that do not fit together.
-
-    Args:
-        denoiser, solver, schedule, num_steps, stochasticity, final_denoising:
-            as in `generate`.
-    """
-    check(
-        isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
-        f"stochasticity must be in [0, 1), got {stochasticity!r}",
-    )
-    if not getattr(denoiser, "needs_sigma", True):
-        _check_without_levels(denoiser, solver, schedule, stochasticity)
-        check(
-            final_denoising,
-            "final_denoising=False requires a denoiser that receives sigma",
-        )
-        _check_num_steps(num_steps, most=MOST_STEPS_OF_ROWS)
-        return
-    solver = SOLVER if solver is None else solver
-    for name, value, known in (
-        ("solver", solver, SOLVERS),
-        ("schedule", schedule or SCHEDULE, schedules.SCHEDULES),
-    ):
-        check(
-            value in known,
-            f"{name} must be one of {', '.join(known)}, got {value!r}",
-        )
-    noisy = [name for name, found in SOLVERS.items() if found.adds_noise]
-    check(
-        stochasticity == 0 or solver in noisy,
-        f"stochasticity requires solver {' or '.join(noisy)}, not {solver}",
-    )
-    _check_num_steps(num_steps)
-    parity, ending = ("odd", "") if final_denoising else ("even", " here")
-    check(
-        not SOLVERS[solver].needs_odd
-        or _have_remainder(num_steps, int(final_denoising)),
-        f"num_steps must be {parity} for {solver}{ending}, which evaluates D "
-        f"twice for each level but the last, got {num_steps}",
-    )
-
-
-def _have_remainder(num_steps, remainder):
-    """Returns whether known numbers leave a remainder when divided by 2."""
-    if tf.is_tensor(num_steps):
-        num_steps = tf.get_static_value(num_steps)
-    known = [] if num_steps is None else np.asarray(num_steps)
-    return bool(np.all(np.asarray(known) % 2 == remainder))
-
-
-def _check_num_steps(num_steps, most=None):
-    """Checks the number of evaluations, if it is known.
-
-    Args:
-        num_steps: as in `generate`.
-        most: their maximum, if they are a tensor; None for no limit.
-    """
-    if tf.is_tensor(num_steps):
-        check(
-            num_steps.dtype.is_integer and num_steps.shape.rank in (0, 1),
-            f"num_steps must be an int or int32 [num], got {num_steps}",
-        )
-        counts = tf.get_static_value(num_steps)
-        if counts is None:
-            return
-        counts = np.ravel(counts).tolist()
-    else:
-        counts = [] if num_steps is None else [num_steps]
-    for count in counts:
-        check_count("num_steps", count)
-    check(
-        most is None or not tf.is_tensor(num_steps) or max(counts) <= most,
-        f"num_steps of rows must be at most {most}, got {num_steps}",
-    )
-
-
-def _check_without_levels(denoiser, solver, schedule, stochasticity):
-    """Checks the settings of a denoiser that does not receive sigma."""
-    if _has_single_level(denoiser):
-        kind = "a denoiser of a single noise level repeats one restoring step"
-    else:
-        kind = "a blind denoiser finds the noise levels by its residual"
-    for name, value in (("solver", solver), ("schedule", schedule)):
-        check(value is None, f"{kind}: it takes no {name}, got {value!r}")
-    check(
-        stochasticity == 0 or not _has_single_level(denoiser),
-        "a denoiser of a single noise level takes no stochasticity",
-    )
-
-
 def _restored(denoiser, x, num_steps, jit_compile, record):
     found = converge(
         denoiser,
@@ -306,8 +229,3 @@ def _restored(denoiser, x, num_steps, jit_compile, record):
 
 def _as_float64(*values):
     return [tf.constant(value, tf.float64) for value in values]
-
-
-def _has_single_level(denoiser):
-    sigma_range = getattr(denoiser, "sigma_range", None)
-    return sigma_range is not None and sigma_range[0] == sigma_range[1]

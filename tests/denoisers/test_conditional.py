@@ -4,87 +4,22 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support.labelled_denoisers import (
+    MEANS,
+    NO_LABEL,
+    RANGE,
+    VARIANCES,
+    WALK,
+    events,
+    exact,
+    make_exact,
+    tiny,
+)
 
 import keras_genmodels as kgm
 from keras_genmodels import attractors
 from keras_genmodels.core import loop_cache
 from keras_genmodels.sampling.restoration import denoise_once
-
-# Means and variances of the two classes of data, and of "no label".
-MEANS = np.array([[2.0, 0.0, -1.0], [-2.0, 1.0, 0.5], [0.0, 0.5, -0.25]])
-VARIANCES = np.array([[1.0, 0.2, 0.5], [0.1, 0.6, 0.3], [3.0, 1.0, 1.0]])
-RANGE = (0.05, 5.0)
-NO_LABEL = 2
-WALK = {"num_steps": 12, "jit_compile": False}
-
-
-def exact(x, sigma, label):
-    """Returns E[clean | x] of the Gaussian data of a class."""
-    mean = tf.gather(tf.constant(MEANS, x.dtype), label)
-    variance = tf.gather(tf.constant(VARIANCES, x.dtype), label)
-    total = variance + sigma[:, None] ** 2
-    return mean + variance / total * (x - mean)
-
-
-class ExactNetwork(keras.Model):
-    """The network with which a model of unit data is the exact denoiser."""
-
-    def __init__(self, sigma):
-        super().__init__(autocast=False)
-        self.sigma = sigma
-
-    def call(self, inputs):
-        scaled, *others = inputs
-        label = others[-1]
-        if len(others) == 2:
-            sigma = tf.exp(4 * others[0])
-        else:
-            sigma = tf.ones_like(scaled[:, 0]) * self.sigma
-        total = (1 + sigma**2)[:, None]
-        x = scaled * tf.sqrt(total)
-        out = sigma[:, None] / tf.sqrt(total)
-        return (exact(x, sigma, label) - x / total) / out
-
-
-def make_exact(label_dropout=0.1, sigma=RANGE):
-    """Returns a model with mean 0 and variance 1, and an exact D."""
-    model = kgm.DenoisingAutoencoder(
-        ExactNetwork(sigma),
-        sigma=sigma,
-        event_shape=(3,),
-        num_classes=2,
-        label_dropout=label_dropout,
-    )
-    model.adapt(np.array([[-1.0] * 3, [1.0] * 3]))
-    return model
-
-
-def events(n=6, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, 3)) * 2
-
-
-def tiny(label_dropout=0.5, sigma=(0.1, 1.0), **settings):
-    keras.utils.set_random_seed(1)
-    noise_conditional = np.ndim(sigma) == 1 and not settings.get("blind")
-    network = kgm.mlp_denoiser(
-        (3,),
-        noise_conditional=noise_conditional,
-        num_classes=2,
-        hidden_sizes=(4,),
-    )
-    rng = np.random.default_rng(2)
-    for weight in network.weights:
-        weight.assign(weight + 0.3 * rng.standard_normal(weight.shape))
-    model = kgm.DenoisingAutoencoder(
-        network,
-        sigma=sigma,
-        num_classes=2,
-        label_dropout=label_dropout,
-        **settings,
-    )
-    model.adapt(events())
-    return model
-
 
 LABELS = np.array([0, 1, 1, 0, 2, 1])
 
@@ -321,64 +256,3 @@ def test_other_precisions_train_and_keep_their_dtype(policy, request):
     x = model.denoise(events(), 0.5, LABELS, 1.0)
     assert x.dtype == model.variable_dtype
     assert np.isfinite(x).all()
-
-
-X = np.float32(events(2))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m: m.denoise(X, 0.5, [0, 3]), "labels must be 0 to 1, got 3"),
-        (lambda m: m.denoise(X, 0.5, [0.0, 1.0]), "must be integer labels"),
-        (lambda m: m.denoise(X, 0.5, [0, 1, 1]), "3 conditions for 2 rows"),
-        (lambda m: m.denoise(X, 0.5, 1, -1.0), "guidance must be >= 0"),
-        (lambda m: m.denoise(X, 0.5, guidance=1.0), "0 without a label"),
-        (lambda m: m.sample(2, [1, 0], seed=0), "num or condition"),
-        (lambda m: m.sample(seed=0), "num or condition"),
-        (lambda m: m.sample(condition=[[1]], seed=0), r"pass labels\[:, 0\]"),
-        (lambda m: kgm.restore(m, X, sigma=1.0, condition=[1]), "1 conditions"),
-        (lambda m: m(X), "takes dicts of image and condition"),
-        (lambda m: m({"image": X}), "'condition' is missing"),
-        (lambda m: m.fit(X, X), "dicts of image and condition, without targ"),
-    ],
-)
-def test_what_does_not_fit_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(tiny())
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m: m.denoise(X, 0.5), "needs a condition"),
-        (lambda m: m.sample(2, seed=0), "needs a condition"),
-        (lambda m: kgm.restore(m, X, sigma=0.5), "needs a condition"),
-        (lambda m: m.denoise(X, 0.5, 2), "labels must be 0 to 1, got 2"),
-        (
-            lambda m: m.sample(condition=[1], seed=0, guidance=1.0),
-            "guidance .* without label dropout",
-        ),
-    ],
-)
-def test_without_label_dropout_a_label_is_required(call, message):
-    with pytest.raises(ValueError, match=message):
-        call(tiny(label_dropout=0.0))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"num_classes": 0}, "num_classes must be an int >= 1"),
-        ({"label_dropout": 0.1}, "label_dropout requires num_classes"),
-        (
-            {"num_classes": 2, "label_dropout": 1.0},
-            r"label_dropout must be in \[0, 1\)",
-        ),
-        ({"num_classes": 2}, r"must take \[events, levels, labels\]"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_refused(arguments, message):
-    network = kgm.mlp_denoiser((3,), hidden_sizes=(2,))
-    with pytest.raises(ValueError, match=message):
-        kgm.DenoisingAutoencoder(network, **arguments)

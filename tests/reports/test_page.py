@@ -1,120 +1,18 @@
-"""The report of evaluated runs: its content, and its layout in a browser."""
+"""The content of the report of evaluated runs."""
 
-import dataclasses
-import io
 import re
 
-import matplotlib.colors
 import numpy as np
-import PIL.Image
 import pytest
-from support.browser import look
-from support.curve_values import CURVES
 from support.html_page import Page
+from support.report_runs import RUNS, make_run, pages_in, sheet
 
 from keras_genmodels import plots
 from keras_genmodels.core import files
-from keras_genmodels.evaluation.sections import Measure, Section
-from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.reports import curves as report_curves
 from keras_genmodels.reports import page as report
 from keras_genmodels.runs.description import RunDescription
 from keras_genmodels.runs.workdir import Workdir
-
-# Colours that occur nowhere else on the page.
-SHEETS = {"reconstructions": (250, 0, 250), "samples": (0, 250, 120)}
-
-OTHER_CURVES = {
-    name: {
-        split: [(epoch, 1.2 * value) for epoch, value in curve]
-        for split, curve in splits.items()
-    }
-    for name, splits in CURVES.items()
-}
-
-
-def sheet(colour, size=(120, 200)):
-    picture = np.full((*size, 3), colour, np.uint8)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def sections():
-    references = {
-        "noisy": Estimate(20.104, 0.012),
-        "V V'": Estimate(21.4, 0.11),
-        "Wiener": Estimate(22.66, 0.1),
-        "exact": Estimate(17.04, 0.2),
-    }
-    psnr = {
-        f"psnr/{sigma}": Measure(
-            f"PSNR at sigma {sigma}",
-            Estimate(24.31 - sigma, 0.12),
-            "10 log10(1 / mean squared error): higher is better.",
-            "dB",
-            references,
-        )
-        for sigma in (0.1, 0.25)
-    }
-    # The longest numbers.
-    psnr["ssim/0.01"] = Measure(
-        "SSIM at sigma 0.01",
-        Estimate(0.9996876, 0.0000040),
-        "Structural similarity.",
-        references={
-            name: Estimate(0.9996552, 0.0000043) for name in references
-        },
-    )
-    elbo = Measure("Elbo", Estimate(-22.7, 0.43), "Higher is better.", "nats")
-    latent = Measure("Latents", Estimate(16), "The width of z.")
-    return {
-        "likelihood": Section("Likelihood", {"elbo": elbo, "latents": latent}),
-        "denoising": Section("Denoising", psnr, ["Over 360 test images."]),
-    }
-
-
-def make_run(path="/runs/a", flags=None, **changes):
-    evaluation = {
-        "kind": "VAE",
-        "dataset": "digits",
-        "num_images": {"train": 1365, "validation": 72, "test": 360},
-        "test_images": "0f3a",
-        "settings": {"num_images": 360, "num_samples": 500, "seed": 0},
-        "sections": {k: s.as_dict() for k, s in sections().items()},
-        "seconds": 31.4,
-        "written": "2026-11-22T16:00:00+00:00",
-    }
-    metrics = {
-        "training": {
-            "epochs": 200,
-            "steps": 2200,
-            "best_epoch": 181,
-            "seconds": 90.0,
-            "validation_loss": 22.51,
-        },
-        "written": "2026-11-22T15:00:00+00:00",
-        "versions": {"keras_genmodels": "0.1.0", "python": "3.11.9"},
-    }
-    flags = {"beta": "1.0", "latent_size": "16", **(flags or {})}
-    figures = {name: sheet(colour) for name, colour in SHEETS.items()}
-    run = report.Run(path, flags, metrics, evaluation, CURVES, figures)
-    return dataclasses.replace(run, **changes)
-
-
-RUNS = {
-    "one": lambda: [make_run()],
-    "two": lambda: [
-        make_run(),
-        make_run(
-            "/runs/b", {"beta": "4.0", "posterior": "full"}, curves=OTHER_CURVES
-        ),
-    ],
-    # A denoiser without training, curves or figures.
-    "untrained": lambda: [
-        make_run(metrics={"kind": "LinearDenoiser"}, curves={}, figures={})
-    ],
-}
 
 
 @pytest.fixture(scope="module", params=RUNS)
@@ -125,15 +23,7 @@ def any_page(request, pages):
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """Returns the path of the page of each of RUNS, written once."""
-    folder = tmp_path_factory.mktemp("pages")
-
-    def write(name):
-        path = folder / f"{name}.html"
-        if not path.exists():
-            report.write(path, RUNS[name]())
-        return path
-
-    return write
+    return pages_in(tmp_path_factory.mktemp("pages"))
 
 
 def read(path):
@@ -288,80 +178,3 @@ def test_a_run_is_read_from_its_workdir(tmp_path):
     assert run.curves == {}
     assert [*run.figures] == ["samples"]
     assert run.figures["samples"].startswith(b"\x89PNG")
-
-
-# In a browser.
-
-
-def is_near(shown, colour):
-    return np.abs(shown.astype(int) - colour).max(-1) < 12
-
-
-def screenshot(browser, page, picture, width, *flags):
-    browser(page, width, f"--screenshot={picture}", *flags)
-    with PIL.Image.open(picture) as opened:
-        return np.asarray(opened.convert("RGB"))
-
-
-@pytest.mark.parametrize(
-    ("width", "height"),
-    [(1200, 3600), pytest.param(420, 6000, marks=pytest.mark.slow)],
-)
-def test_a_browser_paints_the_page(browser, pages, tmp_path, width, height):
-    shown = screenshot(
-        browser,
-        pages("two"),
-        tmp_path / "page.png",
-        width,
-        f"--window-size={width},{height}",
-    )
-    assert shown.shape[1] == width
-    background = shown[2, 2].astype(int)
-    for colour in SHEETS.values():
-        # One sheet per run, none of them shrunk.
-        assert is_near(shown, colour).sum() > 5000 * 2
-    for colour in report_curves.COLOURS[:2]:
-        assert is_near(shown, to_rgb(colour)).sum() > 100
-    # The right margin is empty.
-    assert np.abs(shown[:, -8:].astype(int) - background).max() < 20
-
-
-@pytest.mark.parametrize(
-    ("name", "width"),
-    [
-        *[("one", 420), ("two", 420), ("two", 1200)],
-        pytest.param("one", 1200, marks=pytest.mark.slow),
-    ],
-)
-def test_a_browser_lays_out_the_page_within_its_width(
-    browser, pages, name, width
-):
-    found = look(browser, pages(name), width)
-    num_runs, num_curves = len(RUNS[name]()), 2
-    assert len(found["images"]) == num_curves + len(SHEETS) * num_runs
-    # At least four measures: a label, and a cell for each run.
-    assert len(found["cells"]) > 4 * (1 + num_runs)
-    assert "sans-serif" in found["font"]
-
-
-def test_a_browser_lays_out_a_page_without_pictures(browser, pages):
-    found = look(browser, pages("untrained"), 1200)
-    assert not found["images"] and len(found["cells"]) > 8
-
-
-def test_a_dark_page_is_painted_dark(browser, pages, tmp_path):
-    shown = screenshot(
-        browser,
-        pages("one"),
-        tmp_path / "page.png",
-        1200,
-        "--blink-settings=preferredColorScheme=0",
-    )
-    assert shown[2, 2].max() < 40
-    # Text, and the lines of the curves, whose colour suits both schemes.
-    for colour in ("#e4e7e9", report_curves.COLOURS[0]):
-        assert is_near(shown, to_rgb(colour)).sum() > 100
-
-
-def to_rgb(colour):
-    return [round(255 * part) for part in matplotlib.colors.to_rgb(colour)]

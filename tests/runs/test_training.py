@@ -11,7 +11,7 @@ from support.tiny_data import tiny_data
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
-from keras_genmodels.runs import latent, training
+from keras_genmodels.runs import job, latent
 
 TINY = {"epochs": 1, "batch_size": 4, "jit_compile": False, "verbose": 0}
 ARGUMENTS = {
@@ -184,4 +184,4 @@ def test_weights_of_another_model_are_refused_with_the_difference(tmp_path):
         (make_vae(latent_size=3), r"shape \[.*\], not \["),
     ):
         with pytest.raises(kgm.UserError, match=f"--init_from.*{reason}"):
-            training._start_from_weights(model, path, SHAPE)
+            job.start_from_weights(model, path, SHAPE)

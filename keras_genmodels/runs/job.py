@@ -1,0 +1,106 @@
+"""One process' part in a run: its lock, its start, the errors of training."""
+
+import contextlib
+
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import has_shape
+from keras_genmodels.core.wording import kind_of
+from keras_genmodels.runs import results
+from keras_genmodels.runs.workdir import load_model
+from keras_genmodels.training import fit
+from keras_genmodels.training.workers import Workers
+
+
+class Job:
+    """What one process does about a run, as the chief or another worker.
+
+    Args:
+        workdir: `Workdir`.
+        run: `RunDescription` of the run that is to be there.
+        assumed: dict of the settings of runs that do not record them.
+        options: `fit.Options`, or None for a model that only adapts.
+    """
+
+    def __init__(self, workdir, run, assumed, options):
+        self.workdir, self.run, self.assumed = workdir, run, assumed
+        self.options = options
+        self.workers = Workers(options and options.strategy)
+
+    @contextlib.contextmanager
+    def locked(self):
+        """Locks the workdir, and names errors of training."""
+        is_chief = self.workers.is_chief
+        with (
+            self.workdir.locked() if is_chief else contextlib.nullcontext(),
+            _training_errors(),
+            self.workers.lost_ones_named(),
+        ):
+            yield
+
+    def is_finished(self):
+        """Returns whether this very run is finished."""
+        self.workdir.check(self.run, self.assumed)
+        finished = results.is_finished(self.workdir, self.options)
+        return self.workers.agree(finished)
+
+    def begin(self, model, data, init_from):
+        """Sets the first weights, and claims the workdir."""
+        # Before the claim: a run that cannot start claims no workdir.
+        if init_from is not None and not self.workdir.has_checkpoint():
+            start_from_weights(model, init_from, data.image_shape)
+        if self.workers.is_chief:
+            self.workdir.claim(self.run, self.assumed)
+            text = results.describe(data, self.workdir, self.options)
+            print(text, flush=True)
+
+
+@contextlib.contextmanager
+def _training_errors():
+    """Raises a `TrainingError` of the block as a `UserError` with advice."""
+    try:
+        yield
+    except fit.NotFiniteError as error:
+        raise UserError(
+            f"{error}: give a smaller --learning_rate and another --workdir "
+            "(the last good checkpoint is kept in this one)"
+        ) from error
+    except fit.TrainingError as error:
+        raise UserError(str(error)) from error
+
+
+def start_from_weights(model, path, image_shape):
+    """Sets the weights of a new run."""
+    source = load_model(path)
+    if not has_shape(image_shape, source.event_shape):
+        sizes = [
+            "x".join(map(str, s)) for s in (source.event_shape, image_shape)
+        ]
+        raise UserError(
+            f"--init_from={path} is a model of images of {sizes[0]}, and this "
+            f"run's are of {sizes[1]}: give a model of that size, or another "
+            "--image_size"
+        )
+    if reason := _difference(source, model):
+        raise UserError(
+            f"--init_from={path} has other weights than this run's model "
+            f"({reason}): give the settings of that run"
+        )
+    model.set_weights(source.get_weights())
+
+
+def _difference(source, model):
+    """Returns why a model can't take the weights of another; None if it can."""
+    theirs, ours = (
+        [tuple(weight.shape) for weight in it.weights] for it in (source, model)
+    )
+    if theirs == ours:
+        return None
+    if type(source) is not type(model):
+        return f"it is {kind_of(source)}, not {kind_of(model)}"
+    if len(theirs) != len(ours):
+        return f"{len(theirs)} arrays, not {len(ours)}"
+    shapes = zip(model.weights, theirs, ours, strict=True)
+    path, first, second = next(
+        (weight.path, a, b) for weight, a, b in shapes if a != b
+    )
+    return f"{path} has shape {list(first)}, not {list(second)}"
