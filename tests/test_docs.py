@@ -180,6 +180,7 @@ def columns_of(body, signature):
     }
 
 
+@pytest.mark.slow
 def test_rest_bodies_match_the_signatures(served):
     folder, address = served
     bodies = re.findall(

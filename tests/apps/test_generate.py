@@ -144,6 +144,7 @@ def test_labels_and_completions_are_drawn_as_sheets(generate, tmp_path):
         assert np.ptp(picture(tmp_path / f"{name}.png")) > 100
 
 
+@pytest.mark.slow
 def test_images_are_completed(generate, tmp_path):
     first = save_noise(tmp_path / "pictures" / "a.png", (20, 10, 3))
     started = [

@@ -114,6 +114,7 @@ def test_images_do_not_need_float64(digits, monkeypatch, compiled_again):
     assert np.isnan(adapted(data).denoise(data[:4], 0.001)).all()
 
 
+@pytest.mark.slow
 def test_only_rows_that_need_float64_use_it(monkeypatch, compiled_again):
     """So that no row depends on the others in the batch."""
     query = _weighted_sums.EventSet.query

@@ -127,6 +127,7 @@ def test_its_run_is_evaluated(run, data):
     assert {"denoising", "attractors", "samples"} <= found["sections"].keys()
 
 
+@pytest.mark.slow
 def test_it_is_exported_and_served(run, data, tmp_path, in_process):
     workdir, model = run
     version = export(

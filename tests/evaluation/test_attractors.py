@@ -22,6 +22,7 @@ def test_a_denoiser_that_changes_nothing_has_no_memory():
     assert measures["memorized_fixed_points"].estimate.value == 0
 
 
+@pytest.mark.slow
 def test_duplicates_among_the_test_images_only_leave_out_memorisation():
     train = digits().train.images
     section = attractors.section(

@@ -125,6 +125,7 @@ def test_images_too_large_for_a_covariance_have_a_note(only, monkeypatch):
     assert "63" in note
 
 
+@pytest.mark.slow
 def test_the_references_are_the_same_for_runs_of_other_seeds(only):
     """Adapted to all images for training, whichever were held out."""
     only(0.1)

@@ -42,6 +42,7 @@ def test_the_density_is_that_of_dequantised_images(section):
     assert found == pytest.approx(bits, abs=0.01)
 
 
+@pytest.mark.slow
 def test_floating_images_have_no_bits_per_dimension():
     images = digits().test.images[:2] / np.float32(255)
     found = density.section(adapted(kgm.LinearDenoiser()), images, seed=0)

@@ -28,6 +28,7 @@ def estimates_of(model, **kwargs):
     return {name: measure.estimate for name, measure in measures.items()}
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_the_grey_values_has_no_excess():
     """A VAE of one image, whose latent is independent of it."""
     grey = digits().test.images[:1]

@@ -45,6 +45,7 @@ def test_every_kind_of_wrong_input_is_sent(exports):
     )
 
 
+@pytest.mark.slow
 def test_the_check_finds_another_model_and_rows_that_depend_on_others(
     exports, monkeypatch
 ):

@@ -91,7 +91,16 @@ def described(exports, monkeypatch, tmp_path):
     return describe
 
 
-@pytest.mark.parametrize("kind", ["vae", "labels", "completion", "range"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "vae",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("labels", "completion", "range")
+        ),
+    ],
+)
 def test_a_description_of_0_2_is_read_in_the_present_format(
     kind, described, tmp_path
 ):

@@ -182,6 +182,7 @@ def test_threads_get_their_own_answers(loader):
             np.testing.assert_allclose(found, x.sum(1), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_is_freed(loader):
     """Outputs of 1 MB and refusals leave nothing behind."""
     x, process = np.ones(1, np.float32), psutil.Process()

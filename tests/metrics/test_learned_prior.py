@@ -9,6 +9,7 @@ import keras_genmodels as kgm
 from keras_genmodels.metrics.learned_prior import compare_priors
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64", "without_xla")
 def test_both_estimates_are_those_of_log_likelihood():
     model, x = gaussian_prior(), linear_gaussian.data(5)

@@ -38,6 +38,7 @@ def test_the_importance_weighted_bound():
     assert (found["num_samples"], found["num_examples"]) == (3, 5)
 
 
+@pytest.mark.slow
 def test_the_bounds_of_one_draw():
     model, x = make_vae(), binary_images(5)
     terms = likelihood.likelihood_terms(

@@ -284,6 +284,7 @@ def test_the_loop_is_compiled_once_and_freed_with_the_model(jit_compile):
     assert reference() is None
 
 
+@pytest.mark.slow
 def test_it_works_within_a_graph():
     model, x = make_vae(), binary_images(3)
 

@@ -79,6 +79,7 @@ def test_impossible_options_are_refused(wrong):
         options(**wrong)
 
 
+@pytest.mark.slow
 def test_the_model_ends_with_the_best_epochs_averaged_weights(tmp_path):
     model, report = run(tmp_path, options(learning_rate=0.05, epochs=8))
     x = VALIDATION.images

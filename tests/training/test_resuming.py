@@ -94,6 +94,7 @@ def test_a_kill_loses_no_more_than_the_steps_between_checkpoints(
         assert step - 3 <= int(latest.rpartition("-")[2]) <= step
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_more_steps_in_one_execution(
     tmp_path, kill_at, monkeypatch
 ):
@@ -164,6 +165,7 @@ def test_damaged_checkpoints_are_skipped_and_only_such_are_an_error(
     assert_same_weights(model, uninterrupted[0])
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
     save, calls = tf.train.CheckpointManager.save, []
 
