@@ -7,10 +7,14 @@ import types
 import keras
 import tensorflow as tf
 
-_MESSAGE = re.compile(
-    r"(?:assertion failed: \[|ValueError: )"
-    r"(\w+ (?:has values|must) [^\n]*?)\]?(?=\s*\n|$)"
-)
+from keras_genmodels.core import assertions
+
+
+class RefusedBatchError(ValueError):
+    """A wrong batch of a generator, which TensorFlow names by its class."""
+
+
+_OF_GENERATOR = re.compile(rf"{RefusedBatchError.__name__}: ([^\n]*)")
 
 
 def check_batches(x, y, check_batch):
@@ -53,7 +57,10 @@ def _checked_data_set(data, check_batch):
 
 def _checked_batches(batches, check_batch):
     for item in batches:
-        _check_item(item, check_batch)
+        try:
+            _check_item(item, check_batch)
+        except ValueError as error:
+            raise RefusedBatchError(error) from error
         yield item
 
 
@@ -68,7 +75,15 @@ def errors_in_one_line():
     try:
         yield
     except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-        found = _MESSAGE.search(str(error))
-        if found is None:
+        message = _refusal_in(str(error))
+        if message is None:
             raise
-        raise ValueError(found[1]) from None
+        raise ValueError(message) from None
+
+
+def _refusal_in(message):
+    """Returns the sentence of a check in an error of TensorFlow, or None."""
+    if found := _OF_GENERATOR.search(message):
+        return found[1]
+    parts = assertions.parts_of(message)
+    return parts[0] if parts and parts[-1] == assertions.DATA else None

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import replicas, seeds
+from keras_genmodels.core import assertions, replicas, seeds
 from keras_genmodels.core.events import num_events
 from keras_genmodels.core.keras_verbs import as_one_tensor
 from keras_genmodels.core.validation import check, check_count
@@ -44,17 +44,17 @@ class ClassLabels:
             )
         # Before any arithmetic, which would wrap in a smaller type.
         labels = tf.cast(labels, tf.int64)
-        message = f"labels must be 0 to {self.num_classes - 1}, got"
+        message = f"labels must be 0 to {self.num_classes - 1}, got {{}}"
         values = tf.get_static_value(labels)
         if values is not None:
             unknown = values[~self.is_label(values)]
             if unknown.size:
-                raise ValueError(f"{message} {unknown[0]}")
+                raise ValueError(message.format(unknown[0]))
             return tf.cast(labels, tf.int32)
         are_known = self.is_label(labels)
         unknown = tf.reduce_max(tf.where(are_known, labels.dtype.min, labels))
-        assertion = tf.debugging.Assert(
-            tf.reduce_all(are_known), [message, unknown]
+        assertion = assertions.require(
+            tf.reduce_all(are_known), message, unknown
         )
         with tf.control_dependencies([assertion]):
             return tf.cast(labels, tf.int32)

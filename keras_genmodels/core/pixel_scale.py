@@ -6,6 +6,8 @@ arrays and eager tensors are checked: the values of a graph are not known.
 
 import tensorflow as tf
 
+from keras_genmodels.core import assertions
+
 CLEAN = (-1.0, 2.0)
 ADVICE = "pixels are in [0, 1]: divide grey levels of 0 to 255 by 255"
 
@@ -115,8 +117,7 @@ def _require_finite(x, name):
 
 def _require(is_right, message, *values):
     if _is_symbolic(is_right):
-        text = tf.strings.format(message, values) if values else message
-        tf.debugging.Assert(is_right, [text])
+        assertions.require(is_right, message, *values)
     elif not is_right:
         raise ValueError(message.format(*(f"{float(v):g}" for v in values)))
 

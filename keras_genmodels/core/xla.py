@@ -16,13 +16,14 @@ _CONVOLUTIONS = tuple(
 _OLD_VALUES = {None: "auto", "true": True, "false": False}
 
 
-def resolve(jit_compile, model):
+def resolve(jit_compile, model=None):
     """Returns whether XLA compiles a function of a model.
 
     Args:
         jit_compile: a bool, or "auto" for `should_compile(model)`. None (for
             "auto"), "true" and "false" are deprecated.
-        model: a Keras model, or any callable.
+        model: the Keras model; None for a loop over a denoiser, such as
+            `restore` and `generate`.
 
     Returns:
         bool.
@@ -30,33 +31,47 @@ def resolve(jit_compile, model):
     Raises:
         ValueError: for another value.
     """
-    if jit_compile in ("true", "false") or jit_compile is None:
+    jit_compile = read(jit_compile)
+    return should_compile(model) if jit_compile == "auto" else jit_compile
+
+
+def read(jit_compile):
+    """Returns "auto", True or False, also for values that are deprecated.
+
+    Raises:
+        ValueError: for another value.
+    """
+    check(jit_compile)
+    if jit_compile in _OLD_VALUES:
         value = _OLD_VALUES[jit_compile]
         warnings.warn(
             f"jit_compile={jit_compile!r} is deprecated: use {value!r}",
             DeprecationWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
-        jit_compile = value
-    if jit_compile == "auto":
-        return should_compile(model)
-    if not isinstance(jit_compile, bool):
-        raise ValueError(
-            f'jit_compile must be "auto", True or False, got {jit_compile!r}'
-        )
+        return value
     return jit_compile
 
 
-def should_compile(model):
+def check(jit_compile):
+    """Raises ValueError for a value that is no `jit_compile`."""
+    is_bool = isinstance(jit_compile, bool)
+    if not is_bool and jit_compile not in ("auto", *_OLD_VALUES):
+        raise ValueError(
+            f'jit_compile must be "auto", True or False, got {jit_compile!r}'
+        )
+
+
+def should_compile(model=None):
     """Returns whether XLA is expected to make a model faster on this machine.
 
     Returns:
         bool: True on a GPU, and on a CPU for a Keras model without
-        convolutions; False on a CPU for any other callable.
+        convolutions; False on a CPU for a loop over a denoiser (None).
     """
     if tf.config.list_physical_devices("GPU"):
         return True
-    return isinstance(model, keras.Layer) and not _has_convolutions(model)
+    return model is not None and not _has_convolutions(model)
 
 
 def _has_convolutions(model):

@@ -5,6 +5,8 @@ import math
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_genmodels.core import assertions
+
 tfd = tfp.distributions
 
 NUM_LEVELS = 256
@@ -12,7 +14,7 @@ NUM_LEVELS = 256
 
 def _on_support(supported, log_prob, message):
     """Raises for values off the support; under XLA, log_prob is -inf there."""
-    check = tf.debugging.Assert(tf.reduce_all(supported), [message])
+    check = assertions.require(tf.reduce_all(supported), message)
     with tf.control_dependencies([check] if check is not None else []):
         return tf.where(
             supported, log_prob, tf.constant(-math.inf, log_prob.dtype)

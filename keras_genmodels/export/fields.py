@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_genmodels.core import assertions
 from keras_genmodels.export.values import FINITE, Integers, Values
 
 # Longest axis of an input without a fixed size, which bounds the work.
@@ -156,5 +157,5 @@ def _value_check(name, fields, values):
 
 
 def _refuse_unless(is_right, name, code, wanted, got):
-    sentence = tf.strings.format(f"{name} must {wanted}, got {{}}", [got])
-    return tf.debugging.Assert(is_right, [sentence, f"{name}:{code}"])
+    sentence = f"{name} must {wanted}, got {{}}"
+    return assertions.require(is_right, sentence, got, code=f"{name}:{code}")

@@ -3,10 +3,8 @@
 import re
 from typing import NamedTuple
 
-# How TensorFlow formats the data of a failed assertion.
-_ASSERTION = re.compile(
-    r"assertion failed: \[(.*?)(?:\] \[Condition |\]?\n|\]?$)"
-)
+from keras_genmodels.core import assertions
+
 # What `fields.checked` appends to the sentence, for programs.
 _REASON = re.compile(r"([a-z]\w*):([a-z]\w*)")
 
@@ -28,8 +26,7 @@ class Refusal(NamedTuple):
 
 def parse_refusal(message):
     """Returns the `Refusal` of the message of an error of TensorFlow."""
-    found = _ASSERTION.search(message)
-    parts = found[1].split("] [") if found else [message.partition("\n")[0]]
+    parts = assertions.parts_of(message) or [message.partition("\n")[0]]
     reason = _REASON.fullmatch(parts[-1]) if len(parts) > 1 else None
     if reason:
         parts.pop()

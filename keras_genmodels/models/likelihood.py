@@ -133,7 +133,7 @@ def importance_weighted(
         tf.TensorSpec([None, *value.shape[1:]], value.dtype) for value in inputs
     )
     # XLA makes no denoiser's ODE faster on a CPU, but compiles it for long.
-    compiled = importance_weighted if model.has_costly_prior else model
+    compiled = None if model.has_costly_prior else model
     settings = draws, chunk_size // draws, xla.resolve(jit_compile, compiled)
     run = loop_cache.cached(
         model,

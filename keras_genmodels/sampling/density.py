@@ -152,7 +152,7 @@ def probability_flow(
         levels.x,
         num_probes=num_probes,
         max_steps=max_steps,
-        jit_compile=xla.resolve(jit_compile, _following),
+        jit_compile=xla.resolve(jit_compile),
     )
     constants = [
         tf.constant(value, tf.float64)

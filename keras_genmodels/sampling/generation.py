@@ -141,7 +141,7 @@ def generate(
     rows = seeds.row_seeds(seed, num)
     x = initial_events(denoiser, shape, rows, levels[0], initial)
     compiling = {
-        "jit_compile": xla.resolve(jit_compile, generate),
+        "jit_compile": xla.resolve(jit_compile),
         "record": bool(trajectory),
     }
     if single_level:

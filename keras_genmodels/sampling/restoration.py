@@ -137,7 +137,7 @@ def converge(
         _build,
         x,
         has_sigma=sigma is not None,
-        jit_compile=xla.resolve(jit_compile, _build),
+        jit_compile=xla.resolve(jit_compile),
         record=bool(trajectory),
     )
     return Restoration(*run(x, *([] if sigma is None else [sigma]), *settings))

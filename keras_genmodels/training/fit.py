@@ -84,7 +84,7 @@ class Options:
     def __post_init__(self):
         momentum = self.ema_momentum
         warmup, steps = self.learning_rate_warmup_steps, self.num_steps
-        schedules, compiles = ("cosine", "constant"), ("auto", True, False)
+        schedules = ("cosine", "constant")
         rules = {
             "epochs": (self.epochs >= 1, ">= 1"),
             "steps_per_epoch": (self.steps_per_epoch >= 1, ">= 1"),
@@ -107,10 +107,6 @@ class Options:
                 momentum is None or 0 <= momentum < 1,
                 "None or in [0, 1)",
             ),
-            "jit_compile": (
-                self.jit_compile in (*compiles, "true", "false"),
-                f"one of {compiles}",
-            ),
             "strategy": (
                 self.strategy in strategy_lib.NAMES
                 or isinstance(self.strategy, tf.distribute.Strategy),
@@ -122,6 +118,7 @@ class Options:
                 raise ValueError(
                     f"{name} must be {allowed}, got {getattr(self, name)!r}"
                 )
+        xla.check(self.jit_compile)
 
     @property
     def num_steps(self):

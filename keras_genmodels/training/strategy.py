@@ -5,6 +5,7 @@ import os
 
 import tensorflow as tf
 
+from keras_genmodels.core import xla
 from keras_genmodels.core.model_config import copy_model
 
 NAMES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
@@ -79,7 +80,7 @@ def without_xla(jit_compile):
     Raises:
         ValueError: for True.
     """
-    if jit_compile in (True, "true"):
+    if xla.read(jit_compile) is True:
         raise ValueError(
             "jit_compile=True requires one replica: Keras cannot use XLA on "
             "several"

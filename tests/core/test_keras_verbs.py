@@ -165,6 +165,30 @@ def test_other_data_are_refused_in_one_line(kind, inputs, message):
         one_line(error)
 
 
+def test_labels_of_a_data_set_are_refused_in_one_line():
+    model, _ = make("labels")
+    model.compile()
+    wrong = {"image": binary(SHAPE), "condition": LABELS + 2}
+    with pytest.raises(ValueError, match=r"0 to 2, got 4$") as e:
+        model.evaluate(tf.data.Dataset.from_tensors(wrong), verbose=0)
+    one_line(e)
+
+
+def test_errors_of_a_users_generator_keep_their_cause():
+    model, _ = make("vae")
+    model.compile()
+
+    def batches():
+        raise ValueError("my column must be sorted")
+        yield
+
+    with pytest.raises(Exception, match="my column") as error:
+        model.evaluate(batches(), verbose=0)
+    assert "in batches" in str(error.value) or any(
+        entry.name == "batches" for entry in error.traceback
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_rows_are_no_rows_or_refused_in_one_line(kind):
     model, inputs = make(kind)
