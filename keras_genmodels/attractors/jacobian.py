@@ -13,6 +13,7 @@ from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling._inputs import check_scale, validate_inputs
 from keras_genmodels.sampling._jacobian import vector_product
+from keras_genmodels.sampling.attributes import is_for_all_rows
 
 
 class JacobianSpectrum(NamedTuple):
@@ -196,7 +197,7 @@ def validate_arrays(denoiser, x, sigma):
     x, sigma = validate_inputs(denoiser, x, sigma)
     check(x.shape[0], f"x must have at least one event, got {x.shape}")
     check(
-        getattr(denoiser, "is_for_all_rows", True),
+        is_for_all_rows(denoiser),
         "attractors take one condition for all events: with_condition(label)",
     )
     return x.numpy(), None if sigma is None else sigma.numpy()

@@ -52,9 +52,9 @@ def known_settings(denoiser, given):
             sigma.
     """
     return {
-        "step_size": Setting(0.1, Interval(0, 2, "()")),
-        "max_steps": Setting(100, Integers(1, 10**6)),
-        "tolerance": Setting(1e-3, Interval(0)),
+        "step_size": Setting(restoration.STEP_SIZE, Interval(0, 2, "()")),
+        "max_steps": Setting(restoration.MAX_STEPS, Integers(1, 10**6)),
+        "tolerance": Setting(restoration.TOLERANCE, Interval(0)),
         **walk_fields.known_settings(denoiser, given),
     }
 

@@ -10,7 +10,7 @@ from keras_genmodels.metrics.estimates import average
 from keras_genmodels.operators import noise
 from keras_genmodels.plots import denoiser as denoiser_plots
 from keras_genmodels.plots.attractors import restoration_rows
-from keras_genmodels.sampling.restoration import restore
+from keras_genmodels.sampling.restoration import TOLERANCE, restore
 
 # Images, and their pixels, that are restored at once.
 _BATCH_SIZE = 256
@@ -32,7 +32,7 @@ def restore_images(
     truth_known=False,
     add_noise=0.0,
     seed=0,
-    tolerance=1e-3,
+    tolerance=TOLERANCE,
     **settings,
 ):
     """Restores images and writes the results to a folder.

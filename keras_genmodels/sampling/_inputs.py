@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_genmodels.core.events import as_floating, as_sigma
 from keras_genmodels.core.validation import check
+from keras_genmodels.sampling import attributes
 from keras_genmodels.sampling.noisy_data import noisy_data_of
 
 
@@ -85,7 +86,7 @@ def validate_setting(name, value, x):
 def resolve_levels(denoiser, sigma_max, sigma_min):
     """Returns the first and the last noise level of `generate`, floats."""
     if sigma_max is None or sigma_min is None:
-        sigma_range = getattr(denoiser, "sigma_range", None)
+        sigma_range = attributes.sigma_range(denoiser)
         check(
             sigma_range is not None,
             "this denoiser has no sigma_range: pass sigma_max and sigma_min",

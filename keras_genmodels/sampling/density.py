@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_genmodels.core import counter_rng, loop_cache, seeds, xla
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.sampling import _runge_kutta
+from keras_genmodels.sampling import _runge_kutta, attributes
 from keras_genmodels.sampling._inputs import validate_inputs
 from keras_genmodels.sampling._jacobian import (
     jacobian_trace,
@@ -184,15 +184,15 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
         ValueError: as `probability_flow`.
     """
     check(
-        getattr(denoiser, "needs_sigma", True),
+        attributes.needs_sigma(denoiser),
         "log p needs D at every noise level, and this denoiser does not take "
         "sigma",
     )
     check(
-        getattr(denoiser, "is_for_all_rows", True),
+        attributes.is_for_all_rows(denoiser),
         "log p takes one condition for all events",
     )
-    lowest, highest = getattr(denoiser, "sigma_range", (None, None))
+    lowest, highest = attributes.sigma_range(denoiser) or (None, None)
     sigma = lowest if sigma is None else sigma
     sigma_max = highest if sigma_max is None else sigma_max
     check(

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_genmodels.core import loop_cache, seeds, xla
 from keras_genmodels.core.events import check_num
 from keras_genmodels.core.validation import check
-from keras_genmodels.sampling import _walks, schedules
+from keras_genmodels.sampling import _walks, attributes, schedules
 from keras_genmodels.sampling._inputs import (
     check_scale,
     initial_events,
@@ -26,11 +26,7 @@ from keras_genmodels.sampling.walk_settings import (
     SOLVER,
     check_settings,
     default_num_steps,
-    has_single_level,
 )
-
-# Of `restore`, for a denoiser of a single noise level.
-_STEP_SIZE = 0.1
 
 
 def generate(
@@ -131,8 +127,8 @@ def generate(
     check_settings(
         denoiser, solver, schedule, num_steps, stochasticity, final_denoising
     )
-    needs_sigma = getattr(denoiser, "needs_sigma", True)
-    single_level = not needs_sigma and has_single_level(denoiser)
+    needs_sigma = attributes.needs_sigma(denoiser)
+    single_level = not needs_sigma and attributes.has_single_level(denoiser)
     check(
         not single_level or sigma_min is None,
         "a denoiser of a single noise level takes no sigma_min",
@@ -219,7 +215,6 @@ def _restored(denoiser, x, num_steps, jit_compile, record):
     found = converge(
         denoiser,
         x,
-        step_size=_STEP_SIZE,
         max_steps=MAX_STEPS if num_steps is None else num_steps,
         trajectory=record,
         jit_compile=jit_compile,

@@ -15,6 +15,9 @@ from keras_genmodels.sampling._inputs import (
 )
 from keras_genmodels.sampling.conditions import with_condition
 
+# Defaults of `restore`.
+STEP_SIZE, MAX_STEPS, TOLERANCE = 0.1, 100, 1e-3
+
 
 class Restoration(NamedTuple):
     """The result of `restore`.
@@ -41,9 +44,9 @@ def restore(
     *,
     sigma=None,
     condition=None,
-    step_size=0.1,
-    max_steps=100,
-    tolerance=1e-3,
+    step_size=STEP_SIZE,
+    max_steps=MAX_STEPS,
+    tolerance=TOLERANCE,
     trajectory=False,
     jit_compile="auto",
 ):
@@ -108,9 +111,9 @@ def converge(
     x,
     sigma=None,
     *,
-    step_size=0.1,
-    max_steps=100,
-    tolerance=1e-3,
+    step_size=STEP_SIZE,
+    max_steps=MAX_STEPS,
+    tolerance=TOLERANCE,
     trajectory=False,
     jit_compile="auto",
 ):

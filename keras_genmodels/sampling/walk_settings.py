@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.sampling.attributes import has_single_level, needs_sigma
 from keras_genmodels.sampling.schedules import SCHEDULES
 from keras_genmodels.sampling.solvers import SOLVERS
 
@@ -42,7 +43,7 @@ def check_settings(
         isinstance(stochasticity, numbers.Real) and 0 <= stochasticity < 1,
         f"stochasticity must be in [0, 1), got {stochasticity!r}",
     )
-    if not getattr(denoiser, "needs_sigma", True):
+    if not needs_sigma(denoiser):
         _check_without_levels(denoiser, solver, schedule, stochasticity)
         check(
             final_denoising,
@@ -120,9 +121,3 @@ def _check_without_levels(denoiser, solver, schedule, stochasticity):
         stochasticity == 0 or not has_single_level(denoiser),
         "a denoiser of a single noise level takes no stochasticity",
     )
-
-
-def has_single_level(denoiser):
-    """Returns whether a denoiser has one noise level, as far as it says."""
-    sigma_range = getattr(denoiser, "sigma_range", None)
-    return sigma_range is not None and sigma_range[0] == sigma_range[1]
