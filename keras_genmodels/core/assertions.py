@@ -15,8 +15,9 @@ def require(is_right, message, *values, code=DATA):
 
     Args:
         is_right: bool scalar tensor.
-        message: str, one line, with {} for each of `values`.
-        *values: tensors.
+        message: str or string tensor, one line. XLA cannot compile
+            `tf.strings.format`.
+        *values: tensors that end the message.
         code: str, the last part of the message, by which programs know it.
 
     Returns:
@@ -25,8 +26,7 @@ def require(is_right, message, *values, code=DATA):
     Raises:
         tf.errors.InvalidArgumentError: if eager, and `is_right` is False.
     """
-    text = tf.strings.format(message, values) if values else message
-    return tf.debugging.Assert(is_right, [text, code])
+    return tf.debugging.Assert(is_right, [message, *values, code])
 
 
 def parts_of(message):
@@ -36,7 +36,7 @@ def parts_of(message):
         message: str, of an error of TensorFlow.
 
     Returns:
-        list of str, of `require` the sentence and the code.
+        list of str: of `require` the message, the values and the code.
     """
     found = _FAILED.search(message)
     return found and found[1].split("] [")

@@ -86,4 +86,6 @@ def _refusal_in(message):
     if found := _OF_GENERATOR.search(message):
         return found[1]
     parts = assertions.parts_of(message)
-    return parts[0] if parts and parts[-1] == assertions.DATA else None
+    if not parts or parts[-1] != assertions.DATA:
+        return None
+    return " ".join(parts[:-1])

@@ -44,12 +44,12 @@ class ClassLabels:
             )
         # Before any arithmetic, which would wrap in a smaller type.
         labels = tf.cast(labels, tf.int64)
-        message = f"labels must be 0 to {self.num_classes - 1}, got {{}}"
+        message = f"labels must be 0 to {self.num_classes - 1}, got"
         values = tf.get_static_value(labels)
         if values is not None:
             unknown = values[~self.is_label(values)]
             if unknown.size:
-                raise ValueError(message.format(unknown[0]))
+                raise ValueError(f"{message} {unknown[0]}")
             return tf.cast(labels, tf.int32)
         are_known = self.is_label(labels)
         unknown = tf.reduce_max(tf.where(are_known, labels.dtype.min, labels))

@@ -117,7 +117,8 @@ def _require_finite(x, name):
 
 def _require(is_right, message, *values):
     if _is_symbolic(is_right):
-        assertions.require(is_right, message, *values)
+        text = tf.strings.format(message, values) if values else message
+        assertions.require(is_right, text)
     elif not is_right:
         raise ValueError(message.format(*(f"{float(v):g}" for v in values)))
 

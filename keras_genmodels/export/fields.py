@@ -157,5 +157,5 @@ def _value_check(name, fields, values):
 
 
 def _refuse_unless(is_right, name, code, wanted, got):
-    sentence = f"{name} must {wanted}, got {{}}"
-    return assertions.require(is_right, sentence, got, code=f"{name}:{code}")
+    sentence = tf.strings.format(f"{name} must {wanted}, got {{}}", [got])
+    return assertions.require(is_right, sentence, code=f"{name}:{code}")
