@@ -107,7 +107,11 @@ def build_image_condition(config, image_shape, size):
     if config.network == "conv":
         return encoders.image_condition(image_shape, size, config.filters)
     return encoders.mlp_encoder(
-        image_shape, size, config.hidden_sizes, name="condition"
+        image_shape,
+        size,
+        config.hidden_sizes,
+        name="condition",
+        gated=latent_flags.is_gated(config),
     )
 
 

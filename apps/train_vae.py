@@ -1,21 +1,24 @@
 """Trains a variational autoencoder on images.
 
   python -m apps.train_vae                    # 8x8 digits, no download
+  python -m apps.train_vae --prior=vamp       # a trained p(z)
   python -m apps.train_vae --dataset=fashion_mnist --data_dir=DIR
 
 The same command resumes an interrupted run. Results are written to --workdir:
 model.keras, metrics.json, figures/ and tensorboard/.
 """
 
-from .cli import guard, latent_flags, training_flags
+from .cli import guard, latent_flags, prior_flags, training_flags
 
 training_flags.define_flags("runs/vae", default_steps=3000)
 latent_flags.define_flags()
+prior_flags.define_flags()
 
 
 def main():
     """Trains and writes the results."""
     config = latent_flags.resolve(training_flags.read(__name__))
+    config = prior_flags.resolve(config)
     training_flags.train(build_model, config)
 
 
@@ -23,7 +26,8 @@ def build_model(config, data):
     """Builds the VAE that the flags describe."""
     from keras_genmodels.models import VAE
 
-    return VAE(**latent_flags.build_parts(config, data))
+    prior = prior_flags.build(config, data)
+    return VAE(**latent_flags.build_parts(config, data), prior=prior)
 
 
 def run():

@@ -19,6 +19,12 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
+from keras_genmodels.distributions.priors import (
+    MixturePrior,
+    RealNVPPrior,
+    StandardNormal,
+    VampPrior,
+)
 from keras_genmodels.metrics.log_likelihood import log_likelihood
 from keras_genmodels.models import (
     VAE,
@@ -61,11 +67,15 @@ __all__ = [
     "LatentDiffusion",
     "LatentVariableModel",
     "LinearDenoiser",
+    "MixturePrior",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
     "ProbabilityFlow",
+    "RealNVPPrior",
     "Restoration",
+    "StandardNormal",
     "UserError",
+    "VampPrior",
     "__version__",
     "attractors",
     "bias_free_unet",

@@ -23,13 +23,18 @@ def define_flags():
         "cross entropy, not a likelihood.",
     )
     flags.DEFINE_enum(
-        "network", "conv", ["conv", "mlp"], "Kind of all networks."
+        "network",
+        "conv",
+        ["conv", "mlp", "gated_mlp"],
+        "Kind of all networks; each hidden layer of a gated MLP is a dense one "
+        "times a sigmoid one.",
     )
     flag_types.define_sizes(
         "hidden_sizes",
         None,
-        "With --network=mlp: widths of the hidden layers of the encoder, which "
-        "the decoder has in reverse order (default: 200,200).",
+        "With --network=mlp or gated_mlp: widths of the hidden layers of the "
+        "encoder, which the decoder has in reverse order (default: 200,200; "
+        "300,300 for gated_mlp).",
     )
     flags.DEFINE_integer(
         "filters",
@@ -81,6 +86,14 @@ def define_flags():
         "With --num_importance_samples above 1: use the doubly reparameterized "
         "gradient estimator, which has less variance.",
     )
+    flags.DEFINE_float(
+        "free_bits",
+        0.0,
+        "In training, count the rate of each latent, averaged over the batch, "
+        "as at least this many nats, which keeps latents in use; with "
+        "--posterior=diagonal and --prior=standard.",
+        lower_bound=0,
+    )
 
 
 def resolve(config):
@@ -100,16 +113,26 @@ def resolve(config):
             ("doubly_reparameterized",), "--num_importance_samples above 1"
         )
     else:
-        config.forbid(("beta",), "--num_importance_samples=1")
+        config.forbid(("beta", "free_bits"), "--num_importance_samples=1")
+    if config.posterior != "diagonal":
+        config.forbid(("free_bits",), "--posterior=diagonal")
+    if config.prior != "standard":
+        config.forbid(("free_bits",), "--prior=standard")
     if config.likelihood != "gaussian":
         config.forbid(("observation_stddev",), "--likelihood=gaussian")
     bernoulli = config.likelihood == "bernoulli"
     config = config.fill(binarization="dynamic" if bernoulli else "none")
-    if config.network == "mlp":
+    if config.network != "conv":
         config.forbid(("filters",), "--network=conv")
-        return config.fill(hidden_sizes=(200, 200))
-    config.forbid(("hidden_sizes",), "--network=mlp")
+        width = 300 if is_gated(config) else 200
+        return config.fill(hidden_sizes=(width, width))
+    config.forbid(("hidden_sizes",), "--network=mlp or gated_mlp")
     return config.fill(filters=16)
+
+
+def is_gated(config):
+    """Returns whether the networks are gated MLPs."""
+    return config.network == "gated_mlp"
 
 
 def build_parts(config, data, condition_size=0):
@@ -130,24 +153,26 @@ def build_parts(config, data, condition_size=0):
         config.latent_size
     )
     likelihood = _build_likelihood(config, data)
+    settings = {"condition_size": condition_size}
     if config.network == "conv":
         build = encoders.conv_encoder, encoders.conv_decoder
         sizes = config.filters, config.filters
     else:
         build = encoders.mlp_encoder, encoders.mlp_decoder
         sizes = config.hidden_sizes, config.hidden_sizes[::-1]
+        settings["gated"] = is_gated(config)
     return {
         "encoder": build[0](
             data.image_shape,
             posterior.params_size,
             sizes[0],
-            condition_size=condition_size,
+            **settings,
         ),
         "decoder": build[1](
             config.latent_size,
             likelihood.params_shape,
             sizes[1],
-            condition_size=condition_size,
+            **settings,
         ),
         "posterior": posterior,
         "likelihood": likelihood,
@@ -156,6 +181,7 @@ def build_parts(config, data, condition_size=0):
         "rate_warmup_steps": config.rate_warmup_steps,
         "num_importance_samples": config.num_importance_samples,
         "doubly_reparameterized": config.doubly_reparameterized,
+        "free_bits": config.free_bits,
     }
 
 

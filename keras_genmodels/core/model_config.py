@@ -35,6 +35,8 @@ class ConfigFromArguments:
 
     # Arguments of older formats: old names to new ones.
     _old_names = {}  # noqa: RUF012
+    # Arguments that are kept under another name, that of a method.
+    _attribute_names = {}  # noqa: RUF012
 
     def get_config(self):
         """Returns the constructor's arguments, dtype policy and file format."""
@@ -43,7 +45,9 @@ class ConfigFromArguments:
             "format": FORMAT,
             "dtype_policy": self.dtype_policy.name,
             **{
-                name: _as_config(getattr(self, name))
+                name: _as_config(
+                    getattr(self, self._attribute_names.get(name, name))
+                )
                 for name in self._argument_names()
             },
         }

@@ -35,6 +35,23 @@ def global_rows(num_rows):
     return tf.reduce_sum(sizes[:index]), tf.reduce_sum(sizes)
 
 
+def mean(rows):
+    """Averages the rows `[batch, ...]` of the global batch, without gradient.
+
+    Returns:
+        tensor of the shape of one row, the same on all replicas.
+    """
+    num_rows = tf.shape(rows)[0]
+    _, total = global_rows(num_rows)
+    if total is num_rows:
+        return tf.reduce_mean(rows, axis=0)
+    replica = tf.distribute.get_replica_context()
+    sums = replica.all_reduce(
+        tf.distribute.ReduceOp.SUM, tf.reduce_sum(rows, axis=0)
+    )
+    return sums / tf.cast(total, sums.dtype)
+
+
 def normal(shape, seed, dtype="float32", axis=0):
     """Draws standard normal numbers for the rows of this replica.
 

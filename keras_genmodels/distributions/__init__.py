@@ -11,6 +11,12 @@ from keras_genmodels.distributions.pixels import (
     DiscretizedLogistic,
     GreyBernoulli,
 )
+from keras_genmodels.distributions.priors import (
+    MixturePrior,
+    RealNVPPrior,
+    StandardNormal,
+    VampPrior,
+)
 
 __all__ = [
     "DiscretizedLogistic",
@@ -18,6 +24,10 @@ __all__ = [
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
     "IndependentNormal",
+    "MixturePrior",
     "MultivariateNormalDiag",
     "MultivariateNormalTriL",
+    "RealNVPPrior",
+    "StandardNormal",
+    "VampPrior",
 ]

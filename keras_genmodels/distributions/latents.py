@@ -104,9 +104,35 @@ def parameters(distribution):
     found = {"loc": center(distribution)}
     if not is_gaussian(distribution):
         return found
-    if isinstance(distribution.scale, tf.linalg.LinearOperatorDiag):
+    if is_diagonal(distribution):
         return {**found, "stddev": distribution.stddev()}
     return {**found, "scale_tril": distribution.scale.to_dense()}
+
+
+def kl_of_each(first, second):
+    """Computes KL(first || second) of each entry of diagonal Gaussians.
+
+    Returns:
+        float tensor `[batch, latent_size]`, nats.
+
+    Raises:
+        ValueError: for other distributions.
+    """
+    for each in (first, second):
+        if not is_diagonal(each):
+            raise ValueError(
+                f"the rate of each latent needs diagonal Gaussians, got {each}"
+            )
+    return tfd.kl_divergence(
+        *(tfd.Normal(it.mean(), it.stddev()) for it in (first, second))
+    )
+
+
+def is_diagonal(distribution):
+    """Returns whether it is a Gaussian of TFP with diagonal covariance."""
+    return is_gaussian(distribution) and isinstance(
+        distribution.scale, tf.linalg.LinearOperatorDiag
+    )
 
 
 def is_gaussian(distribution):

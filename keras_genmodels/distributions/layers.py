@@ -17,11 +17,11 @@ from keras_genmodels.distributions import pixels
 
 tfd = tfp.distributions
 
-_MIN_SCALE = 1e-4
+MIN_SCALE = 1e-4
 
 
-def _statistics_dtype():
-    """float64 under a float64 policy, else float32 (also for bfloat16)."""
+def statistics_dtype():
+    """Returns float64 under a float64 policy, else float32 (for bfloat16)."""
     policy = keras.config.dtype_policy()
     return "float64" if policy.variable_dtype == "float64" else "float32"
 
@@ -70,7 +70,7 @@ class DistributionLayer(keras.layers.Layer):
     is_normalized = True
 
     def __init__(self, event_shape, dtype=None, **kwargs):
-        super().__init__(dtype=dtype or _statistics_dtype(), **kwargs)
+        super().__init__(dtype=dtype or statistics_dtype(), **kwargs)
         self.event_shape = _event_shape(event_shape)
         self.built = True
 
@@ -144,7 +144,7 @@ class MultivariateNormalDiag(MultivariateNormalLayer):
     def call(self, params):
         loc, raw_scale = self.split_params(params)
         return tfd.MultivariateNormalDiag(
-            loc, _MIN_SCALE + tf.nn.softplus(raw_scale)
+            loc, MIN_SCALE + tf.nn.softplus(raw_scale)
         )
 
 
@@ -195,7 +195,7 @@ class MultivariateNormalTriL(MultivariateNormalLayer):
         # XLA has the gradient of `set_diag` for fixed batch sizes only.
         on_diagonal = np.eye(size, dtype=bool)
         diagonal = tf.where(on_diagonal, scale_tril, 0)
-        diagonal = _MIN_SCALE + tf.nn.softplus(
+        diagonal = MIN_SCALE + tf.nn.softplus(
             tf.reduce_sum(diagonal, -1, keepdims=True)
         )
         if self.scale_rows_by_diagonal:

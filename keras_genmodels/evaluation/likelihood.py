@@ -1,5 +1,8 @@
 """The likelihood of images under a latent-variable model, and its latents."""
 
+import dataclasses
+import math
+
 import numpy as np
 
 from keras_genmodels import datasets
@@ -92,8 +95,26 @@ _MEASURES = {
         "Active units",
         "Latents that encode something about the image: the variance of their "
         "posterior mean over the images is above "
-        f"{likelihood.ACTIVE_VARIANCE} of the prior's.",
+        f"{likelihood.ACTIVE_VARIANCE} of that of z itself.",
         "",
+    ),
+    "information": (
+        "Information I of the latent about the image",
+        "Mean log q({zx}) / q({z}) over a draw for each image, q({z}) being "
+        "the average of q({zx}) over these images: at most log N.",
+        "nats",
+    ),
+    "marginal_kl": (
+        "KL(q({z}) || p({z}))",
+        "The rest of the rate, which is I + KL(q({z}) || p({z})): by how much "
+        "the prior misses the latents of these images.",
+        "nats",
+    ),
+    "inference_gap": (
+        "Inference gap",
+        "The importance-weighted bound less the elbo: what q({zx}) loses "
+        "against the true posterior.",
+        "nats",
     ),
 }
 # Of a Bernoulli on grey values, which is no likelihood.
@@ -165,9 +186,9 @@ def section(model, split, binarization, *, num_samples, seed):
     Returns:
         `Section` of `elbo`, `rate`, `distortion`, `log_likelihood`,
         `effective_samples`, `monte_carlo`, `loss`, `latent_size`,
-        `active_units` and, where they apply, `entropy`, `excess`,
-        `log_likelihood_excess`, `bits_per_dimension` and
-        `log_likelihood_bits_per_dimension`.
+        `active_units` and, where they apply, `information`, `marginal_kl`,
+        `inference_gap`, `entropy`, `excess`, `log_likelihood_excess`,
+        `bits_per_dimension` and `log_likelihood_bits_per_dimension`.
     """
     batches = datasets.evaluation_batches(
         split,
@@ -182,20 +203,26 @@ def section(model, split, binarization, *, num_samples, seed):
         num_samples=num_samples,
         chunk_size=inputs.chunk_size(model),
     )
+    measures = {
+        name: measure(
+            name,
+            estimate,
+            conditional=model.condition_kind is not None,
+            normalised=model.likelihood.is_normalized,
+            num_samples=num_samples,
+        )
+        for name, estimate in _estimates(
+            model, terms, split.images, binarization
+        ).items()
+    }
+    if "information" in measures:
+        log_num = Estimate(math.log(len(split.images)))
+        measures["information"] = dataclasses.replace(
+            measures["information"], references={"log N": log_num}
+        )
     return Section(
         title(model, binarization),
-        {
-            name: measure(
-                name,
-                estimate,
-                conditional=model.condition_kind is not None,
-                normalised=model.likelihood.is_normalized,
-                num_samples=num_samples,
-            )
-            for name, estimate in _estimates(
-                model, terms, split.images, binarization
-            ).items()
-        },
+        measures,
         _notes(model, len(split.images), binarization),
         key=key(model, binarization),
     )
@@ -214,7 +241,10 @@ def _estimates(model, terms, images, binarization):
             entropy = binarization_entropy(model, images)
             found["entropy"] = average(entropy)
             found[f"{prefix}excess"] = average(-bound - entropy)
-    active = likelihood.active_units(terms["latent_means"])
+    if model.condition_kind is None:
+        gap = terms["log_likelihood"] - terms["elbo"]
+        found["inference_gap"] = average(gap)
+    active = likelihood.active_units(terms["latent_means"], terms["latents"])
     return {
         **found,
         "latent_size": Estimate(model.latent_size),

@@ -10,6 +10,7 @@ from scipy.special import entr
 from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import as_float, concatenate
 from keras_genmodels.distributions import latents
+from keras_genmodels.metrics.aggregated_posterior import divide_rate
 from keras_genmodels.models import likelihood
 
 # A latent is active if its posterior mean has a larger variance (Burda et
@@ -51,13 +52,17 @@ def likelihood_terms(
             `likelihood.importance_weighted`;
           * `loss`, what the model is trained to minimise;
 
-        and `latent_means`, float64 `[n, latent_size]`, see `latent_means`.
+        and `latent_means` and `latents`, float64 `[n, latent_size]`: see
+        `latent_means`, and z of `elbo` less the same center; and, of a model
+        without conditions whose q(z|x) is Gaussian and whose log p(z) is no
+        ODE, `information` and `marginal_kl` `[n]`, see `divide_rate`.
 
     Raises:
         ValueError: if there is no example, and for batches that the model
             does not take.
     """
     one_draw = _one_draw_terms(model)
+    divided = _has_divided_rate(model)
     weigh = functools.partial(
         likelihood.importance_weighted,
         model,
@@ -78,6 +83,12 @@ def likelihood_terms(
 
     values = _per_example(model, batches, seed, terms)
     values["elbo"] = -(values["rate"] + values["distortion"])
+    if divided:
+        values |= divide_rate(
+            _taken(values, "posterior"),
+            values["latents"],
+            values.pop("log_prior"),
+        )
     if draws_of_loss == 1:
         values["loss"] = values["distortion"] + model.beta * values["rate"]
     return values
@@ -109,7 +120,7 @@ def binarization_entropy(images, counted=True):
 
 
 def latent_means(model, x, condition=None):
-    """Computes the means of q(z|x), relative to the prior.
+    """Computes the means of q(z|x), less those of a prior p(z|c).
 
     Args:
         model: a `LatentVariableModel`.
@@ -117,20 +128,27 @@ def latent_means(model, x, condition=None):
         condition: as in `model.encode`.
 
     Returns:
-        float tensor `[batch, latent_size]`: the means less those of the
-        prior, in units of the prior's standard deviation; with a prior
-        p(z|c), what the image adds to the condition.
+        float tensor `[batch, latent_size]`: with a prior p(z|c), what the
+        image adds to the condition.
     """
+    center = latents.center(model.encode(x, condition))
+    return center - _prior_center(model, condition)
+
+
+def _prior_center(model, condition):
+    """Returns the center of p(z|c); 0 if p(z) does not depend on it."""
     prior = model.prior(condition)
-    shift = latents.center(model.encode(x, condition)) - latents.center(prior)
-    return shift / latents.stddev(prior)
+    return latents.center(prior) if prior.batch_shape.rank else 0
 
 
-def active_units(means):
+def active_units(means, draws=None):
     """Counts the latents whose posterior mean varies over the data.
 
     Args:
         means: array `[n, latent_size]`, from `latent_means`.
+        draws: array `[n, latent_size]`, a z of q(z|x) of each example less the
+            same center: its variance is that of the aggregated posterior, in
+            whose units the means are taken. None: their unit is 1.
 
     Returns:
         int in [0, latent_size], how many have a variance above 0.01.
@@ -138,25 +156,49 @@ def active_units(means):
     #### References
 
     Burda, Grosse and Salakhutdinov (2015), Importance weighted autoencoders,
-    arXiv:1509.00519, section 5.2.
+    arXiv:1509.00519, section 5.2, for the prior N(0, I), which the aggregated
+    posterior is close to.
     """
-    return int(np.sum(np.var(means, axis=0) > ACTIVE_VARIANCE))
+    unit = 1 if draws is None else np.var(draws, axis=0)
+    return int(np.sum(np.var(means, axis=0) > ACTIVE_VARIANCE * unit))
 
 
 def _one_draw_terms(model):
     """Compiles the terms of one draw of z, from the posterior or prior."""
+    divided = _has_divided_rate(model)
 
     @functools.partial(tf.function, reduce_retracing=True, autograph=False)
     def terms(inputs, rows):
         bound = model.elbo_terms(*inputs, seed=rows)
-        return {
+        z = model.draw_latents(*inputs, seed=rows)
+        found = {
             "rate": bound["rate"],
             "distortion": bound["distortion"],
             "monte_carlo": model.monte_carlo(*inputs, seed=rows),
             "latent_means": latent_means(model, *inputs),
+            "latents": z - _prior_center(model, *inputs[1:] or (None,)),
         }
+        if divided:
+            found["log_prior"] = model.prior().log_prob(z)
+            posterior = latents.parameters(model.encode(*inputs))
+            found |= {f"posterior_{k}": v for k, v in posterior.items()}
+        return found
 
     return terms
+
+
+def _has_divided_rate(model):
+    """Returns whether `divide_rate` applies to a model."""
+    if model.condition_kind is not None or model.has_costly_prior:
+        return False
+    x = tf.zeros((1, *model.event_shape), model.statistics_dtype)
+    return latents.is_gaussian(model.encode(x))
+
+
+def _taken(values, prefix):
+    """Removes the values of a prefix from a dict, and returns them."""
+    names = [name for name in values if name.startswith(f"{prefix}_")]
+    return {name[len(prefix) + 1 :]: values.pop(name) for name in names}
 
 
 def _per_example(model, batches, seed, terms):

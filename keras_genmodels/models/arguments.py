@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_genmodels.core.model_config import is_loading
 from keras_genmodels.core.validation import check, check_count
+from keras_genmodels.distributions.layers import MultivariateNormalDiag
 from keras_genmodels.networks import outputs
 
 # Latents for which the logits of a network exceed 1.
@@ -89,8 +90,30 @@ def check_layer(name, layer, kind):
         )
 
 
-def check_weighting(beta, warmup_steps, num_samples, doubly):
+def check_free_bits(free_bits, posterior, is_standard):
+    """Checks that the rate is a sum of those of the latents.
+
+    Args:
+        free_bits: as of `LatentVariableModel`.
+        posterior: distribution layer of q(z|x).
+        is_standard: whether p(z) is N(0, I).
+    """
+    check(
+        not free_bits
+        or (isinstance(posterior, MultivariateNormalDiag) and is_standard),
+        "free_bits requires a diagonal posterior (MultivariateNormalDiag) and "
+        "the prior N(0, I), whose rate is a sum of those of the latents",
+    )
+
+
+def check_weighting(beta, warmup_steps, num_samples, doubly, free_bits):
     """Checks the arguments that say what the loss is."""
+    if not free_bits >= 0:
+        raise ValueError(f"free_bits must be >= 0, got {free_bits}")
+    if num_samples > 1 and free_bits:
+        raise ValueError(
+            f"free_bits requires num_importance_samples=1, got {num_samples}"
+        )
     if not beta >= 0:
         raise ValueError(f"beta must be >= 0, got {beta}")
     if not warmup_steps >= 0:

@@ -52,6 +52,20 @@ class Bounds(SelfSupervised):
         noise = self._row_noise(rows)[tf.newaxis]
         return self._terms(x, self._draw(x, noise, self._features(condition)))
 
+    def draw_latents(self, x, condition=None, *, seed):
+        """Draws z from q(z|x), or q(z|x, c): the draws of `elbo` for a seed.
+
+        Args:
+            x, condition, seed: as in `elbo`.
+
+        Returns:
+            float tensor `[batch, latent_size]`.
+        """
+        x, condition = self.validate_inputs(x, condition)
+        noise = self._row_noise(seeds.row_seeds(seed, tf.shape(x)[0]))
+        posterior = self._encode(x, self._features(condition))
+        return latents.transform(posterior, noise)
+
     def monte_carlo(self, x, condition=None, *, seed):
         """Estimates log p(x|c) with one draw of z from the prior per example.
 
@@ -71,9 +85,9 @@ class Bounds(SelfSupervised):
         using deep conditional generative models, NeurIPS, equation 7.
         """
         x, condition = self.validate_inputs(x, condition)
-        noise = self._row_noise(seeds.row_seeds(seed, tf.shape(x)[0]))
+        rows = seeds.row_seeds(seed, tf.shape(x)[0])
         features = self._features(condition)
-        z = latents.transform(self._prior(features), noise)
+        z = self._draw_prior(rows, features)
         return -self._distortion(self._decode(z, features), x)
 
     def log_weights(self, x, condition=None, *, noise):
@@ -110,7 +124,11 @@ class Bounds(SelfSupervised):
         """Returns what calling the model returns."""
         noise = self._call_noise(x, training)
         if self.num_importance_samples == 1:
-            return self._terms(x, self._draw(x, noise, features))
+            draws = self._draw(x, noise, features)
+            terms = self._terms(x, draws)
+            if training and self.free_bits:
+                terms["rate_of_loss"] = draws.rate_with_free(self.free_bits)
+            return terms
         weight = self._rate_weight(training)
         doubly = weight if training and self.doubly_reparameterized else None
         draws = self._draw(x, noise, features, doubly)
@@ -191,7 +209,8 @@ class Bounds(SelfSupervised):
     def _per_example_loss(self, terms, training):
         if self.num_importance_samples > 1:
             return -terms["importance_weighted"]
-        return terms["distortion"] + self._rate_weight(training) * terms["rate"]
+        rate = terms.get("rate_of_loss", terms["rate"])
+        return terms["distortion"] + self._rate_weight(training) * rate
 
     def _per_example_metrics(self, terms):
         rate, distortion = terms["rate"], terms["distortion"]

@@ -13,6 +13,7 @@ from keras_genmodels.models import conditions
 from keras_genmodels.models.arguments import (
     build_decoder,
     build_network,
+    check_free_bits,
     check_layer,
     zeros,
 )
@@ -75,8 +76,8 @@ class ConditionalVAE(LatentVariableModel):
             training, which enables samples without a label and guidance.
             Above 0 a condition may be None.
         **settings: `beta`, `seed`, `rate_warmup_steps`,
-            `num_importance_samples`, `doubly_reparameterized` and `name`, as
-            of `LatentVariableModel`.
+            `num_importance_samples`, `doubly_reparameterized`, `free_bits` and
+            `name`, as of `LatentVariableModel`.
 
     Call arguments:
         inputs: dict of `image`, float tensor `[batch, *event_shape]`, and
@@ -149,6 +150,7 @@ class ConditionalVAE(LatentVariableModel):
             self.observed_mask = conditions.check_observed_mask(
                 observed_mask, self.event_shape, self._conditions.shape
             )
+        check_free_bits(self.free_bits, posterior, prior_network is None)
         self._build_networks()
         self.built = True
 

@@ -5,6 +5,7 @@ import typing
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_genmodels.core import replicas
 from keras_genmodels.distributions import latents
 
 tfd = tfp.distributions
@@ -39,6 +40,26 @@ class Draws(typing.NamedTuple):
             return tfd.kl_divergence(self.posterior, self.prior)
         log_ratio = self.log_posterior - self.prior.log_prob(self.z)
         return tf.reduce_mean(log_ratio, axis=0)
+
+    def rate_with_free(self, free_bits):
+        """Returns the rate, in which that of each latent is at least a number.
+
+        A latent whose rate averaged over the batch is below `free_bits`
+        counts as `free_bits`, without a gradient, so that the mean over the
+        batch is the sum of max(free_bits, mean rate of the latent).
+
+        Args:
+            free_bits: float > 0, nats.
+
+        Returns:
+            float tensor `[batch]`, nats.
+
+        Raises:
+            ValueError: unless both distributions are diagonal Gaussians.
+        """
+        parts = latents.kl_of_each(self.posterior, self.prior)
+        is_free = replicas.mean(tf.stop_gradient(parts)) < free_bits
+        return tf.reduce_sum(tf.where(is_free, free_bits, parts), axis=-1)
 
 
 def differentiate_doubly(posterior, noise, z, log_posterior, rate_weight):

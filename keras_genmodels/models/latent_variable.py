@@ -78,8 +78,9 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
        concatenated to one vector. q(z|x) and p(z) are Gaussians of TFP with
        `loc` and `scale`, or `tfd.TransformedDistribution`s of such, so that
        every draw is a function of standard normal noise; p(z) may also be
-       another distribution with a method `transform` of such noise. p(x|z)
-       comes from `likelihood`.
+       another distribution with a method `transform` of such noise, or any,
+       if `_draw_prior(rows, features)` is defined as well. p(x|z) comes from
+       `likelihood`.
 
     A conditional model also sets the attributes below, and defines
     `_as_condition`, `_features`, `_as_inputs`, `_input_signature` and `call`:
@@ -102,6 +103,12 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             doubly reparameterised estimator: the same expected gradient, with
             less variance in the encoder. It covers the bound only, not losses
             that layers of the decoder add. It requires a Gaussian q(z|x).
+        free_bits: nats of each latent's rate, averaged over a batch, below
+            which training does not reduce it any further: in the training
+            loss, the rate of a latent is at least this. It keeps latents from
+            collapsing to the prior. `elbo` and `rate` are without it, and so
+            is the loss of `evaluate`. It requires a diagonal q(z|x), p(z) =
+            N(0, I) and `num_importance_samples=1`.
         name: name of the model.
 
     Attributes:
@@ -119,16 +126,19 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     ICLR (`beta`). Burda, Grosse and Salakhutdinov (2015), Importance weighted
     autoencoders, arXiv:1509.00519, equation 8. Tucker et al. (2018), Doubly
     reparameterized gradient estimators for Monte Carlo objectives,
-    arXiv:1810.04152.
+    arXiv:1810.04152. Kingma et al. (2016), Improving variational inference
+    with inverse autoregressive flow, arXiv:1606.04934, section C.8
+    (`free_bits`).
     """
 
     metric_units: ClassVar = {"elbo": "nats", "rate": "nats"}
     # What `_per_example_metrics` returns.
     _metric_names = ("elbo", "rate", "distortion")
-    # Whether log p(z) takes many evaluations of a network.
     # Whether log p(z) takes many evaluations of a network, as by the ODE of
     # `LatentDiffusion`.
     has_costly_prior = False
+    # Whether the model is ready for training, or `adapt(data)` comes first.
+    adapted = True
 
     num_classes = None
     observed_mask = None
@@ -145,6 +155,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         rate_warmup_steps=0,
         num_importance_samples=1,
         doubly_reparameterized=False,
+        free_bits=0.0,
         name=None,
     ):
         # Autocasting would round the pixels before the likelihood sees them.
@@ -156,6 +167,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             rate_warmup_steps,
             num_importance_samples,
             doubly_reparameterized,
+            free_bits,
         )
         seeds.as_seed(seed)
         self.likelihood = likelihood
@@ -165,6 +177,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         self.rate_warmup_steps = rate_warmup_steps
         self.num_importance_samples = num_importance_samples
         self.doubly_reparameterized = doubly_reparameterized
+        self.free_bits = free_bits
         self._track(*self._metric_names)
 
     @property
@@ -310,8 +323,7 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             check(condition.shape[0] != 0, "condition has no rows")
             num = tf.shape(condition)[0]
         features = self._features(condition)
-        noise = self._row_noise(seeds.row_seeds(seed, num))
-        z = latents.transform(self._prior(features), noise)
+        z = self._draw_prior(seeds.row_seeds(seed, num), features)
         mean = self._guided_likelihood(z, features, guidance).mean()
         return self.keep_observed(condition, mean)
 
@@ -371,6 +383,10 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     def _prior(self, features):
         """Returns p(z|c); by default N(0, I)."""
         return latents.standard_normal(self.latent_size, self.statistics_dtype)
+
+    def _draw_prior(self, rows, features):
+        """Draws z from p(z|c), row i from the row seed i alone."""
+        return latents.transform(self._prior(features), self._row_noise(rows))
 
     def _as_condition(self, condition, like=None):
         """Checks a condition, which must have as many rows as `like`."""

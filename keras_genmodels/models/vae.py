@@ -1,12 +1,17 @@
 """The variational autoencoder."""
 
+import types
+
 import keras
 
 from keras_genmodels.core import deprecation
+from keras_genmodels.core.validation import check
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
+from keras_genmodels.distributions.priors import PriorLayer, StandardNormal
 from keras_genmodels.models.arguments import (
     build_decoder,
     build_network,
+    check_free_bits,
     check_layer,
     zeros,
 )
@@ -27,13 +32,14 @@ OLD_ORDER = (
 class VAE(LatentVariableModel):
     """A variational autoencoder over events of any shape.
 
-    p(z) = N(0, I), q(z|x) = posterior(encoder(x)), p(x|z) =
+    p(z) = N(0, I) or `prior`, q(z|x) = posterior(encoder(x)), p(x|z) =
     likelihood(decoder(z)). It is trained on
 
         mean over examples of  distortion + beta * rate,
 
     with `distortion` = -log p(x|z) at one reparameterised draw of z and
-    `rate` = KL(q(z|x) || p(z)) in closed form; for `beta = 1` this is -elbo,
+    `rate` = KL(q(z|x) || p(z)), in closed form for N(0, I), else log q(z|x) -
+    log p(z) at that draw; for `beta = 1` this is -elbo,
     an upper bound of -log p(x) in expectation. With `num_importance_samples`
     k > 1 it is an importance-weighted autoencoder, trained on the bound
 
@@ -59,9 +65,12 @@ class VAE(LatentVariableModel):
             or `MultivariateNormalTriL`; its size is `latent_size`.
         likelihood: distribution layer over events, such as
             `IndependentBernoulli`; its `event_shape` is the shape of x.
+        prior: layer of p(z), such as `RealNVPPrior`, `MixturePrior` or
+            `VampPrior`, which is trained as well and kept as `prior_layer`.
+            None: `StandardNormal`, N(0, I).
         **settings: `beta`, `seed`, `rate_warmup_steps`,
-            `num_importance_samples`, `doubly_reparameterized` and `name`, as
-            of `LatentVariableModel`.
+            `num_importance_samples`, `doubly_reparameterized`, `free_bits` and
+            `name`, as of `LatentVariableModel`.
 
     Call arguments:
         x: float tensor `[batch, *event_shape]`, images in [0, 1]; or a dict
@@ -86,10 +95,30 @@ class VAE(LatentVariableModel):
     weighted autoencoders, arXiv:1509.00519.
     """
 
+    _attribute_names = {"prior": "prior_layer"}  # noqa: RUF012
+
     @deprecation.accept_old_arguments(old_order=OLD_ORDER)
-    def __init__(self, encoder, decoder, posterior, likelihood, **settings):
+    def __init__(
+        self,
+        encoder,
+        decoder,
+        posterior,
+        likelihood,
+        *,
+        prior=None,
+        **settings,
+    ):
         check_layer("posterior", posterior, MultivariateNormalLayer)
         super().__init__(likelihood, *posterior.event_shape, **settings)
+        if prior is None:
+            prior = StandardNormal(
+                self.latent_size, dtype=self.statistics_dtype
+            )
+        self._check_prior(prior)
+        check_free_bits(
+            self.free_bits, posterior, isinstance(prior, StandardNormal)
+        )
+        self.prior_layer = prior
         self.posterior = posterior
         self.encoder = encoder
         self.decoder = decoder
@@ -98,6 +127,66 @@ class VAE(LatentVariableModel):
         build_network("encoder", encoder, x, posterior)
         build_decoder(decoder, z, likelihood)
         self.built = True
+
+    @property
+    def adapted(self):
+        """Whether the weights of the prior are ready for training."""
+        return self.prior_layer.adapted
+
+    def adapt(self, data):
+        """Sets the weights of the prior that must be read off the data.
+
+        These are the pseudo-inputs of a `VampPrior`; other priors have none.
+        `fit` calls it before the first training.
+
+        Args:
+            data: array `[n, *event_shape]`, `tf.data.Dataset` of batches of
+                such, or of dicts with a batch under `image`, or generator of
+                batches; in the form that `fit` takes, such as binarised.
+
+        Raises:
+            ValueError: for events of another shape, or too few.
+        """
+        if hasattr(self.prior_layer, "adapt"):
+            self.prior_layer.adapt(data, seed=self.seed)
+
+    def _before_fit(self, x, y):
+        if not self.adapted:
+            check(
+                not isinstance(x, types.GeneratorType),
+                "a generator can be read only once: call adapt(data) before "
+                "fit",
+            )
+            self.adapt(x)
+
+    def _check_prior(self, prior):
+        check(
+            isinstance(prior, PriorLayer),
+            "prior must be a layer of keras_genmodels such as RealNVPPrior, "
+            f"got {prior!r}",
+        )
+        for name, found, right in (
+            ("latents", prior.latent_size, self.latent_size),
+            ("dtype", prior.compute_dtype, self.statistics_dtype),
+            (
+                "event_shape",
+                getattr(prior, "event_shape", None),
+                self.event_shape,
+            ),
+        ):
+            check(
+                found in (None, right),
+                f"prior is of {name} {found}, and the model of {right}",
+            )
+
+    def _prior(self, features):
+        return self.prior_layer.distribution(self._encode_alone)
+
+    def _draw_prior(self, rows, features):
+        return self.prior_layer.draw(rows, self._encode_alone)
+
+    def _encode_alone(self, x):
+        return self._encode(x, None)
 
     def _encode(self, x, features):
         return self.posterior(self.encoder(x))

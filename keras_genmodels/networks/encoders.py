@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_genmodels.core import deprecation
+from keras_genmodels.networks.gated import GatedDense
 
 # Explicit in every layer: Keras' default is a setting of the user.
 CHANNELS_LAST = "channels_last"
@@ -19,6 +20,7 @@ def mlp_encoder(
     hidden_sizes=(200, 200),
     condition_size=0,
     name="encoder",
+    gated=False,
 ):
     """Builds a fully connected encoder.
 
@@ -30,6 +32,8 @@ def mlp_encoder(
         condition_size: int >= 0, width of the features of a condition, which
             are concatenated to the flattened event; 0: no condition.
         name: name of the network.
+        gated: whether hidden layers are `GatedDense`, dense ones times
+            sigmoid ones.
 
     Returns:
         `keras.Sequential`, `[batch, *event_shape]` to `[batch, output_size]`;
@@ -45,14 +49,18 @@ def mlp_encoder(
         condition_size,
         [keras.layers.Flatten(data_format=CHANNELS_LAST)],
         [
-            *_dense_layers(hidden_sizes),
+            *_dense_layers(hidden_sizes, gated),
             keras.layers.Dense(output_size, name="params"),
         ],
     )
 
 
 def mlp_decoder(
-    latent_size, params_shape, hidden_sizes=(200, 200), condition_size=0
+    latent_size,
+    params_shape,
+    hidden_sizes=(200, 200),
+    condition_size=0,
+    gated=False,
 ):
     """Builds a fully connected decoder.
 
@@ -63,6 +71,7 @@ def mlp_decoder(
         hidden_sizes: widths of the hidden layers, from latent to data.
         condition_size: int >= 0, width of the features of a condition, which
             are concatenated to the latent; 0: no condition.
+        gated: as of `mlp_encoder`.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
@@ -78,7 +87,7 @@ def mlp_decoder(
         condition_size,
         [],
         [
-            *_dense_layers(hidden_sizes),
+            *_dense_layers(hidden_sizes, gated),
             keras.layers.Dense(math.prod(params_shape), name="params"),
             keras.layers.Reshape(tuple(params_shape)),
         ],
@@ -313,7 +322,9 @@ def input_layer(shape):
     return keras.Input(tuple(shape), dtype=dtype)
 
 
-def _dense_layers(sizes):
+def _dense_layers(sizes, gated=False):
+    if gated:
+        return [GatedDense(n) for n in sizes]
     return [keras.layers.Dense(n, activation=_ACTIVATION) for n in sizes]
 
 

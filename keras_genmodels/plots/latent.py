@@ -13,6 +13,8 @@ _PAIRED_COLUMNS = 8
 _COMPLETED = 8
 _DRAWS = 6
 _OF_EACH_LABEL = 10
+# Draws of the prior whose quantiles the latent plane shows.
+_PLANE_DRAWS = 2000
 MOST_LABELS = 20
 
 
@@ -148,15 +150,26 @@ def _interpolation(model, x, steps=10):
 
 
 def _latent_plane(model, side=20):
-    """Decodes a lattice at equal quantiles of the standard normal prior."""
-    normal = statistics.NormalDist()
-    axis = [normal.inv_cdf((i + 0.5) / side) for i in range(side)]
-    plane = [(right, up) for up in reversed(axis) for right in axis]
-    z = latents.transform(model.prior(), np.asarray(plane, np.float32))
-    decoded = model.decode(z).mean()
+    """Decodes a lattice at equal quantiles of the prior of each latent."""
+    quantiles = (np.arange(side) + 0.5) / side
+    prior = model.prior()
+    if latents.is_gaussian(prior):
+        axis = [*map(statistics.NormalDist().inv_cdf, quantiles)]
+        lattice = _lattice(axis, axis)
+        z = latents.transform(prior, np.asarray(lattice, np.float32))
+        axes = axis, axis
+    else:
+        drawn = prior.sample(_PLANE_DRAWS, seed=(0, 0)).numpy()
+        axes = np.quantile(drawn, quantiles, axis=0).T
+        z = _lattice(*axes).astype(drawn.dtype)
     return titled(
-        image_grid(decoded, side),
+        image_grid(model.decode(z).mean(), side),
         "Latent plane, decoded at equal quantiles of the prior",
-        x_label=f"z_1 from {axis[0]:.2f} to {axis[-1]:.2f}",
-        y_label="z_2, the same range, increasing upwards",
+        x_label=f"z_1 from {axes[0][0]:.2f} to {axes[0][-1]:.2f}",
+        y_label=f"z_2 from {axes[1][0]:.2f} to {axes[1][-1]:.2f}, upwards",
     )
+
+
+def _lattice(first, second):
+    """Returns the points of a lattice, the highest row first."""
+    return np.array([(right, up) for up in second[::-1] for right in first])

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_genmodels import plots
 from keras_genmodels.core import arrays, files
+from keras_genmodels.core.errors import user_errors
 from keras_genmodels.core.model_config import copy_model
 from keras_genmodels.distributions import latents
 from keras_genmodels.evaluation import evaluate_briefly, likelihood
@@ -47,10 +48,14 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         dict, the content of `metrics.json`.
 
     Raises:
+        UserError: if the data do not suit the prior.
         TrainingError, OSError: as `training.fit`.
     """
     binarization, seed = description.binarization, description.seed
     inputs = latent_inputs.Inputs(model, data, binarization, seed)
+    if not model.adapted:
+        with user_errors(f"{data.name}: "):
+            model.adapt(inputs.batches(data.train))
     watched = inputs.take(data.validation or data.train, 1)
     report = fit.fit(
         model,

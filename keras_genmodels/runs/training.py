@@ -29,6 +29,8 @@ _OPTIONS = tuple(
 )
 # A run may go on with other devices.
 _SETTINGS = tuple(name for name in _OPTIONS if name != "strategy")
+# Settings of a script's run that earlier versions do not record.
+_ASSUMED = {"free_bits": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ def train(
     run = _describe(
         model, data, options, command, binarization, seed, batch_size, init_from
     )
-    assumed = command.defaults if command else {}
+    assumed = command.defaults if command else _ASSUMED
     job = Job(workdir, run, assumed, options)
     settings = {"batch_size": batch_size, "verbose": verbose}
     with job.locked():

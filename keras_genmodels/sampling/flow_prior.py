@@ -1,21 +1,19 @@
 """The distribution that a denoiser of vectors has learned, as a prior p(z)."""
 
 import tensorflow as tf
-import tensorflow_probability as tfp
 
 from keras_genmodels.core.validation import check
 from keras_genmodels.core.wording import kind_of
+from keras_genmodels.distributions.vectors import VectorDistribution
 from keras_genmodels.sampling.density import MAX_EXACT_SIZE, probability_flow
 from keras_genmodels.sampling.generation import generate
-
-tfd = tfp.distributions
 
 # Of `log_prob`, by the dtype that D is computed in: that of a step is far
 # below the error of an importance-weighted estimate.
 _TOLERANCES = {"float32": 1e-2}
 
 
-class FlowPrior(tfd.Distribution):
+class FlowPrior(VectorDistribution):
     """p_sigma_min of a denoiser of vectors, by the probability-flow ODE.
 
     The ODE maps N(m, S + sigma_max^2 I), from which the denoiser starts, to
@@ -66,14 +64,7 @@ class FlowPrior(tfd.Distribution):
         self._start = start
         self._tolerance = tolerance
         self._walk = {**walk, "jit_compile": jit_compile}
-        super().__init__(
-            dtype=tf.as_dtype(dtype),
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name="FlowPrior",
-        )
+        super().__init__(*denoiser.event_shape, dtype, parameters)
 
     @property
     def denoiser(self):
@@ -119,21 +110,3 @@ class FlowPrior(tfd.Distribution):
         )
         nats = tf.cast(found.log_density, self.dtype)
         return tf.reshape(nats, tf.shape(z)[:-1])
-
-    def _sample_n(self, n, seed=None):
-        shape = (n, *self._denoiser.event_shape)
-        seed = tfp.random.sanitize_seed(seed)
-        noise = tf.random.stateless_normal(shape, seed, dtype=self.dtype)
-        return self.transform(noise)
-
-    def _event_shape(self):
-        return tf.TensorShape(self._denoiser.event_shape)
-
-    def _event_shape_tensor(self):
-        return tf.constant(self._denoiser.event_shape, tf.int32)
-
-    def _batch_shape(self):
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self):
-        return tf.constant([], tf.int32)

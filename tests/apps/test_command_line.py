@@ -70,6 +70,13 @@ WRONG = {
             ["--early_stopping_patience=1", "--validation_split=0"],
             "requires --validation_split",
         ),
+        (["--num_couplings=2", "--prior=vamp"], "requires --prior=flow"),
+        (["--free_bits=1", "--prior=flow"], "requires --prior=standard"),
+        (["--free_bits=1", "--posterior=full"], "--posterior=diagonal"),
+        (
+            ["--free_bits=1", "--num_importance_samples=2"],
+            "requires --num_importance_samples=1",
+        ),
         (["--strategy=gpus"], "multi_worker"),
         (["--tpu_address=local"], "requires --strategy=tpu"),
     ],

@@ -353,3 +353,33 @@ SLOW = [
 @each_refused(QUICK, SLOW)
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(
+            ("--prior=vamp", "--num_pseudo_inputs=20"), marks=pytest.mark.slow
+        ),
+        *(
+            pytest.param(flags, marks=pytest.mark.exhaustive)
+            for flags in (
+                ("--prior=flow", "--num_couplings=2"),
+                ("--prior=mixture", "--num_components=3"),
+            )
+        ),
+    ],
+    ids=["vamp", "flow", "mixture"],
+)
+def test_a_prior_is_trained_with_gated_networks(flags, data_dir, tmp_path):
+    command = (f"--data_dir={data_dir}", "--epochs=1", *TINY, *flags)
+    network = "--network=gated_mlp"
+    succeed(run("train_vae", f"--workdir={tmp_path}/run", *command, network))
+    found = measures(tmp_path / "run", "likelihood")
+    rate, information, misfit = (
+        found[name]["value"] for name in ("rate", "information", "marginal_kl")
+    )
+    assert rate == pytest.approx(information + misfit, rel=1e-4)
+    references = found["information"]["references"]
+    assert references["log N"]["value"] == pytest.approx(math.log(NUM_TEST))
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").adapted

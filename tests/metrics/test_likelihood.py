@@ -5,10 +5,12 @@ import pytest
 import scipy.special
 import sklearn.datasets
 from support.small_cvaes import OBSERVED, images, labels, of_labels, of_parts
+from support.small_priors import make_prior
 from support.small_vaes import SHAPE, binary_images, make_vae
 
 from keras_genmodels.core import seeds
-from keras_genmodels.metrics import likelihood
+from keras_genmodels.distributions import gaussian_mixture
+from keras_genmodels.metrics import aggregated_posterior, likelihood
 from keras_genmodels.models.likelihood import importance_weighted
 
 
@@ -38,10 +40,20 @@ def assert_same_terms(found, expected):
             found[name], values, rtol=1e-4, atol=1e-5, err_msg=name
         )
         # Averages lose less to rounding.
-        if name != "latent_means":
+        if not name.startswith("latent"):
             assert found[name].mean() == pytest.approx(values.mean(), rel=1e-5)
             error = values.std(ddof=1)
             assert found[name].std(ddof=1) == pytest.approx(error, rel=1e-4)
+
+
+def divided_rate(model, x, rows):
+    """By TFP's mixture of the posteriors of all examples."""
+    q, z = model.encode(x), model.draw_latents(x, seed=rows)
+    aggregated = gaussian_mixture.uniform_mixture(q).log_prob(z)
+    return {
+        "information": q.log_prob(z) - aggregated,
+        "marginal_kl": aggregated - model.prior().log_prob(z),
+    }
 
 
 def test_terms_are_those_of_the_model_for_any_batch_size(vae):
@@ -56,6 +68,8 @@ def test_terms_are_those_of_the_model_for_any_batch_size(vae):
         "monte_carlo": model.monte_carlo(x, seed=rows),
         "loss": distortion + 3 * rate,
         "latent_means": model.encode(x).mean(),
+        "latents": model.draw_latents(x, seed=rows),
+        **divided_rate(model, x, rows),
         **importance_weighted(
             model, x, num_samples=6, seed=rows, jit_compile=False
         )._asdict(),
@@ -159,6 +173,34 @@ def test_the_entropy_is_summed_over_the_counted_pixels():
 def test_a_pixel_that_rounding_put_above_1_has_no_entropy():
     grey = np.full((1, *SHAPE), np.nextafter(np.float32(1), 2))
     assert likelihood.binarization_entropy(grey) == 0
+
+
+@pytest.mark.parametrize("posterior", ["diagonal", "full"])
+def test_the_rate_is_information_and_misfit_of_the_prior(posterior, float64):
+    model, x = make_vae(posterior, prior=make_prior("mixture")), binary_images()
+    terms = terms_of(model, [x])
+    parts = terms["information"] + terms["marginal_kl"]
+    np.testing.assert_allclose(parts, terms["rate"], rtol=1e-9)
+    # A posterior that shows the image: no value exceeds log N.
+    sharp = 1e-3 * np.eye(3)
+    found = aggregated_posterior.divide_rate(
+        {"loc": terms["latents"], "scale_tril": np.array([sharp] * len(x))},
+        terms["latents"],
+        np.zeros(len(x)),
+    )
+    np.testing.assert_allclose(found["information"], np.log(len(x)))
+
+
+def test_without_gaussian_posteriors_or_with_conditions_it_is_not_divided():
+    terms = terms_of(of_labels(), batches_of(images(4), labels(4), 4))
+    assert "information" not in terms
+
+
+def test_active_units_are_in_units_of_the_aggregated_posterior():
+    means = np.random.default_rng(0).standard_normal((100, 2))
+    draws = means * [1.0, 30.0]
+    assert likelihood.active_units(means, draws) == 1
+    assert likelihood.active_units(50 * means, 50 * draws) == 1
 
 
 @pytest.mark.parametrize(("scale", "count"), [(0.21, 1), (0.19, 0)])

@@ -167,3 +167,20 @@ def test_mlp_prior_has_the_requested_widths():
     network = kgm.mlp_prior(3, 5, hidden_sizes=(7, 6))
     shapes = [w.shape for w in network.weights[::2]]
     assert shapes == [(3, 7), (7, 6), (6, 5)]
+
+
+def test_a_gated_layer_is_a_dense_one_times_a_sigmoid_one(tmp_path):
+    network = kgm.mlp_encoder((4,), 3, (300,), gated=True)
+    x = np.random.default_rng(0).standard_normal((5, 4)).astype("f4")
+    kernel, bias, *last = network.get_weights()
+    # Both halves start as a dense layer of their own would.
+    assert kernel.std() == pytest.approx(np.sqrt(2 / 304), rel=0.1)
+    h = x @ kernel + bias
+    h = h[:, :300] / (1 + np.exp(-h[:, 300:]))
+    np.testing.assert_allclose(network(x), h @ last[0] + last[1], atol=1e-5)
+    network.save(tmp_path / "network.keras")
+    copy = keras.saving.load_model(tmp_path / "network.keras")
+    np.testing.assert_array_equal(copy(x), network(x))
+    decoder = kgm.mlp_decoder(2, (4, 4, 1), (6, 7), gated=True)
+    shapes = [w.shape for w in decoder.weights[::2]]
+    assert shapes == [(2, 12), (6, 14), (7, 16)]

@@ -5,6 +5,7 @@ import pytest
 from support.small_cvaes import images, labels, of_labels, of_parts
 from support.small_vaes import binary_images, make_vae
 
+import keras_genmodels as kgm
 from keras_genmodels import plots
 from keras_genmodels.models import conditional_sampling
 from keras_genmodels.plots import latent
@@ -25,6 +26,28 @@ def test_sheets_of_a_vae(latent_size, num_images):
         assert picture.shape[2] == 3
         assert min(picture.shape[:2]) > 100
         assert picture.std() > 0
+
+
+def test_the_latent_plane_is_over_quantiles_of_the_prior(monkeypatch):
+    prior = kgm.MixturePrior(2, 1)
+    prior.loc.assign([[3.0, -2.0]])
+    model, shown = make_vae(latent_size=2, prior=prior), []
+
+    def decode(z):
+        shown.append(z)
+        return type(model).decode(model, z)
+
+    monkeypatch.setattr(model, "decode", decode)
+    latent.pictures(model, binary_images(2), seed=0)
+    z = shown[-1].reshape(20, 20, 2)
+    # The median, and the quantile of 0.975.
+    scale = 1.96 * np.sqrt(0.75)
+    np.testing.assert_allclose(z.mean((0, 1)), [3, -2], atol=0.1)
+    np.testing.assert_allclose(
+        [z[0, -1], z[-1, 0]],
+        [[3 + scale, -2 + scale], [3 - scale, -2 - scale]],
+        atol=0.2,
+    )
 
 
 def test_reconstructions_are_below_their_images():

@@ -1,0 +1,70 @@
+"""The rate, divided by the average of the posteriors of a set of examples."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from keras_genmodels.core.arrays import map_batches
+from keras_genmodels.distributions.gaussian_mixture import log_prob_of_each
+
+tfd = tfp.distributions
+
+# Largest number of entries of the tensors of a batch (128 MB in float64).
+_MAX_SIZE = 2**24
+
+
+def divide_rate(posteriors, z, log_prior):
+    """Divides the rate into the information about x and the misfit of p(z).
+
+    With q(z) = 1/N sum_n q(z|x_n) over the N examples,
+
+        E KL(q(z|x) || p(z)) = I(x; z) + KL(q(z) || p(z)),
+
+    I = E log q(z|x) / q(z) being the mutual information of the index of an
+    example and z, which is at most log N. q(z) is computed exactly, in
+    float64, by N^2 log densities; the expectations are over one draw of z
+    from the posterior of each example.
+
+    Args:
+        posteriors: dict of `loc` `[n, size]`, and `stddev` `[n, size]` or
+            `scale_tril` `[n, size, size]`, those of q(z|x_n).
+        z: array `[n, size]`, a draw from each.
+        log_prior: array `[n]`, log p(z) of each draw.
+
+    Returns:
+        dict of float64 arrays `[n]`, nats: `information`, each at most log n,
+        and `marginal_kl`, whose means are I and KL(q(z) || p(z)).
+
+    #### References
+
+    Hoffman and Johnson (2016), ELBO surgery: yet another way to carve up the
+    variational evidence lower bound, NIPS workshop on approximate inference.
+    """
+    loc = np.asarray(posteriors["loc"], np.float64)
+    num = len(loc)
+    components, width = _gaussians(posteriors, loc)
+
+    def at_draws(z, index):
+        log_probs = log_prob_of_each(components, tf.constant(z, tf.float64))
+        own = tf.gather(log_probs, index, batch_dims=1)
+        return own, tf.reduce_logsumexp(log_probs, axis=1) - np.log(num)
+
+    own, aggregated = map_batches(
+        at_draws,
+        np.asarray(z, np.float64),
+        np.arange(num),
+        batch_size=max(1, _MAX_SIZE // (num * width)),
+    )
+    return {
+        "information": own - aggregated,
+        "marginal_kl": aggregated - np.asarray(log_prior, np.float64),
+    }
+
+
+def _gaussians(posteriors, loc):
+    """Returns the posteriors, and the entries of z that a tensor has each."""
+    if "stddev" in posteriors:
+        stddev = np.asarray(posteriors["stddev"], np.float64)
+        return tfd.MultivariateNormalDiag(loc, stddev), 1
+    scale_tril = np.asarray(posteriors["scale_tril"], np.float64)
+    return tfd.MultivariateNormalTriL(loc, scale_tril), loc.shape[1]
