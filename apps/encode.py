@@ -2,14 +2,28 @@
 
   python -m apps.encode --workdir=DIR --output=z.npz
   python -m apps.encode --workdir=DIR --input=PICTURES --output=z.npz
+  python -m apps.encode --workdir=DIR --input=train --shard=3/16
 
 The file holds `loc` [n, latent_size] and `stddev` [n, latent_size] or, for a
 full covariance, `scale_tril` [n, latent_size, latent_size]; and `label` [n]
 if there are labels. A conditional model writes those of q(z|x, c).
+
+`python -m apps.generate --merge=FIRST.npz,SECOND.npz --output=ALL.npz` joins
+the shards of a job to the file of the whole job.
 """
 
-from .cli import flag_types, guard, input_flags, label_flag, output_flag
+from .cli import (
+    flag_types,
+    guard,
+    input_flags,
+    label_flag,
+    output_flag,
+    shard_flag,
+)
 from .cli.config import Config
+
+# Images that are encoded at once.
+_BATCH_SIZE = 512
 
 flag_types.define_path("workdir", "runs/vae", "A finished run.")
 guard.define_import_flag()
@@ -18,7 +32,11 @@ label_flag.define_flag(
     "With pictures and a model conditioned on labels: the label of all "
     "pictures."
 )
-output_flag.define_flag("An .npz file (default: encoded.npz of the run).")
+output_flag.define_flag(
+    "An .npz file (default: encoded.npz of the run, or "
+    "encoded_INDEX_of_COUNT.npz for a shard)."
+)
+shard_flag.define_flag("the images")
 
 
 def main():
@@ -27,13 +45,10 @@ def main():
     output = output_flag.path(config, "encoded.npz", (".npz",))
     input_flags.check_output(config.input, [output])
     guard.load_tensorflow(config.import_module)
-    from keras_genmodels.core import arrays as arrays_lib
     from keras_genmodels.core import files
     from keras_genmodels.core.errors import user_errors
-    from keras_genmodels.distributions import latents
     from keras_genmodels.models import LatentVariableModel
     from keras_genmodels.runs import Workdir
-    from keras_genmodels.training import inputs as latent_inputs
 
     workdir = Workdir(config.workdir)
     model = workdir.load_model(LatentVariableModel)
@@ -42,17 +57,33 @@ def main():
     split = labelled(config, split, model, run)
     if run.binarization not in (None, "none"):
         input_flags.check_scale(split.images, model.event_shape, config.input)
-    batches = run.evaluation_batches(split)
+    part = shard_flag.part_of(config, len(split.images), _BATCH_SIZE)
     with user_errors():
-        arrays = arrays_lib.concatenate(
-            latents.parameters(model.encode(*inputs))
-            for inputs in latent_inputs.arguments_of(model, batches)
-        )
+        arrays = encode(model, run, split, part.rows)
     if split.labels is not None and config.label != "none":
-        arrays["label"] = split.labels
-    files.write_arrays(output, **arrays)
+        arrays["label"] = split.labels[part.slice]
+    extra = shard_flag.arrays_of(config, part, workdir.model)
+    files.write_arrays(output, **arrays, **extra)
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
-    print(f"{shapes} in {output}")
+    print(f"{shard_flag.title(config)}{shapes} in {output}")
+
+
+def encode(model, run, split, rows):
+    """Returns the parameters of q(z|x) of some rows of a split, a dict."""
+    from keras_genmodels.core import arrays
+    from keras_genmodels.distributions import latents
+    from keras_genmodels.training import inputs
+
+    count = len(split.images)
+    computed = arrays.rows_of_batches(rows, count, _BATCH_SIZE)
+    batches = run.evaluation_batches(
+        split, batch_size=_BATCH_SIZE, rows=computed
+    )
+    found = arrays.concatenate(
+        latents.parameters(model.encode(*x))
+        for x in inputs.arguments_of(model, batches)
+    )
+    return arrays.take_rows(found, rows, computed)
 
 
 def labelled(config, split, model, run):

@@ -2,6 +2,8 @@
 
   python -m apps.evaluate --workdir=DIR
   python -m apps.evaluate --workdir=A --workdir=B --output=compare.html
+  python -m apps.evaluate --workdir=DIR --shard=3/16
+  python -m apps.evaluate --workdir=DIR --merge=FIRST.npz,SECOND.npz
 
 An `evaluation` is added to the run's metrics.json, every number with its
 standard error and its meaning. The report, report.html of the run, is one
@@ -9,6 +11,11 @@ self-contained page of settings, training curves, numbers and figures; several
 runs are shown side by side, with their differences first. A run that was
 evaluated before, with the same flags, is not evaluated again. A VAE of the
 digits takes 26 seconds on two cores.
+
+With --shard only numbers that are averages over test images are computed (the
+likelihood of a latent-variable model; denoising and density of a denoiser), for
+a part of the images. They are written to an .npz file and nothing else of the
+run changes. --merge takes them from these files and measures all the rest.
 """
 
 import contextlib
@@ -19,7 +26,7 @@ import tempfile
 
 from absl import flags
 
-from .cli import flag_types, guard
+from .cli import flag_types, guard, merging, output_flag, shard_flag
 from .cli.config import Config
 
 flag_types.define_paths(
@@ -61,37 +68,110 @@ flag_types.define_path(
     "output",
     None,
     "The .html file; required with several runs (default: report.html of the "
-    "run).",
+    "run). With --shard an .npz file (default: evaluation_INDEX_of_COUNT.npz "
+    "of the run).",
+)
+shard_flag.define_flag("the test images, of one run")
+flag_types.define_path_list(
+    "merge",
+    None,
+    "Files of all shards of the same run and flags, in order, instead of "
+    "computing their numbers anew.",
 )
 
 
 def main():
-    """Evaluates each run, prints a table and writes the report."""
+    """Evaluates runs and reports on them, or evaluates a shard."""
     config = Config.read(__name__)
     output = check_flags(config)
     guard.load_tensorflow(config.import_module)
-    from keras_genmodels.reports import page
-    from keras_genmodels.reports import tables as evaluation_tables
-    from keras_genmodels.runs.evaluate import Settings, is_latent, read_current
-    from keras_genmodels.runs.workdir import Workdir
+    if config.shard:
+        evaluate_shard(config, output)
+    else:
+        evaluate_and_report(config, output)
 
-    workdirs = [Workdir(path) for path in config.workdir]
-    settings = Settings(
+
+def settings_of(config):
+    """Returns the `Settings` of the flags."""
+    from keras_genmodels.runs.evaluate import Settings
+
+    return Settings(
         config.num_images,
         config.num_samples,
         config.seed,
         num_density_images=config.num_density_images,
     )
+
+
+def evaluate_shard(config, output):
+    """Writes the numbers of the test images of --shard."""
+    from keras_genmodels.core import files
+    from keras_genmodels.runs import evaluate as model_evaluation
+    from keras_genmodels.runs.workdir import Workdir
+
+    workdir, settings = Workdir(config.workdir[0]), settings_of(config)
+    check_families(config, [model_evaluation.is_latent(workdir)])
+    data = workdir.read_run().load_data(config.data_dir)
+    num_images = min(settings.num_images, len(data.test.images))
+    part = shard_flag.part_of(config, num_images, batch_size=1)
+    arrays = model_evaluation.evaluate_shard(
+        workdir, data, settings, config.shard.divide
+    )
+    extra = shard_flag.arrays_of(config, part, workdir.model)
+    files.write_arrays(output, **arrays, **extra)
+    sections = dict.fromkeys(name.partition("/")[0] for name in arrays)
+    print(
+        f"{shard_flag.title(config)}{', '.join(sections)} of test images "
+        f"{part.rows.start} to {part.rows.stop - 1} of {num_images} in "
+        f"{output}; all else is left to --merge"
+    )
+
+
+def read_shards(config, workdir):
+    """Returns the numbers of the files of --merge, None without it."""
+    from keras_genmodels.runs import evaluate as model_evaluation
+
+    if config.merge is None:
+        return None
+    archives = [(path, merging.read(path)) for path in config.merge]
+    merging.check_shards(archives)
+    path, first = archives[0]
+    job = first.get(shard_flag.JOB)
+    if job is None or job != shard_flag.checksum(config, workdir.model):
+        raise guard.WrongFlags(
+            f"--merge: {path} is no shard of the evaluation of this model "
+            "with these flags by this version"
+        )
+    return model_evaluation.join_shards([arrays for _, arrays in archives])
+
+
+def evaluate_and_report(config, output):
+    """Evaluates each run, prints a table and writes the report."""
+    from keras_genmodels.reports import page
+    from keras_genmodels.reports import tables as evaluation_tables
+    from keras_genmodels.runs.evaluate import is_latent, read_current
+    from keras_genmodels.runs.workdir import Workdir
+
+    workdirs = [Workdir(path) for path in config.workdir]
+    settings = settings_of(config)
     # All of them first: a missing run ends the app before minutes pass.
     earlier = [read_current(workdir, settings) for workdir in workdirs]
     check_families(config, [is_latent(workdir) for workdir in workdirs])
+    computed = read_shards(config, workdirs[0])
     with contextlib.ExitStack() as stack:
         places = [writable(workdir, output, stack) for workdir in workdirs]
         classifiers = places[0].path / "classifiers"
         runs = [
             page.read(
                 place,
-                evaluate(place, found, settings, classifiers, config.data_dir),
+                evaluate(
+                    place,
+                    found,
+                    settings,
+                    classifiers,
+                    config.data_dir,
+                    computed,
+                ),
             )
             for place, found in zip(places, earlier, strict=True)
         ]
@@ -114,6 +194,12 @@ def check_flags(config):
     """Checks the flags; returns the path of the report."""
     if len({*config.workdir}) < len(config.workdir):
         raise guard.WrongFlags("--workdir names a run twice: name each once")
+    if config.shard and config.merge:
+        raise guard.WrongFlags("--shard excludes --merge")
+    if (config.shard or config.merge) and len(config.workdir) > 1:
+        raise guard.WrongFlags("--shard and --merge take a single --workdir")
+    if config.shard:
+        return output_flag.path(config, "evaluation.npz", (".npz",))
     if config.output is None:
         if len(config.workdir) > 1:
             raise guard.WrongFlags(
@@ -150,7 +236,7 @@ def writable(workdir, output, stack):
     return model_evaluation.copy(workdir, folder)
 
 
-def evaluate(workdir, earlier, settings, classifiers, data_dir):
+def evaluate(workdir, earlier, settings, classifiers, data_dir, computed):
     """Evaluates a run, unless its evaluation is up to date."""
     from keras_genmodels.runs import evaluate as model_evaluation
 
@@ -160,7 +246,9 @@ def evaluate(workdir, earlier, settings, classifiers, data_dir):
         return earlier
     data = workdir.read_run().load_data(data_dir)
     print(f"Evaluating {workdir}...", flush=True)
-    return model_evaluation.evaluate(workdir, data, settings, classifiers)
+    return model_evaluation.evaluate(
+        workdir, data, settings, classifiers, computed
+    )
 
 
 def run():

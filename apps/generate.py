@@ -3,6 +3,8 @@
   python -m apps.generate --workdir=DIR --seed=1 --output=grid.png
   python -m apps.generate --workdir=DIR --label=3 --guidance=1
   python -m apps.generate --workdir=DIR --input=PICTURES --num_completions=4
+  python -m apps.generate --workdir=DIR --num_images=50000 --shard=3/16
+  python -m apps.generate --merge=FIRST.npz,SECOND.npz --output=ALL.npz
 
 A denoiser goes from noise to images in --num_steps evaluations; one of a VAE's
 latents goes from noise to latents, which the VAE decodes. A model that is
@@ -15,6 +17,9 @@ An --output that ends in .npz holds an array `image`, float32 in [0, 1]
 [num_images, height, width, channels], and the `label` [num_images] of each;
 completions are [num_images, num_completions, height, width, channels], with
 the original images as `truth` [num_images, height, width, channels].
+
+The shards of a job can be made by several machines; --merge joins them, and
+those of the app encode, to the file of the whole job.
 """
 
 from absl import flags
@@ -24,7 +29,9 @@ from .cli import (
     guard,
     input_flags,
     label_flag,
+    merging,
     output_flag,
+    shard_flag,
     walks,
 )
 from .cli.config import Config
@@ -66,7 +73,16 @@ flags.DEFINE_integer(
 )
 walks.define_flags()
 output_flag.define_flag(
-    "A .png (one sheet) or .npz (default: figures/generated.png of the run)."
+    "A .png (one sheet) or .npz (default: figures/generated.png of the run, "
+    "or generated_INDEX_of_COUNT.npz there for a shard)."
+)
+shard_flag.define_flag("the images")
+flag_types.define_path_list(
+    "merge",
+    None,
+    "Instead: join these .npz files, in this order, to --output. They are all "
+    "shards of a job of this app, encode or restore, or files with the same "
+    "arrays.",
 )
 
 # Flags that only apply to some kinds of models.
@@ -77,6 +93,11 @@ _COMPLETION_FLAGS = ("input", "data_dir", "num_completions")
 def main():
     """Draws, and writes one sheet or the arrays."""
     config = Config.read(__name__)
+    if config.merge:
+        merging.run(config)
+        return
+    if config.shard:
+        config.forbid(("trajectory",), "a run without --shard")
     output = output_flag.path(config, "figures/generated.png", (".png", ".npz"))
     input_flags.check_output(config.input, [output])
     if config.trajectory and not config.trajectory.endswith(".gif"):
@@ -101,7 +122,7 @@ def main():
         # The mean of a Gaussian, or D(x), may be slightly out of range.
         arrays["image"] = np.clip(arrays["image"], 0, 1).astype(np.float32)
         files.write_arrays(output, **arrays)
-    print(f"{what} in {output}")
+    print(f"{shard_flag.title(config)}{what} in {output}")
     if config.trajectory:
         with user_errors():
             num = config.num_images or _NUM_IMAGES
@@ -143,14 +164,14 @@ def drawer_of(config, model):
 
 def plain_images(config, model, workdir):
     """Draws from a VAE or a denoiser."""
-    return _sheet(config, model, **walks.settings(config, model))
+    return _sheet(config, model, workdir, **walks.settings(config, model))
 
 
 def images_of_one_label(config, model, workdir):
     """Draws images of --label."""
     label = label_flag.read(config.label, model, training_labels(workdir))
     settings = {"guidance": config.guidance, **walks.settings(config, model)}
-    return _sheet(config, model, label, **settings)
+    return _sheet(config, model, workdir, label, **settings)
 
 
 def images_of_each_label(config, model, workdir):
@@ -163,25 +184,36 @@ def images_of_each_label(config, model, workdir):
     count = config.num_images or _NUM_PER_LABEL
     labels = training_labels(workdir) or range(model.num_classes)
     settings = walks.settings(config, model)
-    images = conditional_sampling.sample_each_label(
+    condition, row_seeds = conditional_sampling.rows_of_each_label(
+        labels, count, config.seed
+    )
+    part = shard_flag.part_of(
+        config, len(condition), conditional_sampling.BATCH_SIZE
+    )
+    images = conditional_sampling.sample(
         model,
-        count,
-        seed=config.seed,
+        condition=condition,
+        seed=row_seeds,
+        rows=part.rows,
         guidance=config.guidance,
-        labels=labels,
         **settings,
     )
     shared = "starts from the same noise" if settings else "has the same latent"
     run = workdir.find_run()
     names = run and run.label_names
-    arrays = {
-        "image": images.reshape(-1, *images.shape[2:]),
-        "label": np.repeat(np.asarray(labels), count),
-    }
     return (
         f"{count} images of each of {len(labels)} labels",
-        arrays,
-        lambda: latent.label_sheet(images, names, labels, shared),
+        {
+            "image": images,
+            "label": np.repeat(np.asarray(labels), count)[part.slice],
+            **shard_flag.arrays_of(config, part, workdir.model),
+        },
+        lambda: latent.label_sheet(
+            images.reshape(len(labels), count, *images.shape[1:]),
+            names,
+            labels,
+            shared,
+        ),
     )
 
 
@@ -193,10 +225,7 @@ def training_labels(workdir):
 
 def completions(config, model, workdir):
     """Completes the images of --input."""
-    import numpy as np
-
-    from keras_genmodels.core import arrays
-    from keras_genmodels.core.errors import UserError
+    from keras_genmodels.core import arrays, seeds
     from keras_genmodels.models import conditional_sampling
     from keras_genmodels.plots import latent
 
@@ -206,26 +235,31 @@ def completions(config, model, workdir):
     split = input_flags.read_split(config, workdir, model.event_shape).take(
         count
     )
-    if split.images.dtype != np.uint8 and not (
-        0 <= split.images.min() <= split.images.max() <= 1
-    ):
-        raise UserError(
-            f"{config.input} has pixels outside of [0, 1]: clip them, as the "
-            "observed part is kept as it is"
-        )
-    batches = workdir.read_run().evaluation_batches(split)
+    count, batch_size = len(split.images), conditional_sampling.BATCH_SIZE
+    part = shard_flag.part_of(config, count, batch_size)
+    input_flags.check_range(config.input, split.images[part.slice])
+    computed = arrays.rows_of_batches(part.rows, count, batch_size)
+    batches = workdir.read_run().evaluation_batches(split, rows=computed)
     truth = arrays.concatenate(batch["image"] for batch in batches)
     images = conditional_sampling.complete(
-        model, truth, config.num_completions, seed=config.seed
+        model,
+        truth,
+        config.num_completions,
+        seed=seeds.row_seeds(config.seed, len(computed), computed.start),
     )
+    images, truth = arrays.take_rows((images, truth), part.rows, computed)
     return (
-        f"{config.num_completions} completions of each of {len(truth)} images",
-        {"image": images, "truth": truth},
+        f"{config.num_completions} completions of each of {count} images",
+        {
+            "image": images,
+            "truth": truth,
+            **shard_flag.arrays_of(config, part, workdir.model),
+        },
         lambda: latent.completion_sheet(truth, images, model.observed_mask),
     )
 
 
-def _sheet(config, model, label=None, **settings):
+def _sheet(config, model, workdir, label=None, **settings):
     """Draws --num_images, of one label or without."""
     import numpy as np
 
@@ -233,17 +267,24 @@ def _sheet(config, model, label=None, **settings):
     from keras_genmodels.models import conditional_sampling
 
     count = config.num_images or _NUM_IMAGES
+    part = shard_flag.part_of(config, count, conditional_sampling.BATCH_SIZE)
     labels = None if label is None else np.full(count, label)
     images = conditional_sampling.sample(
         model,
         count if label is None else None,
         labels,
         seed=config.seed,
+        rows=part.rows,
         **settings,
     )
+    labels = {} if label is None else {"label": labels[part.slice]}
     return (
         f"{count} images",
-        {"image": images, **({} if label is None else {"label": labels})},
+        {
+            "image": images,
+            **labels,
+            **shard_flag.arrays_of(config, part, workdir.model),
+        },
         lambda: plots.image_grid(images),
     )
 

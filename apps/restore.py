@@ -10,18 +10,29 @@ some images), restored.npz (`image` after the last step, `num_steps`,
 `residual`, as `kgm.restore` returns them) and, for pictures, images/ with one
 PNG each. PSNR and SSIM before and after are printed if the clean images are
 known: for images of a split, and if noise is added.
+
+With --shard=3/16 the names of these files end in _003_of_016, and images/ gets
+the pictures of that shard: all shards may write to the same folder.
+`apps.generate --merge` joins their restored_INDEX_of_COUNT.npz.
 """
 
 import pathlib
 
 from absl import flags
 
-from .cli import flag_types, guard, input_flags, label_flag, noise_level
+from .cli import (
+    flag_types,
+    guard,
+    input_flags,
+    label_flag,
+    noise_level,
+    shard_flag,
+)
 from .cli.config import Config
 
 _NUM_IMAGES = 64
-# Files of the folder --output, next to images/.
-_RESULTS = ("before_after.png", "steps.png", "restored.npz")
+# Files of the folder --output, next to images/; {} is the shard.
+_RESULTS = ("before_after{}.png", "steps{}.png", "restored{}.npz")
 
 flag_types.define_path("workdir", "runs/dae", "A finished run of train_dae.")
 guard.define_import_flag()
@@ -67,6 +78,7 @@ flag_types.define_seed(
 flag_types.define_path(
     "output", None, "A folder (default: restored/ of the run)."
 )
+shard_flag.define_flag("the images")
 
 
 def main():
@@ -95,6 +107,12 @@ def main():
     if denoiser.num_classes is None:
         config.forbid(("label",), "a denoiser conditioned on labels")
     split, names = read_input(config, workdir, denoiser.event_shape)
+    part = shard_flag.part_of(
+        config,
+        len(split.images),
+        restore.images_at_once(split.images.shape[1:]),
+    )
+    split, names = split[part.slice], names and names[part.slice]
     if names:
         check_output(config, output, names)
     condition = labels_of(config, split, denoiser, workdir)
@@ -109,12 +127,20 @@ def main():
             truth_known=is_clean or config.add_noise > 0,
             add_noise=config.add_noise,
             seed=config.seed,
+            first_row=part.rows.start,
+            suffix=suffix_of(config),
+            extra=shard_flag.arrays_of(config, part, workdir.model),
             sigma=config.sigma,
             step_size=config.step_size,
             max_steps=config.max_steps,
             tolerance=config.tolerance,
         )
-    print(summary)
+    print(f"{shard_flag.title(config)}{summary}")
+
+
+def suffix_of(config):
+    """Returns the end of the names of results, which tells shards apart."""
+    return config.shard.suffix if config.shard else ""
 
 
 def check_added_noise(config, denoiser):
@@ -172,7 +198,8 @@ def check_output(config, output, names=None):
         output: path of the folder of results.
         names: paths of the restored PNGs below images/, if they are known.
     """
-    written = [output / name for name in _RESULTS]
+    suffix = suffix_of(config)
+    written = [output / name.format(suffix) for name in _RESULTS]
     if names is None and not input_flags.is_arrays(config.input):
         written.append(output / "images")
     written += [output / "images" / name for name in names or ()]

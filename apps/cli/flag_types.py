@@ -50,6 +50,19 @@ class _PathParser(flags.ArgumentParser):
         return "path"
 
 
+class _PathListParser(_PathParser):
+    """Makes paths that are joined by commas absolute."""
+
+    syntactic_help = "paths joined by commas"
+
+    def parse(self, argument):
+        paths = argument.split(",") if isinstance(argument, str) else argument
+        return tuple(super(_PathListParser, self).parse(p) for p in paths)
+
+    def flag_type(self):
+        return "paths"
+
+
 class _SizesParser(flags.ArgumentParser):
     """Parses positive integers joined by commas."""
 
@@ -145,7 +158,8 @@ class _Serializer(flags.ArgumentSerializer):
         return ",".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _define(parser, name, default, help_text):
+def define(parser, name, default, help_text):
+    """Defines a flag of any parser."""
     return flags.DEFINE(parser, name, default, help_text, FLAGS, _Serializer())
 
 
@@ -161,7 +175,7 @@ def define_alias(old, new):
 
 def define_path(name, default, help_text, remote=None, words=()):
     """Defines a flag of a path, a URL of the scheme `remote` or a word."""
-    return _define(_PathParser(remote, words), name, default, help_text)
+    return define(_PathParser(remote, words), name, default, help_text)
 
 
 def define_paths(name, default, help_text):
@@ -171,25 +185,30 @@ def define_paths(name, default, help_text):
     )
 
 
+def define_path_list(name, default, help_text):
+    """Defines a flag that holds paths joined by commas."""
+    define(_PathListParser(), name, default, help_text)
+
+
 def define_sizes(name, default, help_text, most=99):
     """Defines a flag that holds positive integers, such as 200,200."""
-    _define(_SizesParser(most), name, default, help_text)
+    define(_SizesParser(most), name, default, help_text)
 
 
 def define_level(name, default, help_text, lower_bound=None):
     """Defines a flag that holds one noise level, such as 0.1 or 25/255."""
     parser = _LevelParser(lower_bound=lower_bound)
-    _define(parser, name, default, help_text)
+    define(parser, name, default, help_text)
 
 
 def define_levels(name, default, help_text, least=1):
     """Defines a flag that holds one or two noise levels, such as 5/255,1.5."""
-    _define(_LevelsParser(least), name, default, help_text)
+    define(_LevelsParser(least), name, default, help_text)
 
 
 def define_auto_or_bool(name, default, help_text):
     """Defines a flag that is auto, true or false."""
-    _define(_AutoOrBoolParser(), name, default, help_text)
+    define(_AutoOrBoolParser(), name, default, help_text)
 
 
 def define_seed(help_text):

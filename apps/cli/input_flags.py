@@ -147,6 +147,25 @@ def check_scale(images, image_shape, source):
             pixel_scale.check_clean(images, image_shape, source)
 
 
+def check_range(source, images):
+    """Checks that images to complete are in [0, 1].
+
+    Args:
+        source: the value of --input, for the message.
+        images: array `[n, height, width, channels]`, uint8 or floating.
+
+    Raises:
+        UserError: if they are not.
+    """
+    from keras_genmodels.core.errors import UserError
+
+    if images.dtype != "uint8" and not 0 <= images.min() <= images.max() <= 1:
+        raise UserError(
+            f"{source} has pixels outside of [0, 1]: clip them, as the "
+            "observed part is kept as it is"
+        )
+
+
 def is_arrays(path):
     """Returns whether a path is that of a file of arrays."""
     arrays = runpy.run_path(str(_ENDINGS))["ARRAYS"]

@@ -20,14 +20,24 @@ def path(config, default, suffixes):
 
     Args:
         config: `Config`.
-        default: path below --workdir that is used without --output.
-        suffixes: tuple of the endings that --output may have.
+        default: path below --workdir that is used without --output; the
+            number of a shard is added to its name.
+        suffixes: tuple of the endings that --output may have; a shard is
+            always an .npz file.
 
     Raises:
         WrongFlags: if it has another ending.
     """
+    if shard := config.values.get("shard"):
+        suffixes = (".npz",)
+        default = pathlib.Path(default)
+        default = default.with_name(f"{default.stem}{shard.suffix}.npz")
     if config.output and not config.output.endswith(suffixes):
         raise guard.WrongFlags(
             f"--output={config.output} must end in {' or '.join(suffixes)}"
+            + " with --shard" * (shard is not None)
         )
-    return pathlib.Path(config.output or pathlib.Path(config.workdir, default))
+    workdir = config.workdir
+    if isinstance(workdir, list):
+        (workdir,) = workdir
+    return pathlib.Path(config.output or pathlib.Path(workdir, default))

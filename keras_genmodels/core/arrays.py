@@ -26,7 +26,7 @@ def as_float(images, dtype=None):
     return np.asarray(images, dtype)
 
 
-def map_batches(function, *arrays, batch_size):
+def map_batches(function, *arrays, batch_size, rows=None):
     """Applies a function to batches of rows and concatenates the results.
 
     Args:
@@ -35,19 +35,69 @@ def map_batches(function, *arrays, batch_size):
         *arrays: arrays or tensors `[n, ...]`, n >= 1. All but the first may
             be None, which is passed on.
         batch_size: int, rows per batch; the last batch may be smaller.
+        rows: `range` of the rows to return, at least one; by default all.
+            The batches that hold them are the same as for all rows, so that
+            the result is that part of the whole result to the last bit.
 
     Returns:
-        arrays `[n, ...]` in the structure that `function` returns.
+        arrays `[n, ...]`, or `[len(rows), ...]`, in the structure that
+        `function` returns.
     """
-    return concatenate(
+    num_rows = len(arrays[0])
+    rows = range(num_rows) if rows is None else rows
+    computed = rows_of_batches(rows, num_rows, batch_size)
+    found = concatenate(
         function(
             *(
                 None if array is None else array[start : start + batch_size]
                 for array in arrays
             )
         )
-        for start in range(0, len(arrays[0]), batch_size)
+        for start in computed[::batch_size]
     )
+    return take_rows(found, rows, computed)
+
+
+def rows_of_batches(rows, num_rows, batch_size):
+    """Returns all rows of the batches that hold some rows.
+
+    The same row computed in a batch of another size, or at another place in
+    its batch, differs by rounding: parts of a job that are to equal the whole
+    to the last bit compute whole batches.
+
+    Args:
+        rows: `range`.
+        num_rows: int, how many rows there are; the last batch may be smaller.
+        batch_size: int.
+
+    Returns:
+        `range` that contains `rows`.
+    """
+    first = rows.start - rows.start % batch_size
+    end = rows.stop + -rows.stop % batch_size
+    return range(first, min(end, num_rows))
+
+
+def take_rows(found, rows, computed):
+    """Returns some of the rows that were computed.
+
+    Args:
+        found: array `[len(computed), ...]`, or a dict or (named) tuple of
+            such.
+        rows, computed: `range`s of the numbers of rows.
+
+    Returns:
+        arrays `[len(rows), ...]` in the structure of `found`.
+    """
+    if rows == computed:
+        return found
+    if isinstance(found, dict):
+        return {k: take_rows(v, rows, computed) for k, v in found.items()}
+    if isinstance(found, tuple):
+        parts = (take_rows(part, rows, computed) for part in found)
+        return (getattr(type(found), "_make", None) or tuple)(parts)
+    first = computed.start
+    return found[rows.start - first : rows.stop - first]
 
 
 def concatenate(batches):

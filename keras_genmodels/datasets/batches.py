@@ -65,13 +65,16 @@ def training_batches(
     return _prefetched(steps.map(batch))
 
 
-def evaluation_batches(split, *, batch_size, seed, binarization="none"):
+def evaluation_batches(
+    split, *, batch_size, seed, binarization="none", rows=None
+):
     """Returns a data set of batches with every image once, in order.
 
     Args:
         split, batch_size, seed, binarization: as in `training_batches`, but
             the draw of "dynamic" depends on (seed, index of the image) only:
             it is the same in each pass and for each batch size.
+        rows: `range` of the indices of the images; by default all.
 
     Returns:
         tf.data.Dataset of dicts as in `training_batches`; the last batch may
@@ -81,28 +84,31 @@ def evaluation_batches(split, *, batch_size, seed, binarization="none"):
         ValueError: if an argument is out of range.
     """
     _check_batches(split, batch_size, binarization)
-    count = len(split.images)
-    data = _as_tensors(split)
+    wanted = range(len(split.images)) if rows is None else rows
+    # Drawn in blocks of a fixed size, so that the batch size does not matter.
+    first = wanted.start - wanted.start % _BLOCK
+    data = _as_tensors(split[first : wanted.stop])
     pixel_seed = stream_seed(seed, EVALUATION)
 
-    # Drawn in blocks of a fixed size, so that the batch size does not matter.
     def block(start):
-        end = tf.minimum(start + _BLOCK, count)
+        begin = tf.maximum(start, wanted.start)
+        end = tf.minimum(start + _BLOCK, wanted.stop)
         # TensorFlow logs an error for a slice, as it shares memory.
-        rows = {
-            key: tf.gather(value, tf.range(start, end))
+        found = {
+            key: tf.gather(value, tf.range(begin - first, end - first))
             for key, value in data.items()
         }
-        rows["image"] = _binarize(
-            as_float(rows["image"], "float32"),
+        found["image"] = _binarize(
+            as_float(found["image"], "float32"),
             binarization,
             fold_in(pixel_seed, start),
             _BLOCK,
+            begin - start,
         )
-        return rows
+        return found
 
-    blocks = tf.data.Dataset.range(0, count, _BLOCK).map(block)
-    num_batches = -(-count // batch_size)
+    blocks = tf.data.Dataset.range(first, wanted.stop, _BLOCK).map(block)
+    num_batches = -(-len(wanted) // batch_size)
     return _prefetched(
         blocks.rebatch(batch_size).apply(
             tf.data.experimental.assert_cardinality(num_batches)
@@ -202,15 +208,16 @@ def _order_key(seed, epoch):
     )
 
 
-def _binarize(images, binarization, seed, num_draws):
+def _binarize(images, binarization, seed, num_draws, first=0):
     """Makes images binary.
 
     Args:
         images: float32 tensor `[n, ...]` in [0, 1].
         binarization: as in `training_batches`.
         seed: int32 tensor `[2]`.
-        num_draws: int >= n, number of images to draw for, so that the draw for
-            an image does not depend on n.
+        num_draws: int >= first + n, number of images to draw for, so that the
+            draw for an image does not depend on n.
+        first: the draw of the first image, int or integer tensor.
 
     Returns:
         float32 tensor like `images`.
@@ -220,7 +227,8 @@ def _binarize(images, binarization, seed, num_draws):
     if binarization == "threshold":
         return tf.cast(images >= 0.5, tf.float32)
     draws = _uniform((num_draws, *images.shape[1:]), seed)
-    return tf.cast(draws[: tf.shape(images)[0]] < images, tf.float32)
+    draws = draws[first : first + tf.shape(images, out_type=tf.int64)[0]]
+    return tf.cast(draws < images, tf.float32)
 
 
 def _uniform(shape, seed):

@@ -6,6 +6,7 @@ from keras_genmodels.evaluation.model import (
     Settings,
     evaluate,
     evaluate_briefly,
+    per_image_terms,
 )
 from keras_genmodels.evaluation.sections import Measure, Section
 
@@ -16,6 +17,7 @@ __all__ = [
     "Settings",
     "evaluate",
     "evaluate_briefly",
+    "per_image_terms",
 ]
 
 # For names that moved.

@@ -1,11 +1,13 @@
 """How well a denoiser removes noise, compared with closed-form denoisers."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 
-from keras_genmodels.core import arrays
+from keras_genmodels.core import arrays, seeds
+from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.denoisers.linear import MAX_PIXELS
 from keras_genmodels.evaluation import noise_level
@@ -39,6 +41,20 @@ _IMAGE_MEASURES = {
         "better.",
     ),
 }
+# Label, meaning and unit of the other quantities.
+_OTHER_MEASURES = {
+    "noise_level": (
+        "Estimated noise level",
+        f"Maximum likelihood estimate from each of at most {_LEVEL_IMAGES} "
+        "images, averaged. No denoiser is given sigma; only the rank of V V' "
+        "depends on it.",
+    ),
+    "harm": (
+        "Images made worse",
+        "Share of the images that are further from the clean one after "
+        "denoising than before: lower is better.",
+    ),
+}
 
 
 def brief_section(denoiser, images, condition=None, *, seed=0):
@@ -51,15 +67,46 @@ def brief_section(denoiser, images, condition=None, *, seed=0):
         `Section` of `psnr/S` for each level S of `denoising.noise_levels`.
     """
     images = arrays.as_float(images)
+    label, psnr, *description = _IMAGE_MEASURES["psnr"]
     measures = {}
     for sigma in denoising.noise_levels(denoiser):
         level = _denoise_all({"": denoiser}, images, condition, sigma, seed)
-        label, *description = _IMAGE_MEASURES["psnr"]
-        measures |= level.measure(f"psnr/{sigma:g}", label, *description)
+        measures[f"psnr/{sigma:g}"] = _measure(
+            level.numbers(psnr), sigma, label, *description
+        )
     return Section("Denoising", measures, [_note(images)])
 
 
-def section(denoiser, train, images, condition=None, *, seed):
+def terms(denoiser, train, images, condition=None, *, seed, rows=None):
+    """Computes the numbers of each image that `section` averages.
+
+    Args:
+        denoiser, train, images, condition, seed: as in `section`.
+        rows: `range` of the images; by default all.
+
+    Returns:
+        dict of `QUANTITY/S/NAME` to arrays, for each level S: NAME is that of
+        a denoiser, "" for `denoiser` and "noisy" for the images with noise.
+        Of a quantity that cannot be measured there is only `QUANTITY/S`, a
+        `NotMeasured`.
+    """
+    rows = range(len(images)) if rows is None else rows
+    part = slice(rows.start, rows.stop)
+    images = arrays.as_float(images[part])
+    condition = None if condition is None else condition[part]
+    levels = levels_of(denoiser)
+    references = _References(denoiser, train, levels)
+    found = {}
+    for sigma in levels:
+        denoisers = {"": denoiser, **references.at(sigma)}
+        level = _denoise_all(
+            denoisers, images, condition, sigma, seed, rows.start
+        )
+        found |= _terms_at(denoisers, level, seed)
+    return found
+
+
+def section(denoiser, train, images, condition=None, *, seed, computed=None):
     """Measures how well a denoiser removes noise, and how harmlessly.
 
     The references are adapted to `train`: V V' keeps the axes along which the
@@ -77,25 +124,18 @@ def section(denoiser, train, images, condition=None, *, seed):
         images: the same, `[n, height, width, channels]`, not trained on.
         condition: array `[n]`, the true labels, for a conditional denoiser.
         seed: int.
+        computed: what `terms` returns for these arguments, if it is known.
 
     Returns:
         `Section` of, for each level S of `levels_of(denoiser)`, `psnr/S`,
         `ssim/S`, `noise_level/S`, estimated from the first 32 images, and
         `harm/S`.
     """
-    images = arrays.as_float(images)
+    if computed is None:
+        computed = terms(denoiser, train, images, condition, seed=seed)
     levels = levels_of(denoiser)
     references = _References(denoiser, train, levels)
-    by_level = {
-        sigma: _at_level(
-            {"": denoiser, **references.at(sigma)},
-            images,
-            condition,
-            sigma,
-            seed,
-        )
-        for sigma in levels
-    }
+    by_level = {sigma: _at_level(computed, sigma) for sigma in levels}
     shown = ["noisy", *references.at(levels[0])]
     # The table is sorted by quantity, not by level.
     return Section(
@@ -180,6 +220,7 @@ class _Level:
         condition: array `[n]` for a conditional model, else None.
         denoised: dict of names of denoisers to arrays like these; "" is the
             model that is evaluated.
+        first_row: int, number of the first image.
     """
 
     sigma: float
@@ -187,81 +228,120 @@ class _Level:
     noisy: np.ndarray
     condition: np.ndarray | None
     denoised: dict[str, np.ndarray]
+    first_row: int
 
-    def measure(self, name, label, function, meaning, unit=""):
-        """Returns a dict of a name to the `Measure` of an image function."""
-        estimates = {
-            kind: average(function(images, self.truth))
-            for kind, images in {"noisy": self.noisy, **self.denoised}.items()
+    def numbers(self, function):
+        """Returns a dict of names to a function of noisy or denoised images.
+
+        Args:
+            function: of images and the truth to an array `[n]`.
+        """
+        images = {"noisy": self.noisy, **self.denoised}
+        return {
+            name: function(denoised, self.truth)
+            for name, denoised in images.items()
         }
-        measure = Measure(
-            f"{label} at sigma {self.sigma:g}",
-            estimates.pop(""),
-            meaning,
-            unit,
-            estimates,
-        )
-        return {name: measure}
 
 
-def _denoise_all(denoisers, images, condition, sigma, seed):
-    noisy = denoising.add_noise(images, sigma, seed=seed)
+def _denoise_all(denoisers, images, condition, sigma, seed, first_row=0):
+    noisy = denoising.add_noise(images, sigma, seed=seed, first_row=first_row)
     denoised = {
         name: denoising.denoise(
             denoiser, noisy, sigma, None if name else condition
         )
         for name, denoiser in denoisers.items()
     }
-    return _Level(sigma, images, noisy, condition, denoised)
+    return _Level(sigma, images, noisy, condition, denoised, first_row)
 
 
-def _at_level(denoisers, images, condition, sigma, seed):
-    """Returns a `Section` of one level, with measures by quantity."""
-    level = _denoise_all(denoisers, images, condition, sigma, seed)
-    found = Section("")
-    for name, (label, *description) in _IMAGE_MEASURES.items():
-        found.add(label, level.measure, name, label, *description)
-    found.add("Noise level", _noise_level, denoisers, level, seed)
-    found.add("Images made worse", _harm, level)
+def _terms_at(denoisers, level, seed):
+    """Returns the part of `terms` for one level."""
+    computations = {
+        **{
+            name: functools.partial(level.numbers, function)
+            for name, (_, function, *_) in _IMAGE_MEASURES.items()
+        },
+        "noise_level": functools.partial(
+            _estimated_levels, denoisers, level, seed
+        ),
+        "harm": functools.partial(_harm, level),
+    }
+    found = {}
+    for name, compute in computations.items():
+        key = f"{name}/{level.sigma:g}"
+        try:
+            numbers = compute()
+        except NotMeasured as error:
+            found[key] = error
+        else:
+            found |= {f"{key}/{kind}": n for kind, n in numbers.items()}
     return found
 
 
 def _harm(level):
     before = image_quality.psnr(level.noisy, level.truth)
-    found = level.measure(
-        "harm",
-        "Images made worse",
-        # NaN is worse, too.
-        lambda images, truth: ~(image_quality.psnr(images, truth) >= before),
-        "Share of the images that are further from the clean one after "
-        "denoising than before: lower is better.",
+    # NaN is worse, too.
+    found = level.numbers(
+        lambda images, truth: ~(image_quality.psnr(images, truth) >= before)
     )
-    del found["harm"].references["noisy"]
+    del found["noisy"]
     return found
 
 
-def _noise_level(denoisers, level, seed):
-    noisy = level.noisy[:_LEVEL_IMAGES]
-    labels = None
-    if level.condition is not None:
-        labels = level.condition[:_LEVEL_IMAGES]
-    levels = {
-        name: average(
-            noise_level.estimate_levels(
-                denoiser, noisy, None if name else labels, seed=seed
-            )
+def _estimated_levels(denoisers, level, seed):
+    """Estimates the noise level of those of the images that are the first."""
+    count = min(len(level.noisy), _LEVEL_IMAGES - level.first_row)
+    if count <= 0:
+        return {}
+    labels = None if level.condition is None else level.condition[:count]
+    rows = seeds.row_seeds(seed, count, level.first_row)
+    return {
+        name: noise_level.estimate_levels(
+            denoiser, level.noisy[:count], None if name else labels, seed=rows
         )
         for name, denoiser in denoisers.items()
     }
-    measure = Measure(
-        f"Estimated noise level at sigma {level.sigma:g}",
-        levels.pop(""),
-        f"Maximum likelihood estimate from each of at most {_LEVEL_IMAGES} "
-        "images, averaged. No denoiser is given sigma; only the rank of V V' "
-        "depends on it.",
-        references=levels,
+
+
+def _at_level(terms, sigma):
+    """Returns a `Section` of one level, with measures by quantity."""
+    found = Section("")
+    descriptions = {
+        name: (label, *description)
+        for name, (label, _, *description) in _IMAGE_MEASURES.items()
+    }
+    for name, (label, *description) in (descriptions | _OTHER_MEASURES).items():
+        found.add(label, _measured, terms, name, sigma, label, *description)
+    return found
+
+
+def _measured(terms, name, sigma, *description):
+    """Returns a dict of a name to its `Measure`.
+
+    Raises:
+        NotMeasured: if the terms could not be computed.
+    """
+    key = f"{name}/{sigma:g}"
+    if key in terms:
+        raise terms[key]
+    numbers = {
+        term.removeprefix(f"{key}/"): values
+        for term, values in terms.items()
+        if term.startswith(f"{key}/")
+    }
+    return {name: _measure(numbers, sigma, *description)}
+
+
+def _measure(numbers, sigma, label, meaning, unit=""):
+    """Returns the `Measure` of a dict of names to arrays `[n]`."""
+    estimates = {name: average(values) for name, values in numbers.items()}
+    return Measure(
+        f"{label} at sigma {sigma:g}",
+        estimates.pop(""),
+        meaning,
+        unit,
+        estimates,
     )
-    return {"noise_level": measure}
 
 
 def _note(images):

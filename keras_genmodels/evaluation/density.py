@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from keras_genmodels.core import arrays
+from keras_genmodels.core import arrays, seeds
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.denoisers import EmpiricalDenoiser
 from keras_genmodels.evaluation.sections import Measure, Section
@@ -14,7 +14,9 @@ from keras_genmodels.metrics.likelihood import bits_per_dimension
 from keras_genmodels.sampling.density import MAX_EXACT_SIZE, probability_flow
 from keras_genmodels.sampling.immse import integrate_errors
 
-_INTEGRAL = "I-MMSE integral"
+# The two estimates, and the name of the second as a reference.
+_FLOW, _INTEGRAL = "flow", "integral"
+_INTEGRAL_LABEL = "I-MMSE integral"
 # Largest set of images, in values, whose exact denoiser takes a minute.
 _MOST_VALUES = 10**7
 _NOTES = (
@@ -27,7 +29,42 @@ _NOTES = (
 )
 
 
-def section(denoiser, images, *, seed):
+def terms(denoiser, images, *, seed, rows=None):
+    """Computes the numbers of each image that `section` averages.
+
+    Args:
+        denoiser, images, seed: as in `section`.
+        rows: `range` of the images; by default all.
+
+    Returns:
+        dict of arrays: of `flow` and `integral`, each followed by
+        `/log_density`, `/standard_error` and `/num_evaluations`.
+
+    Raises:
+        NotMeasured: for a denoiser without an affordable log p(x).
+    """
+    size = math.prod(images.shape[1:])
+    _check_measurable(denoiser, size)
+    rows = range(len(images)) if rows is None else rows
+    part = slice(rows.start, rows.stop)
+    if images.dtype == np.uint8:
+        x = dequantize(images[: rows.stop], seed)[part]
+    else:
+        x = arrays.as_float(images[part])
+    sigma = _level(denoiser)
+    row_seeds = seeds.row_seeds(seed, len(rows), rows.start)
+    found = {
+        _FLOW: probability_flow(denoiser, x, sigma, seed=row_seeds),
+        _INTEGRAL: integrate_errors(denoiser, x, sigma, seed=row_seeds),
+    }
+    return {
+        f"{kind}/{name}": np.asarray(getattr(of_kind, name))
+        for kind, of_kind in found.items()
+        for name in ("log_density", "standard_error", "num_evaluations")
+    }
+
+
+def section(denoiser, images, *, seed, computed=None):
     """Measures log p(x) of images with noise of the denoiser's lowest level.
 
     Of the exact denoiser it is the lowest common level: with less noise the
@@ -43,6 +80,7 @@ def section(denoiser, images, *, seed):
             uint8, few of them: each takes about a hundred evaluations of D
             and of its Jacobian.
         seed: int, of all draws.
+        computed: what `terms` returns for these arguments, if it is known.
 
     Returns:
         `Section` of `log_density`, `log_density_error`, `difference`,
@@ -55,7 +93,15 @@ def section(denoiser, images, *, seed):
     generative models, arXiv:1511.01844, section 3.1 (dequantisation).
     """
     found = Section("Density")
-    found.add("log p(x)", _measures, denoiser, images, seed)
+
+    def measures():
+        known = computed
+        if known is None:
+            known = terms(denoiser, images, seed=seed)
+        size = math.prod(images.shape[1:])
+        return _measures(known, size, images.dtype == np.uint8)
+
+    found.add("log p(x)", measures)
     if found.measures:
         notes = [note.format(sigma=_level(denoiser)) for note in _NOTES]
         found.notes.extend([f"{len(images)} test images.", *notes])
@@ -81,39 +127,35 @@ def _check_measurable(denoiser, size):
         )
 
 
-def _measures(denoiser, images, seed):
-    size = math.prod(images.shape[1:])
-    _check_measurable(denoiser, size)
-    is_8_bit = images.dtype == np.uint8
-    x = dequantize(images, seed) if is_8_bit else arrays.as_float(images)
-    sigma = _level(denoiser)
-    flow = probability_flow(denoiser, x, sigma, seed=seed)
-    integral = integrate_errors(denoiser, x, sigma, seed=seed)
+def _measures(terms, size, is_8_bit):
+    flow, integral = (
+        terms[f"{kind}/log_density"] for kind in (_FLOW, _INTEGRAL)
+    )
     found = {
         "log_density": _compare(
             "log p(x)",
-            flow.log_density,
-            integral.log_density,
+            terms,
+            "log_density",
             "Log density of the images with noise, averaged: higher is better.",
             "nats",
         ),
-        "log_density_error": _error(flow, integral, size),
+        "log_density_error": _error(terms, size),
         "difference": Measure(
             "Difference of the two estimates of log p(x)",
-            average(flow.log_density - integral.log_density),
+            average(flow - integral),
             "ODE less integral, averaged: near 0, within its error, if D is a "
             "posterior mean.",
             "nats",
         ),
         "density_evaluations": _compare(
             "Evaluations of D for log p(x)",
-            flow.num_evaluations,
-            integral.num_evaluations,
+            terms,
+            "num_evaluations",
             "Number of evaluations of D for an image, averaged.",
         ),
     }
     if is_8_bit:
-        found["density_bits"] = _bits(flow, integral, size)
+        found["density_bits"] = _bits(terms, size)
     return found
 
 
@@ -141,39 +183,40 @@ def dequantize(images, seed):
     return (images + uniform) / 255
 
 
-def _compare(label, by_flow, by_integral, meaning, unit=""):
+def _compare(label, terms, name, meaning, unit=""):
     return Measure(
         label,
-        average(by_flow),
+        average(terms[f"{_FLOW}/{name}"]),
         meaning,
         unit,
-        {_INTEGRAL: average(by_integral)},
+        {_INTEGRAL_LABEL: average(terms[f"{_INTEGRAL}/{name}"])},
     )
 
 
-def _error(flow, integral, size):
+def _error(terms, size):
     kind = "0, as the trace of the Jacobian is exact up to "
     if size > MAX_EXACT_SIZE:
         kind = "of the random estimate of the Jacobian's trace, above "
     return _compare(
         "Standard error of log p(x) of one image",
-        flow.standard_error,
-        integral.standard_error,
+        terms,
+        "standard_error",
         f"Standard error of the estimate, averaged; that of the ODE is {kind}"
         f"{MAX_EXACT_SIZE} values.",
         "nats",
     )
 
 
-def _bits(flow, integral, size):
-    by_flow, by_integral = (
-        bits_per_dimension(-found.log_density.numpy(), size) + math.log2(255)
-        for found in (flow, integral)
-    )
+def _bits(terms, size):
+    bits = {
+        f"{kind}/bits": bits_per_dimension(-terms[f"{kind}/log_density"], size)
+        + math.log2(255)
+        for kind in (_FLOW, _INTEGRAL)
+    }
     return _compare(
         "Bits per dimension, uniform dequantisation",
-        by_flow,
-        by_integral,
+        bits,
+        "bits",
         "-log2 p(x) / M + log2 255 of x = (v + u) / 255, v being the grey "
         "levels and u uniform noise: lower is better. Not comparable with "
         "that of a discrete likelihood.",

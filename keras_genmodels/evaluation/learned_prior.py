@@ -3,7 +3,7 @@
 import dataclasses
 
 from keras_genmodels import datasets
-from keras_genmodels.core import arrays
+from keras_genmodels.core import arrays, seeds
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.evaluation import likelihood
 from keras_genmodels.evaluation.sections import Measure, Section
@@ -21,7 +21,44 @@ MOST = (200, 25)
 BRIEF_MOST = (50, 10)
 
 
-def section(model, split, binarization, *, most, seed):
+def terms(model, split, binarization, *, most, seed, rows=None):
+    """Computes the numbers of each image that `section` averages.
+
+    Args:
+        model, split, binarization, most, seed: as in `section`.
+        rows: `range` of the images of the split; by default all that are
+            measured.
+
+    Returns:
+        dict of float64 arrays, as of `compare_priors`.
+
+    Raises:
+        NotMeasured: if the model has too many latents.
+    """
+    if model.latent_size > MAX_EXACT_SIZE:
+        raise NotMeasured(
+            f"the trace is exact for at most {MAX_EXACT_SIZE} latents, and "
+            f"this model has {model.latent_size}"
+        )
+    num_images, num_samples = most
+    rows = range(len(split.take(num_images).images)) if rows is None else rows
+    batches = datasets.evaluation_batches(
+        split,
+        batch_size=inputs.BATCH_SIZE,
+        seed=seed,
+        binarization=binarization,
+        rows=rows,
+    )
+    return compare_priors(
+        model,
+        arrays.concatenate(batch["image"] for batch in batches),
+        num_samples=num_samples,
+        seed=seeds.row_seeds(seed, len(rows), rows.start),
+        chunk_size=inputs.chunk_size(model),
+    )
+
+
+def section(model, split, binarization, *, most, seed, computed=None):
     """Measures log p(x) under the learned prior and under the VAE's own.
 
     Args:
@@ -31,25 +68,31 @@ def section(model, split, binarization, *, most, seed):
         most: `(num_images, num_samples)`, how many of the images are measured,
             the first ones, and by how many draws each.
         seed: int in [0, 2**31), of the binarisation and all draws.
+        computed: what `terms` returns for these arguments, if it is known.
 
     Returns:
         `Section` of `log_likelihood`, `gain`, `elbo`, `rate`, `distortion`,
         `effective_samples` and `latent_size`.
     """
     num_images, num_samples = most
-    split = split.take(num_images)
     found = Section(
         likelihood.title(model, binarization),
         key=likelihood.key(model, binarization),
     )
-    found.add(
-        "log p(x)", _measures, model, split, binarization, num_samples, seed
-    )
+
+    def measures():
+        known = computed
+        if known is None:
+            known = terms(model, split, binarization, most=most, seed=seed)
+        return _measures(model, known, num_samples)
+
+    found.add("log p(x)", measures)
     found.measures["latent_size"] = _measure(
         model, "latent_size", Estimate(model.latent_size), num_samples
     )
+    count = min(num_images, len(split.images))
     found.notes.append(
-        f"The first {len(split.images)} test images, {binarization} "
+        f"The first {count} test images, {binarization} "
         f"binarisation, {num_samples} draws of z for each, the same under both "
         "priors; in nats per image. log p(z) of the learned prior is by the "
         "probability-flow ODE with an exact trace."
@@ -59,26 +102,7 @@ def section(model, split, binarization, *, most, seed):
     return found
 
 
-def _measures(model, split, binarization, num_samples, seed):
-    if model.latent_size > MAX_EXACT_SIZE:
-        raise NotMeasured(
-            f"the trace is exact for at most {MAX_EXACT_SIZE} latents, and "
-            f"this model has {model.latent_size}"
-        )
-    batches = datasets.evaluation_batches(
-        split,
-        batch_size=inputs.BATCH_SIZE,
-        seed=seed,
-        binarization=binarization,
-    )
-    images = arrays.concatenate(batch["image"] for batch in batches)
-    terms = compare_priors(
-        model,
-        images,
-        num_samples=num_samples,
-        seed=seed,
-        chunk_size=inputs.chunk_size(model),
-    )
+def _measures(model, terms, num_samples):
     found = {
         name: _measure(model, name, average(terms[name]), num_samples)
         for name in (*_COMPARED, "distortion")

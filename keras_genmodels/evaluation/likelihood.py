@@ -173,7 +173,34 @@ def measure(name, estimate, *, conditional, normalised, num_samples):
     )
 
 
-def section(model, split, binarization, *, num_samples, seed):
+def terms(model, split, binarization, *, num_samples, seed, rows=None):
+    """Computes the numbers of each image that `section` averages.
+
+    Args:
+        model, split, binarization, num_samples, seed: as in `section`.
+        rows: `range` of the images of the split; by default all.
+
+    Returns:
+        dict of float64 arrays, as of `likelihood.separate_terms`.
+    """
+    batches = datasets.evaluation_batches(
+        split,
+        batch_size=inputs.images_at_once(model, inputs.BATCH_SIZE),
+        seed=seed,
+        binarization=binarization,
+        rows=rows,
+    ).map(inputs.input_of(model))
+    return likelihood.separate_terms(
+        model,
+        batches,
+        seed=seed,
+        num_samples=num_samples,
+        chunk_size=inputs.chunk_size(model),
+        first_row=0 if rows is None else rows.start,
+    )
+
+
+def section(model, split, binarization, *, num_samples, seed, computed=None):
     """Measures how likely a model finds images, and what its latents encode.
 
     Args:
@@ -182,6 +209,7 @@ def section(model, split, binarization, *, num_samples, seed):
         binarization: "none", "dynamic" or "threshold", as in training.
         num_samples: int >= 1, draws of the importance-weighted bound.
         seed: int in [0, 2**31), of the binarisation and all draws.
+        computed: what `terms` returns for these arguments, if it is known.
 
     Returns:
         `Section` of `elbo`, `rate`, `distortion`, `log_likelihood`,
@@ -190,19 +218,11 @@ def section(model, split, binarization, *, num_samples, seed):
         `inference_gap`, `entropy`, `excess`, `log_likelihood_excess`,
         `bits_per_dimension` and `log_likelihood_bits_per_dimension`.
     """
-    batches = datasets.evaluation_batches(
-        split,
-        batch_size=inputs.images_at_once(model, inputs.BATCH_SIZE),
-        seed=seed,
-        binarization=binarization,
-    ).map(inputs.input_of(model))
-    terms = likelihood.likelihood_terms(
-        model,
-        batches,
-        seed=seed,
-        num_samples=num_samples,
-        chunk_size=inputs.chunk_size(model),
-    )
+    if computed is None:
+        computed = terms(
+            model, split, binarization, num_samples=num_samples, seed=seed
+        )
+    completed = likelihood.with_divided_rate(computed)
     measures = {
         name: measure(
             name,
@@ -212,7 +232,7 @@ def section(model, split, binarization, *, num_samples, seed):
             num_samples=num_samples,
         )
         for name, estimate in _estimates(
-            model, terms, split.images, binarization
+            model, completed, split.images, binarization
         ).items()
     }
     if "information" in measures:

@@ -1,6 +1,8 @@
 """Evaluates a trained model: the sections that its family has."""
 
+import contextlib
 import dataclasses
+import types
 
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.core.validation import check_count
@@ -97,9 +99,9 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
                 shown,
                 binarization,
                 learned_prior.BRIEF_MOST,
-                num_samples=BRIEF_NUM_SAMPLES,
-                seed=seed,
-            )
+                BRIEF_NUM_SAMPLES,
+                seed,
+            ).section()
         }
     if model.condition_kind == "label":
         test = comparison.thresholded(subsample(shown), binarization)
@@ -110,7 +112,33 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
     return sections
 
 
-def evaluate(model, data, settings, folder, *, binarization="none"):
+def per_image_terms(model, data, settings, part, *, binarization="none"):
+    """Computes the numbers of each image that sections of `evaluate` average.
+
+    Args:
+        model, data, settings, binarization: as in `evaluate`.
+        part: function of a number of images to the `range` of those whose
+            numbers are computed.
+
+    Returns:
+        dict of names of sections to dicts of names to arrays `[n]`, or to a
+        `NotMeasured`; without sections whose numbers cannot be computed, and
+        those without an image in the part.
+    """
+    found = {}
+    train = comparison.all_training_images(data).images
+    averaged = _averaged(model, train, data.test, settings, binarization)
+    for name, section in averaged.items():
+        rows = part(section.num_images)
+        with contextlib.suppress(NotMeasured):
+            if rows:
+                found[name] = section.terms(rows)
+    return found
+
+
+def evaluate(
+    model, data, settings, folder, *, binarization="none", computed=None
+):
     """Measures everything that the family of a model has.
 
     Args:
@@ -119,6 +147,7 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
         settings: a `Settings`.
         folder: where the classifier of the data set is stored.
         binarization: "none", "dynamic" or "threshold", as in training.
+        computed: what `per_image_terms` returns for all images, if it is known.
 
     Returns:
         dict of names to `Section`s: those of `evaluate_briefly`, measured
@@ -130,20 +159,21 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
         DamagedClassifierError: if the file of the classifier is damaged.
     """
     everything = comparison.all_training_images(data)
-    test = data.test.take(settings.num_images)
+    averaged = _averaged(
+        model, everything.images, data.test, settings, binarization
+    )
+    sections = {
+        name: section.section((computed or {}).get(name))
+        for name, section in averaged.items()
+    }
     if isinstance(model, Denoiser):
-        sections = _of_denoiser(model, data, everything, test, settings)
-    else:
-        sections = {
-            "likelihood": _likelihood(
-                model,
-                test,
-                binarization,
-                learned_prior.MOST,
-                num_samples=settings.num_samples,
-                seed=settings.seed,
-            )
-        }
+        sections["attractors"] = attractors.section(
+            model,
+            data.train.images,
+            data.test.take(settings.num_images).images,
+            seed=settings.seed,
+            label=(data.training_labels() or [0])[0],
+        )
     images = comparison.comparison(
         data, everything, settings.num_images, binarization, seed=settings.seed
     )
@@ -165,39 +195,65 @@ def evaluate(model, data, settings, folder, *, binarization="none"):
         return sections, None
 
 
-def _likelihood(model, split, binarization, most, *, num_samples, seed):
-    """Returns the section; with a learned prior of fewer images and draws."""
-    if not model.has_costly_prior:
-        return likelihood.section(
-            model, split, binarization, num_samples=num_samples, seed=seed
+@dataclasses.dataclass(frozen=True)
+class _Averaged:
+    """A section of averages over test images.
+
+    Args:
+        module: with functions `terms` and `section`.
+        num_images: int, how many test images are measured.
+        arguments: tuple, the first arguments of both functions.
+        settings: dict of further arguments of both.
+    """
+
+    module: types.ModuleType
+    num_images: int
+    arguments: tuple
+    settings: dict
+
+    def terms(self, rows):
+        """Computes the numbers of the images of a `range`."""
+        return self.module.terms(*self.arguments, **self.settings, rows=rows)
+
+    def section(self, computed=None):
+        """Returns the `Section`."""
+        return self.module.section(
+            *self.arguments, **self.settings, computed=computed
         )
-    most = most[0], min(num_samples, most[1])
-    return learned_prior.section(
-        model, split, binarization, most=most, seed=seed
-    )
 
 
-def _of_denoiser(denoiser, data, everything, test, settings):
-    seed = settings.seed
+def _averaged(model, train, test, settings, binarization):
+    """Returns a dict of names to `_Averaged`."""
+    test, seed = test.take(settings.num_images), settings.seed
+    if not isinstance(model, Denoiser):
+        num_samples = settings.num_samples
+        return {
+            "likelihood": _likelihood(
+                model, test, binarization, learned_prior.MOST, num_samples, seed
+            )
+        }
+    few = test.images[: settings.num_density_images]
+    labels = _true_labels(model, test)
     return {
-        "denoising": denoising.section(
-            denoiser,
-            everything.images,
-            test.images,
-            _true_labels(denoiser, test),
-            seed=seed,
+        "denoising": _Averaged(
+            denoising,
+            len(test.images),
+            (model, train, test.images, labels),
+            {"seed": seed},
         ),
-        "density": density.section(
-            denoiser, test.images[: settings.num_density_images], seed=seed
-        ),
-        "attractors": attractors.section(
-            denoiser,
-            data.train.images,
-            test.images,
-            seed=seed,
-            label=(data.training_labels() or [0])[0],
-        ),
+        "density": _Averaged(density, len(few), (model, few), {"seed": seed}),
     }
+
+
+def _likelihood(model, split, binarization, most, num_samples, seed):
+    """Returns the section; with a learned prior of fewer images and draws."""
+    count, arguments = len(split.images), (model, split, binarization)
+    if not model.has_costly_prior:
+        settings = {"num_samples": num_samples, "seed": seed}
+        return _Averaged(likelihood, count, arguments, settings)
+    most = most[0], min(num_samples, most[1])
+    settings = {"most": most, "seed": seed}
+    return _Averaged(learned_prior, min(count, most[0]), arguments, settings)
 
 
 def _true_labels(denoiser, split):

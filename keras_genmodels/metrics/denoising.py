@@ -25,7 +25,7 @@ def noise_levels(denoiser):
     return levels or sorted({lowest, highest})
 
 
-def add_noise(images, sigma, *, seed=0):
+def add_noise(images, sigma, *, seed=0, first_row=0):
     """Adds Gaussian noise: sigma times `default_rng(seed).standard_normal`.
 
     The draw is the same for every sigma and easy to repeat; nothing is
@@ -35,11 +35,17 @@ def add_noise(images, sigma, *, seed=0):
         images: floating array `[n, ...]`.
         sigma: standard deviation of the noise.
         seed: int.
+        first_row: int, number of the first image, for images that are a part
+            of those that noise is drawn for.
 
     Returns:
         array like `images`.
     """
-    noise = np.random.default_rng(seed).standard_normal(images.shape)
+    generator = np.random.default_rng(seed)
+    for start in range(0, first_row, _BATCH_SIZE):
+        skipped = min(_BATCH_SIZE, first_row - start)
+        generator.standard_normal((skipped, *images.shape[1:]))
+    noise = generator.standard_normal(images.shape)
     return (images + sigma * noise).astype(images.dtype)
 
 

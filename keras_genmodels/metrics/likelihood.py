@@ -61,8 +61,42 @@ def likelihood_terms(
         ValueError: if there is no example, and for batches that the model
             does not take.
     """
+    terms = separate_terms(
+        model,
+        batches,
+        seed=seed,
+        num_samples=num_samples,
+        chunk_size=chunk_size,
+        jit_compile=jit_compile,
+    )
+    return with_divided_rate(terms)
+
+
+def separate_terms(
+    model,
+    batches,
+    *,
+    seed,
+    num_samples,
+    chunk_size,
+    jit_compile="auto",
+    first_row=0,
+):
+    """Computes the terms of each example that do not depend on the others.
+
+    Args:
+        model, batches, seed, num_samples, chunk_size, jit_compile: as in
+            `likelihood_terms`.
+        first_row: int, index of the first example, for batches that are a
+            part of the examples.
+
+    Returns:
+        dict of float64 arrays, for `with_divided_rate`.
+
+    Raises:
+        ValueError: as `likelihood_terms`.
+    """
     one_draw = _one_draw_terms(model)
-    divided = _has_divided_rate(model)
     weigh = functools.partial(
         likelihood.importance_weighted,
         model,
@@ -81,17 +115,28 @@ def likelihood_terms(
             found["loss"] = -bound.log_likelihood
         return found
 
-    values = _per_example(model, batches, seed, terms)
+    values = _per_example(model, batches, seed, first_row, terms)
     values["elbo"] = -(values["rate"] + values["distortion"])
-    if divided:
-        values |= divide_rate(
-            _taken(values, "posterior"),
-            values["latents"],
-            values.pop("log_prior"),
-        )
     if draws_of_loss == 1:
         values["loss"] = values["distortion"] + model.beta * values["rate"]
     return values
+
+
+def with_divided_rate(terms):
+    """Adds the terms of an example that depend on all examples.
+
+    Args:
+        terms: dict of arrays, as of `separate_terms`, of all examples.
+
+    Returns:
+        dict of arrays, as of `likelihood_terms`.
+    """
+    terms = dict(terms)
+    if "log_prior" not in terms:
+        return terms
+    posterior = _taken(terms, "posterior")
+    log_prior = terms.pop("log_prior")
+    return {**terms, **divide_rate(posterior, terms["latents"], log_prior)}
 
 
 def bits_per_dimension(nats, event_size):
@@ -201,21 +246,21 @@ def _taken(values, prefix):
     return {name[len(prefix) + 1 :]: values.pop(name) for name in names}
 
 
-def _per_example(model, batches, seed, terms):
+def _per_example(model, batches, seed, first_row, terms):
     """Concatenates the terms of all batches, as float64 arrays `[n, ...]`.
 
     Args:
-        model, batches, seed: as in `likelihood_terms`.
+        model, batches, seed, first_row: as in `likelihood_terms`.
         terms: function of the checked inputs of a batch and its row seeds to
             a dict of tensors `[batch, ...]`.
     """
-    seed, parts, start = seeds.as_seed(seed), [], 0
+    seed, parts, start = seeds.as_seed(seed), [], first_row
     for batch in batches:
         x, condition = model.validate_inputs(*_event_and_condition(batch))
         inputs = (x,) if condition is None else (x, condition)
         parts.append(terms(inputs, seeds.row_seeds(seed, len(x), start)))
         start += len(x)
-    if not start:
+    if not parts:
         raise ValueError("there is nothing to evaluate: no batches")
     found = concatenate(parts)
     return {name: value.astype(np.float64) for name, value in found.items()}

@@ -7,11 +7,12 @@ from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.models.latent_variable import accept_old_order
 
-_BATCH_SIZE = 256
+# Samples that are drawn at once.
+BATCH_SIZE = 256
 
 
 @accept_old_order
-def sample(model, num=None, condition=None, *, seed, **settings):
+def sample(model, num=None, condition=None, *, seed, rows=None, **settings):
     """Draws samples of any kind of model, in batches of 256.
 
     Args:
@@ -20,18 +21,24 @@ def sample(model, num=None, condition=None, *, seed, **settings):
         condition: array `[n, ...]`, one sample per row, or None.
         seed: int, int32 `[2]` or `[n, 2]`; sample i depends on the i-th row
             seed and condition only.
+        rows: `range` of the samples to return, at least one; by default all.
         **settings: further arguments of the model's `sample`.
 
     Returns:
-        float array `[n, *event_shape]`.
+        float array `[n, *event_shape]`, or those of `rows`, with the same
+        bits.
     """
-    rows = seeds.row_seeds(seed, num if condition is None else len(condition))
+    row_seeds = seeds.row_seeds(
+        seed, num if condition is None else len(condition)
+    )
 
-    def draw(rows, condition):
-        num = len(rows) if condition is None else None
-        return model.sample(num, condition, seed=rows, **settings)
+    def draw(row_seeds, condition):
+        num = len(row_seeds) if condition is None else None
+        return model.sample(num, condition, seed=row_seeds, **settings)
 
-    return map_batches(draw, rows, condition, batch_size=_BATCH_SIZE)
+    return map_batches(
+        draw, row_seeds, condition, batch_size=BATCH_SIZE, rows=rows
+    )
 
 
 def sample_each_label(model, num, *, seed, labels=None, **settings):
@@ -48,15 +55,25 @@ def sample_each_label(model, num, *, seed, labels=None, **settings):
     Returns:
         float array `[len(labels), num, *event_shape]`.
     """
-    rows = seeds.row_seeds(seed, num)
     labels = np.arange(model.num_classes) if labels is None else labels
-    images = sample(
-        model,
-        condition=np.repeat(np.asarray(labels, np.int32), num),
-        seed=tf.tile(rows, (len(labels), 1)),
-        **settings,
-    )
+    condition, row_seeds = rows_of_each_label(labels, num, seed)
+    images = sample(model, condition=condition, seed=row_seeds, **settings)
     return images.reshape(len(labels), num, *images.shape[1:])
+
+
+def rows_of_each_label(labels, num, seed):
+    """Lists the labels and the seeds of samples of each label.
+
+    Args:
+        labels, num, seed: as in `sample_each_label`.
+
+    Returns:
+        int32 array and int32 tensor `[len(labels) * num]` and
+        `[len(labels) * num, 2]`, sorted by label.
+    """
+    labels = np.repeat(np.asarray(labels, np.int32), num)
+    row_seeds = seeds.row_seeds(seed, num)
+    return labels, tf.tile(row_seeds, (len(labels) // num, 1))
 
 
 def complete(model, x, num, *, seed):
@@ -72,10 +89,11 @@ def complete(model, x, num, *, seed):
     Returns:
         float array `[n, num, *event_shape]`, with unchanged observed entries.
     """
-    rows = seeds.row_seeds(seed, len(x))
+    row_seeds = seeds.row_seeds(seed, len(x))
     # Tensors, as `fold_in` would be traced for each Python number.
     numbers = tf.unstack(tf.range(num))
     draws = [
-        sample(model, condition=x, seed=seeds.fold_in(rows, j)) for j in numbers
+        sample(model, condition=x, seed=seeds.fold_in(row_seeds, j))
+        for j in numbers
     ]
     return np.stack(draws, axis=1)

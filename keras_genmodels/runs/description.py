@@ -156,13 +156,14 @@ class RunDescription:
         self.check_data(data)
         return data
 
-    def evaluation_batches(self, split, seed=None, batch_size=512):
+    def evaluation_batches(self, split, seed=None, batch_size=512, rows=None):
         """Builds batches of a split, binarised as in the run.
 
         Args:
             split: `datasets.Split`.
             seed: int in [0, 2**31) of the binarisation; by default the run's.
             batch_size: int >= 1.
+            rows: `range` of the indices of the images; by default all.
 
         Returns:
             tf.data.Dataset as of `datasets.evaluation_batches`.
@@ -172,6 +173,7 @@ class RunDescription:
             batch_size=batch_size,
             seed=self.seed if seed is None else seed,
             binarization=self.binarization or "none",
+            rows=rows,
         )
 
     def check_data(self, data):

@@ -11,20 +11,27 @@ import numpy as np
 from keras_genmodels import evaluation, plots
 from keras_genmodels._version import __version__
 from keras_genmodels.core import files
-from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.errors import NotMeasured, UserError, user_errors
 from keras_genmodels.core.events import has_shape
 from keras_genmodels.evaluation import Settings
 from keras_genmodels.runs import results
 from keras_genmodels.runs.workdir import Workdir
 
-__all__ = ["Settings", "evaluate", "is_latent", "read_current"]
+__all__ = [
+    "Settings",
+    "evaluate",
+    "evaluate_shard",
+    "is_latent",
+    "join_shards",
+    "read_current",
+]
 
 # Name of the picture of `evaluation.nearest` below `figures` of the workdir.
 SHEET = "nearest_training_images"
 _NOT_COPIED = (".lock", "checkpoints", "classifiers")
 
 
-def evaluate(workdir, data, settings, folder=None):
+def evaluate(workdir, data, settings, folder=None, computed=None):
     """Measures the model of a finished run, and writes the results.
 
     They become `evaluation` in the run's `metrics.json`, until the run is
@@ -36,6 +43,7 @@ def evaluate(workdir, data, settings, folder=None):
         settings: a `Settings`.
         folder: where classifiers are stored; by default `classifiers` in the
             workdir.
+        computed: what `join_shards` returns, if shards were evaluated.
 
     Returns:
         dict, that `evaluation`: `settings`, `model` and `test_images`
@@ -55,13 +63,67 @@ def evaluate(workdir, data, settings, folder=None):
         start = time.monotonic()
         found = {
             **_identity(workdir, settings),
-            **_evaluate(workdir, data, settings, folder),
+            **_evaluate(workdir, data, settings, folder, computed),
             "seconds": round(time.monotonic() - start, 1),
             **results.written(),
         }
         found = files.as_json(found)
         files.write_json(workdir.metrics, {**metrics, "evaluation": found})
     return found
+
+
+def evaluate_shard(workdir, data, settings, part):
+    """Computes the numbers of some test images that an evaluation averages.
+
+    It writes nothing, and needs no lock.
+
+    Args:
+        workdir, data, settings: as in `evaluate`.
+        part: function of a number of images to the `range` of those whose
+            numbers are computed.
+
+    Returns:
+        dict of names to arrays, for an archive.
+
+    Raises:
+        UserError: as `evaluate`.
+    """
+    _finished(workdir)
+    model = _load_model(workdir, data)
+    with user_errors():
+        found = evaluation.per_image_terms(
+            model, data, settings, part, binarization=_binarization(workdir)
+        )
+    return {
+        f"{section}/{name}": np.asarray(
+            str(values) if isinstance(values, NotMeasured) else values
+        )
+        for section, terms in found.items()
+        for name, values in terms.items()
+    }
+
+
+def join_shards(shards):
+    """Joins what `evaluate_shard` returned for parts of all images, in order.
+
+    Args:
+        shards: list of dicts of arrays; other arrays of them are ignored.
+
+    Returns:
+        dict of sections to dicts of names to arrays, or to a `NotMeasured`.
+    """
+    joined = {}
+    for key in dict.fromkeys(name for shard in shards for name in shard):
+        section, _, name = key.partition("/")
+        # A shard may have no image of a section of few images.
+        parts = [shard[key] for shard in shards if key in shard]
+        if name:
+            joined.setdefault(section, {})[name] = (
+                np.concatenate(parts)
+                if parts[0].ndim
+                else NotMeasured(str(parts[0]))
+            )
+    return joined
 
 
 def read_current(workdir, settings):
@@ -143,8 +205,8 @@ def _identity(workdir, settings):
     }
 
 
-def _evaluate(workdir, data, settings, folder):
-    """Measures the model, and writes the picture of its samples."""
+def _load_model(workdir, data):
+    """Loads the model, and checks that it takes the images."""
     model = workdir.load_model()
     if not has_shape(data.image_shape, model.event_shape):
         raise UserError(
@@ -152,6 +214,16 @@ def _evaluate(workdir, data, settings, folder):
             f"{data.name} has images of {data.image_shape}: give the data "
             "that it was trained on"
         )
+    return model
+
+
+def _binarization(workdir):
+    return workdir.read_run().binarization or "none"
+
+
+def _evaluate(workdir, data, settings, folder, computed):
+    """Measures the model, and writes the picture of its samples."""
+    model = _load_model(workdir, data)
     # Such as for labels that the model does not have.
     with user_errors():
         sections, picture = evaluation.evaluate(
@@ -159,7 +231,8 @@ def _evaluate(workdir, data, settings, folder):
             data,
             settings,
             folder or workdir.path / "classifiers",
-            binarization=workdir.read_run().binarization or "none",
+            binarization=_binarization(workdir),
+            computed=computed,
         )
     if picture is not None:
         plots.save_png(workdir.figures / f"{SHEET}.png", picture)

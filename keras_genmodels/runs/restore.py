@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_genmodels import plots
 from keras_genmodels.core import arrays as arrays_lib
-from keras_genmodels.core import files
+from keras_genmodels.core import files, seeds
 from keras_genmodels.metrics import estimates, image_quality
 from keras_genmodels.metrics.estimates import average
 from keras_genmodels.operators import noise
@@ -32,6 +32,9 @@ def restore_images(
     truth_known=False,
     add_noise=0.0,
     seed=0,
+    first_row=0,
+    suffix="",
+    extra=None,
     tolerance=TOLERANCE,
     **settings,
 ):
@@ -48,6 +51,11 @@ def restore_images(
         truth_known: whether `images`, before noise is added, are clean.
         add_noise: standard deviation of the noise to add first, >= 0.
         seed: int, of that noise.
+        first_row: int, number of the first image, for images that are part of
+            a larger job: the noise of image i depends on `seed` and
+            `first_row` + i.
+        suffix: str, added to the names of the files, but for images/.
+        extra: dict of further arrays of the .npz file.
         tolerance: as in `restore`.
         **settings: other arguments of `restore`.
 
@@ -60,24 +68,39 @@ def restore_images(
     clean = arrays_lib.as_float(images)
     noisy = clean
     if add_noise:
-        noisy = noise.gaussian(clean, add_noise, seed=seed).numpy()
+        rows = seeds.row_seeds(seed, len(clean), first_row)
+        noisy = noise.gaussian(clean, add_noise, seed=rows).numpy()
     settings["tolerance"] = tolerance
     arrays = _restore_all(denoiser, noisy, condition, settings)
     restored = arrays["image"]
-    files.write_arrays(output / "restored.npz", **arrays)
+    files.write_arrays(
+        output / f"restored{suffix}.npz", **arrays, **(extra or {})
+    )
     for name, image in zip(names or [], restored, strict=False):
         picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
         plots.save_png(output / "images" / name, picture)
     truth = clean if truth_known and add_noise else None
-    _draw(denoiser, noisy, condition, restored, truth, output, settings)
+    sheet, steps = _draw(denoiser, noisy, condition, restored, truth, settings)
+    plots.save_png(output / f"before_after{suffix}.png", sheet)
+    plots.save_png(output / f"steps{suffix}.png", steps)
     lines = [_convergence(arrays, tolerance)]
     if truth_known:
         lines += _quality(noisy, restored, clean)
     lines.append(
-        f"{len(restored)} images in {output}: before_after.png, "
-        "steps.png, restored.npz" + (", images/" if names else "")
+        f"{len(restored)} images in {output}: before_after{suffix}.png, "
+        f"steps{suffix}.png, restored{suffix}.npz"
+        + (", images/" if names else "")
     )
     return "\n".join(lines)
+
+
+def images_at_once(shape):
+    """Returns how many images are restored at once.
+
+    Args:
+        shape: `(height, width, channels)` of the images.
+    """
+    return min(_BATCH_SIZE, max(1, _MOST_PIXELS // (shape[0] * shape[1])))
 
 
 def _restore_all(denoiser, noisy, condition, settings):
@@ -91,21 +114,18 @@ def _restore_all(denoiser, noisy, condition, settings):
             "residual": result.residual,
         }
 
-    pixels = noisy.shape[1] * noisy.shape[2]
-    batch_size = min(_BATCH_SIZE, max(1, _MOST_PIXELS // pixels))
     return arrays_lib.map_batches(
-        restored, noisy, condition, batch_size=batch_size
+        restored, noisy, condition, batch_size=images_at_once(noisy.shape[1:])
     )
 
 
-def _draw(denoiser, noisy, condition, restored, truth, output, settings):
-    """Writes a figure of many images, and one of a few trajectories."""
+def _draw(denoiser, noisy, condition, restored, truth, settings):
+    """Draws a figure of many images, and one of a few trajectories."""
     rows = {"input": noisy, "restored": restored}
     if truth is not None:
         rows = {"with noise": noisy, "restored": restored, "clean": truth}
     rows = {name: images[:_NUM_SHOWN] for name, images in rows.items()}
     sheet = denoiser_plots.before_and_after(rows)
-    plots.save_png(output / "before_after.png", sheet)
     few = slice(_NUM_TRAJECTORIES)
     noisy, truth = map(_middle, (noisy[few], truth))
     restored = restore(
@@ -117,7 +137,7 @@ def _draw(denoiser, noisy, condition, restored, truth, output, settings):
     )
     clean = None if truth is None else truth[few]
     steps = restoration_rows(restored.trajectory.numpy(), clean=clean)
-    plots.save_png(output / "steps.png", steps)
+    return sheet, steps
 
 
 def _middle(images):

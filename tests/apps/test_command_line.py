@@ -108,6 +108,8 @@ WRONG = {
         (["--workdir=a", "--workdir=./a"], "twice"),
         (["--output=page.pdf"], ".html"),
         (["--num_images=3"], "20"),
+        (["--shard=0/2", "--merge=a.npz"], "excludes --merge"),
+        (["--shard=0/2", "--output=a.html"], ".npz"),
     ],
     "generate": [
         (["--num_images=0"], "positive"),
@@ -119,8 +121,16 @@ WRONG = {
         (["--solver=rk4"], "dpmpp_2m"),
         (["--trajectory=walk.png"], ".gif"),
         (["--output=/tmp/new/x.png", "--input=/tmp"], "lies in --input"),
+        (["--shard=3"], "INDEX/COUNT"),
+        (["--output=/x/a.png", "--shard=0/2"], ".npz with --shard"),
+        (["--trajectory=walk.gif", "--shard=0/2"], "a run without --shard"),
+        (["--merge=a.npz", "--output=c.npz"], "only --output"),
     ],
-    "encode": [(["--output=/x/a.png"], ".npz")],
+    "encode": [
+        (["--output=/x/a.png"], ".npz"),
+        (["--shard=16/16"], "such as 3/16"),
+        (["--shard=3/0"], "such as 3/16"),
+    ],
     "restore": [
         (["--sigma=-1"], "> 0"),
         (["--step_size=2"], "(0, 2)"),

@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -167,6 +168,40 @@ def test_a_read_only_run_is_evaluated_elsewhere(tmp_path):
     assert "cannot be written to" in succeed(done)
     assert str(workdir) in page(tmp_path / "a.html").text
     assert contents(workdir.path) == before
+
+
+@pytest.mark.slow
+def test_joined_shards_are_the_evaluation_of_one_run(
+    trained, evaluated, tmp_path
+):
+    succeed(evaluated)
+    workdir = tmp_path / "vae"
+    finish(MAKE["vae"](), Workdir(workdir), data=own(tmp_path))
+    shutil.copyfile(trained["vae"].model, workdir / "model.keras")
+    flags = [f"--workdir={workdir}", *BOUNDED]
+    before = (workdir / "metrics.json").read_bytes()
+    for k in range(2):
+        said = succeed(run("evaluate", *flags, f"--shard={k}/2"))
+        assert "likelihood of test images" in said
+    assert (workdir / "metrics.json").read_bytes() == before
+    parts = [f"{workdir}/evaluation_00{k}_of_002.npz" for k in range(2)]
+    for files, more in ((parts[:1], []), (parts, ["--seed=5"])):
+        merge = f"--merge={','.join(files)}"
+        refused = run("evaluate", *flags, merge, *more)
+        assert_refused(refused, "evaluate", "--merge", parts[0])
+    succeed(run("evaluate", *flags, f"--merge={','.join(parts)}"))
+    found, expected = (
+        json.loads(path.read_text())["evaluation"]["sections"]
+        for path in (workdir / "metrics.json", trained["vae"].metrics)
+    )
+    assert found["samples"] == expected["samples"]
+    for name, measure in expected["likelihood"]["measures"].items():
+        joined = found["likelihood"]["measures"][name]
+        assert joined["value"] == pytest.approx(measure["value"], rel=1e-5)
+        error = measure["standard_error"]
+        assert joined["standard_error"] == (
+            error and pytest.approx(error, rel=1e-5)
+        )
 
 
 # Refusals, each of one line.

@@ -50,6 +50,25 @@ def test_a_function_of_batches_is_applied_to_every_row_once():
     np.testing.assert_array_equal(found["x"], x)
 
 
+def test_some_rows_have_the_bits_of_all_rows():
+    x = np.random.default_rng(0).normal(size=11)
+
+    def function(x):
+        """Depends on the other rows of the batch and on the place in it."""
+        return Pair({"sum": x + x.sum()}, x * np.arange(len(x)) + len(x))
+
+    whole = map_batches(function, x, batch_size=4)
+    for start in range(11):
+        for stop in range(start + 1, 12):
+            found = map_batches(
+                function, x, batch_size=4, rows=range(start, stop)
+            )
+            np.testing.assert_array_equal(
+                found.total["sum"], whole.total["sum"][start:stop]
+            )
+            np.testing.assert_array_equal(found.size, whole.size[start:stop])
+
+
 def test_no_batches_are_an_error():
     with pytest.raises(ValueError, match="no batches"):
         concatenate([])

@@ -183,6 +183,24 @@ def test_evaluation_does_not_depend_on_the_batch_size(binarization):
         np.testing.assert_array_equal(passes[0], expected)
 
 
+def test_some_rows_are_those_of_the_whole_split():
+    split = some_split(150)
+    whole = datasets.evaluation_batches(
+        split, batch_size=150, seed=1, binarization="dynamic"
+    ).get_single_element()
+    for rows in (range(70, 71), range(60, 130), range(128, 150)):
+        parts = datasets.evaluation_batches(
+            split, batch_size=25, seed=1, binarization="dynamic", rows=rows
+        )
+        drawn = list(parts.as_numpy_iterator())
+        assert len(parts) == len(drawn)
+        for name, expected in whole.items():
+            np.testing.assert_array_equal(
+                np.concatenate([batch[name] for batch in drawn]),
+                expected[rows.start : rows.stop],
+            )
+
+
 def test_float_images_pass_unchanged():
     images = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 2, 2, 1)
     split = datasets.Split(images, None)

@@ -46,7 +46,7 @@ def test_the_bounds_are_paired_and_their_number_is_limited(measured):
     settings = {"num_samples": 5000, "seed": 0}
     split = datasets.Split(np.zeros((300, 8, 8, 1), np.uint8), None)
     most = learned_prior.MOST
-    model._likelihood(prior, split, "none", most, **settings)
+    model._likelihood(prior, split, "none", most, **settings).section()
     assert measured == [(50, 10), (200, 25)]
     assert model.num_measured(prior, digits()) == 50
 

@@ -19,7 +19,7 @@ from keras_genmodels.models import conditional_sampling
 def test_samples_do_not_depend_on_the_batch_size(monkeypatch):
     model = of_labels()
     whole = conditional_sampling.sample(model, condition=labels(7), seed=3)
-    monkeypatch.setattr(conditional_sampling, "_BATCH_SIZE", 2)
+    monkeypatch.setattr(conditional_sampling, "BATCH_SIZE", 2)
     parts = conditional_sampling.sample(model, condition=labels(7), seed=3)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
@@ -54,3 +54,14 @@ def test_completions_keep_observed_entries_and_differ_in_the_others():
     rows = seeds.row_seeds(1, 5)[3:4]
     alone = conditional_sampling.complete(model, x[3:4], 3, seed=rows)
     np.testing.assert_allclose(alone[0], drawn[3], rtol=1e-5, atol=1e-6)
+
+
+def test_some_samples_have_the_bits_of_all(monkeypatch):
+    monkeypatch.setattr(conditional_sampling, "BATCH_SIZE", 4)
+    model = of_labels()
+    whole = conditional_sampling.sample(model, condition=labels(7), seed=3)
+    for rows in (range(2, 3), range(3, 5), range(4, 7)):
+        found = conditional_sampling.sample(
+            model, condition=labels(7), seed=3, rows=rows
+        )
+        np.testing.assert_array_equal(found, whole[rows.start : rows.stop])
