@@ -18,7 +18,7 @@ does not run the tensorflow_model_server binary.
 
 from absl import flags
 
-from .cli import flag_types, guard
+from .cli import choices, flag_types, guard
 from .cli.config import Config
 
 flag_types.define_path("workdir", None, "Folder of a finished run.")
@@ -82,13 +82,13 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "solver",
     None,
-    ["dpmpp_2m", "heun", "euler"],
+    choices.SOLVERS,
     "Denoiser that receives sigma: solver of generate (default: dpmpp_2m).",
 )
 flags.DEFINE_enum(
     "schedule",
     None,
-    ["geometric", "karras"],
+    choices.NOISE_SCHEDULES,
     "Denoiser that receives sigma: noise levels of generate (default: "
     "geometric).",
 )

@@ -11,8 +11,8 @@
 --output is a .png (one sheet), a folder (a PNG of the same name for each
 picture of --input) or an .npz with all output arrays. log_likelihood also
 prints its values, in nats. The inputs of a signature are read from the server.
-A model that completes images gets the observed pixels from --input. It needs
-the extra `serving`.
+A model that completes images gets the observed pixels from --input. This app
+needs the extra `serving`.
 """
 
 import os
@@ -160,7 +160,7 @@ def main():
     from keras_genmodels import serving
 
     if config.sigma is not None:
-        noise_level.name_unlikely("sigma", [config.sigma])
+        noise_level.warn_if_unlikely("sigma", [config.sigma])
     has_pictures = query_inputs.has_pictures(config.input)
     names = input_flags.picture_names(config.input) if has_pictures else None
     written = query_outputs.written(config.output, names)

@@ -54,8 +54,8 @@ flag_types.define_level(
 flag_types.define_level(
     "sigma",
     None,
-    "Noise level to pass to the denoiser, > 0, in the same units; not needed "
-    "by denoisers of a single level and blind ones.",
+    "Noise level to pass to the denoiser, > 0, in units of pixels in [0, 1]; "
+    "not needed by denoisers of a single level and blind ones.",
 )
 label_flag.define_flag(
     "With a denoiser conditioned on labels: the label of all images (default: "
@@ -101,8 +101,8 @@ def main():
     if not denoiser.needs_sigma and config.sigma is not None:
         print("This denoiser takes no noise level: --sigma has no effect.")
     else:
-        noise_level.name_unlikely("sigma", [config.sigma], denoiser)
-    noise_level.name_unlikely("add_noise", [config.add_noise])
+        noise_level.warn_if_unlikely("sigma", [config.sigma], denoiser)
+    noise_level.warn_if_unlikely("add_noise", [config.add_noise])
     check_added_noise(config, denoiser)
     if denoiser.num_classes is None:
         config.forbid(("label",), "a denoiser conditioned on labels")

@@ -16,7 +16,14 @@ model is that VAE with the denoiser as its prior p(z).
 
 from absl import flags
 
-from .cli import flag_types, guard, latents_of, noise_level, training_flags
+from .cli import (
+    choices,
+    flag_types,
+    guard,
+    latents_of,
+    noise_level,
+    training_flags,
+)
 
 training_flags.define_flags("runs/dae", default_steps=1000)
 flags.DEFINE_enum(
@@ -37,7 +44,7 @@ flag_types.define_path(
 flags.DEFINE_enum(
     "binarization",
     None,
-    ["none", "dynamic", "threshold"],
+    choices.BINARIZATIONS,
     "With --latents_of: as in the run of the VAE, which is the default.",
 )
 flag_types.define_levels(
@@ -170,7 +177,7 @@ def build_denoiser(config, data):
     """Builds the denoiser that the flags describe."""
     from keras_genmodels import denoisers
 
-    noise_level.name_unlikely("sigma", config.sigma or [])
+    noise_level.warn_if_unlikely("sigma", config.sigma or [])
     if config.denoiser == "exact":
         return denoisers.EmpiricalDenoiser()
     if config.denoiser == "linear":

@@ -114,7 +114,7 @@ def check_output(source, written, names=None):
 
 
 def read_pictures(path, image_shape, white_level):
-    """Reads images as `datasets.read_pictures`; names the skipped files."""
+    """Reads images as `datasets.read_pictures`; prints what was skipped."""
     from keras_genmodels import datasets
     from keras_genmodels.datasets import notes
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from . import flag_types
+from . import choices, flag_types
 
 # Layers of `distributions.layers`, by the values of --posterior.
 _POSTERIORS = {
@@ -16,7 +16,7 @@ def define_flags():
     flags.DEFINE_enum(
         "binarization",
         None,
-        ["none", "dynamic", "threshold"],
+        choices.BINARIZATIONS,
         "none keeps grey values; dynamic draws each pixel anew in each epoch, "
         "with its grey value as probability; threshold compares with 0.5 "
         "(default: dynamic for bernoulli, else none). bernoulli with none is a "

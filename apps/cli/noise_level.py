@@ -1,10 +1,10 @@
-"""Noise levels on a wrong scale, which an app names once."""
+"""Warnings of noise levels that are probably on a wrong scale."""
 
 # Of pixels in [0, 1], noise beyond this hides everything.
 _LARGEST = 2
 
 
-def name_unlikely(flag, levels, denoiser=None):
+def warn_if_unlikely(flag, levels, denoiser=None):
     """Prints a line if noise levels are probably not what was meant.
 
     Args:

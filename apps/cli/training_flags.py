@@ -6,8 +6,8 @@ is passed there.
 
 from absl import flags
 
+from . import choices, data_flags, flag_types, guard
 from . import config as config_lib
-from . import data_flags, flag_types, guard
 
 # Flags that run.json holds elsewhere than among the settings.
 _NOT_SETTINGS = (
@@ -75,7 +75,7 @@ def define_flags(default_workdir, default_steps):
     flags.DEFINE_enum(
         "learning_rate_schedule",
         "cosine",
-        ["cosine", "constant"],
+        choices.LEARNING_RATE_SCHEDULES,
         "Cosine decay to zero over the run, or a constant learning rate.",
     )
     flags.DEFINE_float(
@@ -119,7 +119,7 @@ def define_flags(default_workdir, default_steps):
     flags.DEFINE_enum(
         "strategy",
         "auto",
-        ["auto", "one_device", "mirrored", "multi_worker", "tpu"],
+        choices.STRATEGIES,
         "Devices of the training, by tf.distribute: all GPUs of this machine "
         "(mirrored), the workers that TF_CONFIG lists, or a TPU (untested). "
         "auto: multi_worker if TF_CONFIG lists several workers, mirrored if "

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from . import flag_types, label_flag, noise_level
+from . import choices, flag_types, label_flag, noise_level
 
 # The flags belong to the module that calls `define_flags`.
 flags.disclaim_key_flags()
@@ -18,14 +18,14 @@ def define_flags():
     flags.DEFINE_enum(
         "solver",
         None,
-        ["dpmpp_2m", "heun", "euler"],
+        choices.SOLVERS,
         "With a denoiser that receives sigma: solver of the probability-flow "
         "ODE (default: dpmpp_2m, DPM-Solver++ of order 2).",
     )
     flags.DEFINE_enum(
         "schedule",
         None,
-        ["geometric", "karras"],
+        choices.NOISE_SCHEDULES,
         "With a denoiser that receives sigma: the noise levels, which fall by "
         "a constant factor (geometric, the default) or as in Karras et al. "
         "(2022).",
@@ -91,7 +91,7 @@ def settings(config, model):
         )
     sigma_min, sigma_max = config.sigma or (None, None)
     if denoiser is model:
-        noise_level.name_unlikely("sigma", [sigma_min, sigma_max], model)
+        noise_level.warn_if_unlikely("sigma", [sigma_min, sigma_max], model)
     return {
         "solver": config.solver,
         "schedule": config.schedule,

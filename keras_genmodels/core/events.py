@@ -87,7 +87,12 @@ def is_any_size(event_shape):
 
 
 def has_shape(shape, event_shape):
-    """Returns whether a shape is that of an event, whose sides may be free."""
+    """Returns whether a shape is that of an event.
+
+    Args:
+        shape: of an array, without the batch axis.
+        event_shape: that a model takes; an axis of None fits any length.
+    """
     return tf.TensorShape(event_shape).is_compatible_with(shape)
 
 

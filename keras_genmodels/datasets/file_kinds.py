@@ -40,10 +40,14 @@ def is_other_data(name):
     return str(name).lower().endswith(OTHER_DATA)
 
 
-def supported():
-    """Returns the list of supported files, for a message."""
+def supported(arrays=ARRAYS):
+    """Returns the list of supported files, for a message.
+
+    Args:
+        arrays: endings of the supported files that are not pictures.
+    """
     return (
-        f"pictures ({', '.join(PICTURES)}) and arrays ({', '.join(ARRAYS)}) "
+        f"pictures ({', '.join(PICTURES)}) and arrays ({', '.join(arrays)}) "
         "are read"
     )
 

@@ -328,7 +328,8 @@ def _check_is_name(name, data_dir):
     """Raises a `UserError` if `name` is a file or folder that is not read."""
     path = pathlib.Path(data_dir or "", name).expanduser()
     if file_kinds.is_other_data(name) or (path.is_file() and path.suffix):
-        raise UserError(f"{path} is no data set: {file_kinds.supported()}")
+        supported = file_kinds.supported(_FILE_READERS)
+        raise UserError(f"{path} is no data set: {supported}")
     if "/" in name and path.is_dir() and file_kinds.holds_pictures(path):
         raise UserError(
             f"{path} is a folder: for its pictures, give image_folder as name "

@@ -25,7 +25,16 @@ def of(splits, train, name):
 
 
 def on_darkness(images, name):
-    """Returns a list of the note on images that are all dark, or of none."""
+    """Checks whether images are so dark that their white level may be wrong.
+
+    Args:
+        images: array `[n, ...]`, uint8 or float in [0, 1].
+        name: str, of the data set, for the note.
+
+    Returns:
+        list of str: one note if no value is above an eighth of white; else
+        empty.
+    """
     highest = images.max()
     white = 255 if images.dtype == np.uint8 else 1
     if highest >= white / 8:
@@ -38,7 +47,7 @@ def on_darkness(images, name):
 
 
 def _on_labels(splits, train):
-    """Names the labels, and those that no training image has."""
+    """Returns notes on the labels, and on those without training images."""
     used = np.unique(train.labels)
     names = splits.label_names
     if names == tuple(map(str, range(len(names or ())))):

@@ -32,7 +32,16 @@ def event_shape_of(network, event_shape):
 
 
 def example_shape(network, event_shape):
-    """Returns a shape of events, small ones for images of any size."""
+    """Returns the shape of an event to build the network with.
+
+    Args:
+        network: Keras network.
+        event_shape: as returned by `event_shape_of`.
+
+    Returns:
+        `event_shape`; (side, side, channels) for images of any size, with the
+        smallest side that the network says it takes, else 64.
+    """
     if not is_any_size(event_shape):
         return event_shape
     side = smallest_side(network)

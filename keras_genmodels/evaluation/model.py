@@ -150,10 +150,10 @@ def evaluate(
         computed: what `per_image_terms` returns for all images, if it is known.
 
     Returns:
-        dict of names to `Section`s: those of `evaluate_briefly`, measured
-        more thoroughly, `density` and `attractors` of a denoiser, and
-        `samples`; and the
-        picture of `nearest.nearest_sheet`, or None.
+        `(sections, picture)`: dict of names to `Section`s, those of
+        `evaluate_briefly`, measured more thoroughly, `density` and
+        `attractors` of a denoiser, and `samples`; and the picture of
+        `nearest.nearest_sheet`, or None.
 
     Raises:
         DamagedClassifierError: if the file of the classifier is damaged.

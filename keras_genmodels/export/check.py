@@ -149,7 +149,7 @@ def _eager_signatures(description, model):
         raise UserError(
             f"the version was made from {with_article(description['kind'])} of "
             f"images {description['image_shape']}, the model is "
-            f"{kind_of(model)} of {shape}: give the --workdir that it was "
+            f"{kind_of(model)} of {shape}: give the run that it was "
             "exported from"
         )
     settings = {**description["settings"], "max_batch_size": None}

@@ -34,7 +34,9 @@ def versions_in(folder):
 
 
 def locked(export_dir):
-    """Waits until no other export changes the files of a folder.
+    """Returns a context manager that locks a folder for one export at a time.
+
+    Entering it waits until no other process holds the lock.
 
     Args:
         export_dir: pathlib.Path of all exports.

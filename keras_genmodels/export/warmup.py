@@ -13,7 +13,7 @@ FILE = "tf_serving_warmup_requests"
 _MAX_RECORDS = 1000
 
 
-def messages(alternative=", or export without them: --nowarmup, warmup=False"):
+def messages(alternative=", or export with warmup=False"):
     """Imports the protobuf messages of TensorFlow Serving.
 
     Args:

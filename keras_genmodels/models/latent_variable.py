@@ -82,9 +82,15 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
        if `_draw_prior(rows, features)` is defined as well. p(x|z) comes from
        `likelihood`.
 
-    A conditional model also sets the attributes below, and defines
-    `_as_condition`, `_features`, `_as_inputs`, `_input_signature` and `call`:
-    see `ConditionalVAE`.
+    A conditional model also sets the attributes below, and defines as
+    `ConditionalVAE` does
+
+    - `_as_condition(condition, like)`, which checks a condition;
+    - `_missing_condition(num)`, the condition of samples without one;
+    - `_features(condition)`, the features of a checked condition;
+    - `_as_inputs(inputs)` and `_input_signature()`, the inputs of `fit`, and
+      `call(inputs, training)`, the terms of the loss for them;
+    - `_guided_likelihood(z, features, guidance)`, with label dropout.
 
     Args:
         likelihood: distribution layer over events, such as

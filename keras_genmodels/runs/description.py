@@ -187,7 +187,7 @@ class RunDescription:
         if self.fingerprint and now != self.fingerprint:
             raise UserError(
                 f"the run was made on other data: {self.fingerprint}, now "
-                f"{now}; restore the data, or say where they are by --data_dir"
+                f"{now}; restore the data, or say where they are by data_dir"
             )
 
     def named_values(self):
@@ -228,7 +228,7 @@ class RunDescription:
                 in runs that do not record them.
 
         Returns:
-            list of str, "--name=value (was value)".
+            list of str, "name=value (was value)".
         """
         now, before = self.named_values(), earlier.named_values()
         assumed = {
@@ -243,9 +243,8 @@ class RunDescription:
         names = [os.path.basename(it["dataset"]) for it in (now, before)]
         if same and names[0] == names[1]:
             free.add("dataset")
-        dashes = "--" if self.program else ""
         return [
-            f"{dashes}{name}={as_text(now.get(name))} "
+            f"{name}={as_text(now.get(name))} "
             f"(was {as_text(before.get(name, 'not given'))})"
             for name in sorted({*now, *before} - free)
             if as_text(now.get(name)) != as_text(before.get(name))
@@ -261,7 +260,7 @@ def _module_of(model):
 
 
 def as_text(value):
-    """Formats a setting so that `--name=text` sets a flag to it."""
+    """Formats a setting as a flag of its name takes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):

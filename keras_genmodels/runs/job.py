@@ -1,4 +1,4 @@
-"""One process' part in a run: its lock, its start, the errors of training."""
+"""A run in one process: locks the workdir, begins, and reports errors."""
 
 import contextlib
 
@@ -12,12 +12,13 @@ from keras_genmodels.training.workers import Workers
 
 
 class Job:
-    """What one process does about a run, as the chief or another worker.
+    """A run in this process, which is its chief or another worker.
 
     Args:
         workdir: `Workdir`.
-        run: `RunDescription` of the run that is to be there.
-        assumed: dict of the settings of runs that do not record them.
+        run: `RunDescription` of the run to make or resume.
+        assumed: dict of settings to the values that they had, in effect, in
+            runs of versions that do not record them.
         options: `fit.Options`, or None for a model that only adapts.
     """
 
@@ -28,24 +29,34 @@ class Job:
 
     @contextlib.contextmanager
     def locked(self):
-        """Locks the workdir, and names errors of training."""
+        """Locks the workdir; raises an error of training as a `UserError`."""
         is_chief = self.workers.is_chief
         with (
             self.workdir.locked() if is_chief else contextlib.nullcontext(),
             _training_errors(),
-            self.workers.lost_ones_named(),
+            self.workers.raising_lost_workers(),
         ):
             yield
 
     def is_finished(self):
-        """Returns whether this very run is finished."""
+        """Returns whether the run was finished earlier.
+
+        Raises:
+            UserError: if another run was begun in the workdir.
+        """
         self.workdir.check(self.run, self.assumed)
         finished = results.is_finished(self.workdir, self.options)
         return self.workers.agree(finished)
 
     def begin(self, model, data, init_from):
-        """Sets the first weights, and claims the workdir."""
-        # Before the claim: a run that cannot start claims no workdir.
+        """Sets the initial weights, and writes run.json and flags.txt.
+
+        Args:
+            model: the untrained model.
+            data: `datasets.ImageDataset`.
+            init_from: path of a model.keras to copy the weights of, or None.
+        """
+        # First, so that a run that cannot start leaves the workdir free.
         if init_from is not None and not self.workdir.has_checkpoint():
             start_from_weights(model, init_from, data.image_shape)
         if self.workers.is_chief:
@@ -61,28 +72,37 @@ def _training_errors():
         yield
     except fit.NotFiniteError as error:
         raise UserError(
-            f"{error}: give a smaller --learning_rate and another --workdir "
-            "(the last good checkpoint is kept in this one)"
+            f"{error}: give a smaller learning_rate and another workdir (the "
+            "last good checkpoint is kept in this one)"
         ) from error
     except fit.TrainingError as error:
         raise UserError(str(error)) from error
 
 
 def start_from_weights(model, path, image_shape):
-    """Sets the weights of a new run."""
+    """Copies the weights of a saved model to that of a new run.
+
+    Args:
+        model: the model whose weights are set.
+        path: of a model.keras, or of the workdir of a finished run.
+        image_shape: `(height, width, channels)` of the run's data.
+
+    Raises:
+        UserError: if its images or its weights have other shapes.
+    """
     source = load_model(path)
     if not has_shape(image_shape, source.event_shape):
         sizes = [
             "x".join(map(str, s)) for s in (source.event_shape, image_shape)
         ]
         raise UserError(
-            f"--init_from={path} is a model of images of {sizes[0]}, and this "
+            f"init_from={path} is a model of images of {sizes[0]}, and this "
             f"run's are of {sizes[1]}: give a model of that size, or another "
-            "--image_size"
+            "image_size"
         )
     if reason := _difference(source, model):
         raise UserError(
-            f"--init_from={path} has other weights than this run's model "
+            f"init_from={path} has other weights than this run's model "
             f"({reason}): give the settings of that run"
         )
     model.set_weights(source.get_weights())

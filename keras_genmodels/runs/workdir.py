@@ -59,7 +59,7 @@ class Workdir:
             except BlockingIOError as error:
                 raise UserError(
                     f"another process is at work in {self}: wait for it, or "
-                    "give another --workdir"
+                    "give another workdir"
                 ) from error
             yield
 
@@ -115,7 +115,7 @@ class Workdir:
         if run.program != earlier.program:
             raise UserError(
                 f"{self} holds a run of another program "
-                f"({earlier.program or 'a script'}): give another --workdir"
+                f"({earlier.program or 'a script'}): give another workdir"
             )
         if run.program is None and run.kind != earlier.kind:
             raise UserError(
@@ -126,13 +126,13 @@ class Workdir:
             raise UserError(
                 f"{self} holds a run with other settings: "
                 f"{', '.join(differences)}; repeat them as they were, or give "
-                "another --workdir"
+                "another workdir"
             )
         if run.fingerprint != earlier.fingerprint:
             raise UserError(
                 f"{self} holds a run on other data: {earlier.fingerprint}, "
                 f"now {run.fingerprint}; bring the data back, or give another "
-                "--workdir"
+                "workdir"
             )
 
     def claim(self, run, assumed=None):
@@ -146,8 +146,8 @@ class Workdir:
         epochs = (earlier and earlier.epochs) or 0
         if (run.epochs or 0) < epochs:
             raise UserError(
-                f"{self} holds a run of {epochs} epochs: --epochs={run.epochs} "
-                "would shorten it; give as many or more, or another --workdir"
+                f"{self} holds a run of {epochs} epochs: epochs={run.epochs} "
+                "would shorten it; give as many or more, or another workdir"
             )
         run.write(self.run)
         if run.program is not None:
@@ -185,7 +185,7 @@ class Workdir:
 
     def _load_model(self):
         if not self.path.is_dir():
-            raise UserError(f"no directory {self}: give --workdir of a run")
+            raise UserError(f"no directory {self}: give the workdir of a run")
         if not self.model.exists():
             raise UserError(
                 f"{self} holds no model.keras: train there first, or let the "

@@ -18,11 +18,11 @@ from tensorflow_serving.apis import (
 
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.export.loader import Signature, TensorInfo
 from keras_genmodels.serving.errors import request_error
 from keras_genmodels.serving.rows import (
     as_array,
-    check_count,
     row_count,
     row_seeds,
     to_rows,
@@ -68,8 +68,8 @@ class Client:
     ):
         if not isinstance(timeout, numbers.Real) or not 0 < timeout < math.inf:
             raise UserError(f"timeout must be > 0 seconds, got {timeout!r}")
-        check_count("batch_size", batch_size)
-        check_count("max_message_mb", max_message_mb)
+        check_count("batch_size", batch_size, error=UserError)
+        check_count("max_message_mb", max_message_mb, error=UserError)
         self.address = address
         self.model = model
         self.timeout = timeout

@@ -1,12 +1,11 @@
 """Converts what a user passes into the rows of a request."""
 
-import numbers
-
 import numpy as np
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.validation import check_count
 
 # Inputs for which uint8 is read as value / 255.
 _IMAGES = ("image", "condition")
@@ -49,17 +48,6 @@ def as_array(name, value):
         raise UserError(f"{name} is not an array: {error}") from error
 
 
-def check_count(name, value):
-    """Raises unless `value` is an int >= 1.
-
-    Raises:
-        UserError: with `name`.
-    """
-    is_int = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_int or value < 1:
-        raise UserError(f"{name} must be an int >= 1, got {value!r}")
-
-
 def row_count(num, seed, by_row):
     """Returns the number of rows that a user asks for.
 
@@ -72,7 +60,7 @@ def row_count(num, seed, by_row):
         UserError: if nothing says how many.
     """
     if num is not None:
-        check_count("num", num)
+        check_count("num", num, error=UserError)
         return num
     by_row, seed = as_array("condition", by_row), as_array("seed", seed)
     if by_row.ndim:

@@ -34,6 +34,7 @@ __all__ = [
     "steps_per_epoch",
 ]
 
+SCHEDULES = ("cosine", "constant")
 _STEPS_PER_EXECUTION = 16
 
 
@@ -84,7 +85,6 @@ class Options:
     def __post_init__(self):
         momentum = self.ema_momentum
         warmup, steps = self.learning_rate_warmup_steps, self.num_steps
-        schedules = ("cosine", "constant")
         rules = {
             "epochs": (self.epochs >= 1, ">= 1"),
             "steps_per_epoch": (self.steps_per_epoch >= 1, ">= 1"),
@@ -99,8 +99,8 @@ class Options:
                 f"in [0, {steps}), {steps} being the steps of the run",
             ),
             "learning_rate_schedule": (
-                self.learning_rate_schedule in schedules,
-                f"one of {schedules}",
+                self.learning_rate_schedule in SCHEDULES,
+                f"one of {SCHEDULES}",
             ),
             "gradient_clip_norm": (self.gradient_clip_norm >= 0, ">= 0"),
             "ema_momentum": (
@@ -169,7 +169,7 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         OSError: if the disk is full.
     """
     strategy = strategy_lib.of_model(options.strategy, model)
-    with Workers(strategy).lost_ones_named():
+    with Workers(strategy).raising_lost_workers():
         options = dataclasses.replace(options, strategy=strategy)
         return _train(
             model, workdir, options, batches, validation, draw, verbose

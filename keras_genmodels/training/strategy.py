@@ -64,7 +64,16 @@ def of_model(strategy, model):
 
 
 def replicate(model, strategy):
-    """Returns a model, or a copy, with its weights on all replicas."""
+    """Returns a model whose weights are on all replicas of a strategy.
+
+    Args:
+        model: a Keras model.
+        strategy: a `tf.distribute.Strategy`.
+
+    Returns:
+        the model itself if it was built in the scope of the strategy, else a
+        copy of it.
+    """
     if model.distribute_strategy is strategy:
         return model
     with strategy.scope():

@@ -64,7 +64,7 @@ class Workers:
         )
 
     @contextlib.contextmanager
-    def lost_ones_named(self):
+    def raising_lost_workers(self):
         """Raises an error of the communication as a `TrainingError`."""
         try:
             yield

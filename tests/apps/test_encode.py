@@ -113,7 +113,7 @@ def changed_data(folder, finished):
     (folder / "model.keras").write_bytes(finished("vae").model.read_bytes())
     text = finished("vae").run.read_text()
     (folder / "run.json").write_text(text.replace("checksum", "checksum 1"))
-    named = ["other data", "--data_dir"]
+    named = ["other data", "data_dir"]
     return Refused("encode", [f"--workdir={folder}"], named)
 
 

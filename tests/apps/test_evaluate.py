@@ -230,7 +230,7 @@ def of_other_images(place, trained):
     source = datasets.Source(f"{place}/large.npz")
     data = dataclasses.replace(digits(), source=source)
     workdir = finish(MAKE["vae"](), Workdir(place / "run"), data=data)
-    words = ["other data", "--data_dir"]
+    words = ["other data", "data_dir"]
     return Refused("evaluate", [f"--workdir={workdir}"], words)
 
 

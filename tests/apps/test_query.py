@@ -291,9 +291,3 @@ def test_wrong_flags_are_refused_without_tensorflow(flags, message):
     assert_refused(
         run_without_tensorflow("query", *flags.split()), "query", message
     )
-
-
-def test_help_needs_no_tensorflow():
-    process = run_without_tensorflow("query", "--help")
-    assert process.returncode == 0
-    assert "--signature=generate" in process.stdout

@@ -154,7 +154,7 @@ def other_sigma_than_before(folder, trained):
     workdir = trained["learned"].workdir
     flags = [f"--flagfile={workdir}/flags.txt", "--blind"]
     flags.append(f"--workdir={workdir}")
-    named = ["--blind=true (was false)", workdir]
+    named = [": blind=true (was false)", workdir]
     return Refused("train_dae", flags, named)
 
 

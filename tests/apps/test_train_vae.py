@@ -176,7 +176,7 @@ def test_a_run_of_version_0_2_is_extended(tmp_path):
     assert metrics(workdir.path)["training"]["steps"] == 22
     assert workdir.read_run().epochs == 2
     other = run("train_vae", *flags, "--epochs=2", "--beta=2")
-    assert_refused(other, "train_vae", "--beta=2.0 (was 1.0)")
+    assert_refused(other, "train_vae", ": beta=2.0 (was 1.0)")
 
 
 def test_a_workdir_that_is_in_use_is_refused(copied, tiny_run):
@@ -317,7 +317,7 @@ def weights_of_another_size(folder, trained):
 
 
 def other_beta_than_before(folder, trained):
-    return again(folder, trained, "--beta=2", "--beta=2.0 (was 1.0)")
+    return again(folder, trained, "--beta=2", ": beta=2.0 (was 1.0)")
 
 
 def fewer_epochs_than_before(folder, trained):

@@ -92,7 +92,7 @@ def test_a_missing_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
     with pytest.raises(
         kgm.UserError,
-        match=r"install the extra `serving` \(pip install .*--nowarmup",
+        match=r"install the extra `serving` \(pip install .*warmup=False",
     ):
         export(make("rank"), tmp_path, "name")
     assert [*tmp_path.iterdir()] == []

@@ -1,6 +1,7 @@
 """Restored images: arrays, pictures, figures and the summary."""
 
 import pathlib
+import re
 
 import numpy as np
 import PIL.Image
@@ -53,7 +54,7 @@ def test_images_are_written_as_arrays_pictures_and_figures(tmp_path):
     assert len([*(tmp_path / "images").rglob("*.png")]) == 3
     for name in ("before_after.png", "steps.png"):
         assert np.ptp(pixels_of(tmp_path / name)) > 100
-    assert "5 steps (median; at most 5), 0% of the images converged" in text
+    assert re.search("5 steps.* 0% .*converged", text)
     assert f"3 images in {tmp_path}" in text
     assert "images/" in text
     for word in ("PSNR", "SSIM"):
