@@ -312,7 +312,7 @@ def batch_beyond_the_data(folder, trained):
 def weights_of_another_size(folder, trained):
     start = f"--init_from={trained.workdir}/model.keras"
     flags = [start, "--batch_size=8", *TINY]
-    named = [start, "8x8x1", "5x5x1"]
+    named = [start.strip("-"), "8x8x1", "5x5x1"]
     return npz(folder, flags, named, image=np.zeros((20, 5, 5)))
 
 
@@ -321,7 +321,7 @@ def other_beta_than_before(folder, trained):
 
 
 def fewer_epochs_than_before(folder, trained):
-    return again(folder, trained, "--epochs=1", "--epochs=1", "2 epochs")
+    return again(folder, trained, "--epochs=1", ": epochs=1", "2 epochs")
 
 
 def workdir_of_another_program(folder, trained):

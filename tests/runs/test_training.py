@@ -183,5 +183,5 @@ def test_weights_of_another_model_are_refused_with_the_difference(tmp_path):
         (kgm.EmpiricalDenoiser(), "a VAE, not an EmpiricalDenoiser"),
         (make_vae(latent_size=3), r"shape \[.*\], not \["),
     ):
-        with pytest.raises(kgm.UserError, match=f"--init_from.*{reason}"):
+        with pytest.raises(kgm.UserError, match=f"^init_from.*{reason}"):
             job.start_from_weights(model, path, SHAPE)
