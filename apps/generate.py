@@ -178,19 +178,19 @@ def images_of_each_label(config, model, workdir):
     """Draws images of each label of the training, from the same noise."""
     import numpy as np
 
-    from keras_genmodels.models import conditional_sampling
+    from keras_genmodels.models import batched_sampling
     from keras_genmodels.plots import latent
 
     count = config.num_images or _NUM_PER_LABEL
     labels = training_labels(workdir) or range(model.num_classes)
     settings = walks.settings(config, model)
-    condition, row_seeds = conditional_sampling.rows_of_each_label(
+    condition, row_seeds = batched_sampling.rows_of_each_label(
         labels, count, config.seed
     )
     part = shard_flag.part_of(
-        config, len(condition), conditional_sampling.BATCH_SIZE
+        config, len(condition), batched_sampling.BATCH_SIZE
     )
-    images = conditional_sampling.sample(
+    images = batched_sampling.sample(
         model,
         condition=condition,
         seed=row_seeds,
@@ -226,7 +226,7 @@ def training_labels(workdir):
 def completions(config, model, workdir):
     """Completes the images of --input."""
     from keras_genmodels.core import arrays, seeds
-    from keras_genmodels.models import conditional_sampling
+    from keras_genmodels.models import batched_sampling
     from keras_genmodels.plots import latent
 
     count = config.num_images
@@ -235,13 +235,13 @@ def completions(config, model, workdir):
     split = input_flags.read_split(config, workdir, model.event_shape).take(
         count
     )
-    count, batch_size = len(split.images), conditional_sampling.BATCH_SIZE
+    count, batch_size = len(split.images), batched_sampling.BATCH_SIZE
     part = shard_flag.part_of(config, count, batch_size)
     input_flags.check_range(config.input, split.images[part.slice])
     computed = arrays.rows_of_batches(part.rows, count, batch_size)
     batches = workdir.read_run().evaluation_batches(split, rows=computed)
     truth = arrays.concatenate(batch["image"] for batch in batches)
-    images = conditional_sampling.complete(
+    images = batched_sampling.complete(
         model,
         truth,
         config.num_completions,
@@ -264,12 +264,12 @@ def _sheet(config, model, workdir, label=None, **settings):
     import numpy as np
 
     from keras_genmodels import plots
-    from keras_genmodels.models import conditional_sampling
+    from keras_genmodels.models import batched_sampling
 
     count = config.num_images or _NUM_IMAGES
-    part = shard_flag.part_of(config, count, conditional_sampling.BATCH_SIZE)
+    part = shard_flag.part_of(config, count, batched_sampling.BATCH_SIZE)
     labels = None if label is None else np.full(count, label)
-    images = conditional_sampling.sample(
+    images = batched_sampling.sample(
         model,
         count if label is None else None,
         labels,

@@ -132,7 +132,7 @@ def scale_16_bits(values, white_level, name):
     if highest > white_level:
         raise UserError(
             f"{name} holds 16-bit values up to {highest}, above the white "
-            f"level {white_level}: give a higher --white_level"
+            f"level {white_level}: give a higher one"
         )
     return values.astype(np.float32) / np.float32(white_level)
 

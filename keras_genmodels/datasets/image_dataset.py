@@ -61,7 +61,7 @@ class Source:
         if self.name == "digits" and file_kinds.holds_pictures(data_dir):
             raise UserError(
                 f"data_dir {data_dir} holds pictures, but the data set is "
-                "digits, which needs no folder: give pictures as --input"
+                "digits, which needs no folder: give pictures as input"
             )
         name = (
             pathlib.Path(self.name).name if _is_file(self.name) else self.name
@@ -137,7 +137,7 @@ class ImageDataset:
         if any(part is None for part in labels):
             raise UserError(
                 f"{self.name} has no labels to condition on: choose a data "
-                "set with labels, or another --condition"
+                "set with labels, or another condition"
             )
         values = np.concatenate(labels)
         lowest, highest = values.min(), values.max()
@@ -320,7 +320,7 @@ def _check_holds_no_pictures(data_dir):
         raise UserError(
             f"data_dir {data_dir} holds pictures, but the data set is digits, "
             "which needs no folder: give image_folder as the data set to read "
-            "them, or give pictures as --input"
+            "them, or give pictures as input"
         )
 
 

@@ -310,7 +310,7 @@ def _limit(images, name, white_level):
     if images.max() > 1 + 1e-5:
         raise UserError(
             f"{name} holds 16-bit values above the white level {white_level}: "
-            "give a higher --white_level"
+            "give a higher one"
         )
     np.minimum(images, 1, out=images)
 

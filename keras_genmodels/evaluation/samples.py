@@ -13,7 +13,7 @@ from keras_genmodels.evaluation.sections import (
 )
 from keras_genmodels.metrics import sample_quality
 from keras_genmodels.metrics.estimates import Estimate
-from keras_genmodels.models import conditional_sampling
+from keras_genmodels.models import batched_sampling
 from keras_genmodels.training import inputs
 
 # Images whose conditions are read at once.
@@ -90,15 +90,13 @@ def draw(model, test, binarization="none", *, seed):
     is_blind = is_denoiser and not model.needs_sigma
     settings = {"num_steps": _NUM_STEPS} if is_blind else {}
     if model.condition_kind is None:
-        images = conditional_sampling.sample(
-            model, count, seed=seed, **settings
-        )
+        images = batched_sampling.sample(model, count, seed=seed, **settings)
     else:
         batches = datasets.evaluation_batches(
             test, batch_size=_BATCH_SIZE, seed=seed, binarization=binarization
         ).map(inputs.input_of(model))
         given = arrays.concatenate(batch["condition"] for batch in batches)
-        images = conditional_sampling.sample(
+        images = batched_sampling.sample(
             model, condition=given, seed=seed, **settings
         )
         if model.observed_mask is not None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_genmodels import plots
 from keras_genmodels.metrics import denoising
-from keras_genmodels.models import conditional_sampling
+from keras_genmodels.models import batched_sampling
 from keras_genmodels.plots.attractors import singular_images
 from keras_genmodels.plots.latent import MOST_LABELS, label_sheet
 from keras_genmodels.sampling.restoration import denoise_once
@@ -81,7 +81,7 @@ def _samples(denoiser, seed, num_steps):
 
 def _samples_by_label(denoiser, seed, num_steps, names, labels):
     labels = (labels or range(denoiser.num_classes))[:MOST_LABELS]
-    images = conditional_sampling.sample_each_label(
+    images = batched_sampling.sample_each_label(
         denoiser,
         _OF_EACH_LABEL,
         seed=seed,

@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 
 from keras_genmodels.distributions import latents
-from keras_genmodels.models import conditional_sampling
+from keras_genmodels.models import batched_sampling
 from keras_genmodels.operators.masks import fill_unobserved
 from keras_genmodels.plots import image_grid, titled
 
@@ -47,7 +47,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None, labels=None):
             shown["latent_plane"] = _latent_plane(model)
     elif model.condition_kind == "label":
         labels = labels or range(model.num_classes)
-        images = conditional_sampling.sample_each_label(
+        images = batched_sampling.sample_each_label(
             model, _OF_EACH_LABEL, seed=seed, labels=labels[:MOST_LABELS]
         )
         shown["samples"] = label_sheet(images, label_names, labels)
@@ -55,7 +55,7 @@ def pictures(model, x, condition=None, *, seed, label_names=None, labels=None):
         given = x[:_COMPLETED]
         shown["completions"] = completion_sheet(
             given,
-            conditional_sampling.complete(model, given, _DRAWS, seed=seed),
+            batched_sampling.complete(model, given, _DRAWS, seed=seed),
             model.observed_mask,
         )
     return shown

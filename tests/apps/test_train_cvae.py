@@ -165,7 +165,7 @@ def test_filters_are_the_channels_at_full_size(data_dir, tmp_path):
 def data_without_labels(folder, trained):
     path = folder / "data.npz"
     np.savez(path, image=np.zeros((40, 4, 4), np.uint8))
-    named = [path, "no labels", "--condition"]
+    named = [path, "no labels", "another condition"]
     return Refused("train_cvae", [f"--dataset={path}"], named)
 
 

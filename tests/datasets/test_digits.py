@@ -60,5 +60,5 @@ def test_digits_entropy_floor(digits):
 def test_digits_are_not_moved_to_a_folder_of_pictures(digits, tmp_path):
     assert digits.source.moved_to(str(tmp_path)).load()
     PIL.Image.new("L", (4, 4)).save(tmp_path / "x.png")
-    with pytest.raises(UserError, match="give pictures as --input"):
+    with pytest.raises(UserError, match="give pictures as input"):
         digits.source.moved_to(str(tmp_path))

@@ -7,7 +7,7 @@ from support.small_vaes import binary_images, make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import plots
-from keras_genmodels.models import conditional_sampling
+from keras_genmodels.models import batched_sampling
 from keras_genmodels.plots import latent
 
 
@@ -109,7 +109,7 @@ def test_reconstructions_use_the_condition():
 def test_completions_are_between_observed_part_and_original(monkeypatch):
     monkeypatch.setattr(latent, "titled", lambda picture, *_, **__: picture)
     model, x = of_parts(), images(3)
-    drawn = conditional_sampling.complete(model, x, 2, seed=0)
+    drawn = batched_sampling.complete(model, x, 2, seed=0)
     sheet = latent.completion_sheet(x, drawn, model.observed_mask)
     given = np.where(model.observed_mask, x, 0.5)
     for row in range(3):

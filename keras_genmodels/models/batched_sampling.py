@@ -1,4 +1,4 @@
-"""Samples in batches, and sets of samples that share latents or a condition."""
+"""Samples of any kind of model, in batches: single, by label, completions."""
 
 import numpy as np
 import tensorflow as tf
@@ -13,20 +13,21 @@ BATCH_SIZE = 256
 
 @accept_old_order
 def sample(model, num=None, condition=None, *, seed, rows=None, **settings):
-    """Draws samples of any kind of model, in batches of 256.
+    """Draws as the `sample` of a model or denoiser, in batches of 256.
 
     Args:
-        model: a model with `sample(num, condition, seed=...)`.
+        model: a `LatentVariableModel` or a `Denoiser`.
         num: int >= 1, number of samples; None with a condition.
-        condition: array `[n, ...]`, one sample per row, or None.
+        condition: array `[n, ...]`, one sample per row; None for samples
+            without a condition.
         seed: int, int32 `[2]` or `[n, 2]`; sample i depends on the i-th row
             seed and condition only.
         rows: `range` of the samples to return, at least one; by default all.
         **settings: further arguments of the model's `sample`.
 
     Returns:
-        float array `[n, *event_shape]`, or those of `rows`, with the same
-        bits.
+        float array `[n, *event_shape]`: means of p(x|z), or the images that a
+        denoiser generates; or those of `rows` alone, with the same bits.
     """
     row_seeds = seeds.row_seeds(
         seed, num if condition is None else len(condition)
