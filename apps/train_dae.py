@@ -140,7 +140,11 @@ def main():
         latents_of.train(latents_of.resolve(config))
         return
     config.forbid(("binarization",), "--latents_of")
-    training_flags.train(build_denoiser, resolve(config))
+    config = resolve(config)
+    strategy = training_flags.start_tensorflow(
+        config, only_adapts=config.denoiser != "learned"
+    )
+    training_flags.train(build_denoiser, config, strategy=strategy)
 
 
 def resolve(config):

@@ -123,7 +123,8 @@ def define_flags(default_workdir, default_steps):
         "Devices of the training, by tf.distribute: all GPUs of this machine "
         "(mirrored), the workers that TF_CONFIG lists, or a TPU (untested). "
         "auto: multi_worker if TF_CONFIG lists several workers, mirrored if "
-        "there are several GPUs. See docs/distributed.md.",
+        "there are several GPUs that can share --batch_size equally. See "
+        "docs/distributed.md.",
     )
     flags.DEFINE_string(
         "tpu_address",
@@ -164,17 +165,29 @@ def read(module):
     return config
 
 
-def _build_strategy(config):
+def _build_strategy(config, only_adapts):
     from keras_genmodels.core.errors import user_errors
     from keras_genmodels.training import strategy
 
     with user_errors():
-        return strategy.build(config.strategy, config.tpu_address)
+        if only_adapts:
+            strategy.check_single_worker("this denoiser adapts to the data")
+        return strategy.build(
+            config.strategy, config.tpu_address, config.batch_size
+        )
 
 
-def start_tensorflow(config):
-    """Starts TensorFlow on the devices of --strategy, which it returns."""
-    return guard.load_tensorflow(connect=lambda: _build_strategy(config))
+def start_tensorflow(config, only_adapts=False):
+    """Starts TensorFlow on the devices of --strategy, which it returns.
+
+    Args:
+        config: `Config`.
+        only_adapts: whether the model only adapts to the data, which several
+            workers cannot do together.
+    """
+    return guard.load_tensorflow(
+        connect=lambda: _build_strategy(config, only_adapts)
+    )
 
 
 def train(build, config, load=data_flags.load, strategy=None):

@@ -5,9 +5,11 @@ TensorFlow lacks one of them.
 """
 
 import contextlib
+import functools
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 
 class BuiltByConstructor:
@@ -58,6 +60,23 @@ def in_inference(layer):
         yield
     finally:
         context.set_value("training", before)
+
+
+def limit_wait_for_workers(seconds):
+    """Limits how long a multi-worker strategy waits for workers to start.
+
+    TensorFlow's own limit is an hour. To be called before the strategy is
+    built.
+
+    Args:
+        seconds: number > 0.
+    """
+    own = context.context()
+    own.configure_coordination_service = functools.partial(
+        type(own).configure_coordination_service,
+        own,
+        cluster_register_timeout_in_ms=int(1000 * seconds),
+    )
 
 
 def training_step(optimizer):

@@ -3,10 +3,16 @@
 A training step divides its batch among the replicas: each has consecutive
 rows of the global batch, in the order of the replicas. Every draw is that of
 the global batch, of which a replica takes its own rows, so that the step does
-not depend on the number of replicas.
+not depend on the number of replicas. Normal numbers are drawn for the own
+rows only, at their place in the sequence of random numbers.
 """
 
+import math
+
 import tensorflow as tf
+
+# Normal numbers that Philox makes at once, of 128 bits.
+_GROUP = {tf.float64: 2, tf.float32: 4, tf.float16: 4}
 
 
 def count():
@@ -59,17 +65,19 @@ def normal(shape, seed, dtype="float32", axis=0):
         shape: list of ints and int32 scalars, the shape of the draw.
         seed: int32 tensor `[2]`, the same on all replicas.
         dtype: dtype of the draw.
-        axis: int, that of the rows of the batch.
+        axis: 0 or 1, that of the rows of the batch.
 
     Returns:
         tensor of `shape`: the rows that this replica has of a draw for the
         global batch.
     """
-    shape = list(shape)
-    num_rows = shape[axis]
-    first, shape[axis] = global_rows(num_rows)
-    values = tf.random.stateless_normal(shape, seed, dtype=dtype)
-    return _take(values, first, num_rows, shape[axis], axis)
+    first, total = global_rows(shape[axis])
+    if total is shape[axis]:
+        return tf.random.stateless_normal(shape, seed, dtype=dtype)
+    own = _own_normals(
+        shape[0] if axis else 1, (first, shape[axis], total), shape[axis + 1 :]
+    )
+    return tf.reshape(own(seed, dtype), shape)
 
 
 def repeated(draw, num_draws, shape, seed, dtype="float32"):
@@ -88,20 +96,60 @@ def repeated(draw, num_draws, shape, seed, dtype="float32"):
     """
     num_rows, *rest = shape
     first, total = global_rows(num_rows)
+    if total is not num_rows and draw is tf.random.stateless_normal:
+        own = _own_normals(num_draws, (first, num_rows, total), rest)
+        return own(seed, dtype)
     # One axis, as under XLA numbers depend on the shape of a draw.
     values = draw([num_draws * total, *rest], seed, dtype=dtype)
     if total is num_rows:
         return values
     values = tf.reshape(values, [num_draws, total, *rest])
-    values = _take(values, first, num_rows, total, axis=1)
+    values = tf.gather(values, first + tf.range(num_rows), axis=1)
     return tf.reshape(values, [num_draws * num_rows, *rest])
 
 
-def _take(values, first, num_rows, total, axis):
-    """Returns the rows of this replica along an axis."""
-    if total is num_rows:
-        return values
-    return tf.gather(values, first + tf.range(num_rows), axis=axis)
+def _own_normals(num_draws, rows, shape):
+    """Draws the numbers of own rows alone.
+
+    Args:
+        num_draws: int >= 1.
+        rows: index of the first row, number of own rows, and of all rows.
+        shape: list of ints, of a row.
+
+    Returns:
+        function of a seed and a dtype that returns the own rows, `[num_draws *
+        rows, *shape]`, of `tf.random.stateless_normal([num_draws * total,
+        *shape], seed, dtype=dtype)`, as it is without XLA.
+    """
+    first, num_rows, total = (tf.cast(it, tf.int64) for it in rows)
+    size = math.prod(shape)
+
+    def draw(seed, dtype):
+        parts = [
+            _normals_from(
+                (i * total + first) * size, num_rows * size, seed, dtype
+            )
+            for i in range(num_draws)
+        ]
+        return tf.reshape(tf.concat(parts, 0), [-1, *shape])
+
+    return draw
+
+
+def _normals_from(start, num, seed, dtype):
+    """Returns numbers of `tf.random.stateless_normal` from one on, `[num]`."""
+    group = _GROUP[tf.as_dtype(dtype)]
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    skipped = tf.cast([start // group, 0], tf.uint64)
+    values = tf.raw_ops.StatelessRandomNormalV2(
+        shape=[num + group - 1],
+        key=key,
+        counter=counter + skipped,
+        alg=3,  # That of the device, as `stateless_normal`.
+        dtype=dtype,
+    )
+    start %= group
+    return values[start : start + num]
 
 
 def as_logs(metrics):

@@ -3,10 +3,14 @@
 import dataclasses
 import json
 import os
+import zlib
+
+import numpy as np
 
 from keras_genmodels import datasets
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.models import LatentDiffusion
 from keras_genmodels.runs import results
 
 # Of run.json; a file of a higher one is refused.
@@ -26,6 +30,8 @@ class RunDescription:
         label_names: tuple of str, or None.
         training_labels: tuple of ints, the labels that training images have;
             None if unknown, or without labels.
+        vae: checksum of the weights of the VAE whose latents a denoiser
+            learns; None for other kinds, and if unknown.
         binarization: "none", "dynamic" or "threshold"; None for denoisers.
         seed: int.
         epochs: int, how many were asked for; None without training.
@@ -51,6 +57,7 @@ class RunDescription:
     versions: dict = dataclasses.field(default_factory=results.versions)
     module: str | None = None
     training_labels: tuple[int, ...] | None = None
+    vae: str | None = None
 
     @classmethod
     def of(cls, model, data, **fields):
@@ -63,6 +70,7 @@ class RunDescription:
             data.label_names,
             module=_module_of(model),
             training_labels=data.training_labels(),
+            vae=_checksum_of_vae(model),
             **fields,
         )
 
@@ -97,7 +105,7 @@ class RunDescription:
             },
             "source": content.pop("source"),
         }
-        preprocessing = {"binarization": content.pop("binarization")}
+        preprocessing = {k: content.pop(k) for k in ("binarization", "vae")}
         files.write_json(
             path,
             {
@@ -130,6 +138,7 @@ class RunDescription:
             training_labels=labels if labels is None else tuple(labels),
             source=source,
             binarization=preprocessing["binarization"],
+            vae=preprocessing.get("vae"),
             **content,
         )
 
@@ -249,6 +258,16 @@ class RunDescription:
             for name in sorted({*now, *before} - free)
             if as_text(now.get(name)) != as_text(before.get(name))
         ]
+
+
+def _checksum_of_vae(model):
+    """Returns that of the weights of the VAE of a `LatentDiffusion`."""
+    if not isinstance(model, LatentDiffusion):
+        return None
+    checksum = 0
+    for weight in model.vae.get_weights():
+        checksum = zlib.crc32(np.ascontiguousarray(weight), checksum)
+    return f"{checksum:08x}"
 
 
 def _module_of(model):

@@ -17,6 +17,7 @@ from keras_genmodels.runs.description import RunDescription, as_settings
 from keras_genmodels.runs.job import Job
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit
+from keras_genmodels.training.strategy import check_single_worker
 
 _LEAST_EPOCHS = 20
 _BATCH_SIZE = 128
@@ -115,10 +116,14 @@ def train(
         options = _options(model, data, epochs, batch_size, options)
     else:
         options = None
+        with user_errors():
+            check_single_worker(f"{kind_of(model)} adapts to the data")
     run = _describe(
         model, data, options, command, binarization, seed, batch_size, init_from
     )
-    assumed = command.defaults if command else _ASSUMED
+    # Scripts of version 0.3 did not record the settings of the denoiser.
+    in_scripts = _ASSUMED | _scalars_of_denoiser(model)
+    assumed = command.defaults if command else in_scripts
     job = Job(workdir, run, assumed, options)
     settings = {"batch_size": batch_size, "verbose": verbose}
     with job.locked():
@@ -185,6 +190,7 @@ def _describe(
         settings = command.settings
     else:
         settings = {"init_from": init_from, **_scalars(model)}
+        settings |= _scalars_of_denoiser(model)
         if options is not None:
             settings["batch_size"] = batch_size
             settings |= {name: getattr(options, name) for name in _SETTINGS}
@@ -206,6 +212,14 @@ def _scalars(model):
         for name, value in model.get_config().items()
         if name not in ("name", "format", "seed") and _is_scalar(value)
     }
+
+
+def _scalars_of_denoiser(model):
+    """Returns those of the denoiser of a `LatentDiffusion`."""
+    if not isinstance(model, LatentDiffusion):
+        return {}
+    found = _scalars(model.denoiser)
+    return {f"denoiser.{name}": value for name, value in found.items()}
 
 
 def _is_scalar(value):

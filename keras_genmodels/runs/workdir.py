@@ -134,6 +134,13 @@ class Workdir:
                 f"now {run.fingerprint}; bring the data back, or give another "
                 "workdir"
             )
+        # Runs of version 0.3 do not record it.
+        if earlier.vae and run.vae != earlier.vae:
+            raise UserError(
+                f"{self} holds a run on the latents of another VAE, which was "
+                f"trained anew since (weights {earlier.vae}, now {run.vae}): "
+                "give another --workdir"
+            )
 
     def claim(self, run, assumed=None):
         """Checks as `check` does, and writes run.json and flags.txt.

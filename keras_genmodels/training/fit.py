@@ -291,7 +291,7 @@ def with_strategy(options, model, batch_size):
         ValueError: for a strategy that is not there, a batch that replicas
             cannot share equally, and XLA on several replicas.
     """
-    strategy = strategy_lib.of_model(options.strategy, model)
+    strategy = strategy_lib.of_model(options.strategy, model, batch_size)
     if strategy.num_replicas_in_sync > 1:
         strategy_lib.check_batch_size(batch_size, strategy)
         strategy_lib.without_xla(options.jit_compile)

@@ -111,6 +111,32 @@ def test_a_wrong_cluster_is_refused(monkeypatch, config):
             strategy.build(name)
 
 
+def test_auto_uses_gpus_that_can_share_a_batch_equally(monkeypatch, capsys):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setattr(
+        tf.config, "list_logical_devices", lambda kind: [kind] * 3
+    )
+    assert strategy._choose(129) == strategy._choose(None) == "mirrored"
+    assert not capsys.readouterr().out
+    assert strategy._choose(128) == "one_device"
+    assert "batch_size=129" in capsys.readouterr().out
+
+
+def test_what_one_worker_does_is_refused_on_several(monkeypatch):
+    cluster = {"worker": ["a:1", "b:1"]}
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({"cluster": cluster, "task": task})
+    )
+    with pytest.raises(ValueError, match="this adapts on one worker"):
+        strategy.check_single_worker("this adapts")
+    cluster = {"worker": ["a:1"]}
+    monkeypatch.setenv(
+        "TF_CONFIG", json.dumps({"cluster": cluster, "task": task})
+    )
+    strategy.check_single_worker("this adapts")
+
+
 def test_several_workers_require_a_cluster(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(ValueError, match="TF_CONFIG"):
