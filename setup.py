@@ -19,6 +19,7 @@ REQUIRED = [
     "keras>=3.15,<3.16",
     "matplotlib>=3.9,<4",
     "numpy>=1.26,<3",
+    "PyWavelets>=1.6,<2",  # scikit-image estimates noise with it
     "pillow>=10.3,<14",
     "psutil>=5.9,<8",
     "scikit-image>=0.24,<1",

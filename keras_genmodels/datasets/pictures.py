@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from keras_genmodels.datasets import decoding
 
+# Rows of a picture that are converted to grey at once.
+_ROWS = 256
+
 
 def read_headers(paths):
     """Reads the `decoding.Header` of each picture file.
@@ -47,6 +50,24 @@ def read_all(paths, image_shape, white_level=None, dtype=None):
     return images
 
 
+def read_own_size(path, channels, white_level=None):
+    """Decodes a picture file at its own size.
+
+    Args:
+        path: of the file.
+        channels: 1 for grey or 3 for RGB.
+        white_level: as of `read_all`.
+
+    Returns:
+        array `[height, width, channels]`, uint8, or float32 in [0, 1] for 16
+        bits.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    return _with_channels(decoding.decode(path, white_level), channels)
+
+
 def resize(images, size, method="bilinear", antialias=True):
     """Resizes images; uint8 values are rounded.
 
@@ -74,9 +95,18 @@ def _read(path, image_shape, white_level):
     shrinks = image.shape[0] > height or image.shape[1] > width
     method = "bilinear" if enlarges else "area"
     image = resize(image, (height, width), method, antialias=shrinks)
+    return _with_channels(image.numpy(), channels)
+
+
+def _with_channels(image, channels):
+    """Converts an RGB image `[height, width, 3]` to one of 1 or 3 channels."""
     if channels == 1:
-        image = tf.image.rgb_to_grayscale(image)
-    image = image.numpy()
+        grey = np.empty((*image.shape[:2], 1), image.dtype)
+        # In parts, as TensorFlow computes with floats.
+        for start in range(0, len(image), _ROWS):
+            rows = slice(start, start + _ROWS)
+            grey[rows] = tf.image.rgb_to_grayscale(image[rows])
+        image = grey
     if image.dtype != np.uint8:
         # The weights of the colours sum to 0.9999, those of pixels about to 1.
         image = np.clip(image / (0.9999 if channels == 1 else 1), 0, 1)

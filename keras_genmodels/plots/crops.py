@@ -1,0 +1,116 @@
+"""Sheets of large pictures: each as a whole, and a part at full resolution."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# Longest side of a picture as a whole, and sides of its part, in pixels.
+_SIDE = 256
+_GAP, _TITLE = 8, 20
+_FRAME = (255, 40, 40)
+
+
+class Comparison(NamedTuple):
+    """Versions of one picture, small enough to keep.
+
+    Args:
+        name: str.
+        whole: uint8 `[h, w, 3]`, the first version, shrunk, with a frame
+            around the part.
+        parts: dict of names to uint8 `[h, w, 3]`, the part of each version at
+            full resolution.
+    """
+
+    name: str
+    whole: np.ndarray
+    parts: dict
+
+    @classmethod
+    def of(cls, name, versions):
+        """Returns the comparison of pictures.
+
+        Args:
+            name: str.
+            versions: dict of names to float arrays `[height, width, channels]`
+                of one size, in [0, 1]; the part is cut from their middle.
+        """
+        first = next(iter(versions.values()))
+        starts = [max(0, side - _SIDE) // 2 for side in first.shape[:2]]
+        rows, columns = (slice(i, i + _SIDE) for i in starts)
+        return cls(
+            name,
+            _whole(first, rows, columns),
+            {k: _as_rgb(x[rows, columns]) for k, x in versions.items()},
+        )
+
+
+def sheet(comparisons):
+    """Draws one row of each picture: the whole, and the part of each version.
+
+    Args:
+        comparisons: non-empty list of `Comparison`s with the same versions.
+
+    Returns:
+        uint8 array `[height, width, 3]`.
+    """
+    rows = [_row(comparison) for comparison in comparisons]
+    width = max(row.width for row in rows)
+    height = sum(row.height for row in rows) + _GAP * (len(rows) - 1)
+    canvas = Image.new("RGB", (width, height), "white")
+    top = 0
+    for row in rows:
+        canvas.paste(row, (0, top))
+        top += row.height + _GAP
+    return np.asarray(canvas)
+
+
+def _row(comparison):
+    """Draws the tiles of a picture with their titles above them."""
+    tiles = {comparison.name: comparison.whole, **comparison.parts}
+    height = max(len(tile) for tile in tiles.values())
+    canvas = Image.new(
+        "RGB", (len(tiles) * (_SIDE + _GAP) - _GAP, _TITLE + height), "white"
+    )
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(13)
+    for i, (title, tile) in enumerate(tiles.items()):
+        left = i * (_SIDE + _GAP)
+        while draw.textlength(title, font) > _SIDE:
+            title = "\N{HORIZONTAL ELLIPSIS}" + title[2:]
+        draw.text((left, 2), title, "black", font)
+        canvas.paste(Image.fromarray(tile), (left, _TITLE))
+    return canvas
+
+
+def _whole(image, rows, columns):
+    """Shrinks a picture to _SIDE, and frames its part."""
+    factor = max(1, *(-(-side // _SIDE) for side in image.shape[:2]))
+    # Only the pixels of the small picture, before they are converted.
+    small = Image.fromarray(_as_rgb(_means(image, factor)))
+    if factor > 1:
+        box = [columns.start, rows.start, columns.stop, rows.stop]
+        frame = [value // factor for value in box]
+        ImageDraw.Draw(small).rectangle(frame, outline=_FRAME)
+    return np.asarray(small)
+
+
+def _means(image, factor):
+    """Averages blocks of pixels; the last rows and columns may be left out."""
+    if factor == 1:
+        return image
+    height, width = (side // factor for side in image.shape[:2])
+    total = np.zeros((height, width, image.shape[2]), np.float32)
+    for i in range(factor):
+        for j in range(factor):
+            part = image[i : height * factor : factor]
+            total += part[:, j : width * factor : factor]
+    return total / factor**2
+
+
+def _as_rgb(image):
+    """Returns floats in [0, 1] of 1 or 3 channels as a uint8 RGB picture."""
+    image = np.round(255 * np.clip(np.nan_to_num(image), 0, 1))
+    if image.shape[2] == 1:
+        image = np.repeat(image, 3, axis=2)
+    return image.astype(np.uint8)

@@ -1,0 +1,216 @@
+"""Restores picture files one by one, each at its own size."""
+
+import math
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import skimage.restoration
+import tensorflow as tf
+import tqdm
+
+from keras_genmodels import plots
+from keras_genmodels.core import arrays, files, seeds
+from keras_genmodels.core.errors import user_errors
+from keras_genmodels.datasets import pictures
+from keras_genmodels.metrics import image_quality
+from keras_genmodels.metrics.estimates import as_text, average
+from keras_genmodels.operators import noise
+from keras_genmodels.plots import crops
+from keras_genmodels.sampling.restoration import TOLERANCE
+from keras_genmodels.sampling.tiles import denoise_in_tiles
+
+# Pictures in before_after.png.
+_NUM_SHOWN = 6
+AUTO = "auto"
+
+
+class Loop(NamedTuple):
+    """Settings of the iteration x <- x + step_size (D(x, sigma) - x).
+
+    Args:
+        step_size: in (0, 2).
+        max_steps: int >= 1.
+        tolerance: >= 0, root mean square of D(x) - x at convergence.
+        max_pixels: int >= 1, pixels that the network takes at a time.
+    """
+
+    step_size: float = 1.0
+    max_steps: int = 1
+    tolerance: float = TOLERANCE
+    max_pixels: int = 2**20
+
+
+def restore_pictures(
+    denoiser,
+    paths,
+    names,
+    output,
+    *,
+    condition=None,
+    sigma=None,
+    add_noise=0.0,
+    seed=0,
+    white_level=None,
+    loop=None,
+):
+    """Restores picture files and writes each under its own name and size.
+
+    Args:
+        denoiser: a `DenoisingAutoencoder` of images of any size, grey or RGB.
+        paths: picture files.
+        names: for each a relative path ending in .png.
+        output: pathlib.Path of the folder. It gets `images/<name>`, of 16 bits
+            if the picture has 16, and before_after.png.
+        condition: label of all pictures, for a conditional denoiser.
+        sigma: noise level > 0, "auto" to estimate that of each picture, or
+            None for a denoiser that takes none.
+        add_noise: standard deviation of the noise to add first, >= 0.
+        seed: int, of that noise; that of picture i depends on the seed and i.
+        white_level: as in `datasets.load`.
+        loop: `Loop`; by default one denoising.
+
+    Returns:
+        str, a summary in a few lines.
+
+    Raises:
+        UserError: if a picture cannot be read, or as `denoise_in_tiles`
+            raises.
+    """
+    loop = loop or Loop()
+    pictures.read_headers(paths)  # Refuses other files before any work.
+    rows = seeds.row_seeds(seed, len(paths)).numpy()
+    shown, results = [], {}
+    bar = tqdm.tqdm(
+        zip(paths, names, rows, strict=True),
+        total=len(paths),
+        unit="picture",
+        file=sys.stdout,
+        disable=not sys.stdout.isatty(),
+    )
+    for path, name, row in bar:
+        clean, is_deep = _read(path, denoiser, white_level)
+        noisy = _with_noise(clean, add_noise, row) if add_noise else clean
+        level = _estimate(noisy, denoiser) if sigma == AUTO else sigma
+        with user_errors(f"{path}: "):
+            restored, steps = _restore(denoiser, noisy, level, condition, loop)
+        versions = {"input": noisy, "restored": restored}
+        if add_noise:
+            versions["clean"] = clean
+        results[name] = _Result(level, steps, *_quality(**versions))
+        if len(shown) < _NUM_SHOWN:
+            shown.append(crops.Comparison.of(str(name), versions))
+        _write(output / "images" / name, restored, is_deep)
+    plots.save_png(output / "before_after.png", crops.sheet(shown))
+    return _summary(results, output, loop)
+
+
+class _Result(NamedTuple):
+    level: float | None
+    num_steps: int
+    psnr: tuple | None = None
+    ssim: tuple | None = None
+
+
+def _read(path, denoiser, white_level):
+    """Returns a picture as floats, and whether it has 16 bits."""
+    channels = denoiser.event_shape[-1]
+    image = pictures.read_own_size(path, channels, white_level)
+    return arrays.as_float(image), image.dtype != np.uint8
+
+
+def _with_noise(clean, sigma, row):
+    noisy = noise.gaussian(clean[np.newaxis], sigma, seed=row[np.newaxis])
+    return noisy.numpy()[0]
+
+
+def _estimate(image, denoiser):
+    """Estimates the noise level of a picture, within the denoiser's range."""
+    level = skimage.restoration.estimate_sigma(
+        image, average_sigmas=True, channel_axis=-1
+    )
+    return float(np.clip(level, *denoiser.sigma_range))
+
+
+def _restore(denoiser, x, sigma, condition, loop):
+    """Returns the restored picture, and the number of steps."""
+    for step in range(loop.max_steps):
+        denoised = denoise_in_tiles(
+            denoiser,
+            x[np.newaxis],
+            sigma,
+            condition,
+            max_pixels=loop.max_pixels,
+        )[0]
+        if loop.max_steps == 1 and loop.step_size == 1:
+            return denoised, 1
+        denoised -= x
+        if _root_mean_square(denoised) <= loop.tolerance:
+            return x, step
+        denoised *= loop.step_size
+        denoised += x
+        x = denoised
+    return x, loop.max_steps
+
+
+def _root_mean_square(x):
+    return math.sqrt(np.vdot(x, x) / x.size)
+
+
+def _quality(input, restored, clean=None):
+    """Returns PSNR and SSIM before and after, each a pair or None."""
+    if clean is None:
+        return None, None
+    measures = [image_quality.psnr]
+    if min(clean.shape[:2]) >= image_quality.SSIM_WINDOW:
+        measures.append(image_quality.ssim)
+    found = [
+        tuple(
+            measure(image[np.newaxis], clean[np.newaxis])[0]
+            for image in (input, np.clip(restored, 0, 1))
+        )
+        for measure in measures
+    ]
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _write(path, image, is_deep):
+    """Writes a PNG of 8 or 16 bits; `image` is overwritten."""
+    dtype = np.uint16 if is_deep else np.uint8
+    np.clip(np.nan_to_num(image, copy=False), 0, 1, out=image)
+    image *= np.iinfo(dtype).max
+    np.rint(image, out=image)
+    encoded = tf.io.encode_png(image.astype(dtype)).numpy()
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(encoded)
+
+
+def _summary(results, output, loop):
+    """Returns the lines that the app prints."""
+    lines = []
+    for name, result in results.items():
+        parts = []
+        if result.level is not None:
+            parts.append(f"sigma {result.level:.3g}")
+        if loop.max_steps > 1:
+            parts.append(f"{result.num_steps} steps")
+        if result.psnr is not None:
+            before, after = result.psnr
+            parts.append(f"PSNR {before:.2f} to {after:.2f} dB")
+        if result.ssim is not None:
+            before, after = result.ssim
+            parts.append(f"SSIM {before:.4f} to {after:.4f}")
+        lines.append(f"{name}: {', '.join(parts)}" if parts else str(name))
+    for title, unit, pairs in (
+        ("PSNR", "dB", [r.psnr for r in results.values() if r.psnr]),
+        ("SSIM", "", [r.ssim for r in results.values() if r.ssim]),
+    ):
+        if pairs:
+            before, after = (
+                as_text(*average(np.array(values)), unit)
+                for values in zip(*pairs, strict=True)
+            )
+            lines.append(f"{title} before {before}, after {after}")
+    count = len(results)
+    lines.append(f"{count} pictures in {output}: before_after.png, images/")
+    return "\n".join(lines)
