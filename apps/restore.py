@@ -11,6 +11,13 @@ some images), restored.npz (`image` after the last step, `num_steps`,
 PNG each. PSNR and SSIM before and after are printed if the clean images are
 known: for images of a split, and if noise is added.
 
+  python -m apps.restore --workdir=DIR --input=PICTURES --sigma=25/255
+
+A denoiser of images of any size restores each picture of --input at its own
+size, upright, with 16 bits if it has 16, by one denoising unless --max_steps is
+given. The folder then gets images/ and before_after.png, which shows each
+picture as a whole and a part of it at full resolution.
+
 With --shard=3/16 the names of these files end in _003_of_016, and images/ gets
 the pictures of that shard: all shards may write to the same folder.
 `apps.generate --merge` joins their restored_INDEX_of_COUNT.npz.
@@ -31,6 +38,9 @@ from .cli import (
 from .cli.config import Config
 
 _NUM_IMAGES = 64
+# Defaults for images of one size.
+_STEP_SIZE, _MAX_STEPS = 0.1, 100
+_AUTO = "auto"
 # Files of the folder --output, next to images/; {} is the shard.
 _RESULTS = ("before_after{}.png", "steps{}.png", "restored{}.npz")
 
@@ -55,15 +65,33 @@ flag_types.define_level(
     "sigma",
     None,
     "Noise level to pass to the denoiser, > 0, in units of pixels in [0, 1]; "
-    "not needed by denoisers of a single level and blind ones.",
+    "not needed by denoisers of a single level and blind ones. auto, with "
+    "pictures at their own size: estimated for each, and printed.",
+    words=(_AUTO,),
 )
 label_flag.define_flag(
     "With a denoiser conditioned on labels: the label of all images (default: "
     "their own labels, if the data have any; else none)."
 )
-flags.DEFINE_float("step_size", 0.1, "Step size of the iteration, in (0, 2).")
+flags.DEFINE_float(
+    "step_size",
+    None,
+    f"Step size of the iteration, in (0, 2) (default: {_STEP_SIZE}; for "
+    "pictures at their own size 1).",
+)
 flags.DEFINE_integer(
-    "max_steps", 100, "Maximum number of steps.", lower_bound=1
+    "max_steps",
+    None,
+    f"Maximum number of steps (default: {_MAX_STEPS}; for pictures at their "
+    "own size 1, which returns D(x, sigma)).",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "max_pixels",
+    2**20,
+    "With pictures at their own size: pixels that the network takes at a time. "
+    "Larger pictures are denoised in overlapping tiles, with the same result.",
+    lower_bound=1,
 )
 flags.DEFINE_float(
     "tolerance",
@@ -91,21 +119,75 @@ def main():
     check_output(config, output)
     guard.load_tensorflow(config.import_module)
     from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.core.events import is_any_size
     from keras_genmodels.denoisers import Denoiser
-    from keras_genmodels.runs import Workdir, restore
+    from keras_genmodels.runs import Workdir
 
     workdir = Workdir(config.workdir)
     denoiser = workdir.load_model(Denoiser)
-    if denoiser.needs_sigma and config.sigma is None:
-        raise guard.WrongFlags("this denoiser requires --sigma")
-    if not denoiser.needs_sigma and config.sigma is not None:
-        print("This denoiser takes no noise level: --sigma has no effect.")
-    else:
-        noise_level.warn_if_unlikely("sigma", [config.sigma], denoiser)
-    noise_level.warn_if_unlikely("add_noise", [config.add_noise])
-    check_added_noise(config, denoiser)
+    check_levels(config, denoiser)
     if denoiser.num_classes is None:
         config.forbid(("label",), "a denoiser conditioned on labels")
+    is_files = not input_flags.is_split(
+        config.input
+    ) and not input_flags.is_arrays(config.input)
+    if is_files and is_any_size(denoiser.event_shape):
+        restore = restore_files
+    else:
+        of = "pictures and a denoiser of images of any size"
+        if config.sigma == _AUTO:
+            raise guard.WrongFlags(f"--sigma=auto requires {of}")
+        config.forbid(("max_pixels",), of)
+        restore = restore_arrays
+    with user_errors():
+        summary = restore(config, denoiser, workdir, output)
+    print(f"{shard_flag.title(config)}{summary}")
+
+
+def restore_files(config, denoiser, workdir, output):
+    """Restores pictures one by one, each at its own size."""
+    from keras_genmodels import datasets
+    from keras_genmodels.core.errors import UserError
+    from keras_genmodels.runs.restore_pictures import Loop, restore_pictures
+
+    if denoiser.event_shape[-1] not in (1, 3):
+        raise UserError(
+            f"pictures have 1 or 3 channels, and this denoiser takes "
+            f"{denoiser.event_shape[-1]}: give an .npz file"
+        )
+    paths = list(datasets.list_pictures(config.input))[: config.num_images]
+    input_flags.print_skipped(config.input)
+    names = png_names(input_flags.picture_names(config.input))
+    part = shard_flag.part_of(config, len(paths), 1)
+    paths, names = paths[part.slice], names[part.slice]
+    check_output(config, output, names)
+    run = workdir.find_run()
+    loop = Loop(
+        step_size=config.step_size or 1.0,
+        max_steps=config.max_steps or 1,
+        tolerance=config.tolerance,
+        max_pixels=config.max_pixels,
+    )
+    return restore_pictures(
+        denoiser,
+        paths,
+        names,
+        output,
+        condition=label_of(config, denoiser, workdir),
+        sigma=config.sigma if denoiser.needs_sigma else None,
+        add_noise=config.add_noise,
+        seed=config.seed,
+        first_row=part.rows.start,
+        suffix=suffix_of(config),
+        white_level=run and run.source and run.source.white_level,
+        loop=loop,
+    )
+
+
+def restore_arrays(config, denoiser, workdir, output):
+    """Restores images of one size, all of them in memory."""
+    from keras_genmodels.runs import restore
+
     split, names = read_input(config, workdir, denoiser.event_shape)
     part = shard_flag.part_of(
         config,
@@ -117,25 +199,35 @@ def main():
         check_output(config, output, names)
     condition = labels_of(config, split, denoiser, workdir)
     is_clean = input_flags.is_split(config.input)
-    with user_errors():
-        summary = restore.restore_images(
-            denoiser,
-            split.images,
-            output,
-            condition=condition,
-            names=names,
-            truth_known=is_clean or config.add_noise > 0,
-            add_noise=config.add_noise,
-            seed=config.seed,
-            first_row=part.rows.start,
-            suffix=suffix_of(config),
-            extra=shard_flag.arrays_of(config, part, workdir.model),
-            sigma=config.sigma,
-            step_size=config.step_size,
-            max_steps=config.max_steps,
-            tolerance=config.tolerance,
-        )
-    print(f"{shard_flag.title(config)}{summary}")
+    return restore.restore_images(
+        denoiser,
+        split.images,
+        output,
+        condition=condition,
+        names=names,
+        truth_known=is_clean or config.add_noise > 0,
+        add_noise=config.add_noise,
+        seed=config.seed,
+        first_row=part.rows.start,
+        suffix=suffix_of(config),
+        extra=shard_flag.arrays_of(config, part, workdir.model),
+        sigma=config.sigma,
+        step_size=config.step_size or _STEP_SIZE,
+        max_steps=config.max_steps or _MAX_STEPS,
+        tolerance=config.tolerance,
+    )
+
+
+def check_levels(config, denoiser):
+    """Checks --sigma and --add_noise, and prints what is unlikely."""
+    if denoiser.needs_sigma and config.sigma is None:
+        raise guard.WrongFlags("this denoiser requires --sigma")
+    if not denoiser.needs_sigma and config.sigma is not None:
+        print("This denoiser takes no noise level: --sigma has no effect.")
+    elif config.sigma != _AUTO:
+        noise_level.warn_if_unlikely("sigma", [config.sigma], denoiser)
+    noise_level.warn_if_unlikely("add_noise", [config.add_noise])
+    check_added_noise(config, denoiser)
 
 
 def suffix_of(config):
@@ -147,7 +239,9 @@ def check_added_noise(config, denoiser):
     """Refuses noise that makes images too large for the level passed to D."""
     from keras_genmodels.core import pixel_scale
 
-    level = config.sigma if denoiser.needs_sigma else denoiser.sigma_range[1]
+    level = config.sigma
+    if not denoiser.needs_sigma or level == _AUTO:
+        level = denoiser.sigma_range[1]
     # Five standard deviations are about the largest noise of an image.
     if 1 + 5 * config.add_noise > pixel_scale.largest_noisy(level):
         raise guard.WrongFlags(
@@ -173,15 +267,22 @@ def labels_of(config, split, denoiser, workdir):
     count, num_classes = len(split.images), denoiser.num_classes
     if num_classes is None:
         return None
-    if config.label is not None:
-        run = workdir.find_run()
-        label = label_flag.read(
-            config.label, denoiser, run and run.training_labels
-        )
-        return None if label is None else np.full(count, label)
-    if split.labels is not None:
+    if config.label is None and split.labels is not None:
         label_flag.check_labels(split.labels, num_classes, config.input)
         return split.labels
+    label = label_of(config, denoiser, workdir)
+    return None if label is None else np.full(count, label)
+
+
+def label_of(config, denoiser, workdir):
+    """Returns the label of images without labels of their own, or None."""
+    if denoiser.num_classes is None:
+        return None
+    if config.label is not None:
+        run = workdir.find_run()
+        return label_flag.read(
+            config.label, denoiser, run and run.training_labels
+        )
     if denoiser.label_dropout:
         return None
     raise guard.WrongFlags(
@@ -219,9 +320,9 @@ def png_names(pictures):
 
 def check_flags(config):
     """Checks the flags before anything is loaded."""
-    if config.sigma is not None and not config.sigma > 0:
+    if config.sigma not in (None, _AUTO) and not config.sigma > 0:
         raise guard.WrongFlags(f"--sigma must be > 0, got {config.sigma}")
-    if not 0 < config.step_size < 2:
+    if config.step_size is not None and not 0 < config.step_size < 2:
         raise guard.WrongFlags(
             f"--step_size must be in (0, 2), got {config.step_size}"
         )

@@ -119,7 +119,14 @@ class _AutoOrBoolParser(flags.EnumParser):
 
 
 class _LevelParser(flags.FloatParser):
-    """Parses a noise level: a number, or a fraction such as 25/255."""
+    """Parses a noise level: a number, a fraction such as 25/255, or a word."""
+
+    def __init__(self, words=(), **bounds):
+        super().__init__(**bounds)
+        self.words = words
+
+    def parse(self, argument):
+        return argument if argument in self.words else super().parse(argument)
 
     def convert(self, argument):
         if isinstance(argument, str):
@@ -195,9 +202,9 @@ def define_sizes(name, default, help_text, most=99):
     define(_SizesParser(most), name, default, help_text)
 
 
-def define_level(name, default, help_text, lower_bound=None):
-    """Defines a flag that holds one noise level, such as 0.1 or 25/255."""
-    parser = _LevelParser(lower_bound=lower_bound)
+def define_level(name, default, help_text, lower_bound=None, words=()):
+    """Defines a flag of a noise level, such as 0.1 or 25/255, or a word."""
+    parser = _LevelParser(words, lower_bound=lower_bound)
     define(parser, name, default, help_text)
 
 

@@ -127,7 +127,8 @@ def _is_shared(module):
 
 
 def _is_finite(value):
-    return value is None or math.isfinite(value)
+    # A level may be a word, such as auto.
+    return value is None or isinstance(value, str) or math.isfinite(value)
 
 
 @contextlib.contextmanager

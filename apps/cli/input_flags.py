@@ -114,18 +114,26 @@ def check_output(source, written, names=None):
 
 
 def read_pictures(path, image_shape, white_level):
-    """Reads images as `datasets.read_pictures`; prints what was skipped."""
+    """Reads images as `datasets.read_pictures`; prints what is skipped."""
     from keras_genmodels import datasets
     from keras_genmodels.datasets import notes
 
-    if not is_arrays(path) and (skipped := datasets.skipped_in(path)):
-        print(f"{path}: {skipped}")
+    if not is_arrays(path):
+        print_skipped(path)
     images = datasets.read_pictures(
         path, image_shape=image_shape, white_level=white_level
     )
     for note in notes.on_darkness(images, path):
         print(note)
     return images
+
+
+def print_skipped(path):
+    """Prints which files of a folder are not read as pictures."""
+    from keras_genmodels import datasets
+
+    if skipped := datasets.skipped_in(path):
+        print(f"{path}: {skipped}")
 
 
 def check_scale(images, image_shape, source):

@@ -51,6 +51,8 @@ def restore_pictures(
     sigma=None,
     add_noise=0.0,
     seed=0,
+    first_row=0,
+    suffix="",
     white_level=None,
     loop=None,
 ):
@@ -66,7 +68,8 @@ def restore_pictures(
         sigma: noise level > 0, "auto" to estimate that of each picture, or
             None for a denoiser that takes none.
         add_noise: standard deviation of the noise to add first, >= 0.
-        seed: int, of that noise; that of picture i depends on the seed and i.
+        seed: int, of that noise.
+        first_row, suffix: as in `restore.restore_images`.
         white_level: as in `datasets.load`.
         loop: `Loop`; by default one denoising.
 
@@ -79,7 +82,7 @@ def restore_pictures(
     """
     loop = loop or Loop()
     pictures.read_headers(paths)  # Refuses other files before any work.
-    rows = seeds.row_seeds(seed, len(paths)).numpy()
+    rows = seeds.row_seeds(seed, len(paths), first_row).numpy()
     shown, results = [], {}
     bar = tqdm.tqdm(
         zip(paths, names, rows, strict=True),
@@ -101,8 +104,11 @@ def restore_pictures(
         if len(shown) < _NUM_SHOWN:
             shown.append(crops.Comparison.of(str(name), versions))
         _write(output / "images" / name, restored, is_deep)
-    plots.save_png(output / "before_after.png", crops.sheet(shown))
-    return _summary(results, output, loop)
+    sheet = output / f"before_after{suffix}.png"
+    plots.save_png(sheet, crops.sheet(shown))
+    lines = _summary(results, loop)
+    lines.append(f"{len(results)} pictures in {output}: {sheet.name}, images/")
+    return "\n".join(lines)
 
 
 class _Result(NamedTuple):
@@ -185,8 +191,8 @@ def _write(path, image, is_deep):
         temporary.write_bytes(encoded)
 
 
-def _summary(results, output, loop):
-    """Returns the lines that the app prints."""
+def _summary(results, loop):
+    """Returns a line for each picture, and averages of what is known."""
     lines = []
     for name, result in results.items():
         parts = []
@@ -211,6 +217,4 @@ def _summary(results, output, loop):
                 for values in zip(*pairs, strict=True)
             )
             lines.append(f"{title} before {before}, after {after}")
-    count = len(results)
-    lines.append(f"{count} pictures in {output}: before_after.png, images/")
-    return "\n".join(lines)
+    return lines

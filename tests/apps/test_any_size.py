@@ -25,30 +25,60 @@ def workdir(tmp_path_factory):
     return folder
 
 
-def test_a_picture_is_restored_at_its_own_size(workdir, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (21, 34), np.uint8)
-    PIL.Image.fromarray(pixels).save(tmp_path / "picture.png")
-    output = tmp_path / "restored"
-    succeed(
-        run(
-            "restore",
-            f"--workdir={workdir}",
-            f"--input={tmp_path / 'picture.png'}",
-            "--sigma=0.1",
-            "--step_size=1",
-            "--max_steps=1",
-            f"--output={output}",
-        )
+def restore(workdir, source, output, *flags):
+    return run(
+        "restore",
+        f"--workdir={workdir}",
+        f"--input={source}",
+        f"--output={output}",
+        *flags,
     )
-    with PIL.Image.open(output / "images" / "picture.png") as picture:
-        assert picture.size == (34, 21)
-    with np.load(output / "restored.npz") as arrays:
-        expected = kgm.denoise_in_tiles(
-            workdir.load_model(),
-            (pixels[np.newaxis, ..., np.newaxis] / 255).astype("float32"),
-            0.1,
-        )
-        np.testing.assert_allclose(arrays["image"], expected, atol=1e-5)
+
+
+def save(path, height, width):
+    rng = np.random.default_rng(height)
+    pixels = rng.integers(0, 256, (height, width), np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def test_a_folder_of_pictures_is_restored_at_their_own_sizes(workdir, tmp_path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    given = {
+        name: save(source / name, *size)
+        for name, size in (("a.png", (21, 34)), ("sub/b.png", (60, 70)))
+    }
+    said = succeed(
+        restore(workdir, source, output, "--sigma=0.1", "--max_pixels=2500")
+    )
+    assert "2 pictures in" in said
+    model = workdir.load_model()
+    for name, pixels in given.items():
+        x = (pixels[np.newaxis, ..., np.newaxis] / 255).astype("float32")
+        expected = 255 * np.clip(model.denoise(x, 0.1)[0, ..., 0], 0, 1)
+        with PIL.Image.open(output / "images" / name) as picture:
+            np.testing.assert_allclose(picture, expected, atol=0.51)
+    # Each shard writes its own pictures.
+    for shard in ("0/2", "1/2"):
+        flags = ("--sigma=auto", "--add_noise=0.2", f"--shard={shard}")
+        said = succeed(restore(workdir, source, output, *flags))
+        assert f"Shard {shard}" in said and "sigma 0." in said
+        assert "PSNR" in said
+    for index in range(2):
+        assert (output / f"before_after_00{index}_of_002.png").exists()
+
+
+def test_what_has_no_meaning_for_pictures_is_refused(workdir, tmp_path):
+    save(tmp_path / "a.png", 12, 12)
+    for source, flags, words in (
+        ("test", ["--sigma=auto"], ["--sigma=auto", "any size"]),
+        ("test", ["--sigma=0.1", "--max_pixels=99"], ["--max_pixels"]),
+        (tmp_path / "a.png", ["--sigma=auto", "--max_pixels=9"], ["max_pix"]),
+        (tmp_path / "a.png", [], ["requires --sigma"]),
+    ):
+        process = restore(workdir, source, tmp_path / "out", *flags)
+        assert_refused(process, "restore", *words)
 
 
 def test_it_is_evaluated_and_generates_images_of_the_training(workdir):
@@ -64,17 +94,6 @@ def test_it_is_evaluated_and_generates_images_of_the_training(workdir):
     )
     with np.load(output) as arrays:
         assert arrays["image"].shape == (3, 8, 8, 1)
-
-
-def test_pictures_of_several_sizes_are_refused(workdir, tmp_path):
-    for i, size in enumerate([(9, 9), (9, 10)]):
-        (tmp_path / "pictures").mkdir(exist_ok=True)
-        PIL.Image.new("L", size).save(tmp_path / "pictures" / f"{i}.png")
-    pictures = tmp_path / "pictures"
-    flags = [f"--workdir={workdir}", f"--input={pictures}", "--sigma=0.1"]
-    flags.append(f"--output={tmp_path / 'restored'}")
-    process = run("restore", *flags)
-    assert_refused(process, "restore", "9x9", "9x10", "one at a time")
 
 
 def test_an_export_needs_one_size(workdir, tmp_path):
