@@ -15,6 +15,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Prepared data sets go here, and not into the user's home.
 os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="keras_genmodels-")
+os.environ["KERAS_GENMODELS_CACHE"] = os.path.join(
+    os.environ["TFDS_DATA_DIR"], "images"
+)
 
 import keras
 import pytest

@@ -49,6 +49,14 @@ def define_flags():
         lower_bound=1,
         upper_bound=65535,
     )
+    flag_types.define_auto_or_bool(
+        "in_memory",
+        "auto",
+        "Hold all images in memory; false prepares them once in the folder "
+        "KERAS_GENMODELS_CACHE (an environment variable; default: "
+        "~/.cache/keras_genmodels) and reads them from there. auto: in memory "
+        "if they take at most half of what is free. Batches are the same.",
+    )
 
 
 def load(config):
@@ -70,6 +78,7 @@ def load(config):
         validation_split=config.validation_split,
         seed=config.seed,
         white_level=config.white_level,
+        in_memory=config.in_memory,
     )
 
 

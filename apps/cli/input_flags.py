@@ -142,7 +142,7 @@ def check_scale(images, image_shape, source):
     Args:
         images: array `[n, *image_shape]`, uint8 or floating.
         image_shape: `(height, width, channels)`.
-        source: the value of --input, for the message.
+        source: the value of --input; splits have been checked.
 
     Raises:
         UserError: for floats that are not pixels in [0, 1].
@@ -150,7 +150,7 @@ def check_scale(images, image_shape, source):
     from keras_genmodels.core import pixel_scale
     from keras_genmodels.core.errors import user_errors
 
-    if images.dtype.kind == "f":
+    if images.dtype.kind == "f" and not is_split(source):
         with user_errors():
             pixel_scale.check_clean(images, image_shape, source)
 

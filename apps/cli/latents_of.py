@@ -66,7 +66,7 @@ def train(config):
     training_flags.train(
         lambda config, data: _build(config, vae),
         _with_data_of(run, config),
-        load=lambda config: run.load_data(config.data_dir),
+        load=lambda config: run.load_data(config.data_dir, config.in_memory),
         strategy=strategy,
     )
 

@@ -17,6 +17,7 @@ _NOT_SETTINGS = (
     "image_size",
     "validation_split",
     "white_level",
+    "in_memory",
     "binarization",
     "seed",
     "epochs",

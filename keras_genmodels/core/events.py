@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.core.wording import kind_of
@@ -110,10 +111,10 @@ def event_batches(data, name="adapt"):
     """Reads data batch by batch and checks each batch.
 
     Args:
-        data: array or tensor `[n, *event_shape]`, or a `tf.data.Dataset`,
-            `keras.utils.PyDataset` or generator of batches of such; in place
-            of an array or batch also a dict with it under `image`. Floating,
-            or uint8 (values of 255 stand for 1).
+        data: array, `DiskArray` or tensor `[n, *event_shape]`, or a
+            `tf.data.Dataset`, `keras.utils.PyDataset` or generator of batches
+            of such; in place of an array or batch also a dict with it under
+            `image`. Floating, or uint8 (values of 255 stand for 1).
         name: name of the argument or function, for messages.
 
     Yields:
@@ -182,7 +183,9 @@ def _batches(data, name):
     if isinstance(data, types.GeneratorType):
         yield from _each_image(data, name)
         return
-    data = np.asarray(data["image"] if isinstance(data, dict) else data)
+    data = data["image"] if isinstance(data, dict) else data
+    if not isinstance(data, DiskArray):
+        data = np.asarray(data)
     check(data.ndim, f"{name} takes batches [batch, ...], got {data!r}")
     for start in range(0, max(1, len(data)), _BATCH_SIZE):
         yield data[start : start + _BATCH_SIZE]

@@ -29,7 +29,7 @@ _ERRNOS = {
     tf.errors.PermissionDeniedError: errno.EACCES,
 }
 # What NumPy raises for a file that is not an .npz file, or is damaged.
-_UNREADABLE_ARCHIVE = (
+UNREADABLE_ARCHIVE = (
     EOFError,
     OSError,
     # A password, or an unknown compression.
@@ -200,7 +200,7 @@ def read_arrays(path, *names):
                 for name in names
                 if name in found
             }, found
-    except _UNREADABLE_ARCHIVE as error:
+    except UNREADABLE_ARCHIVE as error:
         raise ValueError(
             f"{path} cannot be read ({error}): save plain number arrays with "
             "np.savez"

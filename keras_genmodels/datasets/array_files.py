@@ -6,7 +6,9 @@ from keras_genmodels.core import files
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.events import has_shape
-from keras_genmodels.datasets import decoding, limits, pictures
+from keras_genmodels.datasets import blocks, decoding, limits, pictures, storage
+from keras_genmodels.datasets.archive_members import Member
+from keras_genmodels.datasets.blocks import Blocks
 from keras_genmodels.datasets.splits import Split, Splits
 
 # Names of arrays of images and of their labels, without splits.
@@ -33,26 +35,26 @@ def read(path, size, white_level=None):
         white_level: int, the value of white of uint16 images; 65535 if None.
 
     Returns:
-        `Splits`, with the images uint8 or float32.
+        `Splits` of `Blocks` of uint8 or float32.
 
     Raises:
         UserError: if the file or its images are missing or not as
-            `datasets.load` describes.
+            `datasets.load` describes; for their values, as they are read.
     """
-    arrays, found, notes = _load(path), {}, []
+    arrays, found, notes = _open(path), {}, []
     for split, (name, label_name) in _names_of_splits(path, arrays).items():
-        images = _check_images(path, name, arrays[name], white_level)
+        images = _blocks(path, name, arrays[name], size, white_level)
         labels = arrays.get(label_name)
         if labels is not None:
-            labels = _check_labels(path, label_name, labels, len(images))
+            labels = _check_labels(
+                path, label_name, np.asarray(labels), len(images)
+            )
             if labels is None:
                 notes.append(
                     f"{label_name} is not used: "
                     f"{list(arrays[label_name].shape)} is not one label for "
                     "each image"
                 )
-        if size:
-            images = _resize(images, size)
         found[split] = Split(images, labels)
     if any(split.labels is None for split in found.values()):
         if any(split.labels is not None for split in found.values()):
@@ -122,15 +124,25 @@ def read_model_inputs(path, image_shape, white_level=None):
 
 
 def _load(path):
-    """Returns a dict of the arrays of a file that are known by their names."""
+    """Returns a dict of the arrays of a file, in memory."""
+    with user_errors():
+        return {name: np.array(it) for name, it in _open(path).items()}
+
+
+def _open(path):
+    """Returns a dict of the arrays of a file that are known by their names.
+
+    Returns:
+        dict of names to a mapped array, or to `Member`s.
+    """
     if path.suffix.lower() == ".npy":
-        return {"image": _load_npy(path)}
+        return {"image": _open_npy(path)}
     with user_errors():
         _, found = files.read_arrays(path)
-        names = {name for pair in _PAIRS for name in pair}
-        if len(found) == 1:
-            names.update(found)
-        arrays, _ = files.read_arrays(path, *names)
+    names = {name for pair in _PAIRS for name in pair}
+    if len(found) == 1:
+        names.update(found)
+    arrays = {name: Member(path, name) for name in found if name in names}
     if not any(_is_name_of_images(name) for name in arrays) and len(found) != 1:
         raise UserError(
             f"{path} has no array 'image' (found: {', '.join(found) or 'none'}"
@@ -139,11 +151,11 @@ def _load(path):
     return arrays
 
 
-def _load_npy(path):
+def _open_npy(path):
     if not path.is_file():
         raise UserError(f"there is no file {path}: name another .npy file")
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (EOFError, OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({error}): save a plain number array with "
@@ -188,24 +200,44 @@ def _whole_names(path, arrays):
     )
 
 
-def _check_images(path, name, images, white_level):
-    """Checks an array of images and returns it with a channel axis."""
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or images.shape[3] not in (1, 2, 3, 4):
-        channels_first = images.ndim == 4 and images.shape[1] in (1, 2, 3, 4)
+def _blocks(path, name, array, size, white_level):
+    """Checks an array of images, and returns it as `Blocks`."""
+    shape = _image_shape(path, name, array.shape)
+    expected = "floating in [0, 1]"
+    dtype = _dtype(path, name, array.dtype, expected)
+
+    def read():
+        is_mapped = isinstance(array, np.ndarray)
+        for part in blocks.parts(array) if is_mapped else array.parts():
+            part = part.reshape(len(part), *shape[1:])
+            if part.dtype.kind == "f":
+                _check_range(path, name, part)
+            part = _scale(path, name, part, white_level, expected)
+            yield _resize(part, size) if size else part
+
+    return Blocks(
+        (len(array), *(size or shape[1:3]), shape[3]),
+        dtype,
+        read,
+        None if size or not storage.is_usable(array) else path,
+    )
+
+
+def _image_shape(path, name, shape):
+    """Returns the shape of an array of images, with a channel axis."""
+    given, shape = shape, (*shape, 1) if len(shape) == 3 else shape
+    if len(shape) != 4 or shape[3] not in (1, 2, 3, 4):
+        channels_first = len(shape) == 4 and shape[1] in (1, 2, 3, 4)
         raise UserError(
             f"{path}: {name!r} must be [n, height, width] or [n, height, "
-            f"width, 1 to 4 channels], got {list(images.shape)}"
+            f"width, 1 to 4 channels], got {list(given)}"
             + _transposition(name, channels_first)
         )
-    if 0 in images.shape[1:]:
-        raise UserError(f"{path}: the images are empty, {images.shape[1:]}")
-    if not len(images):
+    if 0 in shape[1:]:
+        raise UserError(f"{path}: the images are empty, {shape[1:]}")
+    if not shape[0]:
         raise UserError(f"{path}: {name!r} holds no image")
-    if images.dtype.kind == "f":
-        _check_range(path, name, images)
-    return _scale(path, name, images, white_level, "floating in [0, 1]")
+    return shape
 
 
 def _check_range(path, name, images):
@@ -245,18 +277,24 @@ def _transposition(name, channels_first):
     )
 
 
-def _scale(path, name, images, white_level, expected):
-    """Returns images as uint8 or float32; uint16 ones are divided by white."""
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype == np.uint16:
-        return decoding.scale_16_bits(images, white_level, f"{path}: {name!r}")
-    if images.dtype.kind != "f":
+def _dtype(path, name, dtype, expected):
+    """Returns the type of images as they are read, uint8 or float32."""
+    if dtype == np.uint8:
+        return np.dtype(np.uint8)
+    if dtype != np.uint16 and dtype.kind != "f":
         raise UserError(
             f"{path}: {name!r} must be uint8, uint16 or {expected}, got "
-            f"{images.dtype}: convert it"
+            f"{dtype}: convert it"
         )
-    return images.astype(np.float32)
+    return np.dtype(np.float32)
+
+
+def _scale(path, name, images, white_level, expected):
+    """Returns images as uint8 or float32; uint16 ones are divided by white."""
+    dtype = _dtype(path, name, images.dtype, expected)
+    if images.dtype == np.uint16:
+        return decoding.scale_16_bits(images, white_level, f"{path}: {name!r}")
+    return images.astype(dtype, copy=False)
 
 
 def _resize(images, size):

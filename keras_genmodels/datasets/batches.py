@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.arrays import as_float
+from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.seeds import as_seed, fold_in
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
@@ -46,13 +47,13 @@ def training_batches(
     """
     _check_batches(split, batch_size, binarization)
     count = len(split.images)
-    data = _as_tensors(split)
+    data = _Tensors(split, in_order=False)
     order_seed, pixel_seed = stream_seed(seed, ORDER), stream_seed(seed, PIXELS)
 
     def batch(step):
         positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
         indices = shuffled(positions, count, order_seed)
-        rows = {key: tf.gather(value, indices) for key, value in data.items()}
+        rows = data.gather(indices)
         rows["image"] = _binarize(
             as_float(rows["image"], "float32"),
             binarization,
@@ -87,17 +88,14 @@ def evaluation_batches(
     wanted = range(len(split.images)) if rows is None else rows
     # Drawn in blocks of a fixed size, so that the batch size does not matter.
     first = wanted.start - wanted.start % _BLOCK
-    data = _as_tensors(split[first : wanted.stop])
+    data = _Tensors(split[first : wanted.stop], in_order=True)
     pixel_seed = stream_seed(seed, EVALUATION)
 
     def block(start):
         begin = tf.maximum(start, wanted.start)
         end = tf.minimum(start + _BLOCK, wanted.stop)
         # TensorFlow logs an error for a slice, as it shares memory.
-        found = {
-            key: tf.gather(value, tf.range(begin - first, end - first))
-            for key, value in data.items()
-        }
+        found = data.gather(tf.range(begin - first, end - first))
         found["image"] = _binarize(
             as_float(found["image"], "float32"),
             binarization,
@@ -137,13 +135,42 @@ class _NoCopyArray:
         return self._array
 
 
-def _as_tensors(split):
-    """Returns the tensors of a split, in main memory on any device."""
-    with tf.device("cpu"):
-        data = {"image": tf.convert_to_tensor(_NoCopyArray(split.images))}
-        if split.labels is not None:
-            data["label"] = tf.constant(split.labels, tf.int32)
-    return data
+class _Tensors:
+    """The images and labels of a split, in main memory on any device.
+
+    Images on disk stay there.
+
+    Args:
+        split: datasets.Split.
+        in_order: whether its rows will be read in their order.
+    """
+
+    def __init__(self, split, in_order):
+        images, labels = split.images, split.labels
+        self._places = self._labels = None
+        with tf.device("cpu"):
+            if isinstance(images, DiskArray):
+                self._images = images.as_tensor(in_order)
+                if images.rows is not None:
+                    self._places = tf.constant(images.rows, tf.int64)
+            else:
+                self._images = tf.convert_to_tensor(_NoCopyArray(images))
+            if labels is not None:
+                self._labels = tf.constant(labels, tf.int32)
+
+    def gather(self, indices):
+        """Returns a dict of `image`, and `label` if there are any.
+
+        Args:
+            indices: integer tensor, of rows of the split.
+        """
+        places = indices
+        if self._places is not None:
+            places = tf.gather(self._places, indices)
+        rows = {"image": tf.gather(self._images, places)}
+        if self._labels is not None:
+            rows["label"] = tf.gather(self._labels, indices)
+        return rows
 
 
 def _prefetched(dataset):

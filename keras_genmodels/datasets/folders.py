@@ -2,12 +2,13 @@
 
 import collections
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import file_kinds, limits, pictures
+from keras_genmodels.datasets import cache, file_kinds, limits, pictures
 from keras_genmodels.datasets.splits import Split, Splits
 
 _SPLITS = {
@@ -42,8 +43,8 @@ def read(folder, size, white_level=None):
         white_level: int or None, as in `decoding.decode`.
 
     Returns:
-        `Splits`: images uint8, or float32 if a picture has 16 bits, with one
-        channel if all pictures are grey and three otherwise.
+        `Splits` of `Blocks`: uint8, or float32 if a picture has 16 bits, with
+        one channel if all pictures are grey and three otherwise.
 
     Raises:
         UserError: if there are no pictures, if the layout is ambiguous, or if
@@ -58,19 +59,28 @@ def read(folder, size, white_level=None):
     dtype = "float32" if any(h.bits == 16 for h in headers) else "uint8"
     _check_white_level(folder, white_level, dtype)
     shape = (*size, 1 if all(header.is_grey for header in headers) else 3)
-    limits.check_memory(str(folder), len(paths), shape, dtype)
     label_names = _label_names(parts)
     if any(part.names for part in parts.values()) and not label_names:
         notes.append("labels are not used, as not all splits have them")
     splits = {
         key: Split(
-            pictures.read_all(part.paths, shape, white_level, dtype),
+            pictures.as_blocks(part.paths, shape, white_level, dtype),
             label_names and _labels(part, label_names),
         )
         for key, part in parts.items()
     }
     notes += _header_notes(headers, size)
     return Splits(**splits, label_names=label_names, notes=tuple(notes))
+
+
+def state(folder):
+    """Returns a text that changes with the pictures in a folder."""
+    found, skipped = file_kinds.find_pictures(folder)
+    digest = hashlib.sha256(repr(sorted(skipped.items())).encode())
+    for path in found:
+        digest.update(f"{path.relative_to(folder)}\n".encode())
+        digest.update(cache.stamp(path).encode())
+    return f"{len(found)} pictures, {digest.hexdigest()}"
 
 
 def _check_white_level(folder, white_level, dtype):

@@ -1,22 +1,26 @@
-"""Image data sets in memory, loaded by name."""
+"""Image data sets, loaded by name: in memory, or on disk."""
 
 import dataclasses
+import functools
 import pathlib
-import zlib
 
 import numpy as np
+import sklearn
 import tensorflow as tf
 
 from keras_genmodels.core import deprecation, files
+from keras_genmodels.core.disk_arrays import DiskArray, checksum
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.datasets import (
     array_files,
     batches,
+    cache,
     digits,
     endings,
     file_kinds,
     folders,
     notes,
+    storage,
 )
 from keras_genmodels.datasets.splits import Split
 
@@ -39,6 +43,8 @@ class Source:
         validation_split: float.
         seed: int.
         white_level: int or None.
+        in_memory: False or "auto". `load` records True as "auto", as another
+            machine may have less memory.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Source:
     validation_split: float = 0.05
     seed: int = 0
     white_level: int | None = None
+    in_memory: str | bool = "auto"
 
     def load(self):
         """Loads the data set, as `load` does."""
@@ -111,11 +118,9 @@ class ImageDataset:
         """Returns the number of images and a checksum of them, as a text."""
         splits = (self.train, self.validation, self.test)
         images = [split.images for split in splits if split is not None]
-        checksum = 0
-        for array in images:
-            checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
         counts = "+".join(str(len(array)) for array in images)
-        return f"{counts} images, checksum {checksum:08x}"
+        total = functools.reduce(lambda sum, it: checksum(it, sum), images, 0)
+        return f"{counts} images, checksum {total:08x}"
 
     def num_labels(self):
         """Deprecated: use `num_classes`."""
@@ -155,17 +160,26 @@ class ImageDataset:
             UserError: otherwise.
         """
         for split in (self.train, self.validation, self.test):
-            if split is None or split.images.dtype == np.uint8:
+            if split is None:
                 continue
-            levels = split.images * np.float32(255)
-            off = np.abs(levels - np.round(levels)) > 1e-3
-            if off.any():
-                value = split.images[off][0]
+            value = _value_off_the_levels(split.images)
+            if value is not None:
                 raise UserError(
                     f"{self.name} has pixels such as {value:.6g}, not k/255 "
                     "for an integer k, which discretized_logistic requires: "
                     "round them to uint8, or choose the gaussian likelihood"
                 )
+
+
+def _value_off_the_levels(images):
+    """Returns a pixel that is not among the levels k/255, or None."""
+    if images.dtype == np.uint8:
+        return None
+    if isinstance(images, DiskArray):
+        images = images.without_levels()[:1]
+    levels = images * np.float32(255)
+    off = np.abs(levels - np.round(levels)) > 1e-3
+    return images[off][0] if off.any() else None
 
 
 def load(
@@ -176,8 +190,9 @@ def load(
     validation_split=0.05,
     seed=0,
     white_level=None,
+    in_memory="auto",
 ):
-    """Loads a data set into memory.
+    """Loads a data set into memory, or makes it readable from disk.
 
     8-bit images whose values are all 0 or 1, as some binary data sets are
     stored, become 0 or 255. 16-bit images become floats.
@@ -203,13 +218,18 @@ def load(
         white_level: int in [1, 65535], the value of white in 16-bit images,
             such as 4095 for 12 bits; by default 65535, or what the chunk sBIT
             of a PNG says.
+        in_memory: True; False, on disk: the images are prepared once, see
+            `cache.folder`, and read as needed; or "auto", in memory if they
+            take at most half of the free memory. Images and batches are the
+            same.
 
     Returns:
         ImageDataset.
 
     Raises:
         UserError: if the data set does not exist, has no images, or does not
-            fit in memory; if an argument is out of range.
+            fit in memory as `in_memory` asks; if it cannot be prepared on
+            disk; if an argument is out of range.
     """
     if ":/" in name:
         name = str(file_kinds.local_path(name))
@@ -220,8 +240,12 @@ def load(
         )
     if white_level is not None and not 1 <= white_level <= 65535:
         raise UserError(f"white_level must be in [1, 65535], got {white_level}")
-    found = _read(name, data_dir, size, white_level)
-    _spread_binary(found)
+    if in_memory not in ("auto", True, False):
+        raise UserError(
+            f"in_memory must be 'auto', True or False, got {in_memory!r}"
+        )
+    reader = _reader(name, data_dir, size, white_level)
+    found = storage.load(reader, in_memory)
     train, validation, test = found.train, found.validation, found.test
     if test is None:
         train, test = _hold_out(train, _TEST_FRACTION, seed, batches.TEST)
@@ -235,18 +259,25 @@ def load(
         validation,
         test,
         found.label_names,
-        _source(name, data_dir, size, validation_split, seed, white_level),
+        Source(
+            *_absolute(name, data_dir),
+            size,
+            validation_split,
+            seed,
+            white_level,
+            False if in_memory is False else "auto",
+        ),
         notes.of(found, train, name),
     )
 
 
-def _source(name, data_dir, size, validation_split, seed, white_level):
-    """Returns the `Source`, whose paths hold from any working directory."""
+def _absolute(name, data_dir):
+    """Returns paths that hold from any working directory."""
     if data_dir is not None and not _is_remote(data_dir):
         data_dir = str(files.local_path(data_dir).expanduser().absolute())
     if _is_file(name) and data_dir is None:
         name = str(files.local_path(name).expanduser().absolute())
-    return Source(name, data_dir, size, validation_split, seed, white_level)
+    return name, data_dir
 
 
 def _is_remote(data_dir):
@@ -272,8 +303,8 @@ def _as_size(image_size):
     return int(size[0]), int(size[-1])
 
 
-def _read(name, data_dir, size, white_level):
-    """Returns the `Splits` of a data set."""
+def _reader(name, data_dir, size, white_level):
+    """Returns the `storage.Reader` of a data set."""
     is_remote = data_dir is not None and _is_remote(data_dir)
     # Only TFDS reads remote folders.
     is_remote = is_remote and not (_is_file(name) or name in _NOT_OF_TFDS)
@@ -285,31 +316,73 @@ def _read(name, data_dir, size, white_level):
                 f"data_dir {data_dir} is not a folder: create it or "
                 "choose another data_dir"
             )
+    settings = {"image_size": size, "white_level": white_level}
     if _is_file(name):
-        path = pathlib.Path(data_dir or "", name).expanduser()
-        return _FILE_READERS[path.suffix.lower()](path, size, white_level)
+        return _reader_of_file(
+            pathlib.Path(data_dir or "", name).expanduser(), settings
+        )
     if name == "image_folder":
-        if data_dir is None:
-            raise UserError(
-                "image_folder needs the folder of the pictures: name it as "
-                "data_dir"
-            )
-        return folders.read(data_dir, size or _FOLDER_IMAGE_SIZE, white_level)
+        return _reader_of_folder(data_dir, settings)
     _check_is_name(name, None if is_remote else data_dir)
     if name == "digits":
         _check_holds_no_pictures(data_dir)
-        found = digits.read(size)
-    else:
-        # Imported here, as it takes a while.
-        from keras_genmodels.datasets import tfds_images
+    return _reader_of_name(name, data_dir, settings)
 
-        found = tfds_images.read(name, data_dir, size, white_level)
-    if white_level is not None and found.train.images.dtype == np.uint8:
+
+def _reader_of_file(path, settings):
+    read = _FILE_READERS[path.suffix.lower()]
+    return storage.Reader(
+        str(path),
+        lambda: read(path, *settings.values()),
+        {"file": str(path.resolve()), **settings},
+        lambda: cache.stamp(path),
+    )
+
+
+def _reader_of_folder(folder, settings):
+    if folder is None:
         raise UserError(
-            f"white_level={white_level} requires 16-bit images, those of "
-            f"{name} have 8 bits"
+            "image_folder needs the folder of the pictures: name it as data_dir"
         )
-    return found
+    settings["image_size"] = settings["image_size"] or _FOLDER_IMAGE_SIZE
+    return storage.Reader(
+        str(folder),
+        lambda: folders.read(folder, *settings.values()),
+        {"folder": str(folder.resolve()), **settings},
+        lambda: folders.state(folder),
+    )
+
+
+def _reader_of_name(name, data_dir, settings):
+    """Returns the `storage.Reader` of the digits or a data set of TFDS."""
+    size, white_level = settings.values()
+
+    def read():
+        if name == "digits":
+            found = digits.read(size)
+        else:
+            found = _tfds().read(name, data_dir, size, white_level)
+        if white_level is not None and found.train.images.dtype == np.uint8:
+            raise UserError(
+                f"white_level={white_level} requires 16-bit images, those of "
+                f"{name} have 8 bits"
+            )
+        return found
+
+    def state():
+        if name == "digits":
+            return sklearn.__version__
+        return _tfds().state(name, data_dir)
+
+    identity = {"name": name, "data_dir": data_dir and str(data_dir)}
+    return storage.Reader(name, read, {**identity, **settings}, state)
+
+
+def _tfds():
+    # Imported here, as it takes a while.
+    from keras_genmodels.datasets import tfds_images
+
+    return tfds_images
 
 
 def _check_holds_no_pictures(data_dir):
@@ -335,14 +408,6 @@ def _check_is_name(name, data_dir):
             f"{path} is a folder: for its pictures, give image_folder as name "
             "of the data set and the folder as data_dir"
         )
-
-
-def _spread_binary(splits):
-    """Replaces 0 and 1 by 0 and 255, in place, if there are no others."""
-    images = splits.train.images
-    if images.dtype == np.uint8 and images.max() <= 1:
-        for split in splits:
-            np.multiply(split.images, 255, out=split.images)
 
 
 def _hold_out(split, fraction, seed, stream):

@@ -1,8 +1,6 @@
 """Limits on the number and the size of the images of a data set."""
 
-import numpy as np
-import psutil
-
+from keras_genmodels.core import memory
 from keras_genmodels.core.errors import UserError
 
 _FEWEST_IMAGES = 10
@@ -10,8 +8,6 @@ _FEWEST_IMAGES = 10
 
 def check_memory(source, count, shape, dtype="uint8"):
     """Checks that images fit in half of the free memory.
-
-    Half, because training holds the images a second time, as a tensor.
 
     Args:
         source: str, the name of the images for the message.
@@ -22,21 +18,11 @@ def check_memory(source, count, shape, dtype="uint8"):
     Raises:
         UserError: if they do not fit.
     """
-    needed = count * int(np.prod(shape, dtype=np.int64))
-    needed *= np.dtype(dtype).itemsize
-    available = available_memory()
-    if needed > available // 2:
+    if excess := memory.excess((count, *shape), dtype):
         raise UserError(
-            f"{source}: {count} images of {'x'.join(map(str, shape))} take "
-            f"{needed / 2**30:.1f} GiB, more than half of the "
-            f"{available / 2**30:.1f} GiB of free memory: choose a "
-            "smaller image_size"
+            f"{source}: {excess}: choose a smaller image_size, or "
+            "in_memory=auto, which reads them from disk"
         )
-
-
-def available_memory():
-    """Returns the free memory in bytes."""
-    return psutil.virtual_memory().available
 
 
 def check_count(source, count):

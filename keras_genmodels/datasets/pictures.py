@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.datasets import decoding
+from keras_genmodels.datasets import blocks, decoding
 
 # Rows of a picture that are converted to grey at once.
 _ROWS = 256
@@ -66,6 +66,19 @@ def read_own_size(path, channels, white_level=None):
         UserError: if the file cannot be read.
     """
     return _with_channels(decoding.decode(path, white_level), channels)
+
+
+def as_blocks(paths, image_shape, white_level, dtype):
+    """Returns the pictures of `read_all` as `Blocks`, not decoded yet."""
+    shape = (len(paths), *image_shape)
+    rows = blocks.rows_of(shape, dtype)
+
+    def read():
+        for start in range(0, len(paths), rows):
+            part = paths[start : start + rows]
+            yield read_all(part, image_shape, white_level, dtype)
+
+    return blocks.Blocks(shape, np.dtype(dtype), read)
 
 
 def resize(images, size, method="bilinear", antialias=True):

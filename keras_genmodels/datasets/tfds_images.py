@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import hashlib
 import io
 import queue
 import random
@@ -17,7 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import naming
 
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import file_kinds, limits, pictures
+from keras_genmodels.datasets import blocks, file_kinds, pictures
 from keras_genmodels.datasets.splits import Split, Splits
 
 _PROBE_SECONDS = 4.0
@@ -33,29 +34,20 @@ def read(name, data_dir, size, white_level=None):
         white_level: int, the value of white of 16-bit images; 65535 if None.
 
     Returns:
-        `Splits`: images uint8, or float32 for 16 bits; without `validation`,
-        and without `test` if there is no split "test" or "validation".
+        `Splits` of `Blocks`: uint8, or float32 for 16 bits; labels are known
+        once these are read. Without `validation`, and without `test` if there
+        is no split "test" or "validation".
 
     Raises:
         UserError: if there is no such data set, if it is not prepared and
-            cannot be downloaded, if it has no images, or if they do not fit in
-            memory.
+            cannot be downloaded, or if it has no images.
     """
-    builder = _find_builder(name, data_dir)
-    if not _is_prepared(builder):
-        _check_folder(builder, data_dir)
-        _prepare(builder)
-        # A new builder: if another process finished first, the builder that
-        # prepared lacks some of the information.
-        builder = _find_builder(name, data_dir)
+    builder = _find_prepared(name, data_dir)
     image_feature, label_feature = _features(builder)
     splits = _choose_splits(builder)
     shape = _image_shape(builder, image_feature, size)
-    count = sum(_sizes(builder)[split] for split in splits)
-    dtype = "uint8" if image_feature.np_dtype == np.uint8 else "float32"
-    limits.check_memory(name, count, shape, dtype)
     found = [
-        _read_split(
+        _split(
             builder, split, shape, size, label_feature is not None, white_level
         )
         for split in splits
@@ -66,6 +58,28 @@ def read(name, data_dir, size, white_level=None):
         test=found[1] if len(found) > 1 else None,
         label_names=tuple(label_names) if label_names else None,
     )
+
+
+def state(name, data_dir):
+    """Returns a text that changes with the files of a data set."""
+    builder = _find_prepared(name, data_dir)
+    texts = [builder.info.full_name]
+    for path in sorted(builder.data_path.iterdir()):
+        found = path.stat()
+        texts.append(f"{path.name} {found.length} {found.mtime}")
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _find_prepared(name, data_dir):
+    """Returns the builder of a data set, which is prepared if needed."""
+    builder = _find_builder(name, data_dir)
+    if _is_prepared(builder):
+        return builder
+    _check_folder(builder, data_dir)
+    _prepare(builder)
+    # A new builder: if another process finished first, the builder that
+    # prepared lacks some of the information.
+    return _find_builder(name, data_dir)
 
 
 def _check_folder(builder, data_dir):
@@ -278,41 +292,45 @@ def _fit(example, shape, size, white_level):
     return {**example, "image": image, "fits": fits}
 
 
-def _read_split(builder, split, shape, size, labelled, white_level):
-    """Reads a split into memory."""
+def _split(builder, split, shape, size, labelled, white_level):
+    """Returns a split that is not read yet."""
     count = _sizes(builder)[split]
     examples = _examples(builder, split, labelled).map(
         lambda example: _fit(example, shape, size, white_level),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     dtype = examples.element_spec["image"].dtype.as_numpy_dtype
-    images = np.empty((count, *shape), dtype)
-    labels = np.empty(count, np.int32) if labelled else None
-    row = 0
-    for batch in _reporting_damage(builder, examples.batch(256).prefetch(1)):
-        if not batch["fits"].all():
-            raise UserError(
-                f"the images of TFDS data set {builder.name} are not all of "
-                "one size: choose an image_size"
-            )
-        rows = slice(row, row + len(batch["image"]))
-        images[rows] = batch["image"]
-        if labelled:
-            labels[rows] = batch["label"]
-        row = rows.stop
-    if dtype != np.uint8:
-        _limit(images, builder.name, white_level)
-    return Split(images, labels)
+    labels = np.zeros(count, np.int32) if labelled else None
+
+    def read():
+        row = 0
+        rows = min(256, blocks.rows_of((count, *shape), dtype))
+        batches = examples.batch(rows).prefetch(1)
+        for batch in _reporting_damage(builder, batches):
+            if not batch["fits"].all():
+                raise UserError(
+                    f"the images of TFDS data set {builder.name} are not all "
+                    "of one size: choose an image_size"
+                )
+            images = batch["image"]
+            if labelled:
+                labels[row : row + len(images)] = batch["label"]
+            row += len(images)
+            if dtype != np.uint8:
+                images = _limit(images, builder.name, white_level)
+            yield images
+
+    return Split(blocks.Blocks((count, *shape), np.dtype(dtype), read), labels)
 
 
 def _limit(images, name, white_level):
-    """Sets what is above 1 by rounding to 1, in place; refuses other values."""
+    """Sets what is above 1 by rounding to 1; refuses other values."""
     if images.max() > 1 + 1e-5:
         raise UserError(
             f"{name} holds 16-bit values above the white level {white_level}: "
             "give a higher one"
         )
-    np.minimum(images, 1, out=images)
+    return np.minimum(images, 1)
 
 
 def _reporting_damage(builder, batches):

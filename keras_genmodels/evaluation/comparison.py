@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_genmodels import datasets
 from keras_genmodels.core import arrays
+from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.metrics import classifier
 from keras_genmodels.training import inputs
 
@@ -88,11 +89,16 @@ def all_training_images(data):
         data: a `datasets.ImageDataset`.
 
     Returns:
-        `datasets.Split`, a copy, sorted by the hashes of the images: the same
-        whichever images were held out.
+        `datasets.Split`, a copy in memory unless the images are on disk,
+        sorted by the hashes of the images: the same whichever images were
+        held out.
     """
     splits = [s for s in (data.train, data.validation) if s is not None]
-    images = np.concatenate([split.images for split in splits])
+    images = splits[0].images
+    if not isinstance(images, DiskArray):
+        images = np.concatenate([split.images for split in splits])
+    elif len(splits) > 1:
+        images = images.followed_by(splits[1].images)
     labels = None
     if data.train.labels is not None:
         labels = np.concatenate([split.labels for split in splits])
@@ -137,7 +143,11 @@ def features(data, everything, folder, *, num_steps):
 
 def thresholded(split, binarization):
     """Returns a `Split` with `inputs.threshold` of its images."""
-    images = inputs.threshold(split.images, binarization)
+    images = split.images
+    if isinstance(images, DiskArray):
+        images = images.map(lambda it: inputs.threshold(it, binarization))
+    else:
+        images = inputs.threshold(images, binarization)
     return datasets.Split(images, split.labels)
 
 

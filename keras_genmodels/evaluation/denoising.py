@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from keras_genmodels.core import arrays, seeds
+from keras_genmodels.core import arrays, memory, seeds
+from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.denoisers.linear import MAX_PIXELS
@@ -192,12 +193,19 @@ class _References:
             self._adapt_linear(train, levels)
         # It would be compared with itself.
         if not isinstance(denoiser, EmpiricalDenoiser):
-            self._same["exact"] = EmpiricalDenoiser()
-            self._same["exact"].adapt(train)
+            self._adapt_exact(train)
 
     def at(self, sigma):
         """Returns a dict of names to denoisers."""
         return {**self._projections.get(sigma, {}), **self._same}
+
+    def _adapt_exact(self, train):
+        excess = memory.excess(train.shape, train.dtype)
+        if isinstance(train, DiskArray) and excess:
+            self.notes.append(f"Without the exact posterior mean: {excess}.")
+        else:
+            self._same["exact"] = EmpiricalDenoiser()
+            self._same["exact"].adapt(train)
 
     def _adapt_linear(self, train, levels):
         wiener = LinearDenoiser()

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from keras_genmodels import datasets
+from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics import likelihood
 from keras_genmodels.metrics.estimates import Estimate, average
@@ -258,7 +259,11 @@ def _estimates(model, terms, images, binarization):
                 likelihood.bits_per_dimension(-bound, unseen(model).sum())
             )
         if is_of_bits(model) and binarization == "dynamic":
-            entropy = binarization_entropy(model, images)
+            entropy = map_batches(
+                lambda batch: binarization_entropy(model, batch),
+                images,
+                batch_size=inputs.BATCH_SIZE,
+            )
             found["entropy"] = average(entropy)
             found[f"{prefix}excess"] = average(-bound - entropy)
     if model.condition_kind is None:

@@ -4,6 +4,7 @@ from keras_genmodels import datasets, plots
 from keras_genmodels.core import arrays, files
 from keras_genmodels.core.errors import user_errors
 from keras_genmodels.core.model_config import copy_model
+from keras_genmodels.denoisers import EmpiricalDenoiser
 from keras_genmodels.evaluation import evaluate_briefly
 from keras_genmodels.evaluation.model import brief_images
 from keras_genmodels.metrics import denoising
@@ -50,9 +51,11 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     """
     seed = description.seed
     with user_errors(f"{data.name}: "):
-        model.adapt(data.train.images)
+        model.adapt(_images_for(model, data.train))
     if options is None:
         return _finish(model, data, workdir, seed)
+    with user_errors(f"{data.name}, validation split: "):
+        validation = inputs.validation_split(data, options.strategy)
     watched = (data.validation or data.train).take(_WATCHED_IMAGES)
     input_of = inputs.input_of(model)
     report = fit.fit(
@@ -62,7 +65,7 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         batches=lambda step: datasets.training_batches(
             data.train, batch_size=batch_size, seed=seed, start_step=step
         ).map(input_of),
-        validation=_validation(data.validation, seed, input_of),
+        validation=_validation(validation, seed, input_of),
         draw=lambda model: _watch(model, watched, data, seed),
         verbose=verbose,
     )
@@ -71,6 +74,12 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     model = copy_model(model)
     training = {"planned_epochs": options.epochs, **report}
     return _finish(model, data, workdir, seed, training)
+
+
+def _images_for(model, split):
+    """Returns the images of a split, in memory for a model that stores them."""
+    is_exact = isinstance(model, EmpiricalDenoiser)
+    return (split.in_memory() if is_exact else split).images
 
 
 def _validation(split, seed, input_of):

@@ -103,7 +103,7 @@ class RunDescription:
                 k: content.pop(k)
                 for k in ("fingerprint", "label_names", "training_labels")
             },
-            "source": content.pop("source"),
+            "source": _without_default(content.pop("source")),
         }
         preprocessing = {k: content.pop(k) for k in ("binarization", "vae")}
         files.write_json(
@@ -142,11 +142,12 @@ class RunDescription:
             **content,
         )
 
-    def load_data(self, data_dir=None):
+    def load_data(self, data_dir=None, in_memory=None):
         """Loads the data set of the run.
 
         Args:
             data_dir: folder of the data now; by default as recorded.
+            in_memory: as of `datasets.load`; by default as recorded.
 
         Returns:
             `datasets.ImageDataset`.
@@ -161,7 +162,11 @@ class RunDescription:
                 "or pass the images in a script"
             )
         source = self.source
-        data = (source.moved_to(data_dir) if data_dir else source).load()
+        if data_dir:
+            source = source.moved_to(data_dir)
+        if in_memory is not None:
+            source = dataclasses.replace(source, in_memory=in_memory)
+        data = source.load()
         self.check_data(data)
         return data
 
@@ -268,6 +273,13 @@ def _checksum_of_vae(model):
     for weight in model.vae.get_weights():
         checksum = zlib.crc32(np.ascontiguousarray(weight), checksum)
     return f"{checksum:08x}"
+
+
+def _without_default(source):
+    """Returns the arguments of a source as earlier versions know them."""
+    if source is None or source["in_memory"] is False:
+        return source
+    return {k: v for k, v in source.items() if k != "in_memory"}
 
 
 def _module_of(model):

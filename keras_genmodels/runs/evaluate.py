@@ -11,6 +11,7 @@ import numpy as np
 from keras_genmodels import evaluation, plots
 from keras_genmodels._version import __version__
 from keras_genmodels.core import files
+from keras_genmodels.core.disk_arrays import checksum
 from keras_genmodels.core.errors import NotMeasured, UserError, user_errors
 from keras_genmodels.core.events import has_shape
 from keras_genmodels.evaluation import Settings
@@ -201,7 +202,7 @@ def _identity(workdir, settings):
     del used[other]
     return {
         "settings": used,
-        "model": _checksum(workdir.model.read_bytes()),
+        "model": f"{zlib.crc32(workdir.model.read_bytes()):08x}",
     }
 
 
@@ -240,13 +241,9 @@ def _evaluate(workdir, data, settings, folder, computed):
         "kind": type(model).__name__,
         "dataset": data.name,
         "num_images": _sizes(data),
-        "test_images": _checksum(np.ascontiguousarray(data.test.images)),
+        "test_images": f"{checksum(data.test.images):08x}",
         "sections": {k: section.as_dict() for k, section in sections.items()},
     }
-
-
-def _checksum(values):
-    return f"{zlib.crc32(values):08x}"
 
 
 def _sizes(data):

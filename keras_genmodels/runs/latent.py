@@ -56,13 +56,15 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     if not model.adapted:
         with user_errors(f"{data.name}: "):
             model.adapt(inputs.batches(data.train))
+    with user_errors(f"{data.name}, validation split: "):
+        validation = latent_inputs.validation_split(data, options.strategy)
     watched = inputs.take(data.validation or data.train, 1)
     report = fit.fit(
         model,
         workdir,
         options,
         batches=lambda step: inputs.training(batch_size, step),
-        validation=data.validation and inputs.batches(data.validation),
+        validation=validation and inputs.batches(validation),
         draw=lambda model: _draw(model, watched, data, seed),
         verbose=verbose,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from keras_genmodels import datasets
 from keras_genmodels.core import arrays, private_api
 from keras_genmodels.operators.masks import fill_unobserved
+from keras_genmodels.training.workers import Workers
 
 # Largest number of images per batch, and of draws of the importance-weighted
 # bound per chunk; smaller for wide networks.
@@ -63,6 +64,26 @@ class Inputs:
             seed=self.seed,
             binarization=self.binarization,
         )
+
+
+def validation_split(data, strategy):
+    """Returns the validation split of a data set, as a training reads it.
+
+    Args:
+        data: a `datasets.ImageDataset`.
+        strategy: `tf.distribute.Strategy` of the training.
+
+    Returns:
+        `datasets.Split`, or None; in memory for several workers, to each of
+        which TensorFlow copies the data set.
+
+    Raises:
+        ValueError: if it does not fit there.
+    """
+    split = data.validation
+    if split is None or not Workers(strategy).are_several:
+        return split
+    return split.in_memory()
 
 
 def check_condition(model):

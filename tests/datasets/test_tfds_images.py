@@ -9,8 +9,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from keras_genmodels import datasets
+from keras_genmodels.core import memory
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import limits, tfds_images
+from keras_genmodels.datasets import tfds_images
 
 
 class GenmodelsShapes(tfds.core.GeneratorBasedBuilder):
@@ -62,6 +63,24 @@ class GenmodelsDeep(GenmodelsShapes):
             image = np.full((4, 4, 1), 2047, np.uint16)
             image[key % 4] += 1
             yield key, {"image": image}
+
+
+class GenmodelsLabelled(GenmodelsShapes):
+    """Images of different sizes with labels."""
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 1)),
+            "label": tfds.features.ClassLabel(num_classes=3),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def _generate_examples(self):
+        for key in range(12):
+            image = np.full((4 + key % 2, 4, 1), 9 * key, np.uint8)
+            yield key, {"image": image, "label": key % 3}
 
 
 class GenmodelsTexts(GenmodelsShapes):
@@ -231,7 +250,20 @@ def test_a_data_set_without_images_is_refused(tmp_path):
 
 
 def test_images_that_do_not_fit_in_memory_are_refused(small_dir, monkeypatch):
-    monkeypatch.setattr(limits, "available_memory", lambda: 2 * 24 * 15 - 1)
+    monkeypatch.setattr(memory, "available", lambda: 2 * 24 * 15 - 1)
+    arguments = {"data_dir": small_dir, "in_memory": True}
     with pytest.raises(UserError, match=r"24 images of 3x5x1 .*image_size"):
-        datasets.load("genmodels_validated", data_dir=small_dir)
-    datasets.load("genmodels_validated", data_dir=small_dir, image_size=2)
+        datasets.load("genmodels_validated", **arguments)
+    datasets.load("genmodels_validated", image_size=2, **arguments)
+
+
+def test_images_on_disk_are_those_in_memory(tmp_path, capsys):
+    """Also binary ones, and those of which only the reading knows the label."""
+    arguments = {"data_dir": tmp_path, "image_size": 4}
+    for name in ("genmodels_shapes", "genmodels_labelled"):
+        whole = datasets.load(name, **arguments, in_memory=True)
+        for _ in range(2):
+            data = datasets.load(name, **arguments, in_memory=False)
+            assert data.fingerprint() == whole.fingerprint()
+            np.testing.assert_array_equal(data.train.labels, whole.train.labels)
+    assert capsys.readouterr().out.count("Preparing") == 2

@@ -8,7 +8,9 @@ import numpy as np
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
+from keras_genmodels.core import disk_arrays
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets import storage
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit, strategy
 from support import small_vaes
@@ -20,6 +22,18 @@ def _images(n, seed):
     images = np.random.default_rng(seed).random((n, *SHAPE))
     labels = np.arange(n, dtype="int32") % 3
     return datasets.Split((images > 0.5).astype("float32"), labels)
+
+
+def _training_images(is_on_disk):
+    """Returns images to train on, which are the same in memory and on disk."""
+    split = _images(60, 0)
+    if not is_on_disk:
+        return split
+    with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+        np.save(file, split.images)
+        file.flush()
+        known = disk_arrays.statistics_of(split.images)
+        return datasets.Split(storage.open_npy(file.name, known), split.labels)
 
 
 def _vae():
@@ -63,6 +77,7 @@ def train(kinds, name, workdir=None, **changes):
     keras.config.set_dtype_policy("float64")
     built = strategy.build(name)
     workdir = pathlib.Path(workdir or tempfile.mkdtemp())
+    images = _training_images(is_on_disk=name == "multi_worker")
     found = {}
     for kind in kinds:
         keras.utils.set_random_seed(0)
@@ -83,7 +98,7 @@ def train(kinds, name, workdir=None, **changes):
             Workdir(workdir / kind),
             fit.Options(**options),
             batches=lambda step, as_input=as_input: datasets.training_batches(
-                _images(60, 0), batch_size=12, seed=0, start_step=step
+                images, batch_size=12, seed=0, start_step=step
             ).map(as_input),
             # The last batch leaves replicas without rows.
             validation=datasets.evaluation_batches(
