@@ -9,8 +9,8 @@ from keras_genmodels.distributions.gaussian_mixture import log_prob_of_each
 
 tfd = tfp.distributions
 
-# Largest number of entries of the tensors of a batch (128 MB in float64).
-_MAX_SIZE = 2**24
+# Largest number of log densities of a batch: 8 MB, which a cache holds.
+_MAX_SIZE = 2**20
 
 
 def divide_rate(posteriors, z, log_prior):
@@ -42,10 +42,10 @@ def divide_rate(posteriors, z, log_prior):
     """
     loc = np.asarray(posteriors["loc"], np.float64)
     num = len(loc)
-    components, width = _gaussians(posteriors, loc)
+    log_prob = log_prob_of_each(_gaussians(posteriors, loc))
 
     def at_draws(z, index):
-        log_probs = log_prob_of_each(components, tf.constant(z, tf.float64))
+        log_probs = log_prob(tf.constant(z, tf.float64))
         own = tf.gather(log_probs, index, batch_dims=1)
         return own, tf.reduce_logsumexp(log_probs, axis=1) - np.log(num)
 
@@ -53,7 +53,7 @@ def divide_rate(posteriors, z, log_prior):
         at_draws,
         np.asarray(z, np.float64),
         np.arange(num),
-        batch_size=max(1, _MAX_SIZE // (num * width)),
+        batch_size=max(1, _MAX_SIZE // num),
     )
     return {
         "information": own - aggregated,
@@ -62,9 +62,8 @@ def divide_rate(posteriors, z, log_prior):
 
 
 def _gaussians(posteriors, loc):
-    """Returns the posteriors, and the entries of z that a tensor has each."""
     if "stddev" in posteriors:
         stddev = np.asarray(posteriors["stddev"], np.float64)
-        return tfd.MultivariateNormalDiag(loc, stddev), 1
+        return tfd.MultivariateNormalDiag(loc, stddev)
     scale_tril = np.asarray(posteriors["scale_tril"], np.float64)
-    return tfd.MultivariateNormalTriL(loc, scale_tril), loc.shape[1]
+    return tfd.MultivariateNormalTriL(loc, scale_tril)

@@ -59,7 +59,8 @@ class Draws(typing.NamedTuple):
         """
         parts = latents.kl_of_each(self.posterior, self.prior)
         is_free = replicas.mean(tf.stop_gradient(parts)) < free_bits
-        return tf.reduce_sum(tf.where(is_free, free_bits, parts), axis=-1)
+        least = tf.cast(free_bits, parts.dtype)
+        return tf.reduce_sum(tf.where(is_free, least, parts), axis=-1)
 
 
 def differentiate_doubly(posterior, noise, z, log_posterior, rate_weight):

@@ -132,7 +132,7 @@ def test_draws_of_a_mixture_have_its_moments(kind):
 def test_matrix_products_give_the_log_density_of_tfp(float64, full):
     x = np.random.default_rng(0).random((6, 3))
     components = encode(tf.constant(x), full)
-    found = gaussian_mixture.log_prob_of_each(components, vectors((4,), "f8"))
+    found = gaussian_mixture.log_prob_of_each(components)(vectors((4,), "f8"))
     expected = components.log_prob(vectors((4, 1), "f8"))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 

@@ -13,7 +13,7 @@ from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import storage
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit, strategy
-from support import small_vaes
+from support import small_priors, small_vaes
 
 SHAPE = small_vaes.SHAPE
 
@@ -40,6 +40,16 @@ def _vae():
     return small_vaes.make_vae(num_importance_samples=3, rate_warmup_steps=20)
 
 
+def _vae_with_free_bits():
+    return small_vaes.make_vae(free_bits=0.05)
+
+
+def _vae_with_vamp_prior():
+    model = small_vaes.make_vae(prior=small_priors.make_prior("vamp"))
+    model.adapt(_images(60, 0).images)
+    return model
+
+
 def _autoencoder():
     model = kgm.DenoisingAutoencoder(
         kgm.mlp_denoiser(SHAPE, hidden_sizes=(8,), num_classes=3),
@@ -54,6 +64,8 @@ def _autoencoder():
 # Functions that make a model, and of a batch to its input.
 KINDS = {
     "importance_weighted": (_vae, lambda batch: batch["image"]),
+    "free_bits": (_vae_with_free_bits, lambda batch: batch["image"]),
+    "vamp": (_vae_with_vamp_prior, lambda batch: batch["image"]),
     "conditional_denoiser": (
         _autoencoder,
         lambda batch: {"image": batch["image"], "condition": batch["label"]},
