@@ -267,7 +267,9 @@ def _estimates(model, terms, images, binarization):
             found["entropy"] = average(entropy)
             found[f"{prefix}excess"] = average(-bound - entropy)
     if model.condition_kind is None:
-        gap = terms["log_likelihood"] - terms["elbo"]
+        # Of infinite terms there is no difference.
+        with np.errstate(invalid="ignore"):
+            gap = terms["log_likelihood"] - terms["elbo"]
         found["inference_gap"] = average(gap)
     active = likelihood.active_units(terms["latent_means"], terms["latents"])
     return {

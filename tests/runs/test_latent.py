@@ -51,6 +51,30 @@ def test_a_run_needs_one_test_image_and_no_validation(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_starts_a_vamp_prior_from_its_training_images(tmp_path):
+    data = tiny_data(9, 4)
+    model = make_vae(prior=kgm.VampPrior((8, 8, 1), 6))
+    settings = {"binarization": "threshold", "batch_size": 4, "verbose": 0}
+    settings |= {"epochs": 1, "jit_compile": False, "learning_rate": 1e-9}
+    runs.train(model, data, tmp_path / "run", **settings)
+    found = Workdir(tmp_path / "run").load_model().prior_layer
+    assert found.adapted
+    images = data.train.images > 127
+    for each in found.get_weights()[0] > 0.5:
+        assert (each == images).all((1, 2, 3)).any()
+    # A run that starts from the weights of another keeps its pseudo-inputs.
+    path = str(tmp_path / "run" / "model.keras")
+    other = make_vae(prior=kgm.VampPrior((8, 8, 1), 6), seed=1)
+    runs.train(other, data, tmp_path / "b", init_from=path, **settings)
+    np.testing.assert_allclose(
+        other.prior_layer.get_weights()[0], found.get_weights()[0], atol=1e-6
+    )
+    many = make_vae(prior=kgm.VampPrior((8, 8, 1), 10))
+    with pytest.raises(kgm.UserError, match="num_pseudo_inputs=10 is more"):
+        runs.train(many, data, tmp_path / "c", **settings)
+
+
+@pytest.mark.slow
 def test_the_summary_says_that_a_cross_entropy_is_no_likelihood(tmp_path):
     likelihood = kgm.IndependentBernoulli((8, 8, 1), grey_values=True)
     plain = make_vae()
