@@ -62,6 +62,15 @@ def in_inference(layer):
         context.set_value("training", before)
 
 
+def use_one_replica(model):
+    """Makes the verbs of a model, such as `predict`, run on one replica.
+
+    By default they run on all replicas of the strategy in whose scope the
+    model was built, each with other rows.
+    """
+    model._distribute_strategy = None
+
+
 def limit_wait_for_workers(seconds):
     """Limits how long a multi-worker strategy waits for workers to start.
 

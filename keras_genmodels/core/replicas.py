@@ -20,6 +20,12 @@ def count():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def are_outside():
+    """Returns whether the call is not made by one replica of several."""
+    is_inside = not tf.distribute.in_cross_replica_context()
+    return not is_inside or count() == 1
+
+
 def global_rows(num_rows):
     """Returns where the rows of this replica are in the global batch.
 

@@ -91,6 +91,15 @@ class SelfSupervised(private_api.BuiltByConstructor, KerasVerbs):
         )
         self._check_weights(y, kwargs, "train_on_batch")
         self._build_optimizer()
+        accumulates = getattr(
+            self.optimizer, "gradient_accumulation_steps", None
+        )
+        check(
+            not accumulates
+            or self.distribute_strategy.num_replicas_in_sync == 1,
+            "gradient_accumulation_steps requires one replica: Keras cannot "
+            "accumulate gradients on several, which take larger batches",
+        )
         return super().fit(x, y, *args, **kwargs)
 
     def _checked_data(self, verb, x, y=None):

@@ -35,6 +35,28 @@ def resolve(jit_compile, model=None):
     return should_compile(model) if jit_compile == "auto" else jit_compile
 
 
+def resolve_loop(jit_compile, denoiser):
+    """Returns whether XLA compiles a loop over a denoiser.
+
+    Args:
+        jit_compile: as of `resolve`.
+        denoiser: a `Denoiser`, or its method; or a function. XLA compiles for
+            one device, and so no denoiser with `spans_devices`.
+
+    Raises:
+        ValueError: for another value, and for True with several devices.
+    """
+    owner = getattr(denoiser, "__self__", denoiser)
+    if not getattr(owner, "spans_devices", False):
+        return resolve(jit_compile)
+    if read(jit_compile) is True:
+        raise ValueError(
+            "jit_compile=True requires a denoiser on one device: XLA cannot "
+            "compile what several share"
+        )
+    return False
+
+
 def read(jit_compile):
     """Returns "auto", True or False, also for values that are deprecated.
 

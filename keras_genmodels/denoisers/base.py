@@ -86,6 +86,11 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
         return True
 
     @property
+    def spans_devices(self):
+        """Whether several devices compute D together."""
+        return False
+
+    @property
     def has_single_level(self):
         """Whether it is made for one noise level only."""
         lowest, highest = self.sigma_range

@@ -1,6 +1,5 @@
 """The exact posterior mean of a finite set of events."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -8,23 +7,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import deprecation
+from keras_genmodels.core import deprecation, private_api, replicas
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import clean_batches, per_event
+from keras_genmodels.core.events import clean_batches
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers._noisy_mixture import NoisyMixture
-from keras_genmodels.denoisers._weighted_sums import EventSet, Weights
+from keras_genmodels.denoisers._posterior_mean import (
+    NATS,
+    average,
+    replace_rows,
+)
+from keras_genmodels.denoisers._shared_events import SharedEvents
+from keras_genmodels.denoisers._weighted_sums import EventSet
 from keras_genmodels.denoisers.fitted import AdaptedDenoiser
-
-# Number of most probable events whose weights are computed in float64.
-_NUM_CANDIDATES = 4
-
-# Allowed error of float32: the probability of the other events times the error
-# of their log probabilities, in nats. Beyond it, everything is float64.
-_NATS = 3e-3
-
-# Relative rounding error of a float32 sum of weights.
-_SUM_ERROR = 1e-6
 
 
 class Posterior(NamedTuple):
@@ -71,6 +66,11 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     that guarantee are recomputed in float64. Second derivatives are
     TensorFlow's own, of these sums: their memory grows with N.
 
+    Built in the scope of a `tf.distribute.Strategy` of several replicas, each
+    of them holds an n-th part of the data and computes its sums, which are
+    merged: the result is the same up to rounding. There are no second
+    derivatives and no XLA then. See docs/distributed.md.
+
     Args:
         name: name of the model.
 
@@ -85,11 +85,22 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     @deprecation.accept_old_arguments(old_order=("name",))
     def __init__(self, *, name=None):
         super().__init__(name=name)
+        strategy = tf.distribute.get_strategy()
+        self._strategy = None
+        self._shared = None
+        if strategy.num_replicas_in_sync > 1:
+            self._strategy = strategy
+            private_api.use_one_replica(self)
 
     @property
     def num_events(self):
         """Number of events in the data, N."""
-        return self._weight("data").shape[0]
+        return self._event_set().size
+
+    @property
+    def spans_devices(self):
+        """Whether several replicas share the data."""
+        return self._strategy is not None
 
     def adapt(self, data):
         """Stores the data.
@@ -107,7 +118,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         batches = list(clean_batches(data))
         event_shape = batches[0].shape[1:]
         if batches[0].dtype != np.uint8:
-            batches = [batch.astype(dtype) for batch in batches]
+            batches = [batch.astype(dtype, copy=False) for batch in batches]
         count = sum(map(len, batches))
         floats = (as_float(batch, "float64") for batch in batches)
         mean = sum(batch.sum(0) for batch in floats) / count
@@ -116,9 +127,10 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         half_squares = np.concatenate(
             [_half_squares(as_float(b, "float64") - mean) for b in batches]
         )
+        rows = [batch.reshape(len(batch), -1) for batch in batches]
         values = {
             "mean": mean,
-            "data": np.concatenate(batches).reshape(count, -1),
+            "data": rows if self.spans_devices else np.concatenate(rows),
             "half_squares": half_squares,
         }
         self._set_data(event_shape, 2 * float(half_squares.mean()), values)
@@ -164,20 +176,33 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
         if x.dtype == tf.float64:
             return Posterior(*compute(x.dtype))
-        is_good = events.nats_lost(flat, sigma) < _NATS
+        is_good = events.nats_lost(flat, sigma) < NATS
         return Posterior(
-            *_replace_rows(
+            *replace_rows(
                 compute(x.dtype), is_good, lambda: compute(tf.float64)
             )
         )
 
+    def save_own_variables(self, store):
+        """Saves the weights, also those that replicas share."""
+        super().save_own_variables(store)
+        if self._shared is not None:
+            store["1"], store["2"] = self._shared.arrays()
+
     def _denoise(self, x, sigma):
         events = self._event_set()
-        specs = [tf.TensorSpec(part.shape, part.dtype) for part in events]
-        flat = _compiled(*specs, x.dtype)(*events, self._flat(x), sigma)
+        flat = average(events, self._flat(x), sigma)
         return tf.reshape(flat, tf.shape(x))
 
     def _event_set(self):
+        self._check_adapted()
+        if self.spans_devices:
+            check(
+                replicas.are_outside(),
+                "a denoiser whose data replicas share computes on all of them "
+                "at once: call it outside of strategy.run",
+            )
+            return self._shared
         data, half_squares, mean = (
             tf.convert_to_tensor(weight.value)
             for weight in (self._data, self._half_squares, self._mean)
@@ -185,184 +210,30 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         return EventSet(data, half_squares, tf.reshape(mean, (-1,)))
 
     def _flat(self, x):
-        return tf.reshape(x, (-1, self._data.shape[1]))
+        return tf.reshape(x, (-1, math.prod(self.event_shape)))
 
-
-@functools.cache
-def _compiled(data, half_squares, mean, dtype):
-    """Returns the compiled posterior mean for sets of one shape.
-
-    Eager execution takes 1.5 times as long. The set is an argument, because
-    TensorFlow never frees a graph with a custom gradient, nor the variables
-    that it captures.
-
-    Args:
-        data, half_squares, mean: `tf.TensorSpec`s, of an `EventSet`.
-        dtype: of x and sigma.
-
-    Returns:
-        function of `data`, `half_squares`, `mean`, `x` `[batch, M]` and
-        `sigma` `[batch]` that returns D, `[batch, M]`.
-    """
-    compute = _in_float64 if dtype == tf.float64 else _in_float32
-
-    def average(data, half_squares, mean, x, sigma):
-        events = EventSet(data, half_squares, mean)
-        return tf.custom_gradient(lambda *args: compute(events, *args))(
-            x, sigma
+    def _set_weights(self, event_shape, values):
+        if not self.spans_devices:
+            super()._set_weights(event_shape, values)
+            return
+        data, mean = values["data"], values["mean"]
+        self._shared = SharedEvents.divide(
+            self._strategy,
+            data if isinstance(data, list) else [data],
+            values["half_squares"],
+            mean.reshape(-1),
         )
+        super()._set_weights(event_shape, {"mean": mean})
 
-    x = tf.TensorSpec([None, *mean.shape], dtype)
-    sigma = tf.TensorSpec([None], dtype)
-    signature = [data, half_squares, mean, x, sigma]
-    return tf.function(average, input_signature=signature, autograph=False)
+    def _has_shapes_of(self, values):
+        return not self.spans_devices and super()._has_shapes_of(values)
 
-
-def _in_float64(events, x, sigma):
-    """Returns D, `[batch, M]`, and its vector-Jacobian product."""
-    weights = _exact_weights(events, x, sigma)
-
-    def gradient(vectors):
-        return _products(events, x, sigma, vectors, weights)
-
-    return events.as_values(weights.mean), gradient
-
-
-def _in_float32(events, x, sigma):
-    """Returns the same; only rows that need it are computed in float64."""
-    weights, log_lost = _float32_weights(events, x, sigma)
-
-    def as_result(weights):
-        return (tf.cast(events.as_values(weights.mean), x.dtype),)
-
-    def gradient(vectors):
-        return _replace_rows(
-            _products(events, x, sigma, vectors, weights),
-            _is_derivative_good(events, x, sigma, log_lost),
-            lambda: _products(
-                events, x, sigma, vectors, _exact_weights(events, x, sigma)
-            ),
-        )
-
-    (average,) = _replace_rows(
-        as_result(weights),
-        log_lost < math.log(_NATS),
-        lambda: as_result(_exact_weights(events, x, sigma)),
-    )
-    return average, gradient
-
-
-def _exact_weights(events, x, sigma):
-    """Returns the `Weights` of all events, computed in float64."""
-    found = events.sums(events.query(x, sigma, tf.float64), 1)
-    return Weights(
-        found.weighted / found.total[:, None],
-        found.peak,
-        tf.math.log(found.total),
-        found.indices[:, :0],
-        found.logits[:, :0],
-    )
-
-
-def _float32_weights(events, x, sigma):
-    """Computes weights in float64 for the most probable events only.
-
-    Returns:
-        `Weights`, and the logarithm of p (exp(e) - 1), which bounds the total
-        error of the other events' probabilities, float64 `[batch]`.
-    """
-    count = min(_NUM_CANDIDATES, events.size)
-    found = events.sums(events.query(x, sigma, tf.float32), count)
-    peak, total, weighted, logits = (
-        tf.cast(sums, tf.float64) for sums in found[:4]
-    )
-    weights = tf.exp(logits - peak[:, None])
-    rest = total - tf.reduce_sum(weights, axis=1) + _SUM_ERROR * total
-    # A sharper bound if the rest is smaller than the rounding of the sum.
-    spare = events.size - count
-    others = math.log(spare) if spare else -np.inf
-    log_rest = tf.minimum(tf.math.log(rest), others + logits[:, -1] - peak)
-    logits, candidates = _float64_logits(events, x, sigma, found.indices)
-    change = tf.exp(logits) - weights
-    total += tf.reduce_sum(change, axis=1)
-    weighted += tf.linalg.matvec(candidates, change, transpose_a=True)
-    log_total = tf.math.log(total)
-    # exp(e) - 1 <= exp(e) min(e, 1), which does not overflow as a log.
-    error = tf.cast(_error(events, x, sigma), tf.float64)
-    log_error = error + tf.math.log(tf.minimum(error, 1))
-    weights = Weights(
-        weighted / total[:, None], found.peak, log_total, found.indices, logits
-    )
-    return weights, log_rest - log_total + log_error
-
-
-def _float64_logits(events, x, sigma, indices):
-    """Computes the logits of some events, relative to their largest.
-
-    Args:
-        events: `EventSet`.
-        x, sigma: noisy events, `[batch, M]`, and their level, `[batch]`.
-        indices: int32 `[batch, k]`, of the events.
-
-    Returns:
-        logits, float64 `[batch, k]`, and the events in the form of a block,
-        float64 `[batch, k, M]`.
-    """
-    query = events.query(x, sigma, tf.float64)
-    candidates, half = events.gather(indices)
-    logits = tf.linalg.matvec(candidates, tf.transpose(query.events))
-    logits -= half * query.precision[:, None]
-    return logits - tf.reduce_max(logits, axis=1, keepdims=True), candidates
-
-
-def _products(events, x, sigma, vectors, weights):
-    """Computes J v, `[batch, M]`, and v' dD/dsigma, `[batch]`, in one pass.
-
-    J = Cov(x_i) / sigma^2 and dD/dsigma = Cov(x_i, |x - x_i|^2) / sigma^3,
-    where |x - x_i|^2 is -2 sigma^2 log P(x_i|x) up to a constant.
-    """
-    query = events.query(x, sigma, weights.peak.dtype)
-    covariance, slope = events.covariance(query, vectors, weights)
-    sigma = tf.cast(sigma, tf.float64)
-    products = covariance / tf.square(sigma)[:, None]
-    return tf.cast(products, x.dtype), tf.cast(-2 * slope / sigma, x.dtype)
-
-
-def _is_derivative_good(events, x, sigma, log_lost):
-    """Returns whether float32 suffices for the derivative, bool `[batch]`.
-
-    It does if each probability, and so J, is off by a factor of at most
-    exp(e); or if the total error of the probabilities is negligible, given
-    that no two events are further apart than twice the radius.
-    """
-    diameter = 2 * tf.cast(events.radius, tf.float64)
-    log_lost += 2 * tf.math.log(diameter / tf.cast(sigma, tf.float64))
-    is_sharp = _error(events, x, sigma) < _NATS
-    return is_sharp | (log_lost < math.log(_NATS))
-
-
-def _error(events, x, sigma):
-    """Returns e, a bound on the float32 error of log P(x_i|x), `[batch]`."""
-    return 2 * events.nats_lost(x, sigma)
-
-
-def _replace_rows(results, is_good, compute):
-    """Replaces rows that are not good, if there are any.
-
-    Args:
-        results: tuple of tensors `[batch, ...]`.
-        is_good: bool `[batch]`.
-        compute: function that returns a tuple like `results`, called only if
-            some row is not good.
-    """
-
-    def replaced():
-        return tuple(
-            tf.where(per_event(is_good, result), result, new)
-            for result, new in zip(results, compute(), strict=True)
-        )
-
-    return tf.cond(tf.reduce_all(is_good), lambda: tuple(results), replaced)
+    def _stored(self):
+        if not self.spans_devices:
+            return super()._stored()
+        names = "data", "half_squares"
+        arrays = dict(zip(names, self._shared.arrays(), strict=True))
+        return {"mean": self._mean, **arrays}
 
 
 def _half_squares(values):

@@ -105,13 +105,12 @@ class AdaptedDenoiser(Denoiser):
         """Returns shapes and dtypes of the weights; None before `adapt`."""
         if self.event_shape is None:
             return None
-        weights = {name: self._weight(name) for name in self._names()}
         return {
             "event_shape": list(self.event_shape),
             "highest_sigma": self._highest_sigma,
             "weights": {
-                name: {"shape": list(weight.shape), "dtype": weight.dtype}
-                for name, weight in weights.items()
+                name: {"shape": list(value.shape), "dtype": str(value.dtype)}
+                for name, value in self._stored().items()
             },
         }
 
@@ -141,8 +140,12 @@ class AdaptedDenoiser(Denoiser):
             2 * math.sqrt(total_variance), 10 * _LOWEST_SIGMA
         )
 
+    def _stored(self):
+        """Returns what a file holds, a dict of names to weights or arrays."""
+        return {name: self._weight(name) for name in self._names()}
+
     def _set_weights(self, event_shape, values):
-        for name in self._names():
+        for name in filter(values.__contains__, self._names()):
             if hasattr(self, f"_{name}"):
                 # Also removes it from Keras' list of weights.
                 delattr(self, f"_{name}")

@@ -100,6 +100,12 @@ def export(
             missing. Also if the version was written but models.config was not.
         OSError: if the version cannot be written; nothing has changed then.
     """
+    if getattr(model, "spans_devices", False):
+        raise UserError(
+            "replicas share the data of this model, and an export is of one "
+            "device: save it, load it outside of strategy.scope() and export "
+            "that"
+        )
     with user_errors():
         export_dir = files.local_path(export_dir).absolute()
     check_name(name)

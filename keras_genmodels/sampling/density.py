@@ -152,7 +152,7 @@ def probability_flow(
         levels.x,
         num_probes=num_probes,
         max_steps=max_steps,
-        jit_compile=xla.resolve(jit_compile),
+        jit_compile=xla.resolve_loop(jit_compile, denoiser),
     )
     constants = [
         tf.constant(value, tf.float64)

@@ -137,7 +137,7 @@ def generate(
     rows = seeds.row_seeds(seed, num)
     x = initial_events(denoiser, shape, rows, levels[0], initial)
     compiling = {
-        "jit_compile": xla.resolve(jit_compile),
+        "jit_compile": xla.resolve_loop(jit_compile, denoiser),
         "record": bool(trajectory),
     }
     if single_level:

@@ -95,7 +95,7 @@ def integrate_errors(
         levels.x,
         num_levels=num_levels,
         num_draws=num_draws,
-        jit_compile=xla.resolve(jit_compile),
+        jit_compile=xla.resolve_loop(jit_compile, denoiser),
     )
     sigma_max = tf.constant(levels.sigma_max, tf.float64)
     rows = seeds.row_seeds(seed, tf.shape(levels.x)[0])

@@ -140,7 +140,7 @@ def converge(
         _build,
         x,
         has_sigma=sigma is not None,
-        jit_compile=xla.resolve(jit_compile),
+        jit_compile=xla.resolve_loop(jit_compile, denoiser),
         record=bool(trajectory),
     )
     return Restoration(*run(x, *([] if sigma is None else [sigma]), *settings))

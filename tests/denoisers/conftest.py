@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 from support.dense_posterior import adapted
 
-from keras_genmodels.denoisers import _weighted_sums, empirical
+from keras_genmodels.denoisers import _posterior_mean, _weighted_sums
 
 
 @pytest.fixture(scope="module")
@@ -14,11 +14,11 @@ def small_blocks():
 
     For the whole file, so that its tests share compiled functions.
     """
-    empirical._compiled.cache_clear()
+    _posterior_mean._compiled.cache_clear()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(_weighted_sums, "_BLOCK", 512)
         yield
-    empirical._compiled.cache_clear()
+    _posterior_mean._compiled.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from support.dense_posterior import TOLERANCE, adapted, dense, flat, noisy_like
 from keras_genmodels.denoisers import (
     EmpiricalDenoiser,
     LinearDenoiser,
-    empirical,
+    _posterior_mean,
 )
+from keras_genmodels.denoisers._weighted_sums import EventSet
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -23,8 +24,7 @@ def test_compiled_functions_keep_no_data(of_digits, digits):
     """TensorFlow never frees a graph with a custom gradient."""
     of_digits.denoise(digits[:2] / np.float32(255), 0.3)
     events = of_digits._event_set()
-    specs = [tf.TensorSpec(part.shape, part.dtype) for part in events]
-    run = empirical._compiled(*specs, tf.float32)
+    run = _posterior_mean._compiled(EventSet, (), tf.float32, events.specs)
     assert run.experimental_get_tracing_count() == 1
     assert not run.get_concrete_function().captured_inputs
 

@@ -15,8 +15,9 @@ from support.dense_posterior import (
 )
 
 from keras_genmodels.denoisers import (
+    _events,
+    _posterior_mean,
     _weighted_sums,
-    empirical,
 )
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.usefixtures("small_blocks")
 @pytest.fixture
 def compiled_again():
     """For tests that change functions that others have compiled."""
-    empirical._compiled.cache_clear()
+    _posterior_mean._compiled.cache_clear()
     yield
-    empirical._compiled.cache_clear()
+    _posterior_mean._compiled.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -97,12 +98,12 @@ def spoilt_weights(events, x, sigma):
     return weights._replace(mean=weights.mean * np.nan)
 
 
-exact_weights = empirical._exact_weights
+exact_weights = _posterior_mean._exact_weights
 
 
 def test_images_do_not_need_float64(digits, monkeypatch, compiled_again):
     """It takes three times as long."""
-    monkeypatch.setattr(empirical, "_exact_weights", spoilt_weights)
+    monkeypatch.setattr(_posterior_mean, "_exact_weights", spoilt_weights)
     denoiser = adapted(digits[:1500])
     for sigma in LEVELS:
         x = noisy_like(digits, sigma)
@@ -123,7 +124,7 @@ def test_only_rows_that_need_float64_use_it(monkeypatch, compiled_again):
         events, precision = query(self, x, sigma, dtype)
         if dtype == tf.float64:
             precision *= np.nan
-        return _weighted_sums.Query(events, precision)
+        return _events.Query(events, precision)
 
     data = crowd(1)
     denoiser = adapted(data)
@@ -136,8 +137,8 @@ def test_only_rows_that_need_float64_use_it(monkeypatch, compiled_again):
 
     monkeypatch.undo()
     expected = derivative(denoiser.denoise, data[:3], sigma, data[:3] - 3)
-    empirical._compiled.cache_clear()
-    monkeypatch.setattr(empirical, "_exact_weights", spoilt_weights)
+    _posterior_mean._compiled.cache_clear()
+    monkeypatch.setattr(_posterior_mean, "_exact_weights", spoilt_weights)
     found = derivative(denoiser.denoise, data[:3], sigma, data[:3] - 3)
     for part, unspoilt in zip(found, expected, strict=True):
         assert np.isnan(part.numpy()[1]).all()
@@ -168,4 +169,4 @@ def test_roundoff_of_tf32_on_a_gpu(monkeypatch):
             "tensor_float_32_execution_enabled",
             lambda short=short: short,
         )
-        assert _weighted_sums._roundoff() == expected
+        assert _events._roundoff() == expected

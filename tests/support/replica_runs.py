@@ -1,7 +1,13 @@
 """Small trainings on several replicas, to be compared with one."""
 
+import contextlib
+import io
+import os
 import pathlib
+import runpy
+import sys
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -14,6 +20,9 @@ from keras_genmodels.datasets import storage
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit, strategy
 from support import small_priors, small_vaes
+from support.app_runs import ROOT
+from support.cheap_training import without_xla_and_figures
+from support.tiny_data import tiny_data
 
 SHAPE = small_vaes.SHAPE
 
@@ -121,6 +130,79 @@ def train(kinds, name, workdir=None, **changes):
         del report["training_seconds"]
         found[kind] = model.get_weights(), report
     return found
+
+
+def run_and_resume(name, workdir):
+    """Makes runs in float64, and goes on with one of them on one device.
+
+    Args:
+        name: of the strategy of the first epoch.
+        workdir: path of the run.
+
+    Returns:
+        the metrics and the weights after one epoch and after two.
+    """
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    found = []
+    for epochs, devices in ((1, name), (2, "one_device")):
+        keras.utils.set_random_seed(0)
+        with without_xla_and_figures():
+            metrics = runs.train(
+                small_vaes.make_vae(num_importance_samples=2),
+                tiny_data(60, 8),
+                workdir,
+                epochs=epochs,
+                batch_size=12,
+                learning_rate_schedule="constant",
+                jit_compile=False,
+                strategy=devices,
+                verbose=0,
+            )
+        weights = runs.load_model(workdir).get_weights()
+        found.append((metrics["test"], weights))
+    return found
+
+
+def accumulated():
+    """Returns the error of replicas that accumulate gradients."""
+    with strategy.build("mirrored").scope():
+        model = small_vaes.make_vae()
+        model.compile(
+            keras.optimizers.SGD(0.1, gradient_accumulation_steps=3),
+            jit_compile=False,
+        )
+    try:
+        model.fit(_images(24, 0).images, batch_size=12, verbose=0)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def run_app(app, *args):
+    """Runs an app in this process, and returns its status (None: success)."""
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    sys.argv = [app, *args]
+    try:
+        runpy.run_module(f"apps.{app}", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code
+    return None
+
+
+def wait_alone():
+    """Returns the error of a worker whose others do not start."""
+    with (
+        mock.patch.object(strategy, "START_TIMEOUT", 4),
+        mock.patch.object(strategy, "_PATIENCE", 0.5),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+    ):
+        try:
+            strategy.build("multi_worker")
+        except ValueError as error:
+            return str(error), printed.getvalue()
+    return None, printed.getvalue()
 
 
 def first_step_of_keras(name):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from support import replica_runs
+from support import app_runs, replica_runs
 from support.forks import Fork
 from support.small_vaes import make_vae
 
@@ -40,6 +40,63 @@ def test_a_hundred_steps_of_several_replicas_equal_those_of_one(
         loss = several[kind][1].pop("validation_loss")
         assert loss == pytest.approx(report["validation_loss"], rel=1e-5)
         assert several[kind][1].items() <= report.items()
+
+
+@pytest.mark.slow
+def test_a_run_on_replicas_is_that_of_one_device_and_goes_on_there(tmp_path):
+    one, several = (
+        Fork(
+            replica_runs.run_and_resume,
+            name,
+            str(tmp_path / name),
+            num_devices=2,
+        ).result()
+        for name in ("one_device", "mirrored")
+    )
+    for (metrics, weights), (known, expected) in zip(several, one, strict=True):
+        assert_equal_weights(weights, expected)
+        measures, expected = (
+            it["sections"]["likelihood"]["measures"] for it in (metrics, known)
+        )
+        assert measures.keys() == expected.keys()
+        for name in ("elbo", "rate", "distortion"):
+            value = expected[name]["value"]
+            assert measures[name]["value"] == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_an_app_trains_on_replicas_as_on_one_device(tmp_path):
+    flags = (
+        "--network=mlp",
+        "--hidden_sizes=8",
+        "--dtype_policy=float64",
+        "--epochs=1",
+        "--jit_compile=false",
+    )
+    calls = [
+        Fork(
+            replica_runs.run_app,
+            "train_vae",
+            f"--workdir={tmp_path / name}",
+            f"--strategy={name}",
+            *flags,
+            num_devices=2,
+        )
+        for name in ("one_device", "mirrored")
+    ]
+    assert [call.result() for call in calls] == [None, None]
+    one, several = (
+        app_runs.weights(tmp_path / name) for name in ("one_device", "mirrored")
+    )
+    assert one.keys() == several.keys()
+    for name, weight in one.items():
+        np.testing.assert_allclose(several[name], weight, **EQUAL)
+
+
+@pytest.mark.slow
+def test_replicas_do_not_accumulate_gradients():
+    message = Fork(replica_runs.accumulated, num_devices=2).result()
+    assert "gradient_accumulation_steps requires one replica" in message
 
 
 @pytest.mark.slow

@@ -27,23 +27,15 @@ def free_addresses(num):
 def start(num_workers, workdir):
     """Starts the workers of a run."""
     addresses = free_addresses(num_workers)
-    return [
-        Fork(
-            replica_runs.train,
-            [KIND],
-            "multi_worker",
-            str(workdir),
-            environment={
-                "TF_CONFIG": json.dumps(
-                    {
-                        "cluster": {"worker": addresses},
-                        "task": {"type": "worker", "index": index},
-                    }
-                )
-            },
-        )
-        for index in range(num_workers)
-    ]
+    call = replica_runs.train, [KIND], "multi_worker", str(workdir)
+    return [worker(addresses, i, *call) for i in range(num_workers)]
+
+
+def worker(addresses, index, *call):
+    """Calls a function as one of the workers."""
+    task = {"type": "worker", "index": index}
+    config = {"cluster": {"worker": addresses}, "task": task}
+    return Fork(*call, environment={"TF_CONFIG": json.dumps(config)})
 
 
 def finish(workers):
@@ -104,6 +96,17 @@ def test_two_workers_take_the_steps_of_one_process(on_two):
         loss = report["validation_loss"]
         assert worker[1]["validation_loss"] == pytest.approx(loss, rel=1e-5)
     assert_same(*on_two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_worker_whose_others_do_not_start_names_them_and_ends(index):
+    addresses = free_addresses(2)
+    alone = worker(addresses, index, replica_runs.wait_alone)
+    error, printed = alone.result()
+    other = addresses[1 - index]
+    assert other in error and "within 4 seconds" in error
+    assert printed == f"Waiting for the other workers: {other}\n"
 
 
 # Exhaustive: on a slow machine they take minutes, and on a very fast one a run
