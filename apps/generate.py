@@ -202,7 +202,7 @@ def images_of_each_label(config, model, workdir):
     run = workdir.find_run()
     names = run and run.label_names
     return (
-        f"{count} images of each of {len(labels)} labels",
+        f"{part.title}{count} images of each of {len(labels)} labels",
         {
             "image": images,
             "label": np.repeat(np.asarray(labels), count)[part.slice],
@@ -249,7 +249,8 @@ def completions(config, model, workdir):
     )
     images, truth = arrays.take_rows((images, truth), part.rows, computed)
     return (
-        f"{config.num_completions} completions of each of {count} images",
+        f"{part.title}{config.num_completions} completions of each of {count} "
+        "images",
         {
             "image": images,
             "truth": truth,
@@ -279,7 +280,7 @@ def _sheet(config, model, workdir, label=None, **settings):
     )
     labels = {} if label is None else {"label": labels[part.slice]}
     return (
-        f"{count} images",
+        f"{part.title}{count} images",
         {
             "image": images,
             **labels,

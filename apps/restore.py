@@ -158,16 +158,18 @@ def restore_files(config, denoiser, workdir, output):
     paths = list(datasets.list_pictures(config.input))[: config.num_images]
     input_flags.print_skipped(config.input)
     names = png_names(input_flags.picture_names(config.input))
-    part = shard_flag.part_of(config, len(paths), 1)
-    paths, names = paths[part.slice], names[part.slice]
-    check_output(config, output, names)
-    run = workdir.find_run()
     loop = Loop(
         step_size=config.step_size or 1.0,
         max_steps=config.max_steps or 1,
         tolerance=config.tolerance,
         max_pixels=config.max_pixels,
     )
+    if loop.max_steps == loop.step_size == 1:
+        config.forbid(("tolerance",), "--max_steps above 1 for such pictures")
+    part = shard_flag.part_of(config, len(paths), 1)
+    paths, names = paths[part.slice], names[part.slice]
+    check_output(config, output, names)
+    run = workdir.find_run()
     return restore_pictures(
         denoiser,
         paths,

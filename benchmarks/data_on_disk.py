@@ -1,13 +1,13 @@
 """Times training on images on disk against the same images in memory.
 
   python benchmarks/data_on_disk.py          # about 10 minutes on 2 cores
-  python benchmarks/data_on_disk.py --network=unet --evict
+  python benchmarks/data_on_disk.py --network=unet
 
 Writes 28 x 28 random images to a temporary folder. Each round trains on them
 in memory and on disk, by Keras' `fit` as the apps call it. Prints the median
 over rounds of the ratio of images/s, for the MLP VAE (784-512-512-16) and the
-default U-Net. With --evict the file is dropped from the system's page cache
-before each training on disk, which then reads from the device.
+default U-Net. The file may be in the system's page cache, as it was just
+written.
 
 Then each kind trains once more in a process of its own, of which the peak of
 anonymous memory (RssAnon) is printed: what is not in a file.
@@ -33,9 +33,6 @@ flags.DEFINE_enum(
 flags.DEFINE_float("gigabytes", 2.0, "Size of the file.", lower_bound=0.01)
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
-flags.DEFINE_bool(
-    "evict", False, "Read from the device, not from the page cache."
-)
 flags.DEFINE_bool("memory", True, "Also measure the memory.")
 flags.DEFINE_string("file", None, "Measure the memory of this file alone.")
 flags.DEFINE_enum("place", "disk", ["disk", "memory"], "Where its images are.")
@@ -102,8 +99,6 @@ def compare(network, path):
     }
 
     def rate(place):
-        if place == "disk" and FLAGS.evict:
-            evict(path)
         start = time.perf_counter()
         model.fit(
             batches[place], steps_per_epoch=steps, shuffle=False, verbose=0
@@ -153,12 +148,6 @@ def build_model(network):
     model = kgm.DenoisingAutoencoder(kgm.unet(SHAPE))
     model.adapt(np.random.default_rng(0).random((100, *SHAPE), np.float32))
     return model
-
-
-def evict(path):
-    """Drops a file from the page cache."""
-    with open(path, "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def peak_of_training():

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import platform
+import tempfile
 import zipfile
 import zlib
 
@@ -199,9 +201,13 @@ def _write(path, arrays):
     import numpy as np
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        np.savez_compressed(temporary, **arrays)
+    # Named as in `core.files`, which would import TensorFlow.
+    host = zlib.crc32(platform.node().encode())
+    prefix = f".writing-{os.getpid()}.{host:08x}-"
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as folder:
+        temporary = pathlib.Path(folder, path.name)
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -128,6 +128,12 @@ class Part:
         """The rows as a slice of an array of all rows."""
         return slice(self.rows.start, self.rows.stop)
 
+    @property
+    def title(self):
+        """How a summary of the whole job begins: "" if these are all rows."""
+        count = len(self.rows)
+        return "" if count == self.total else f"{count} rows of {self.total}: "
+
 
 def title(config):
     """Returns how a summary of a shard begins, "" without --shard."""

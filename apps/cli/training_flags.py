@@ -174,7 +174,9 @@ def _build_strategy(config, only_adapts):
         if only_adapts:
             strategy.check_single_worker("this denoiser adapts to the data")
         return strategy.build(
-            config.strategy, config.tpu_address, config.batch_size
+            config.strategy,
+            config.tpu_address,
+            None if only_adapts else config.batch_size,
         )
 
 

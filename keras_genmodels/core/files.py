@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pathlib
+import platform
 import re
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ import tensorflow as tf
 
 # Prefix of temporary folders; the id of the process follows.
 WRITING = ".writing-"
+# In the names of temporary folders, which tell machines apart.
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 # A scheme has two letters or more: C:/ is a drive. A Path has lost one slash.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 # The classes by which TensorFlow reports errors of the operating system.
@@ -77,7 +80,7 @@ def replacing(path):
     path = local_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent)
-    prefix = f"{WRITING}{os.getpid()}-"
+    prefix = f"{WRITING}{os.getpid()}.{_HOST}-"
     with (
         disk_errors(path),
         # In a folder of its own, so that the temporary file has its name.
@@ -122,10 +125,12 @@ def errno_of(error):
 
 
 def remove_unfinished(folder):
-    """Removes the temporary folders of processes that were killed."""
+    """Removes the temporary folders of killed processes of this machine."""
     for unfinished in folder.glob(f"{WRITING}*"):
-        process = unfinished.name.removeprefix(WRITING).partition("-")[0]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
+        owner = unfinished.name.removeprefix(WRITING).partition("-")[0]
+        process, _, host = owner.partition(".")
+        # Other machines may write to the same folder.
+        if host == _HOST and not psutil.pid_exists(int(process)):
             shutil.rmtree(unfinished, ignore_errors=True)
 
 

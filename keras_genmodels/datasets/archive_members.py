@@ -66,7 +66,7 @@ class Member:
                 yield file, _read_header(file)
         except UserError:
             raise
-        except files.UNREADABLE_ARCHIVE as error:
+        except (KeyError, *files.UNREADABLE_ARCHIVE) as error:
             raise UserError(
                 f"{self._path} cannot be read ({error}): save plain number "
                 "arrays with np.savez"

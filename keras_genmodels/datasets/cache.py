@@ -33,9 +33,9 @@ def folder():
     `keras_genmodels` below `XDG_CACHE_HOME` or `~/.cache`.
     """
     if given := os.environ.get(VARIABLE):
-        return pathlib.Path(given).expanduser().absolute()
+        return pathlib.Path(os.path.expanduser(given)).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(base, "keras_genmodels").expanduser().absolute()
+    return pathlib.Path(os.path.expanduser(base), "keras_genmodels").absolute()
 
 
 class Entry:
@@ -63,12 +63,12 @@ class Entry:
         Returns:
             pathlib.Path, or None.
         """
-        if not (self.path / _STATE).exists():
-            return None
-        with contextlib.suppress(ValueError):
-            found = files.read_json(self.path / _STATE)
-            if found == self._content():
-                return self.path
+        # A home folder may be missing, or closed to this process.
+        with contextlib.suppress(ValueError, OSError):
+            if (self.path / _STATE).exists():
+                found = files.read_json(self.path / _STATE)
+                if found == self._content():
+                    return self.path
         return None
 
     def prepare(self, write, size, waiting=lambda: None):
@@ -84,6 +84,10 @@ class Entry:
         Raises:
             UserError: if the disk is full, or cannot be written to.
         """
+        if "~" in self.path.parts:
+            raise UserError(
+                f"this user has no home folder to prepare images in: {_ADVICE}"
+            )
         with _disk_errors(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(waiting):
@@ -110,7 +114,7 @@ class Entry:
         content = self._content()
         new.mkdir()
         try:
-            _check_room(new, size)
+            check_room(new, size)
             write(new)
             files.write_json(new / _STATE, content)
             _flush(new)
@@ -135,7 +139,8 @@ def stamp(path):
     return f"{found.st_size} bytes, {found.st_mtime_ns} ns"
 
 
-def _check_room(path, size):
+def check_room(path, size):
+    """Raises a `UserError` if `size` bytes are not free where a folder is."""
     free = shutil.disk_usage(path).free
     if size > free:
         raise UserError(

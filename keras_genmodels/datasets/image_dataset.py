@@ -374,7 +374,10 @@ def _reader_of_name(name, data_dir, settings):
             return sklearn.__version__
         return _tfds().state(name, data_dir)
 
-    identity = {"name": name, "data_dir": data_dir and str(data_dir)}
+    place = data_dir and str(data_dir)
+    if place and not _is_remote(place):
+        place = str(pathlib.Path(place).absolute())
+    identity = {"name": name, "data_dir": place}
     return storage.Reader(name, read, {**identity, **settings}, state)
 
 

@@ -63,14 +63,22 @@ def load(reader, in_memory="auto"):
         entry = cache.Entry(reader.name, identity, reader.state)
         if prepared := entry.find():
             found = _open(prepared)
-            return found if _is_on_disk(found, in_memory) else _to_memory(found)
+            if _is_on_disk(found, in_memory):
+                return _noted(found)
+            return _to_memory(found)
     found = reader.read()
     if not _is_on_disk(found, in_memory):
         count, *shape = found.shape
         dtype = found.train.images.dtype
         limits.check_memory(reader.name, count, shape, dtype)
         return _spread_binary(_to_memory(found))
-    return _open(_prepare(entry, reader.name, found))
+    return _noted(_open(_prepare(entry, reader.name, found)))
+
+
+def _noted(splits):
+    """Returns splits on disk, with a note of the file."""
+    note = f"images are read from disk: {splits.train.images.path}"
+    return dataclasses.replace(splits, notes=(*splits.notes, note))
 
 
 def _is_on_disk(splits, in_memory):
@@ -141,6 +149,9 @@ def _write(folder, splits):
     train = statistics[: len(splits.train.images)]
     is_binary = train["highest"].max() <= 1
     if splits.train.images.dtype == np.uint8 and is_binary:
+        if path:
+            print("Their values are 0 and 1: written as 0 and 255", flush=True)
+            cache.check_room(folder, int(np.prod(splits.shape)))
         path = None
         binary = _replace_images(splits, _spread)
         statistics = _copy(folder, binary)
@@ -221,7 +232,7 @@ def _open(folder):
     return Splits(
         **splits,
         label_names=names and tuple(names),
-        notes=(*content["notes"], f"images are read from disk: {path}"),
+        notes=tuple(content["notes"]),
     )
 
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from keras_genmodels.core.precision import matmul_roundoff
+
 
 class Query(NamedTuple):
     """Noisy events minus the mean, times the precision, and the precision.
@@ -81,7 +83,7 @@ class Events:
             reach += tf.norm(tf.cast(self.mean, x.dtype))
         size = tf.norm(x - tf.cast(self.mean, x.dtype), axis=1)
         lost = 8 * size * reach + 2 * tf.square(widest)
-        return _roundoff() * lost / tf.square(sigma)
+        return matmul_roundoff() * lost / tf.square(sigma)
 
     def query(self, x, sigma, dtype):
         """Returns the factor of the events in their logits.
@@ -180,14 +182,3 @@ class Events:
         if self.is_uint8:
             return rows
         return rows - tf.cast(self.mean, rows.dtype)
-
-
-def _roundoff():
-    """Returns the relative rounding error of factors of a matrix product.
-
-    On GPUs TensorFlow multiplies in TF32, with 11 bits, unless
-    `tf.config.experimental.enable_tensor_float_32_execution(False)`.
-    """
-    is_short = tf.config.experimental.tensor_float_32_execution_enabled()
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return 2.0**-11 if is_short and on_gpu else 2.0**-24

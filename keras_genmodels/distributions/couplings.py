@@ -100,7 +100,8 @@ def alternating(size, num):
     """Returns the indices of the entries that each coupling moves.
 
     In turn they are the second half, the first half, the odd and the even
-    entries, so that each entry meets every other one.
+    entries, so that each entry depends on every other one, some by way of a
+    third.
 
     Args:
         size: int >= 2, length of the vector.

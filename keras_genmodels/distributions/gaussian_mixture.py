@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from keras_genmodels.core.precision import matmul
 from keras_genmodels.distributions import latents
 
 tfd = tfp.distributions
@@ -89,7 +90,7 @@ def log_prob_of_each(components):
     else:
         first, second = np.tril_indices(size)
         whiten = components.scale.solve(tf.eye(size, dtype=loc.dtype))
-        precision = tf.matmul(whiten, whiten, transpose_a=True)
+        precision = matmul(whiten, whiten, transpose_a=True)
         scaled_loc = tf.linalg.matvec(precision, loc)
         # Each product off the diagonal stands for two.
         count = tf.constant(np.where(first == second, 1, 2), loc.dtype)
@@ -106,6 +107,6 @@ def log_prob_of_each(components):
         z = z - center
         left, right = (tf.gather(z, it, axis=1) for it in (first, second))
         terms = tf.concat([left * right, z], axis=1)
-        return tf.matmul(terms, coefficients, transpose_b=True) + constant
+        return matmul(terms, coefficients, transpose_b=True) + constant
 
     return log_prob

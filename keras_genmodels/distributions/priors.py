@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 
 from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import as_float
-from keras_genmodels.core.events import event_batches
+from keras_genmodels.core.events import clean_batches, event_batches
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.distributions import couplings, latents
 from keras_genmodels.distributions.gaussian_mixture import (
@@ -343,11 +343,13 @@ class VampPrior(_MixtureLayer):
 
         Raises:
             ValueError: if there are fewer events than pseudo-inputs, and for
-                events of another shape.
+                events of another shape or, with a `value_range`, on another
+                scale.
         """
         rng, num = np.random.default_rng(seed), self.num_pseudo_inputs
         keys, chosen = np.zeros(0), None
-        for batch in event_batches(data):
+        read = clean_batches if self.value_range else event_batches
+        for batch in read(data):
             keys = np.concatenate([keys, rng.random(len(batch))])
             batch = as_float(batch)
             chosen = batch if chosen is None else np.append(chosen, batch, 0)

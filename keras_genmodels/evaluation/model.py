@@ -126,7 +126,9 @@ def per_image_terms(model, data, settings, part, *, binarization="none"):
         those without an image in the part.
     """
     found = {}
-    train = comparison.all_training_images(data).images
+    train = None
+    if isinstance(model, Denoiser):  # Others are not compared with them.
+        train = comparison.all_training_images(data).images
     averaged = _averaged(model, train, data.test, settings, binarization)
     for name, section in averaged.items():
         rows = part(section.num_images)

@@ -1,4 +1,4 @@
-"""The rate, divided by the average of the posteriors of a set of examples."""
+"""The rate, decomposed by the average of the posteriors of some examples."""
 
 import numpy as np
 import tensorflow as tf

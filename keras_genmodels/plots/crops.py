@@ -37,7 +37,10 @@ class Comparison(NamedTuple):
         """
         first = next(iter(versions.values()))
         starts = [max(0, side - _SIDE) // 2 for side in first.shape[:2]]
-        rows, columns = (slice(i, i + _SIDE) for i in starts)
+        rows, columns = (
+            slice(i, min(i + _SIDE, side))
+            for i, side in zip(starts, first.shape[:2], strict=True)
+        )
         return cls(
             name,
             _whole(first, rows, columns),
@@ -89,8 +92,9 @@ def _whole(image, rows, columns):
     # Only the pixels of the small picture, before they are converted.
     small = Image.fromarray(_as_rgb(_means(image, factor)))
     if factor > 1:
-        box = [columns.start, rows.start, columns.stop, rows.stop]
-        frame = [value // factor for value in box]
+        starts = [part.start // factor for part in (columns, rows)]
+        ends = [part.stop // factor - 1 for part in (columns, rows)]
+        frame = [*starts, *map(max, starts, ends)]
         ImageDraw.Draw(small).rectangle(frame, outline=_FRAME)
     return np.asarray(small)
 

@@ -12,6 +12,7 @@ import tqdm
 from keras_genmodels import plots
 from keras_genmodels.core import arrays, files, seeds
 from keras_genmodels.core.errors import user_errors
+from keras_genmodels.core.validation import check
 from keras_genmodels.datasets import pictures
 from keras_genmodels.metrics import image_quality
 from keras_genmodels.metrics.estimates import as_text, average
@@ -97,6 +98,7 @@ def restore_pictures(
         level = _estimate(noisy, denoiser) if sigma == AUTO else sigma
         with user_errors(f"{path}: "):
             restored, steps = _restore(denoiser, noisy, level, condition, loop)
+            check(np.isfinite(restored).all(), "D(x) is not finite")
         versions = {"input": noisy, "restored": restored}
         if add_noise:
             versions["clean"] = clean
@@ -132,9 +134,12 @@ def _with_noise(clean, sigma, row):
 
 def _estimate(image, denoiser):
     """Estimates the noise level of a picture, within the denoiser's range."""
-    level = skimage.restoration.estimate_sigma(
-        image, average_sigmas=True, channel_axis=-1
+    levels = np.array(
+        skimage.restoration.estimate_sigma(image, channel_axis=-1)
     )
+    # A channel of one value has no coefficient other than 0.
+    known = levels[np.isfinite(levels)]
+    level = known.mean() if known.size else 0
     return float(np.clip(level, *denoiser.sigma_range))
 
 
@@ -183,7 +188,7 @@ def _quality(input, restored, clean=None):
 def _write(path, image, is_deep):
     """Writes a PNG of 8 or 16 bits; `image` is overwritten."""
     dtype = np.uint16 if is_deep else np.uint8
-    np.clip(np.nan_to_num(image, copy=False), 0, 1, out=image)
+    np.clip(image, 0, 1, out=image)
     image *= np.iinfo(dtype).max
     np.rint(image, out=image)
     encoded = tf.io.encode_png(image.astype(dtype)).numpy()
@@ -192,7 +197,7 @@ def _write(path, image, is_deep):
 
 
 def _summary(results, loop):
-    """Returns a line for each picture, and averages of what is known."""
+    """Returns a line for each picture, and the average PSNR and SSIM."""
     lines = []
     for name, result in results.items():
         parts = []

@@ -139,7 +139,7 @@ class Workdir:
             raise UserError(
                 f"{self} holds a run on the latents of another VAE, which was "
                 f"trained anew since (weights {earlier.vae}, now {run.vae}): "
-                "give another --workdir"
+                "give another workdir"
             )
 
     def claim(self, run, assumed=None):

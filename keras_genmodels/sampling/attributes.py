@@ -1,4 +1,4 @@
-"""What a denoiser says of itself; a function of x and sigma says nothing."""
+"""Attributes of a denoiser, with defaults for a plain function."""
 
 
 def needs_sigma(denoiser):

@@ -76,6 +76,7 @@ def test_what_has_no_meaning_for_pictures_is_refused(workdir, tmp_path):
         ("test", ["--sigma=0.1", "--max_pixels=99"], ["--max_pixels"]),
         (tmp_path / "a.png", ["--sigma=auto", "--max_pixels=9"], ["max_pix"]),
         (tmp_path / "a.png", [], ["requires --sigma"]),
+        (tmp_path / "a.png", ["--sigma=0.1", "--tolerance=1"], ["--tolerance"]),
     ):
         process = restore(workdir, source, tmp_path / "out", *flags)
         assert_refused(process, "restore", *words)

@@ -159,6 +159,13 @@ def test_files_of_a_killed_process_go_with_the_next_write(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.txt", "x.txt"]
 
 
+def test_a_write_leaves_those_of_other_machines_alone(tmp_path):
+    theirs = tmp_path / f"{files.WRITING}999999999.00000000-x"
+    theirs.mkdir()
+    files.write_json(tmp_path / "own.json", {})
+    assert theirs.exists()
+
+
 @pytest.mark.parametrize(
     ("error", "number"),
     [

@@ -1,5 +1,7 @@
 """Data sets in `.npz` files."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -81,6 +83,10 @@ def test_invalid_arrays_are_refused(tmp_path, arrays, message):
 def test_missing_and_damaged_files_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"there is no file .*none.npz"):
         datasets.load(str(tmp_path / "none.npz"))
+    with zipfile.ZipFile(tmp_path / "y.npz", "w") as archive:
+        archive.writestr("picture.png", b"pixels")
+    with pytest.raises(UserError, match=r"y.npz cannot be read"):
+        datasets.load(str(tmp_path / "y.npz"))
     for content in (b"", b"PK\x03\x04 cut short", b"text"):
         (tmp_path / "x.npz").write_bytes(content)
         with pytest.raises(UserError, match=r"x.npz cannot be read"):

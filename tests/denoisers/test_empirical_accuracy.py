@@ -14,6 +14,7 @@ from support.dense_posterior import (
     noisy_like,
 )
 
+from keras_genmodels.core import precision
 from keras_genmodels.denoisers import (
     _events,
     _posterior_mean,
@@ -169,4 +170,4 @@ def test_roundoff_of_tf32_on_a_gpu(monkeypatch):
             "tensor_float_32_execution_enabled",
             lambda short=short: short,
         )
-        assert _events._roundoff() == expected
+        assert precision.matmul_roundoff() == expected

@@ -129,6 +129,9 @@ def test_the_noise_level_is_estimated_within_the_range(
     text = restore(grey, tmp_path / "out", flat, sigma="auto")
     assert levels[1] == grey.sigma_range[0]
     assert f"sigma {grey.sigma_range[0]:.3g}" in text
+    black = save(tmp_path / "black.png", np.zeros((16, 16), np.uint8))
+    restore(grey, tmp_path / "out", black, sigma="auto")
+    assert levels[2] == grey.sigma_range[0]
 
 
 def test_quality_is_reported_if_noise_is_added(grey, tmp_path):
