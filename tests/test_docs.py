@@ -119,6 +119,17 @@ def test_scripts_of_the_denoisers_run():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_folder")
+def test_scripts_of_several_devices_run():
+    names = run_all("docs/distributed.md")
+    samples = names["samples"].numpy().reshape(16, -1)
+    train = names["train"].reshape(len(names["train"]), -1) / 255
+    # The exact denoiser generates training images.
+    nearest = [np.abs(train - sample).max(1).min() for sample in samples]
+    assert np.median(nearest) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_folder")
 def test_examples_of_the_recipes_run():
     names = run_all("docs/extending.md")
     clean, error = names["clean"], names["mean_absolute_error"]
@@ -132,7 +143,7 @@ def test_examples_of_the_recipes_run():
 
 TESTED = {"README.md", SERVING_PAGE}
 TESTED |= {"docs/runs.md", "docs/conditional_vae.md", "docs/denoisers.md"}
-TESTED |= {"docs/extending.md"}
+TESTED |= {"docs/extending.md", "docs/distributed.md"}
 
 
 def test_every_page_with_scripts_is_tested():

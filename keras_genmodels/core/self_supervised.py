@@ -91,9 +91,9 @@ class SelfSupervised(private_api.BuiltByConstructor, KerasVerbs):
         )
         self._check_weights(y, kwargs, "train_on_batch")
         self._build_optimizer()
-        accumulates = getattr(
-            self.optimizer, "gradient_accumulation_steps", None
-        )
+        # A model that is not compiled has no optimizer.
+        optimizer = getattr(self, "optimizer", None)
+        accumulates = getattr(optimizer, "gradient_accumulation_steps", None)
         check(
             not accumulates
             or self.distribute_strategy.num_replicas_in_sync == 1,

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -134,10 +135,11 @@ def _with_noise(clean, sigma, row):
 
 def _estimate(image, denoiser):
     """Estimates the noise level of a picture, within the denoiser's range."""
-    levels = np.array(
-        skimage.restoration.estimate_sigma(image, channel_axis=-1)
-    )
-    # A channel of one value has no coefficient other than 0.
+    with warnings.catch_warnings():
+        # A channel of one value has no coefficient other than 0.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        levels = skimage.restoration.estimate_sigma(image, channel_axis=-1)
+    levels = np.array(levels)
     known = levels[np.isfinite(levels)]
     level = known.mean() if known.size else 0
     return float(np.clip(level, *denoiser.sigma_range))
