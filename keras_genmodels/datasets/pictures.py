@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.arrays import as_float
 from keras_genmodels.datasets import blocks, decoding
 
 # Rows of a picture that are converted to grey at once.
@@ -45,7 +46,7 @@ def read_all(paths, image_shape, white_level=None, dtype=None):
     for row, path in enumerate(paths):
         image = _read(path, image_shape, white_level)
         if image.dtype != dtype:
-            image = np.divide(image, 255, dtype=dtype)
+            image = as_float(image, dtype)
         images[row] = image
     return images
 

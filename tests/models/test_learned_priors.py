@@ -22,6 +22,13 @@ def with_prior(kind, **settings):
     return make_vae(prior=make_prior(kind), **settings)
 
 
+# Tracing takes seconds: the prior that calls the encoder stands for all.
+EACH_LEARNED = [
+    pytest.param(kind, marks=() if kind == "vamp" else pytest.mark.slow)
+    for kind in LEARNED
+]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_bounds_and_samples_follow_from_the_distributions(kind):
     model, x = with_prior(kind), binary_images(4)
@@ -42,7 +49,7 @@ def test_bounds_and_samples_follow_from_the_distributions(kind):
     assert np.isfinite(bound).all()
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", EACH_LEARNED)
 def test_samples_of_a_graph_are_those_of_eager_execution(kind):
     """As in an export, of any number of rows."""
     model = with_prior(kind)
@@ -69,7 +76,7 @@ def test_without_a_prior_it_is_standard_normal():
 # --- Files. ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", EACH_LEARNED)
 def test_files_and_copies_keep_the_prior_and_share_the_encoder(kind, tmp_path):
     model, x = with_prior(kind), binary_images(4)
     model.save(tmp_path / "model.keras")
@@ -90,7 +97,7 @@ def test_files_and_copies_keep_the_prior_and_share_the_encoder(kind, tmp_path):
 # --- Training. -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize("kind", EACH_LEARNED)
 def test_every_weight_of_the_prior_is_trained(kind):
     model = with_prior(kind)
     model.compile("sgd", run_eagerly=True)
@@ -138,7 +145,9 @@ def test_bad_priors_and_free_bits_are_refused(settings, message):
         make_vae(**settings)
 
 
-@pytest.mark.parametrize("free_bits", [0.2, 5.0])
+@pytest.mark.parametrize(
+    "free_bits", [0.2, pytest.param(5.0, marks=pytest.mark.slow)]
+)
 def test_free_bits_bound_the_mean_rate_of_each_latent_in_training(free_bits):
     model, x = make_vae(free_bits=free_bits), binary_images(12)
     model.encoder.layers[-1].bias.assign([0, 0.5, 1, 0.5, 0.5, 0.5])

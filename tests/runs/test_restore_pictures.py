@@ -90,6 +90,7 @@ def test_a_grey_model_writes_one_channel_and_16_bits_stay(grey, tmp_path):
     np.testing.assert_allclose(written, expected, atol=3)
 
 
+@pytest.mark.slow
 def test_a_rotated_picture_is_written_upright_without_a_tag(grey, tmp_path):
     exif = PIL.Image.Exif()
     exif[274] = 6
@@ -100,6 +101,7 @@ def test_a_rotated_picture_is_written_upright_without_a_tag(grey, tmp_path):
         assert not written.getexif()
 
 
+@pytest.mark.slow
 def test_transparent_pixels_are_white(colour, tmp_path):
     image = np.concatenate(
         [smooth(12, 12), np.zeros((12, 12, 1), np.uint8)], -1

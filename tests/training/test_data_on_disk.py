@@ -102,6 +102,7 @@ def test_the_exact_denoiser_is_refused_where_data_do_not_fit(
     assert any("more than half" in note for note in references.notes)
 
 
+@pytest.mark.slow
 def test_samples_are_compared_with_the_same_images_from_disk():
     found = []
     for in_memory in (True, False):
