@@ -80,6 +80,7 @@ def test_two_exports_at_once(exported):
     assert entry.base_path in (f"{target}/digits", "/models/digits")
 
 
+@pytest.mark.slow
 def test_the_signatures_are_printed(exported):
     said = exported[1][0]
     for words in (

@@ -71,8 +71,19 @@ def test_evaluate_takes_images_with_labels_and_bare_generators(kind):
         np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=form)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", TRAINED)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        # XLA compiles the denoiser with labels for minutes.
+        pytest.param(
+            kind,
+            marks=pytest.mark.exhaustive
+            if kind == "range by label"
+            else pytest.mark.slow,
+        )
+        for kind in TRAINED
+    ],
+)
 def test_verbs_take_data_in_every_form(kind):
     model, inputs = compiled(kind)
     expected = model.evaluate(inputs, verbose=0)

@@ -151,6 +151,7 @@ def test_levels_of_evaluation_are_log_uniform():
     assert scipy.stats.kstest(place, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_levels_of_a_training_step_are_evenly_spaced():
     model = make_dae(num_noise_draws=3)
     model.compile()

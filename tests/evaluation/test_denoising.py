@@ -59,6 +59,7 @@ def test_levels_are_the_common_ones_and_the_lowest_of_the_denoiser():
     assert denoising.levels_of(wiener) == [0.01, *LEVELS]
 
 
+@pytest.mark.slow
 def test_a_denoiser_that_knows_the_image_finds_the_noise_and_does_no_harm(only):
     only(0.1, estimates=True)
     images = digits().train.images[:40]

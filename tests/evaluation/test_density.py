@@ -17,6 +17,7 @@ def section():
     return density.section(denoiser, digits().test.images[:6], seed=0)
 
 
+@pytest.mark.slow
 def test_both_estimates_of_a_wiener_filter_agree(section):
     measures = section.measures
     flow = measures["log_density"].estimate.value

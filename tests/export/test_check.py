@@ -83,6 +83,7 @@ def test_the_check_works_for_a_single_row(tmp_path):
         check_version(version)
 
 
+@pytest.mark.slow
 def test_the_check_finds_missing_files(exports, tmp_path):
     version = shutil.copytree(exports["wiener"][1], tmp_path / "1")
     extra = version / "assets.extra"

@@ -112,6 +112,7 @@ def tuned(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_the_batching_file_of_the_user_is_kept(tuned):
     assert (tuned.parents[1] / "batching.config").read_text() == TUNED
     # All options but those that all models share.

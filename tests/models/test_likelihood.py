@@ -66,6 +66,7 @@ def test_the_mean_weight_is_the_likelihood(float64, num_samples):
     assert (effective < 0.9 * num_samples).all()
 
 
+@pytest.mark.slow
 def test_it_rises_with_the_number_of_samples(float64):
     """From the elbo, of which KL(q || true posterior) is the shortfall."""
     wide = 3.0

@@ -108,6 +108,7 @@ def module(tmp_path_factory):
         sys.path.remove(str(folder))
 
 
+@pytest.mark.slow
 def test_its_bounds_agree_with_its_densities(module):
     """The same by `log_prob` of the distributions that the verbs return."""
     model = module.TwoLayerVAE(kgm.IndependentBernoulli(SHAPE))

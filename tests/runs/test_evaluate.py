@@ -340,9 +340,14 @@ def computed_in_two(workdir, data):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("without_xla")
-@pytest.mark.parametrize("kind", ["vae", "linear"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("vae", marks=pytest.mark.slow),
+        pytest.param("linear", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_joined_parts_have_the_averages_of_all_images(evaluated, kind):
     workdir, whole = evaluated(kind)
     with mock.patch.object(denoising, "NOISE_LEVELS", (LEVEL,)):

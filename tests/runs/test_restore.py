@@ -61,6 +61,7 @@ def test_images_are_written_as_arrays_pictures_and_figures(tmp_path):
         assert word not in text
 
 
+@pytest.mark.slow
 def test_psnr_and_ssim_are_reported_if_the_clean_images_are_known(tmp_path):
     images = tiny_data(3, 9).test.images
     text = restore(

@@ -208,7 +208,9 @@ def test_a_denoiser_that_is_not_finite_has_no_density():
 def labelled():
     """Returns an untrained denoiser of three classes that its label shifts."""
     network = kgm.mlp_denoiser((4,), hidden_sizes=(8,), num_classes=3)
-    denoiser = kgm.DenoisingAutoencoder(network, num_classes=3)
+    denoiser = kgm.DenoisingAutoencoder(
+        network, sigma=(0.05, 1.5), num_classes=3
+    )
     denoiser.adapt(points(4))
     for weight in denoiser.trainable_weights:
         weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 3)

@@ -121,5 +121,5 @@ def expected_of_denoiser(
 
 def mark_of(kind):
     """Returns the mark of a test that needs an export of its own."""
-    is_common = kind in ("vae", "labels", "range", "exact", "learned_prior")
+    is_common = kind in ("vae", "labels", "range", "learned_prior")
     return pytest.mark.slow if is_common else pytest.mark.exhaustive

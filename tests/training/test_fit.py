@@ -90,12 +90,14 @@ def test_the_model_ends_with_the_best_epochs_averaged_weights(tmp_path):
     assert 1 <= report["best_epoch"] <= 8
 
 
+@pytest.mark.slow
 def test_without_validation_the_last_epoch_is_taken(tmp_path):
     _, report = run(tmp_path, validation=None)
     assert report["best_epoch"] == 4
     assert report["validation_loss"] is None
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_run_for_good(tmp_path, capsys):
     # Nothing is learned, so no epoch is better than the first.
     given = options(
