@@ -19,12 +19,9 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
-from keras_genmodels.distributions.priors import (
-    MixturePrior,
-    RealNVPPrior,
-    StandardNormal,
-    VampPrior,
-)
+from keras_genmodels.distributions.mixture_priors import MixturePrior, VampPrior
+from keras_genmodels.distributions.priors import StandardNormal
+from keras_genmodels.distributions.real_nvp import RealNVPPrior
 from keras_genmodels.metrics.log_likelihood import log_likelihood
 from keras_genmodels.models import (
     VAE,

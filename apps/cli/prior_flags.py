@@ -57,12 +57,12 @@ def build(config, data):
     Returns:
         a `PriorLayer`.
     """
-    from keras_genmodels.distributions import priors
+    import keras_genmodels as kgm
 
     if config.prior == "flow":
-        return priors.RealNVPPrior(config.latent_size, config.num_couplings)
+        return kgm.RealNVPPrior(config.latent_size, config.num_couplings)
     if config.prior == "mixture":
-        return priors.MixturePrior(config.latent_size, config.num_components)
+        return kgm.MixturePrior(config.latent_size, config.num_components)
     if config.prior == "vamp":
-        return priors.VampPrior(data.image_shape, config.num_pseudo_inputs)
-    return priors.StandardNormal(config.latent_size)
+        return kgm.VampPrior(data.image_shape, config.num_pseudo_inputs)
+    return kgm.StandardNormal(config.latent_size)

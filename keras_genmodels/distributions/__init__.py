@@ -7,16 +7,13 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
+from keras_genmodels.distributions.mixture_priors import MixturePrior, VampPrior
 from keras_genmodels.distributions.pixels import (
     DiscretizedLogistic,
     GreyBernoulli,
 )
-from keras_genmodels.distributions.priors import (
-    MixturePrior,
-    RealNVPPrior,
-    StandardNormal,
-    VampPrior,
-)
+from keras_genmodels.distributions.priors import StandardNormal
+from keras_genmodels.distributions.real_nvp import RealNVPPrior
 
 __all__ = [
     "DiscretizedLogistic",

@@ -1,6 +1,5 @@
 """A latent-variable model whose prior is a denoiser of its latents."""
 
-import types
 from typing import ClassVar
 
 import keras
@@ -222,15 +221,6 @@ class LatentDiffusion(LatentVariableModel):
             return seeds.normal(rows, (self.latent_size,), dtype)
         seed = seeds.fold_in(seed, _LATENT_STREAM)
         return replicas.normal((num_events(x), self.latent_size), seed, dtype)
-
-    def _before_fit(self, x, y):
-        if not self.adapted:
-            check(
-                not isinstance(x, types.GeneratorType),
-                "a generator can be read only once: call adapt(data) before "
-                "fit",
-            )
-            self.adapt(x)
 
     def _per_example_loss(self, terms, training):
         return terms["weighted_error"]

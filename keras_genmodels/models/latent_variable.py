@@ -1,6 +1,7 @@
 """The base class of latent-variable models: their verbs and bounds."""
 
 import functools
+import types
 from typing import ClassVar
 
 import keras
@@ -350,6 +351,15 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
     def _as_inputs(self, inputs):
         kind = type(self).__name__
         return self._as_events("x", as_one_tensor(image_of(inputs, kind), kind))
+
+    def _before_fit(self, x, y):
+        if not self.adapted:
+            check(
+                not isinstance(x, types.GeneratorType),
+                "a generator can be read only once: call adapt(data) before "
+                "fit",
+            )
+            self.adapt(x)
 
     def _check_batch(self, verb, x, y):
         if verb != "predict":

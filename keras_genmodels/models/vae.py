@@ -1,7 +1,5 @@
 """The variational autoencoder."""
 
-import types
-
 import keras
 
 from keras_genmodels.core import deprecation
@@ -149,15 +147,6 @@ class VAE(LatentVariableModel):
         """
         if hasattr(self.prior_layer, "adapt"):
             self.prior_layer.adapt(data, seed=self.seed)
-
-    def _before_fit(self, x, y):
-        if not self.adapted:
-            check(
-                not isinstance(x, types.GeneratorType),
-                "a generator can be read only once: call adapt(data) before "
-                "fit",
-            )
-            self.adapt(x)
 
     def _check_prior(self, prior):
         check(

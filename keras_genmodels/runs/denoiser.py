@@ -27,14 +27,28 @@ def default_binarization(model):
     del model
 
 
+def prepare(model, data, description):
+    """Adapts a denoiser to the training images.
+
+    Args:
+        model, data, description: as of `run`.
+
+    Raises:
+        UserError: if the data do not suit the denoiser.
+    """
+    del description
+    with user_errors(f"{data.name}: "):
+        model.adapt(_images_for(model, data.train))
+
+
 def run(model, data, workdir, description, options, *, batch_size, verbose=1):
-    """Adapts a denoiser, trains it if it has a loss, and writes all results.
+    """Trains a denoiser that has a loss, and writes all results.
 
     The test split is read once, after training. `metrics.json` is written
     last.
 
     Args:
-        model: a `Denoiser` of images, with the weights to start from.
+        model: a `Denoiser` of images, as `prepare` left it.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
         description: the `RunDescription`.
@@ -46,12 +60,10 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         dict, the content of `metrics.json`.
 
     Raises:
-        UserError: if the data do not suit the denoiser.
+        UserError: if the validation split does not suit the denoiser.
         TrainingError, OSError: as `training.fit`.
     """
     seed = description.seed
-    with user_errors(f"{data.name}: "):
-        model.adapt(_images_for(model, data.train))
     if options is None:
         return _finish(model, data, workdir, seed)
     with user_errors(f"{data.name}, validation split: "):

@@ -48,17 +48,20 @@ class Job:
         finished = results.is_finished(self.workdir, self.options)
         return self.workers.agree(finished)
 
-    def begin(self, model, data, init_from):
-        """Sets the initial weights, and writes run.json and flags.txt.
+    def begin(self, model, data, init_from, prepare):
+        """Prepares the model, and writes run.json and flags.txt.
 
         Args:
             model: the untrained model.
             data: `datasets.ImageDataset`.
             init_from: path of a model.keras to copy the weights of, or None.
+            prepare: function of model, data and description that adapts the
+                model to the data.
         """
         # First, so that a run that cannot start leaves the workdir free.
         if init_from is not None and not self.workdir.has_checkpoint():
             start_from_weights(model, init_from, data.image_shape)
+        prepare(model, data, self.run)
         if self.workers.is_chief:
             self.workdir.claim(self.run, self.assumed)
             text = results.describe(data, self.workdir, self.options)

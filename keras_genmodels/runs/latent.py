@@ -28,6 +28,24 @@ def default_binarization(model):
     return "dynamic" if likelihood.is_of_bits(model) else "none"
 
 
+def prepare(model, data, description):
+    """Adapts the prior to the training images, if it has not been.
+
+    Args:
+        model, data, description: as of `run`.
+
+    Raises:
+        UserError: if the data do not suit the prior.
+    """
+    if model.adapted:
+        return
+    inputs = latent_inputs.Inputs(
+        model, data, description.binarization, description.seed
+    )
+    with user_errors(f"{data.name}: "):
+        model.adapt(inputs.batches(data.train))
+
+
 def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     """Trains a latent-variable model of images and writes all results.
 
@@ -35,8 +53,8 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
     `metrics.json` is written last.
 
     Args:
-        model: a `LatentVariableModel`, with the weights to start from; its
-            condition, if any, is the label or a part of the image.
+        model: a `LatentVariableModel`, as `prepare` left it; its condition,
+            if any, is the label or a part of the image.
         data: a `datasets.ImageDataset`.
         workdir: a `Workdir`.
         description: the `RunDescription`.
@@ -48,14 +66,11 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         dict, the content of `metrics.json`.
 
     Raises:
-        UserError: if the data do not suit the prior.
+        UserError: if the validation split does not suit the model.
         TrainingError, OSError: as `training.fit`.
     """
     binarization, seed = description.binarization, description.seed
     inputs = latent_inputs.Inputs(model, data, binarization, seed)
-    if not model.adapted:
-        with user_errors(f"{data.name}: "):
-            model.adapt(inputs.batches(data.train))
     with user_errors(f"{data.name}, validation split: "):
         validation = latent_inputs.validation_split(data, options.strategy)
     watched = inputs.take(data.validation or data.train, 1)

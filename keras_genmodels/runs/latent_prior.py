@@ -8,27 +8,21 @@ ARGUMENTS = latent.ARGUMENTS
 # Training steps of a run that does not say how many; more overfit the digits.
 DEFAULT_STEPS = 3000
 default_binarization = latent.default_binarization
+run = latent.run
 
 
-def run(model, data, workdir, description, options, *, batch_size, verbose=1):
-    """Adapts the denoiser to the latents of the images, and trains it.
+def prepare(model, data, description):
+    """Adapts the denoiser to the latents of the training images.
 
     Args:
         model: a `LatentDiffusion`, with the weights to start from.
-        data, workdir, description, options, batch_size, verbose: as of
-            `latent.run`.
-
-    Returns:
-        dict, the content of `metrics.json`.
+        data, description: as of `latent.run`.
 
     Raises:
         UserError: if the data do not suit the model.
-        TrainingError, OSError: as `training.fit`.
     """
     inputs = latent_inputs.Inputs(
         model, data, description.binarization, description.seed
     )
     with user_errors(f"{data.name}: "):
         model.adapt(inputs.batches(data.train))
-    settings = {"batch_size": batch_size, "verbose": verbose}
-    return latent.run(model, data, workdir, description, options, **settings)

@@ -131,7 +131,7 @@ def train(
             more = "; a larger number of epochs extends it" if options else ""
             print(f"This run is finished{more}.")
         else:
-            job.begin(model, data, init_from)
+            job.begin(model, data, init_from, family.prepare)
             family.run(model, data, workdir, run, options, **settings)
             job.workers.agree(0)  # The chief has written the results.
         if job.workers.is_chief:

@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 from support.importance_bounds import (
     KINDS,
     exact_pair,
+    gradient_statistics,
     gradients,
     inputs_of,
     networks_of,
@@ -26,25 +27,13 @@ tfd = tfp.distributions
 def test_both_gradients_agree_in_expectation_and_one_varies_less(
     float64, warmup
 ):
-    x, steps = data(50), 400
-    means, errors = [], []
-    for model in exact_pair(widen=1.5, rate_warmup_steps=warmup):
-        model.compile()
-
-        @tf.function
-        def found(model=model):
-            with tf.GradientTape() as tape:
-                terms = model(x, training=True)
-                loss = -tf.reduce_mean(terms["importance_weighted"])
-            parts = tape.gradient(loss, model.encoder.trainable_variables)
-            return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
-
-        draws = []
-        for step in range(steps):
-            model.optimizer.iterations.assign(step)
-            draws.append(found().numpy())
-        means.append(np.mean(draws, 0))
-        errors.append(np.std(draws, 0) / np.sqrt(steps))
+    found = [
+        gradient_statistics(
+            model, data(50), 400, lambda it: it.encoder.trainable_variables
+        )
+        for model in exact_pair(widen=1.5, rate_warmup_steps=warmup)
+    ]
+    means, errors = zip(*found, strict=True)
     plain, doubly = errors
     difference = np.abs(means[0] - means[1])
     assert (difference < 4.5 * np.hypot(plain, doubly)).all()

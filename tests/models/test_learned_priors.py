@@ -7,7 +7,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 from support import linear_gaussian
-from support.importance_bounds import pair
+from support.importance_bounds import gradient_statistics, pair
 from support.linear_gaussian import B, S, W, linear_vae
 from support.small_priors import KINDS, LEARNED, MEAN, ROOT, make_prior
 from support.small_vaes import binary_images, make_vae
@@ -263,25 +263,12 @@ def test_a_trained_prior_reaches_the_exact_likelihood(float64, kind):
 )
 def test_both_gradients_agree_in_expectation(float64, kind):
     """Of the importance-weighted bound; of a VampPrior the encoder is in p."""
-    x, steps = binary_images(3).astype("f8"), 300
-    means, errors = [], []
-    for model in pair(lambda **kw: with_prior(kind, **kw), count=3):
-        model.compile()
-
-        @tf.function
-        def found(model=model):
-            with tf.GradientTape() as tape:
-                terms = model(x, training=True)
-                loss = -tf.reduce_mean(terms["importance_weighted"])
-            parts = tape.gradient(loss, model.trainable_variables)
-            return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
-
-        draws = []
-        for step in range(steps):
-            model.optimizer.iterations.assign(step)
-            draws.append(found().numpy())
-        means.append(np.mean(draws, 0))
-        errors.append(np.std(draws, 0) / np.sqrt(steps))
+    x = binary_images(3).astype("f8")
+    found = [
+        gradient_statistics(model, x, 300)
+        for model in pair(lambda **kw: with_prior(kind, **kw), count=3)
+    ]
+    means, errors = zip(*found, strict=True)
     difference = np.abs(means[0] - means[1])
     scale = np.maximum(np.hypot(*errors), 1e-9)
     # The same noise is drawn, so that the bound is a wide one.

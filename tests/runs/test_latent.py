@@ -72,6 +72,8 @@ def test_a_run_starts_a_vamp_prior_from_its_training_images(tmp_path):
     many = make_vae(prior=kgm.VampPrior((8, 8, 1), 10))
     with pytest.raises(kgm.UserError, match="num_pseudo_inputs=10 is more"):
         runs.train(many, data, tmp_path / "c", **settings)
+    # The workdir is still free for a run that suits.
+    assert not (tmp_path / "c" / "run.json").exists()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Models of the importance-weighted bound, and its gradients."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from support.linear_gaussian import (
@@ -38,6 +39,33 @@ def gradients(model, inputs, sample_weight=None):
         for name, parts in found.items()
         for i, part in enumerate(parts)
     }
+
+
+def gradient_statistics(model, x, steps, networks=None):
+    """Returns the mean of the bound's gradient over steps, and its error.
+
+    Args:
+        model: a latent-variable model.
+        x: batch of events.
+        steps: int, number of draws.
+        networks: function of the model to the weights; by default all.
+    """
+    model.compile()
+    weights = networks(model) if networks else model.trainable_variables
+
+    @tf.function
+    def gradient():
+        with tf.GradientTape() as tape:
+            terms = model(x, training=True)
+            loss = -tf.reduce_mean(terms["importance_weighted"])
+        parts = tape.gradient(loss, weights)
+        return tf.concat([tf.reshape(part, [-1]) for part in parts], 0)
+
+    draws = []
+    for step in range(steps):
+        model.optimizer.iterations.assign(step)
+        draws.append(gradient().numpy())
+    return np.mean(draws, 0), np.std(draws, 0) / np.sqrt(steps)
 
 
 def pair(make, count=5, **settings):
