@@ -5,31 +5,21 @@ import functools
 import pathlib
 
 import numpy as np
-import sklearn
 import tensorflow as tf
 
 from keras_genmodels.core import deprecation, files
 from keras_genmodels.core.disk_arrays import DiskArray, checksum
-from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import (
-    array_files,
     batches,
-    cache,
-    digits,
-    endings,
     file_kinds,
-    folders,
     notes,
+    sources,
     storage,
 )
 from keras_genmodels.datasets.splits import Split
 
-_FOLDER_IMAGE_SIZE = (64, 64)
 _TEST_FRACTION = 0.1
-_NOT_OF_TFDS = ("digits", "image_folder")
-# Data sets that are one file, by suffix: `read(path, size, white_level)`
-# returns `Splits`, as `array_files.read` does.
-_FILE_READERS = dict.fromkeys(endings.ARRAYS, array_files.read)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +60,9 @@ class Source:
                 f"data_dir {data_dir} holds pictures, but the data set is "
                 "digits, which needs no folder: give pictures as input"
             )
-        name = (
-            pathlib.Path(self.name).name if _is_file(self.name) else self.name
-        )
+        name = self.name
+        if sources.is_file(name):
+            name = pathlib.Path(name).name
         return dataclasses.replace(self, name=name, data_dir=data_dir)
 
 
@@ -244,15 +234,9 @@ def load(
         raise UserError(
             f"in_memory must be 'auto', True or False, got {in_memory!r}"
         )
-    reader = _reader(name, data_dir, size, white_level)
+    reader = sources.reader(name, data_dir, size, white_level)
     found = storage.load(reader, in_memory)
-    train, validation, test = found.train, found.validation, found.test
-    if test is None:
-        train, test = _hold_out(train, _TEST_FRACTION, seed, batches.TEST)
-    if validation is None and validation_split:
-        train, validation = _hold_out(
-            train, validation_split, seed, batches.VALIDATION
-        )
+    train, validation, test = _completed(found, validation_split, seed)
     return ImageDataset(
         name,
         train,
@@ -273,20 +257,11 @@ def load(
 
 def _absolute(name, data_dir):
     """Returns paths that hold from any working directory."""
-    if data_dir is not None and not _is_remote(data_dir):
+    if data_dir is not None and not sources.is_remote(data_dir):
         data_dir = str(files.local_path(data_dir).expanduser().absolute())
-    if _is_file(name) and data_dir is None:
+    if sources.is_file(name) and data_dir is None:
         name = str(files.local_path(name).expanduser().absolute())
     return name, data_dir
-
-
-def _is_remote(data_dir):
-    """Returns whether TFDS reads a folder from Google Cloud Storage."""
-    return str(data_dir).lower().startswith("gs://")
-
-
-def _is_file(name):
-    return pathlib.Path(name).suffix.lower() in _FILE_READERS
 
 
 def _as_size(image_size):
@@ -303,114 +278,16 @@ def _as_size(image_size):
     return int(size[0]), int(size[-1])
 
 
-def _reader(name, data_dir, size, white_level):
-    """Returns the `storage.Reader` of a data set."""
-    is_remote = data_dir is not None and _is_remote(data_dir)
-    # Only TFDS reads remote folders.
-    is_remote = is_remote and not (_is_file(name) or name in _NOT_OF_TFDS)
-    if data_dir is not None and not is_remote:
-        with user_errors():
-            data_dir = files.local_path(data_dir).expanduser()
-        if not data_dir.is_dir():
-            raise UserError(
-                f"data_dir {data_dir} is not a folder: create it or "
-                "choose another data_dir"
-            )
-    settings = {"image_size": size, "white_level": white_level}
-    if _is_file(name):
-        return _reader_of_file(
-            pathlib.Path(data_dir or "", name).expanduser(), settings
+def _completed(found, validation_split, seed):
+    """Returns the splits `(train, validation, test)`, held out if missing."""
+    train, validation, test = found.train, found.validation, found.test
+    if test is None:
+        train, test = _hold_out(train, _TEST_FRACTION, seed, batches.TEST)
+    if validation is None and validation_split:
+        train, validation = _hold_out(
+            train, validation_split, seed, batches.VALIDATION
         )
-    if name == "image_folder":
-        return _reader_of_folder(data_dir, settings)
-    _check_is_name(name, None if is_remote else data_dir)
-    if name == "digits":
-        _check_holds_no_pictures(data_dir)
-    return _reader_of_name(name, data_dir, settings)
-
-
-def _reader_of_file(path, settings):
-    read = _FILE_READERS[path.suffix.lower()]
-    return storage.Reader(
-        str(path),
-        lambda: read(path, *settings.values()),
-        {"file": str(path.resolve()), **settings},
-        lambda: cache.stamp(path),
-    )
-
-
-def _reader_of_folder(folder, settings):
-    if folder is None:
-        raise UserError(
-            "image_folder needs the folder of the pictures: name it as data_dir"
-        )
-    settings["image_size"] = settings["image_size"] or _FOLDER_IMAGE_SIZE
-    return storage.Reader(
-        str(folder),
-        lambda: folders.read(folder, *settings.values()),
-        {"folder": str(folder.resolve()), **settings},
-        lambda: folders.state(folder),
-    )
-
-
-def _reader_of_name(name, data_dir, settings):
-    """Returns the `storage.Reader` of the digits or a data set of TFDS."""
-    size, white_level = settings.values()
-
-    def read():
-        if name == "digits":
-            found = digits.read(size)
-        else:
-            found = _tfds().read(name, data_dir, size, white_level)
-        if white_level is not None and found.train.images.dtype == np.uint8:
-            raise UserError(
-                f"white_level={white_level} requires 16-bit images, those of "
-                f"{name} have 8 bits"
-            )
-        return found
-
-    def state():
-        if name == "digits":
-            return sklearn.__version__
-        return _tfds().state(name, data_dir)
-
-    place = data_dir and str(data_dir)
-    if place and not _is_remote(place):
-        place = str(pathlib.Path(place).absolute())
-    identity = {"name": name, "data_dir": place}
-    return storage.Reader(name, read, {**identity, **settings}, state)
-
-
-def _tfds():
-    # Imported here, as it takes a while.
-    from keras_genmodels.datasets import tfds_images
-
-    return tfds_images
-
-
-def _check_holds_no_pictures(data_dir):
-    """Raises a `UserError` for a folder of pictures as that of the digits."""
-    if data_dir is None:
-        return
-    if file_kinds.holds_pictures(data_dir, but=("downloads",)):
-        raise UserError(
-            f"data_dir {data_dir} holds pictures, but the data set is digits, "
-            "which needs no folder: give image_folder as the data set to read "
-            "them, or give pictures as input"
-        )
-
-
-def _check_is_name(name, data_dir):
-    """Raises a `UserError` if `name` is a file or folder that is not read."""
-    path = pathlib.Path(data_dir or "", name).expanduser()
-    if file_kinds.is_other_data(name) or (path.is_file() and path.suffix):
-        supported = file_kinds.supported(_FILE_READERS)
-        raise UserError(f"{path} is no data set: {supported}")
-    if "/" in name and path.is_dir() and file_kinds.holds_pictures(path):
-        raise UserError(
-            f"{path} is a folder: for its pictures, give image_folder as name "
-            "of the data set and the folder as data_dir"
-        )
+    return train, validation, test
 
 
 def _hold_out(split, fraction, seed, stream):
