@@ -7,6 +7,7 @@
   python -m apps.train_dae --denoiser=exact    # no training: sum_i P(x_i|x) x_i
   python -m apps.train_dae --denoiser=linear --rank=30             # V V'x
   python -m apps.train_dae --dataset=fashion_mnist --data_dir=DIR
+  python -m apps.train_dae --data_dir=PHOTOS --patch_size=48   # any sizes
   python -m apps.train_dae --latents_of=VAE_RUN --workdir=runs/prior
 
 The same command resumes an interrupted run. Results are written to --workdir:
@@ -18,6 +19,7 @@ from absl import flags
 
 from .cli import (
     choices,
+    data_flags,
     flag_types,
     guard,
     latents_of,
@@ -25,7 +27,11 @@ from .cli import (
     training_flags,
 )
 
+# Noise levels of a training on patches, 2.5 to 64 grey levels of 255.
+_PATCH_SIGMA = (0.01, 0.25)
+
 training_flags.define_flags("runs/dae", default_steps=1000)
+data_flags.define_patch_flags()
 flags.DEFINE_enum(
     "denoiser",
     "learned",
@@ -53,7 +59,7 @@ flag_types.define_levels(
     "Noise level of the training, in units of pixels in [0, 1]: LEVEL, or "
     "LOWEST,HIGHEST for a range with a log-uniform distribution, such as "
     "5/255,1.5 (default: 0.02,40 with a log-normal distribution, of median "
-    "0.35; with --blind 0.05,1.5).",
+    "0.35; with --blind 0.05,1.5; with --patch_size 0.01,0.25).",
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
 flags.DEFINE_enum(
@@ -121,6 +127,8 @@ flags.DEFINE_bool(
 )
 
 _ONLY_LEARNED = (
+    "patch_size",
+    "patches_per_epoch",
     "sigma",
     "blind",
     "condition",
@@ -158,6 +166,10 @@ def resolve(config):
     by_label = config.condition == "label"
     if not by_label:
         config.forbid(("label_dropout",), "--condition=label")
+    if config.patch_size is None:
+        config.forbid(("patches_per_epoch",), "--patch_size")
+    else:
+        config = config.fill(sigma=_PATCH_SIGMA)
     is_bias_free = config.blind and not by_label
     network = "bias_free_unet" if is_bias_free else "unet"
     config = config.fill(network=network)
@@ -172,9 +184,27 @@ def resolve(config):
         config.forbid(("attention_levels",), "--network=unet")
     if config.network == "mlp":
         config.forbid(("filters",), "--network=unet or bias_free_unet")
+        config.forbid(("patch_size",), "--network=unet or bias_free_unet")
         return config.fill(hidden_sizes=(512, 512))
     config.forbid(("hidden_sizes",), "--network=mlp")
-    return config.fill(filters=(32, 64, 128))
+    config = config.fill(filters=(32, 64, 128))
+    if config.patch_size is not None:
+        check_patches(config)
+    return config
+
+
+def check_patches(config):
+    """Checks the flags of a training on patches."""
+    config.forbid(
+        ("image_size", "condition", "attention_levels"),
+        "images of one size (no --patch_size)",
+    )
+    least = 2 ** (len(config.filters) - 1)
+    if config.patch_size < least:
+        raise guard.WrongFlags(
+            f"--patch_size={config.patch_size} must be at least {least}, as "
+            f"--filters has {len(config.filters)} levels"
+        )
 
 
 def build_denoiser(config, data):
@@ -187,8 +217,12 @@ def build_denoiser(config, data):
     if config.denoiser == "linear":
         return denoisers.LinearDenoiser(rank=config.rank, center=config.center)
     num_classes = data.num_classes() if config.condition == "label" else None
+    image_shape = data.image_shape
+    if config.patch_size is not None:
+        # Pictures are restored at their own size.
+        image_shape = (None, None, image_shape[-1])
     return denoisers.DenoisingAutoencoder(
-        build_network(config, data.image_shape, num_classes),
+        build_network(config, image_shape, num_classes),
         sigma=config.sigma,
         blind=config.blind,
         num_noise_draws=config.num_noise_draws,

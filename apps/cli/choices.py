@@ -4,6 +4,7 @@
 """
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
+COLORS = ("auto", "grey", "rgb")
 LEARNING_RATE_SCHEDULES = ("cosine", "constant")
 NOISE_SCHEDULES = ("geometric", "karras")
 SOLVERS = ("dpmpp_2m", "heun", "euler")

@@ -4,7 +4,7 @@ import pathlib
 
 from absl import flags
 
-from . import flag_types, guard
+from . import choices, flag_types, guard
 
 
 def define_flags():
@@ -33,6 +33,13 @@ def define_flags():
         "64 for image_folder).",
         most=2,
     )
+    flags.DEFINE_enum(
+        "color",
+        "auto",
+        choices.COLORS,
+        "With image_folder: convert pictures to grey or rgb; auto: grey if all "
+        "of them are, else rgb.",
+    )
     flags.DEFINE_float(
         "validation_split",
         0.05,
@@ -59,6 +66,24 @@ def define_flags():
     )
 
 
+def define_patch_flags():
+    """Defines the flags of a training on patches of pictures."""
+    flags.DEFINE_integer(
+        "patch_size",
+        None,
+        "With image_folder: keep pictures at their own size, and train on "
+        "random patches of this side, flipped and turned by quarters. "
+        "Validation and test use fixed patches of other pictures.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "patches_per_epoch",
+        10_000,
+        "With --patch_size: number of patches of an epoch.",
+        lower_bound=1,
+    )
+
+
 def load(config):
     """Loads the data set that the flags name.
 
@@ -71,6 +96,12 @@ def load(config):
     from keras_genmodels import datasets
 
     size = config.image_size
+    # Flags of some apps only.
+    patches = {
+        name: config.values[name]
+        for name in ("patch_size", "patches_per_epoch")
+        if name in config.values
+    }
     return datasets.load(
         _name(config),
         data_dir=config.data_dir,
@@ -79,6 +110,8 @@ def load(config):
         seed=config.seed,
         white_level=config.white_level,
         in_memory=config.in_memory,
+        color=config.color,
+        **patches,
     )
 
 

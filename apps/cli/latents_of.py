@@ -11,6 +11,7 @@ _OF_RUN = (
     "image_size",
     "validation_split",
     "white_level",
+    "color",
     "binarization",
 )
 # Flags of `train_dae` for denoisers of images.
@@ -19,6 +20,8 @@ _ONLY_IMAGES = (
     "rank",
     "center",
     "blind",
+    "patch_size",
+    "patches_per_epoch",
     "condition",
     "label_dropout",
     "filters",
@@ -101,7 +104,9 @@ def _with_data_of(run, config):
     from keras_genmodels.runs.description import as_text
 
     recorded = run.named_values()
-    values = {name: recorded.get(name) for name in _OF_RUN}
+    values = {
+        name: recorded.get(name, config.defaults[name]) for name in _OF_RUN
+    }
     for name in config.present.intersection(_OF_RUN):
         given, known = config.values[name], values[name]
         if name == "image_size":

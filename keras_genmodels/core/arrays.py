@@ -26,6 +26,22 @@ def as_float(images, dtype=None):
     return np.asarray(images, dtype)
 
 
+def as_cpu_tensor(array):
+    """Converts an array to a tensor in main memory, which is one copy."""
+    with tf.device("cpu"):
+        return tf.convert_to_tensor(_NoCopyArray(array))
+
+
+class _NoCopyArray:
+    """Makes TensorFlow copy an array once, where it copies plain ones twice."""
+
+    def __init__(self, array):
+        self._array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self._array
+
+
 def map_batches(function, *arrays, batch_size, rows=None):
     """Applies a function to batches of rows and concatenates the results.
 

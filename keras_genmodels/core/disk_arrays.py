@@ -8,7 +8,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import checksums, memory
+from keras_genmodels.core import checksums
+from keras_genmodels.core.lazy_arrays import LazyArray
 
 # Offset of the data in a file that TensorFlow can use without a copy.
 ALIGNMENT = 64
@@ -54,20 +55,32 @@ class _File:
         self.statistics = statistics
         # At once, as another file may get its name.
         with open(path, "rb") as file:
-            self.in_order = self._map(file, offset)
-            self.at_random = self._map(file, offset, "MADV_RANDOM")
-
-    def _map(self, file, offset, advice=None):
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        # Not on all systems.
-        if advice and hasattr(mmap, advice):
-            mapped.madvise(getattr(mmap, advice))
-        count = math.prod(self.shape)
-        values = np.frombuffer(mapped, self.dtype, count, offset)
-        return values.reshape(self.shape)
+            layout = (offset, self.shape, self.dtype)
+            self.in_order = map_values(file, *layout)
+            self.at_random = map_values(file, *layout, "MADV_RANDOM")
 
 
-class DiskArray:
+def map_values(file, offset, shape, dtype, advice=None):
+    """Maps the values of an open file to memory.
+
+    Args:
+        file: opened to read bytes.
+        offset: int, bytes before the first value.
+        shape, dtype: of the array.
+        advice: name of a constant of `mmap` for `madvise`, or None.
+
+    Returns:
+        read-only array, valid after the file is closed.
+    """
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # Not on all systems.
+    if advice and hasattr(mmap, advice):
+        mapped.madvise(getattr(mmap, advice))
+    values = np.frombuffer(mapped, dtype, math.prod(shape), offset)
+    return values.reshape(shape)
+
+
+class DiskArray(LazyArray):
     """Images in a file, or some of them in any order, as a read-only array.
 
     Indexing reads images to memory, and so does `np.asarray`, if all of them
@@ -79,7 +92,6 @@ class DiskArray:
         count = file.shape[0] if rows is None else len(rows)
         self.shape = (count, *file.shape[1:])
         self.dtype = np.dtype(dtype or file.dtype)
-        self.ndim = len(self.shape)
 
     @classmethod
     def open(cls, path, offset, shape, dtype, statistics):
@@ -98,23 +110,10 @@ class DiskArray:
         """
         return cls(_File(path, offset, shape, dtype, statistics))
 
-    def __len__(self):
-        return self.shape[0]
-
     def __getitem__(self, key):
         images = self._file.in_order
         images = images[key if self._rows is None else self._rows[key]]
         return self._applied(np.array(images))
-
-    def __array__(self, dtype=None, copy=None):
-        if copy is False:
-            raise ValueError("images on disk cannot be read without a copy")
-        if excess := memory.excess(self.shape, self.dtype):
-            raise ValueError(
-                f"{excess}, and this needs all of them at once: take fewer "
-                "images, or smaller ones"
-            )
-        return np.asarray(self[:], dtype)
 
     @property
     def path(self):
@@ -186,7 +185,7 @@ class DiskArray:
         """
         self._check_not_mapped()
         file = self._file
-        return _share(file.in_order if in_order else file.at_random)
+        return share(file.in_order if in_order else file.at_random)
 
     def _of_statistics(self, name):
         self._check_not_mapped()
@@ -202,19 +201,19 @@ class DiskArray:
 
 
 def checksum(images, start=0):
-    """Returns the CRC-32 of an array or `DiskArray` that follows others.
+    """Returns the CRC-32 of an array or `LazyArray` that follows others.
 
     Args:
-        images: array or `DiskArray`.
+        images: array or `LazyArray`.
         start: int, CRC-32 of what it follows.
     """
-    if isinstance(images, DiskArray):
+    if isinstance(images, LazyArray):
         return images.checksum(start)
     return checksums.of_array(images, start)
 
 
-def _share(array):
-    """Returns a tensor that shares the memory of an array."""
+def share(array):
+    """Returns a tensor that shares the memory of a read-only array."""
     # DLPack refuses read-only arrays. Nothing writes to the tensor.
     region = type(
         "Region",

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.disk_arrays import DiskArray
+from keras_genmodels.core.lazy_arrays import LazyArray
 from keras_genmodels.core.pixel_scale import check_clean
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.core.wording import kind_of
@@ -111,7 +111,7 @@ def event_batches(data, name="adapt"):
     """Reads data batch by batch and checks each batch.
 
     Args:
-        data: array, `DiskArray` or tensor `[n, *event_shape]`, or a
+        data: array, `LazyArray` or tensor `[n, *event_shape]`, or a
             `tf.data.Dataset`, `keras.utils.PyDataset` or generator of batches
             of such; in place of an array or batch also a dict with it under
             `image`. Floating, or uint8 (values of 255 stand for 1).
@@ -184,11 +184,12 @@ def _batches(data, name):
         yield from _each_image(data, name)
         return
     data = data["image"] if isinstance(data, dict) else data
-    if not isinstance(data, DiskArray):
+    if not isinstance(data, LazyArray):
         data = np.asarray(data)
     check(data.ndim, f"{name} takes batches [batch, ...], got {data!r}")
-    for start in range(0, max(1, len(data)), _BATCH_SIZE):
-        yield data[start : start + _BATCH_SIZE]
+    batch_size = getattr(data, "batch_size", None) or _BATCH_SIZE
+    for start in range(0, max(1, len(data)), batch_size):
+        yield data[start : start + batch_size]
 
 
 def _each_image(items, name):

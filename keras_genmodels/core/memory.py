@@ -24,12 +24,23 @@ def excess(shape, dtype):
         str, such as "9 images of 8x8x1 take 2.0 GiB, more than half of the
         3.0 GiB of free memory"; None for an array that fits.
     """
-    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    return excess_of(
+        f"{shape[0]} images of {'x'.join(map(str, shape[1:]))}",
+        math.prod(shape) * np.dtype(dtype).itemsize,
+    )
+
+
+def excess_of(what, size):
+    """Describes what takes more than half of the free memory, as `excess`.
+
+    Args:
+        what: str, such as "9 images".
+        size: int, bytes that they take.
+    """
     free = available()
-    if needed <= free // 2:
+    if size <= free // 2:
         return None
     return (
-        f"{shape[0]} images of {'x'.join(map(str, shape[1:]))} take "
-        f"{needed / 2**30:.1f} GiB, more than half of the "
+        f"{what} take {size / 2**30:.1f} GiB, more than half of the "
         f"{free / 2**30:.1f} GiB of free memory"
     )

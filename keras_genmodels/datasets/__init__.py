@@ -6,12 +6,9 @@ from keras_genmodels.datasets.batches import (
     training_batches,
 )
 from keras_genmodels.datasets.file_kinds import list_pictures, skipped_in
-from keras_genmodels.datasets.image_dataset import (
-    ImageDataset,
-    Source,
-    load,
-)
+from keras_genmodels.datasets.image_dataset import ImageDataset
 from keras_genmodels.datasets.image_files import read_labels, read_pictures
+from keras_genmodels.datasets.loading import Source, load
 from keras_genmodels.datasets.splits import Split
 
 __all__ = [

@@ -7,14 +7,16 @@ drawn, so a resumed training gets the batches of an uninterrupted one.
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.arrays import as_float
+from keras_genmodels.core.arrays import as_cpu_tensor, as_float
 from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.seeds import as_seed, fold_in
+from keras_genmodels.datasets.patches import PatchArray
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
 
 # One stream of random numbers for each purpose.
 ORDER, PIXELS, EVALUATION, TEST, VALIDATION = range(5)
+PATCHES, VALIDATION_PATCHES, TEST_PATCHES = range(5, 8)
 
 _BLOCK = 64
 
@@ -26,7 +28,8 @@ def training_batches(
 
     In each epoch every image occurs once, in an order drawn from (seed,
     epoch). Batches are consecutive parts of the sequence of all epochs, so
-    one may reach into the next epoch.
+    one may reach into the next epoch. Of random patches each is a new one,
+    drawn from (seed, its number in that sequence).
 
     Args:
         split: datasets.Split.
@@ -46,14 +49,12 @@ def training_batches(
         ValueError: if an argument is out of range.
     """
     _check_batches(split, batch_size, binarization)
-    count = len(split.images)
-    data = _Tensors(split, in_order=False)
-    order_seed, pixel_seed = stream_seed(seed, ORDER), stream_seed(seed, PIXELS)
+    is_random = isinstance(split.images, PatchArray)
+    read = (_drawn if is_random else _shuffled)(split, batch_size, seed)
+    pixel_seed = stream_seed(seed, PIXELS)
 
     def batch(step):
-        positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        indices = shuffled(positions, count, order_seed)
-        rows = data.gather(indices)
+        rows = read(step * batch_size)
         rows["image"] = _binarize(
             as_float(rows["image"], "float32"),
             binarization,
@@ -64,6 +65,25 @@ def training_batches(
 
     steps = tf.data.Dataset.counter(start_step)
     return _prefetched(steps.map(batch))
+
+
+def _shuffled(split, batch_size, seed):
+    """Returns the function from the position of a batch to its rows."""
+    data, order_seed = _Tensors(split, in_order=False), stream_seed(seed, ORDER)
+
+    def read(first):
+        positions = first + tf.range(batch_size, dtype=tf.int64)
+        return data.gather(shuffled(positions, len(split.images), order_seed))
+
+    return read
+
+
+def _drawn(split, batch_size, seed):
+    """Returns the function of `_shuffled` for a split of random patches."""
+    patch_seed = stream_seed(seed, PATCHES)
+    return lambda first: {
+        "image": split.images.draw(first, batch_size, patch_seed)
+    }
 
 
 def evaluation_batches(
@@ -125,16 +145,6 @@ def _check_batches(split, batch_size, binarization):
         raise ValueError("split must hold at least one image, got none")
 
 
-class _NoCopyArray:
-    """Makes TensorFlow copy an array once, where it copies plain ones twice."""
-
-    def __init__(self, array):
-        self._array = array
-
-    def __array__(self, dtype=None, copy=None):
-        return self._array
-
-
 class _Tensors:
     """The images and labels of a split, in main memory on any device.
 
@@ -154,7 +164,7 @@ class _Tensors:
                 if images.rows is not None:
                     self._places = tf.constant(images.rows, tf.int64)
             else:
-                self._images = tf.convert_to_tensor(_NoCopyArray(images))
+                self._images = as_cpu_tensor(images)
             if labels is not None:
                 self._labels = tf.constant(labels, tf.int32)
 
@@ -222,6 +232,23 @@ def shuffled(positions, count, seed):
         max_index=tf.constant(count - 1, tf.int64),
         rounds=16,
     )
+
+
+def hold_out(count, num_held, seed, stream):
+    """Draws which of some images are held out.
+
+    Args:
+        count: int, number of images.
+        num_held: int in [0, count].
+        seed: int in [0, 2**31).
+        stream: int, such as `TEST`.
+
+    Returns:
+        indices of the others, in order, and of those that are held out.
+    """
+    positions = tf.range(count, dtype=tf.int64)
+    order = shuffled(positions, count, stream_seed(seed, stream)).numpy()
+    return np.sort(order[: count - num_held]), order[count - num_held :]
 
 
 def _order_key(seed, epoch):

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import cache, file_kinds, limits, pictures
+from keras_genmodels.datasets.picture_storage import PictureFiles
 from keras_genmodels.datasets.splits import Split, Splits
 
 _SPLITS = {
@@ -30,7 +31,7 @@ class _Part:
     names: list | None
 
 
-def read(folder, size, white_level=None):
+def read(folder, size, white_level=None, color="auto"):
     """Reads a folder of pictures, with its labels and splits.
 
     Pictures lie flat, or in one sub-folder per label. Sub-folders train, test
@@ -41,10 +42,12 @@ def read(folder, size, white_level=None):
         folder: path of a directory.
         size: `(height, width)` that every picture is squeezed to.
         white_level: int or None, as in `decoding.decode`.
+        color: "grey" or "rgb", that pictures are converted to; "auto" for grey
+            if all of them are, else RGB.
 
     Returns:
         `Splits` of `Blocks`: uint8, or float32 if a picture has 16 bits, with
-        one channel if all pictures are grey and three otherwise.
+        one channel for grey and three for RGB.
 
     Raises:
         UserError: if there are no pictures, if the layout is ambiguous, or if
@@ -56,9 +59,8 @@ def read(folder, size, white_level=None):
     if "test" not in parts:
         limits.check_count(folder, len(parts["train"].paths))
     headers = pictures.read_headers(paths)
-    dtype = "float32" if any(h.bits == 16 for h in headers) else "uint8"
-    _check_white_level(folder, white_level, dtype)
-    shape = (*size, 1 if all(header.is_grey for header in headers) else 3)
+    dtype = "float32" if _has_16_bits(folder, headers, white_level) else "uint8"
+    shape = (*size, _num_channels(headers, color))
     label_names = _label_names(parts)
     if any(part.names for part in parts.values()) and not label_names:
         notes.append("labels are not used, as not all splits have them")
@@ -73,6 +75,37 @@ def read(folder, size, white_level=None):
     return Splits(**splits, label_names=label_names, notes=tuple(notes))
 
 
+def find_own_size(folder, white_level=None, color="auto"):
+    """Finds the pictures in a folder, to be read at their own size.
+
+    Args:
+        folder, white_level, color: as in `read`. Labels are not used.
+
+    Returns:
+        `PictureFiles`.
+
+    Raises:
+        UserError: as `read`.
+    """
+    folder = pathlib.Path(folder)
+    parts, notes = _find_parts(folder)
+    paths = {key: part.paths for key, part in parts.items()}
+    headers = [
+        header
+        for of_part in paths.values()
+        for header in pictures.read_headers(of_part)
+    ]
+    return PictureFiles(
+        folder,
+        paths,
+        [header.size for header in headers],
+        _num_channels(headers, color),
+        16 if _has_16_bits(folder, headers, white_level) else 8,
+        white_level,
+        (*notes, *_header_notes(headers)),
+    )
+
+
 def state(folder):
     """Returns a text that changes with the pictures in a folder."""
     found, skipped = file_kinds.find_pictures(folder)
@@ -83,12 +116,23 @@ def state(folder):
     return f"{len(found)} pictures, {digest.hexdigest()}"
 
 
-def _check_white_level(folder, white_level, dtype):
-    if white_level is not None and dtype == "uint8":
+def _has_16_bits(folder, headers, white_level):
+    """Returns whether a picture has; refuses a white level for 8 bits."""
+    if any(header.bits == 16 for header in headers):
+        return True
+    if white_level is not None:
         raise UserError(
             f"white_level={white_level} requires 16-bit images, those in "
             f"{folder} have 8 bits"
         )
+    return False
+
+
+def _num_channels(headers, color):
+    is_grey = color == "grey"
+    if color == "auto":
+        is_grey = all(header.is_grey for header in headers)
+    return 1 if is_grey else 3
 
 
 def _label_names(parts):
@@ -238,13 +282,13 @@ def _part(flat, nested):
     )
 
 
-def _header_notes(headers, size):
+def _header_notes(headers, size=None):
     """Describes the sizes of the pictures, and what of them is not read."""
     sizes = sorted({header.size for header in headers}, key=np.prod)
     texts = [f"{height}x{width}" for height, width in (sizes[0], sizes[-1])]
     notes = [
         f"{len(headers)} pictures of {' to '.join(dict.fromkeys(texts))}, "
-        f"resized to {size[0]}x{size[1]}"
+        + (f"resized to {size[0]}x{size[1]}" if size else "at their own size")
     ]
     counts = {
         "have 16 bits per channel": sum(h.bits == 16 for h in headers),

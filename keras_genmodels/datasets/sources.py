@@ -24,11 +24,11 @@ _NOT_OF_TFDS = ("digits", "image_folder")
 _FILE_READERS = dict.fromkeys(endings.ARRAYS, array_files.read)
 
 
-def reader(name, data_dir, size, white_level):
+def reader(name, data_dir, size, white_level, color="auto"):
     """Returns the `storage.Reader` of a data set.
 
     Args:
-        name, data_dir, white_level: as of `load`.
+        name, data_dir, white_level, color: as of `load`.
         size: `(height, width)` or None.
 
     Raises:
@@ -38,24 +38,61 @@ def reader(name, data_dir, size, white_level):
     by_tfds = not (is_file(name) or name in _NOT_OF_TFDS)
     remote = by_tfds and data_dir is not None and is_remote(data_dir)
     if data_dir is not None and not remote:
-        with user_errors():
-            data_dir = files.local_path(data_dir).expanduser()
-        if not data_dir.is_dir():
-            raise UserError(
-                f"data_dir {data_dir} is not a folder: create it or "
-                "choose another data_dir"
-            )
+        data_dir = _local_folder(data_dir)
+    if color != "auto" and name != "image_folder":
+        raise UserError(
+            f"color={color} requires pictures (image_folder), not {name}: "
+            "leave it out"
+        )
     settings = {"image_size": size, "white_level": white_level}
     if is_file(name):
         return _reader_of_file(
             pathlib.Path(data_dir or "", name).expanduser(), settings
         )
     if name == "image_folder":
-        return _reader_of_folder(data_dir, settings)
+        return _reader_of_folder(data_dir, settings, color)
     _check_is_name(name, None if remote else data_dir)
     if name == "digits":
         _check_holds_no_pictures(data_dir)
     return _reader_of_name(name, data_dir, settings)
+
+
+def own_size_reader(data_dir, white_level, color="auto"):
+    """Returns the `storage.Reader` of `PictureFiles`, at their own size.
+
+    Args:
+        data_dir, white_level, color: as of `load`.
+
+    Raises:
+        UserError: if there is no such folder.
+    """
+    folder = _check_given(data_dir and _local_folder(data_dir))
+    settings = {"white_level": white_level, "color": color}
+    return storage.Reader(
+        str(folder),
+        lambda: folders.find_own_size(folder, white_level, color),
+        {"pictures": str(folder.resolve()), **settings},
+        lambda: folders.state(folder),
+    )
+
+
+def _local_folder(data_dir):
+    with user_errors():
+        folder = files.local_path(data_dir).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"data_dir {folder} is not a folder: create it or choose another "
+            "data_dir"
+        )
+    return folder
+
+
+def _check_given(folder):
+    if folder is None:
+        raise UserError(
+            "image_folder needs the folder of the pictures: name it as data_dir"
+        )
+    return folder
 
 
 def _reader_of_file(path, settings):
@@ -68,16 +105,17 @@ def _reader_of_file(path, settings):
     )
 
 
-def _reader_of_folder(folder, settings):
-    if folder is None:
-        raise UserError(
-            "image_folder needs the folder of the pictures: name it as data_dir"
-        )
-    settings["image_size"] = settings["image_size"] or _FOLDER_IMAGE_SIZE
+def _reader_of_folder(folder, settings, color):
+    folder = _check_given(folder)
+    size = settings["image_size"] or _FOLDER_IMAGE_SIZE
+    settings = {**settings, "image_size": size}
+    white_level = settings["white_level"]
+    # Not by default, so that folders which earlier versions prepared are found.
+    identity = {} if color == "auto" else {"color": color}
     return storage.Reader(
         str(folder),
-        lambda: folders.read(folder, *settings.values()),
-        {"folder": str(folder.resolve()), **settings},
+        lambda: folders.read(folder, size, white_level, color),
+        {"folder": str(folder.resolve()), **settings, **identity},
         lambda: folders.state(folder),
     )
 

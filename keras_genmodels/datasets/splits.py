@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_genmodels.core.disk_arrays import DiskArray
+from keras_genmodels.core.lazy_arrays import LazyArray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -13,7 +14,7 @@ class Split:
 
     Args:
         images: array `[n, height, width, channels]`, uint8 (read as value /
-            255) or float32 in [0, 1]; in memory, or a `DiskArray`. Not to be
+            255) or float32 in [0, 1]; in memory, or a `LazyArray`. Not to be
             written to.
         labels: int32 array `[n]`, or None.
 
@@ -21,7 +22,7 @@ class Split:
     or of booleans. It reads no images from disk.
     """
 
-    images: np.ndarray | DiskArray
+    images: np.ndarray | LazyArray
     labels: np.ndarray | None
 
     def __getitem__(self, rows):
@@ -38,7 +39,7 @@ class Split:
         Raises:
             ValueError: if images on disk do not fit there.
         """
-        if not isinstance(self.images, DiskArray):
+        if not isinstance(self.images, LazyArray):
             return self
         return Split(np.asarray(self.images), self.labels)
 

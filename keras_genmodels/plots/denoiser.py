@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_genmodels import plots
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.metrics import denoising
 from keras_genmodels.models import batched_sampling
 from keras_genmodels.plots.attractors import singular_images
@@ -11,6 +12,8 @@ from keras_genmodels.sampling.restoration import denoise_once
 
 _COLUMNS = 8
 _OF_EACH_LABEL = 8
+# Noise level that hides an image with pixels in [0, 1].
+_HIDING_NOISE = 1.0
 _GAP = 6  # white pixels between blocks of rows
 
 
@@ -38,8 +41,9 @@ def denoiser_pictures(
 
     Returns:
         dict of names to uint8 pictures `[height, width, 3]`: `denoising`,
-        `samples` (with labels a row for each of the first 20) and, for a
-        denoiser with `eigenvectors`, `singular_images`.
+        `samples` (with labels a row for each of the first 20; none of a
+        denoiser of images of any size whose noise does not hide them) and, for
+        a denoiser with `eigenvectors`, `singular_images`.
     """
     pictures = {
         "denoising": _denoising(
@@ -47,14 +51,27 @@ def denoiser_pictures(
             images[:_COLUMNS],
             None if condition is None else condition[:_COLUMNS],
             seed,
-        ),
-        "samples": _samples(denoiser, seed, num_steps)
-        if denoiser.condition_kind is None
-        else _samples_by_label(denoiser, seed, num_steps, label_names, labels),
+        )
     }
+    if not _only_restores(denoiser):
+        pictures["samples"] = (
+            _samples(denoiser, seed, num_steps)
+            if denoiser.condition_kind is None
+            else _samples_by_label(
+                denoiser, seed, num_steps, label_names, labels
+            )
+        )
     if hasattr(denoiser, "eigenvectors"):
         pictures["singular_images"] = singular_images(denoiser)
     return pictures
+
+
+def _only_restores(denoiser):
+    """Returns whether a draw of its noisiest data is no start of an image."""
+    return (
+        is_any_size(denoiser.event_shape)
+        and denoiser.sigma_range[1] < _HIDING_NOISE
+    )
 
 
 def _denoising(denoiser, clean, condition, seed):

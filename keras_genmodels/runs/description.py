@@ -15,6 +15,9 @@ from keras_genmodels.runs import results
 
 # Of run.json; a file of a higher one is refused.
 FORMAT = 1
+# Arguments of `datasets.Source` that earlier versions do not know.
+_ADDED_SETTINGS = ("color", "patch_size", "patches_per_epoch")
+_ADDED = ("in_memory", *_ADDED_SETTINGS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +225,7 @@ class RunDescription:
                     "white_level",
                 )
             },
+            **_added_since(source),
             "binarization": self.binarization,
             "seed": self.seed,
             "epochs": self.epochs,
@@ -277,9 +281,21 @@ def _checksum_of_vae(model):
 
 def _without_default(source):
     """Returns the arguments of a source as earlier versions know them."""
-    if source is None or source["in_memory"] is False:
-        return source
-    return {k: v for k, v in source.items() if k != "in_memory"}
+    if source is None:
+        return None
+    added = _added_since(source)
+    if source["in_memory"] is False:
+        added["in_memory"] = False
+    known = {k: v for k, v in source.items() if k not in _ADDED}
+    return known | added
+
+
+def _added_since(source):
+    """Returns the settings of a source that earlier versions do not know."""
+    if source.get("patch_size"):
+        return {name: source[name] for name in _ADDED_SETTINGS}
+    color = source.get("color", "auto")
+    return {} if color == "auto" else {"color": color}
 
 
 def _module_of(model):

@@ -1,0 +1,35 @@
+"""Arrays of images that are read, or drawn, when they are indexed."""
+
+import numpy as np
+
+from keras_genmodels.core import memory
+
+
+class LazyArray:
+    """Images that are not in memory, as a read-only array.
+
+    A subclass has the attributes `shape` and `dtype`, reads by `__getitem__`,
+    and knows `max()` and `checksum(start)` without reading.
+    """
+
+    # Number of images that a pass over all of them should read at once, None
+    # for the usual one.
+    batch_size = None
+
+    @property
+    def ndim(self):
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __array__(self, dtype=None, copy=None):
+        if copy is False:
+            raise ValueError("images on disk cannot be read without a copy")
+        if excess := memory.excess(self.shape, self.dtype):
+            raise ValueError(
+                f"{excess}, and this needs all of them at once: take fewer "
+                "images, or smaller ones"
+            )
+        return np.asarray(self[:], dtype)

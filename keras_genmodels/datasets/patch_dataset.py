@@ -1,0 +1,163 @@
+"""Pictures at their own size as splits of random and of fixed patches."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets import batches, notes, picture_storage
+from keras_genmodels.datasets.patches import PatchArray
+from keras_genmodels.datasets.splits import Split
+
+_TEST_FRACTION = 0.1
+# Most patches for validation, and for the test.
+_MOST_FIXED = 1000
+# Pictures that a note names.
+_MOST_NAMES = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """How patches are drawn.
+
+    Args:
+        size: int >= 1, height and width.
+        per_epoch: int >= 1, number of training patches of an epoch.
+        validation_split: in [0, 1), part of the pictures for training that is
+            held out, at least one; 0 for none.
+        seed: int in [0, 2**31).
+    """
+
+    size: int
+    per_epoch: int
+    validation_split: float
+    seed: int
+
+    @property
+    def num_fixed(self):
+        """Number of patches for validation, and of those for the test."""
+        return min(_MOST_FIXED, max(1, self.per_epoch // 10))
+
+
+def load(reader, in_memory, drawn):
+    """Loads pictures, and draws patches of them.
+
+    Patches for validation and for the test are of other pictures. They are
+    drawn once, and neither flipped nor turned.
+
+    Args:
+        reader: `storage.Reader` of `PictureFiles`.
+        in_memory: as of `storage.load`.
+        drawn: `Patches`.
+
+    Returns:
+        dict of the arguments `train`, `validation` (or None), `test` and
+        `notes` of an `ImageDataset`. There are no labels.
+
+    Raises:
+        UserError: as `picture_storage.load`, and if too few pictures are as
+            large as a patch.
+    """
+    stored = picture_storage.load(reader, in_memory)
+    rows, small = _without_small(reader.name, stored, drawn.size)
+    rows = _completed(reader.name, rows, drawn)
+    by_split = {
+        split: stored.pictures.select(of_split)
+        for split, of_split in rows.items()
+    }
+    train = PatchArray(
+        by_split["train"],
+        drawn.size,
+        drawn.per_epoch,
+        batches.stream_seed(drawn.seed, batches.PATCHES),
+    )
+    return {
+        "train": Split(train, None),
+        "validation": _fixed(
+            by_split.get("validation"), drawn, batches.VALIDATION_PATCHES
+        ),
+        "test": _fixed(by_split["test"], drawn, batches.TEST_PATCHES),
+        "notes": (
+            *stored.notes,
+            *small,
+            _describe(by_split, drawn),
+            *notes.on_darkness(train, reader.name),
+        ),
+    }
+
+
+def _without_small(name, stored, size):
+    """Leaves out the pictures that are smaller than a patch.
+
+    Returns:
+        dict of splits to indices of pictures, and a list of notes.
+    """
+    table, fits = stored.pictures.table, stored.pictures.fits(size)
+    small = [
+        f"{stored.names[row]} ({table['height'][row]}x{table['width'][row]})"
+        for row in np.flatnonzero(~fits)
+    ]
+    listed = ", ".join(small[:_MOST_NAMES])
+    if len(small) > _MOST_NAMES:
+        listed += f" and {len(small) - _MOST_NAMES} more"
+    rows = stored.rows_by_split()
+    for split, of_split in rows.items():
+        rows[split] = of_split[fits[of_split]]
+        if not len(rows[split]):
+            raise UserError(
+                f"{name}: no picture for {split} is as large as a patch of "
+                f"{size}x{size}: {listed}; give a smaller patch_size"
+            )
+    if not small:
+        return rows, []
+    return rows, [f"left out, as smaller than {size}x{size}: {listed}"]
+
+
+def _completed(name, rows, drawn):
+    """Returns the indices by split, with held-out ones of those that lack."""
+    for split, fraction, stream in (
+        ("test", _TEST_FRACTION, batches.TEST),
+        ("validation", drawn.validation_split, batches.VALIDATION),
+    ):
+        if split in rows or not fraction:
+            continue
+        train = rows["train"]
+        num_held = max(1, round(fraction * len(train)))
+        if num_held >= len(train):
+            raise UserError(
+                f"{name} holds too few pictures, of which one each is kept "
+                f"for test and validation: give more, as large as a patch of "
+                f"{drawn.size}x{drawn.size}"
+            )
+        rest, held = batches.hold_out(len(train), num_held, drawn.seed, stream)
+        rows = {**rows, "train": train[rest], split: train[held]}
+    return rows
+
+
+def _fixed(pictures, drawn, stream):
+    """Returns a `Split` of patches in memory; None without pictures."""
+    if pictures is None:
+        return None
+    patches = PatchArray(
+        pictures,
+        drawn.size,
+        drawn.num_fixed,
+        batches.stream_seed(drawn.seed, stream),
+        augmented=False,
+    )
+    return Split(patches[:], None)
+
+
+def _describe(pictures, drawn):
+    """Returns the note on what the patches of each split are."""
+    count = {split: len(it) for split, it in pictures.items()}
+    fixed = " and ".join(
+        f"{drawn.num_fixed} of {count[split]} for {split}"
+        for split in ("validation", "test")
+        if split in count
+    )
+    return (
+        f"patches of {drawn.size}x{drawn.size} pixels: an epoch is "
+        f"{drawn.per_epoch} random ones of {count['train']} pictures, flipped "
+        f"and turned; fixed ones: {fixed}"
+    )

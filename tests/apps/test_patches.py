@@ -1,0 +1,163 @@
+"""Denoisers of patches of pictures at their own size, by the apps."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+from support.app_runs import (
+    Refused,
+    assert_same_results,
+    assert_same_weights,
+    check_refusal,
+    each_refused,
+    kill,
+    metrics,
+    picture,
+    run,
+    save_noise,
+    succeed,
+)
+
+from keras_genmodels.runs import Workdir
+
+TINY = (
+    "--patch_size=8",
+    "--patches_per_epoch=64",
+    "--batch_size=8",
+    "--filters=4,8",
+    "--epochs=3",
+    "--checkpoint_every=5",
+    "--jit_compile=false",
+)
+
+
+@pytest.fixture(scope="module")
+def photos(folder):
+    for i, shape in enumerate([(20, 31), (9, 9), (12, 8), (25, 10), (7, 90)]):
+        save_noise(folder / "photos" / f"{i}.png", (*shape, 3), seed=i)
+    return folder / "photos"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """No run, as none is refused for what it holds."""
+
+
+@pytest.fixture(scope="module")
+def run_on_patches(folder, photos):
+    """A finished run, and what it printed. Not to be written to."""
+    workdir = folder / "run"
+    flags = (f"--data_dir={photos}", f"--workdir={workdir}", *TINY)
+    return workdir, succeed(run("train_dae", *flags))
+
+
+@pytest.mark.slow
+def test_a_run_on_patches_restores_pictures_at_their_own_size(
+    run_on_patches, photos, tmp_path
+):
+    workdir, said = run_on_patches
+    for line in (
+        "holds pictures: --dataset=image_folder",
+        "64 training, 6 validation, 6 test images of 8x8x3; 3 epochs of 8 step",
+        "left out, as smaller than 8x8: 4.png (7x90)",
+        "an epoch is 64 random ones of 2 pictures",
+        "PSNR at sigma 0.1",
+    ):
+        assert line in said
+    recorded = json.loads((workdir / "run.json").read_text())
+    source = recorded["data"]["source"]
+    assert source["patch_size"] == 8 and source["patches_per_epoch"] == 64
+    assert (
+        source["color"] == "auto" and "patch_size" not in (recorded["settings"])
+    )
+    kept = (workdir / "flags.txt").read_text().splitlines()
+    assert {"--patch_size=8", "--patches_per_epoch=64"} < {*kept}
+    model = Workdir(workdir).load_model()
+    assert model.event_shape == (None, None, 3)
+    assert model.sigma_range == pytest.approx((0.01, 0.25))
+    assert metrics(workdir)["training"]["validation_loss"] > 0
+    # Nothing to generate from: noise of 0.25 hides no image.
+    names = {path.stem for path in (workdir / "figures").glob("*.png")}
+    assert names == {"denoising"}
+    command = ("restore", f"--workdir={workdir}", "--sigma=0.1")
+    output = tmp_path / "out"
+    succeed(run(*command, f"--input={photos}", f"--output={output}"))
+    assert picture(output / "images" / "4.png").shape == (7, 90, 3)
+    # The test split are patches.
+    flags = ("--input=test", "--add_noise=0.1", "--max_steps=1")
+    assert "PSNR" in succeed(run(*command, *flags, f"--output={output}"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_disk_with_the_same_patches(
+    run_on_patches, photos, tmp_path
+):
+    whole, cut = run_on_patches[0], tmp_path / "cut"
+    flags = (f"--data_dir={photos}", *TINY)
+    kill("train_dae", cut, *flags, least_step=10)
+    assert not (cut / "model.keras").exists()
+    flags = (f"--workdir={cut}", *flags)
+    said = succeed(run("train_dae", *flags, "--in_memory=false"))
+    assert "epoch 1/" not in said and "pictures are read from disk" in said
+    assert_same_weights(cut, whole)
+    assert_same_results(cut, whole)
+    assert "finished" in succeed(run("train_dae", *flags))
+    # Other patches are another run.
+    process = run("train_dae", *flags, "--patches_per_epoch=72")
+    assert "patches_per_epoch=72 (was 64)" in process.stderr
+
+
+def flags_of(folder, *flags):
+    PIL.Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / "a.png")
+    return [f"--data_dir={folder}", *flags]
+
+
+def an_mlp_of_patches(folder, trained):
+    flags = flags_of(folder, "--patch_size=8", "--network=mlp")
+    return Refused("train_dae", flags, ["--patch_size requires --network=unet"])
+
+
+def patches_with_an_image_size(folder, trained):
+    flags = flags_of(folder, "--patch_size=8", "--image_size=8")
+    return Refused("train_dae", flags, ["--image_size requires", "patch_size"])
+
+
+def patches_smaller_than_the_network_takes(folder, trained):
+    flags = flags_of(folder, "--patch_size=3")
+    return Refused("train_dae", flags, ["--patch_size=3 must be at least 4"])
+
+
+def patches_without_training(folder, trained):
+    flags = flags_of(folder, "--patch_size=8", "--denoiser=linear")
+    return Refused("train_dae", flags, ["--patch_size requires --denoiser"])
+
+
+def patches_of_digits(folder, trained):
+    flags = ["--patch_size=8"]
+    return Refused("train_dae", flags, ["patch_size=8 requires pictures"])
+
+
+def patches_of_too_few_pictures(folder, trained):
+    flags = flags_of(folder, "--patch_size=8")
+    return Refused("train_dae", flags, ["too few pictures"])
+
+
+def patches_of_a_vae(folder, trained):
+    flags = flags_of(folder, "--patch_size=8")
+    return Refused("train_vae", flags, ["patch_size"])
+
+
+@each_refused(
+    [patches_with_an_image_size],
+    [
+        an_mlp_of_patches,
+        patches_smaller_than_the_network_takes,
+        patches_without_training,
+        patches_of_digits,
+        patches_of_too_few_pictures,
+        patches_of_a_vae,
+    ],
+)
+def test_errors_are_one_line(refusals, make):
+    check_refusal(*refusals[make])

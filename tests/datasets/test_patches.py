@@ -1,0 +1,299 @@
+"""Random patches of pictures at their own size, in memory and on disk."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from keras_genmodels import datasets
+from keras_genmodels.core import memory
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import event_batches
+from keras_genmodels.datasets import batches, cache, patches
+from keras_genmodels.datasets.picture_array import TABLE, PictureArray
+
+SIZE = 4
+
+
+@pytest.fixture(autouse=True)
+def prepared(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(pixels).save(path, **options)
+
+
+def save_all(folder, sizes, channels=3, dtype=np.uint8, first=0):
+    """Writes random pictures, and returns their pixels by name."""
+    generator = np.random.default_rng(first)
+    found = {}
+    for i, size in enumerate(sizes, first):
+        shape = (*size, 3) if channels == 3 else size
+        high = np.iinfo(dtype).max + 1
+        found[f"{i}.png"] = generator.integers(0, high, shape, dtype)
+        save(folder / f"{i}.png", found[f"{i}.png"])
+    return found
+
+
+SIZES = [(5, 9), (4, 4), (12, 7), (6, 6), (8, 5)]
+
+
+def load(folder, **options):
+    return datasets.load(
+        "image_folder",
+        **{
+            "data_dir": folder,
+            "patch_size": SIZE,
+            "patches_per_epoch": 40,
+            "in_memory": True,
+            **options,
+        },
+    )
+
+
+def some_pictures(sizes, dtype=np.uint8):
+    """Returns a `PictureArray` in which each pixel has another value."""
+    table, start = np.zeros(len(sizes), TABLE), 0
+    for row, (height, width) in enumerate(sizes):
+        table[row] = (start, height, width, row, 0)
+        start += height * width
+    pixels = tf.range(start)[:, tf.newaxis]
+    return PictureArray(tf.cast(pixels, dtype), table)
+
+
+def places_of(images, pictures, symmetries=1):
+    """Returns the picture, row, column and element of each patch."""
+    everything = {}
+    for number, of_one in enumerate(pictures):
+        for row in range(of_one.shape[0] - SIZE + 1):
+            for column in range(of_one.shape[1] - SIZE + 1):
+                patch = of_one[row : row + SIZE, column : column + SIZE]
+                flips = (patch, patch[:, ::-1])[: 1 + (symmetries > 1)]
+                for flip, flipped in enumerate(flips):
+                    for turns in range(min(symmetries, 4)):
+                        key = np.rot90(flipped, turns).tobytes()
+                        place = (number, row, column, 4 * flip + turns)
+                        everything[key] = place
+    return [everything[np.ascontiguousarray(it).tobytes()] for it in images]
+
+
+def test_patches_are_parts_of_pictures_all_places_and_turns_alike():
+    sizes = [(4, 4), (5, 4), (6, 8)]
+    whole = some_pictures(sizes, np.uint16)
+    values = whole.pixels.numpy()
+    drawn = patches.PatchArray(
+        whole, SIZE, 1, batches.stream_seed(3, batches.PATCHES)
+    ).draw(0, 16000)
+    drawn = np.rint(drawn * 65535).astype(np.uint16)[..., 0]
+    ends = np.cumsum([h * w for h, w in sizes])
+    pictures = [
+        part.reshape(size)
+        for part, size in zip(np.split(values, ends[:-1]), sizes, strict=True)
+    ]
+    found, counts = np.unique(
+        places_of(drawn, pictures, 8), axis=0, return_counts=True
+    )
+    # 1 + 2 + 15 positions, 8 elements; each count has a Poisson error.
+    expected = 16000 / (18 * 8)
+    assert len(found) == 18 * 8
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_a_patch_is_a_function_of_seed_and_number():
+    pictures = some_pictures([(9, 9), (20, 5)])
+    seed = batches.stream_seed(0, batches.PATCHES)
+    array = patches.PatchArray(pictures, SIZE, 100, seed)
+    assert (array.shape, array.dtype) == ((100, SIZE, SIZE, 1), np.uint8)
+    whole = np.asarray(array)
+    for key in (slice(3, 60, 7), [99, 0, 0], np.arange(100) > 90, slice(0)):
+        np.testing.assert_array_equal(array[key], whole[key])
+    np.testing.assert_array_equal(array[-1], whole[-1])
+    np.testing.assert_array_equal(array.draw(41, 7), whole[41:48])
+    other = batches.stream_seed(1, batches.PATCHES)
+    assert np.any(array.draw(0, 100, other) != whole)
+    # Far into a training, too.
+    far = 10**12
+    np.testing.assert_array_equal(
+        array.draw(far, 9)[5:], array.draw(tf.constant(far + 5), 4)
+    )
+    read = [*event_batches(array)]
+    np.testing.assert_array_equal(np.concatenate(read), whole)
+
+
+def test_training_batches_go_on_where_they_ended(tmp_path):
+    save_all(tmp_path / "in", SIZES)
+    split = load(tmp_path / "in").train
+    options = {"seed": 5}
+    whole = datasets.training_batches(split, batch_size=8, **options)
+    assert whole.element_spec == {
+        "image": tf.TensorSpec((8, SIZE, SIZE, 3), tf.float32)
+    }
+    whole = np.concatenate([it["image"] for it in whole.take(9)])
+    assert len(np.unique(whole, axis=0)) > 60
+    later = datasets.training_batches(
+        split, batch_size=8, start_step=6, **options
+    )
+    np.testing.assert_array_equal(
+        np.concatenate([it["image"] for it in later.take(3)]), whole[48:]
+    )
+    # A patch depends on its number, not on the size of the batch.
+    larger = datasets.training_batches(split, batch_size=24, **options)
+    np.testing.assert_array_equal(
+        np.concatenate([it["image"] for it in larger.take(3)]), whole
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_patches_from_disk_are_those_in_memory(
+    tmp_path, prepared, dtype, capsys, monkeypatch
+):
+    save_all(tmp_path / "in", SIZES, channels=1, dtype=dtype)
+    in_memory = load(tmp_path / "in")
+    assert not prepared.exists()
+    data = load(tmp_path / "in", in_memory=False)
+    assert "once" in capsys.readouterr().out
+    assert data.train.images.pictures.path is not None
+    assert any("from disk" in note for note in data.notes)
+    # What is prepared does not depend on the patches, and is not read again.
+    monkeypatch.setattr("keras_genmodels.datasets.pictures.read_own_size", None)
+    load(tmp_path / "in", in_memory=False, patch_size=2)
+    monkeypatch.setattr(memory, "available", lambda: 0)
+    automatic = load(tmp_path / "in", in_memory="auto")
+    monkeypatch.setattr(memory, "available", lambda: 2**40)
+    moved = load(tmp_path / "in", in_memory="auto")
+    assert moved.train.images.pictures.path is None
+    for other in (data, automatic, moved):
+        assert other.fingerprint() == in_memory.fingerprint()
+        for mine, theirs in zip(
+            datasets.training_batches(other.train, batch_size=9, seed=0).take(
+                3
+            ),
+            datasets.training_batches(
+                in_memory.train, batch_size=9, seed=0
+            ).take(3),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(mine["image"], theirs["image"])
+        for name in ("validation", "test"):
+            np.testing.assert_array_equal(
+                getattr(other, name).images, getattr(in_memory, name).images
+            )
+        assert other.train.images.max() == in_memory.train.images.max()
+
+
+def test_pictures_keep_their_size_rotation_and_bits(tmp_path):
+    """Grey pictures of 8 and of 16 bits, one of them on its side."""
+    pixels = save_all(tmp_path / "in" / "train", [(4, 4)], channels=1)["0.png"]
+    deep = save_all(
+        tmp_path / "in" / "test", [(5, 4)], 1, dtype=np.uint16, first=1
+    )["1.png"]
+    exif = PIL.Image.Exif()
+    exif[274] = 6
+    turned = np.random.default_rng(9).integers(0, 256, (4, 7), np.uint8)
+    save(tmp_path / "in" / "val" / "2.png", turned, exif=exif)
+    data = load(tmp_path / "in")
+    assert data.train.images.dtype == np.float32
+    first = data.train.images[:1][0, ..., 0]
+    (place,) = places_of([np.rint(first * 255).astype(np.uint8)], [pixels], 8)
+    assert place[:3] == (0, 0, 0)
+    for split, expected, levels in (
+        (data.test, deep, 65535),
+        (data.validation, np.rot90(turned, -1), 255),
+    ):
+        images = np.rint(split.images * levels).astype(expected.dtype)[..., 0]
+        assert {place[3] for place in places_of(images, [expected])} == {0}
+    assert any("rotated as their EXIF" in note for note in data.notes)
+
+
+def test_colours_are_those_of_the_flag(tmp_path):
+    pixels = save_all(tmp_path / "in", [(4, 4)] * 4)
+    save(tmp_path / "in" / "grey.png", np.full((4, 4), 7, np.uint8))
+    assert load(tmp_path / "in").image_shape == (SIZE, SIZE, 3)
+    grey = load(tmp_path / "in", color="grey")
+    assert grey.image_shape == (SIZE, SIZE, 1)
+    expected = tf.image.rgb_to_grayscale(np.stack([*pixels.values()]))
+    expected = {tuple(np.sort(it, None)) for it in expected.numpy()}
+    found = {tuple(np.sort(it, None)) for it in grey.train.images[:]}
+    assert found <= expected | {(7,) * 16}
+    # Without patches, too.
+    save_all(tmp_path / "many", [(4, 4)] * 10)
+    resized = {"patch_size": None, "image_size": 2, "validation_split": 0}
+    for color, channels in (("grey", 1), ("auto", 3)):
+        data = load(tmp_path / "many", color=color, **resized)
+        assert data.image_shape == (2, 2, channels)
+    only_grey = tmp_path / "only_grey"
+    save_all(only_grey, [(4, 4)] * 3, channels=1)
+    assert load(only_grey).image_shape == (SIZE, SIZE, 1)
+    assert load(only_grey, color="rgb").image_shape == (SIZE, SIZE, 3)
+
+
+def test_whole_pictures_are_held_out_and_their_patches_are_fixed(tmp_path):
+    pixels = save_all(tmp_path / "in", [(6, 6)] * 22, channels=1)
+    data = load(tmp_path / "in", patches_per_epoch=60)
+    assert len(data.train.images) == 60
+    assert len(data.train.images.pictures) == 19
+    assert len(data.validation.images) == len(data.test.images) == 6
+    everything = [*pixels.values()]
+    of_split = {
+        name: {
+            place[0]
+            for place in places_of(
+                getattr(data, name).images[:][..., 0], everything, symmetries
+            )
+        }
+        for name, symmetries in (("train", 8), ("validation", 1), ("test", 1))
+    }
+    assert len(of_split["validation"]) == 1 and len(of_split["test"]) <= 2
+    assert not of_split["train"] & (of_split["validation"] | of_split["test"])
+    assert not of_split["validation"] & of_split["test"]
+    again = load(tmp_path / "in", patches_per_epoch=60)
+    np.testing.assert_array_equal(again.test.images, data.test.images)
+    assert again.fingerprint() == data.fingerprint()
+    for other in (
+        load(tmp_path / "in", patches_per_epoch=60, seed=1),
+        load(tmp_path / "in", patches_per_epoch=60, patch_size=5),
+    ):
+        assert other.fingerprint() != data.fingerprint()
+    assert load(tmp_path / "in", validation_split=0).validation is None
+    # The same whether they lie in folders or not.
+    (tmp_path / "in" / "a").mkdir()
+    for path in (tmp_path / "in").glob("*.png"):
+        path.rename(tmp_path / "in" / "a" / path.name)
+    assert load(tmp_path / "in").train.labels is None
+
+
+def test_small_pictures_are_left_out_and_named(tmp_path):
+    save_all(tmp_path / "in", [(3, 9), (5, 5), (9, 3), (4, 4), (6, 6)])
+    data = load(tmp_path / "in")
+    (note,) = [note for note in data.notes if "left out" in note]
+    assert "0.png (3x9), 2.png (9x3)" in note
+    assert len(data.train.images.pictures) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patch_size": 10}, "no picture for train .* patch_size"),
+        ({"patch_size": 8}, "too few pictures"),
+        ({"patch_size": 0}, "patch_size must be"),
+        ({"patches_per_epoch": 0}, "patches_per_epoch must be"),
+        ({"image_size": 4}, "image_size cannot be"),
+        ({"color": "green"}, "color must be"),
+        ({"white_level": 9}, "white_level=9 requires 16-bit"),
+        ({"data_dir": None}, "name it as data_dir"),
+    ],
+)
+def test_what_has_no_patches_is_refused(tmp_path, options, message):
+    save_all(tmp_path / "in", [(5, 5), (9, 9), (4, 4)])
+    with pytest.raises(UserError, match=message):
+        load(tmp_path / "in", **options)
+
+
+def test_patches_and_colours_require_pictures():
+    with pytest.raises(UserError, match="patch_size=4 requires pictures"):
+        datasets.load("digits", patch_size=4)
+    with pytest.raises(UserError, match="color=grey requires pictures"):
+        datasets.load("digits", color="grey")
