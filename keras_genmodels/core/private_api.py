@@ -81,11 +81,17 @@ def limit_wait_for_workers(seconds):
         seconds: number > 0.
     """
     own = context.context()
-    own.configure_coordination_service = functools.partial(
-        type(own).configure_coordination_service,
-        own,
-        cluster_register_timeout_in_ms=int(1000 * seconds),
-    )
+    configure = own.configure_coordination_service
+
+    @functools.wraps(configure)
+    def configure_with_limit(*args, **kwargs):
+        timeout = {"cluster_register_timeout_in_ms": int(1000 * seconds)}
+        configure(*args, **{**kwargs, **timeout})
+        # Else the first worker counts as started without the others, and
+        # waits for them after that, for an hour.
+        own.coordination_service.cluster_register_with_barrier = True
+
+    own.configure_coordination_service = configure_with_limit
 
 
 def training_step(optimizer):

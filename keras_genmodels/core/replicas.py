@@ -161,15 +161,31 @@ def _normals_from(start, num, seed, dtype):
 def as_logs(metrics):
     """Returns the metrics of a step in a form that Keras can average.
 
-    For workers of several machines Keras averages vectors, but no scalars.
+    For workers of several machines Keras averages vectors, but no scalars, and
+    each by messages of its own: they become one vector.
 
     Args:
-        metrics: dict of scalar tensors.
+        metrics: dict of scalar tensors of one dtype.
+
+    Returns:
+        `metrics`; for workers, a tensor `[1, number of metrics]`.
     """
     strategy = tf.distribute.get_strategy()
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return metrics
-    return {name: tf.reshape(it, [1]) for name, it in metrics.items()}
+    return tf.stack(list(metrics.values()))[tf.newaxis]
+
+
+def from_logs(logs, names):
+    """Returns metrics as a dict of scalar tensors.
+
+    Args:
+        logs: what Keras averaged of `as_logs`.
+        names: strings, those of the metrics.
+    """
+    if isinstance(logs, dict):
+        return logs
+    return dict(zip(names, tf.unstack(logs), strict=True))
 
 
 def distribute(dataset, strategy):

@@ -110,11 +110,36 @@ class SelfSupervised(private_api.BuiltByConstructor, KerasVerbs):
 
     def train_step(self, data):
         """Trains on a batch of events."""
-        return replicas.as_logs(super().train_step(data))
+        return self._as_logs(super().train_step(data))
 
     def test_step(self, data):
         """Evaluates a batch of events."""
-        return replicas.as_logs(super().test_step(data))
+        return self._as_logs(super().test_step(data))
+
+    def _as_logs(self, metrics):
+        """Returns the metrics of a step as Keras averages them."""
+        self._names_of_logs = tuple(metrics)
+        return replicas.as_logs(metrics)
+
+    def make_train_function(self, force=False):
+        """Creates Keras' function of training steps."""
+        if self.train_function is None or force:
+            super().make_train_function(force=True)
+            self.train_function = self._with_named_logs(self.train_function)
+
+    def make_test_function(self, force=False):
+        """Creates Keras' function of evaluation steps."""
+        if self.test_function is None or force:
+            super().make_test_function(force=True)
+            self.test_function = self._with_named_logs(self.test_function)
+
+    def _with_named_logs(self, steps):
+        """Returns a function of Keras with a dict of metrics as its value."""
+
+        def named(iterator):
+            return replicas.from_logs(steps(iterator), self._names_of_logs)
+
+        return named
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         """Trains as `keras.Model.train_on_batch`; raises as `fit`."""

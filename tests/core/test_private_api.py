@@ -11,6 +11,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+from tensorflow.python.eager import context
 
 import keras_genmodels
 from keras_genmodels.core import private_api
@@ -74,6 +75,24 @@ def test_fit_calls_the_training_function_that_was_replaced(model):
 )
 def test_keras_optimizers_still_have(name):
     assert hasattr(keras.optimizers.Adam, name), f"{name} is gone"
+
+
+def test_every_worker_waits_for_the_others_no_longer_than_the_limit(
+    monkeypatch,
+):
+    own = context.context()
+    # What the block sets, the end of the test undoes.
+    for name in (
+        "configure_coordination_service",
+        "_coordination_service_config",
+    ):
+        monkeypatch.setattr(own, name, getattr(own, name))
+    private_api.limit_wait_for_workers(3)
+    own.configure_coordination_service("standalone", "/job:worker")
+    found = own.coordination_service
+    assert found.service_type == "standalone"
+    assert found.cluster_register_timeout_in_ms == 3000
+    assert found.cluster_register_with_barrier
 
 
 def test_tensorflow_still_has_the_functions_of_the_standalone_loader():

@@ -222,6 +222,20 @@ def first_step_of_keras(name):
     return model.get_weights(), before
 
 
+def metrics_of_keras(name):
+    """Returns all metrics of Keras' own `fit`, as a dict of lists."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    keras.utils.set_random_seed(0)
+    with strategy.build(name).scope():
+        model = small_vaes.make_vae()
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    batches = datasets.training_batches(
+        _images(60, 0), batch_size=12, seed=0
+    ).map(lambda batch: batch["image"])
+    return model.fit(batches, steps_per_epoch=2, epochs=2, verbose=0).history
+
+
 def refusals(*wrong):
     """Returns the messages of runs with wrong options on all devices."""
     data = datasets.load("digits")

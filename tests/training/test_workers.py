@@ -99,6 +99,19 @@ def test_two_workers_take_the_steps_of_one_process(on_two):
 
 
 @pytest.mark.slow
+def test_metrics_of_two_workers_are_those_of_one_process():
+    call = replica_runs.metrics_of_keras
+    addresses = free_addresses(2)
+    workers = [worker(addresses, i, call, "multi_worker") for i in range(2)]
+    expected = Fork(call, "one_device").result()
+    assert {"loss", "elbo", "rate"} <= expected.keys()
+    for found in [each.result() for each in workers]:
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            assert found[name] == pytest.approx(values, rel=1e-6), name
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_worker_whose_others_do_not_start_names_them_and_ends(index):
     addresses = free_addresses(2)
