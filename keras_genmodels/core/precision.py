@@ -5,6 +5,13 @@ import contextlib
 import keras
 import tensorflow as tf
 
+# TF32 keeps 11 bits of a factor: multiplied by this number and subtracted
+# again, the other 13 of float32 are rounded off (Dekker, 1971).
+_SPLITTER = 2.0**13 + 1
+
+# Longest sum of one product in TF32: tensor cores truncate each addition.
+_LONGEST_SUM = 1024
+
 
 @contextlib.contextmanager
 def policy_scope(policy):
@@ -48,3 +55,92 @@ def matmul(a, b, **settings):
         return tf.matmul(a, b, **settings)
     wide = (tf.cast(it, tf.float64) for it in (a, b))
     return tf.cast(tf.matmul(*wide, **settings), a.dtype)
+
+
+def splits_factors():
+    """Returns whether `split_matmul` has to split factors, where this runs.
+
+    It does everywhere but on a CPU, as GPUs may multiply in TF32. The program
+    decides when it runs, because it may be traced on another machine, and
+    because TF32 can be turned on after that. XLA does not say for which device
+    it compiles, so that its programs split, also those for a CPU.
+
+    Returns:
+        bool tensor, scalar.
+    """
+    return tf.not_equal(tf.raw_ops.DeviceIndex(device_names=["CPU"]), 0)
+
+
+def split_roundoff(splits):
+    """Returns the relative rounding error of a sum by `split_matmul`.
+
+    A product without splits has the error of float32, 2^-24 for each value.
+    With splits a factor is off by 2^-22, or both and their product by 3 2^-22;
+    and sums are rounded worse (Ootomo and Yokota, 2022). Callers allow for
+    several times this error.
+
+    Args:
+        splits: as of `split_matmul`.
+
+    Returns:
+        float32 tensor, scalar.
+    """
+    return tf.where(splits, 2.0**-22, 2.0**-24)
+
+
+def split_matmul(a, b, splits, *, short=(), transpose_a=False):
+    """Multiplies float matrices, in float32 also on devices with TF32.
+
+    Where `splits`, each float32 factor is written as a sum of two matrices
+    that TF32 represents, and the products of these are added.
+
+    Args:
+        a, b: float matrices of one dtype and known shape.
+        splits: bool scalar tensor, `splits_factors()`.
+        short: which of "a" and "b" consist of integers below 2048 in modulus,
+            which need no splitting.
+        transpose_a: as of `tf.matmul`.
+
+    #### References
+
+    Dekker (1971), A floating-point technique for extending the available
+    precision, Numerische Mathematik 18. Ootomo and Yokota (2022), Recovering
+    single precision accuracy from tensor cores while surpassing the FP32
+    theoretical peak performance, IJHPCA 36.
+    """
+
+    def multiply(a, b):
+        return tf.matmul(a, b, transpose_a=transpose_a)
+
+    def multiply_parts():
+        axis = 0 if transpose_a else 1
+        total = 0
+        for start in range(0, b.shape[0], _LONGEST_SUM):
+            stop = start + _LONGEST_SUM
+            left = a[start:stop] if axis == 0 else a[:, start:stop]
+            left = [left] if "a" in short else _split(left)
+            right = b[start:stop]
+            right = [right] if "b" in short else _split(right)
+            # The smallest first; that of both rests is below rounding.
+            for factor in right[1:]:
+                total += multiply(left[0], factor)
+            for factor in left[1:]:
+                total += multiply(factor, right[0])
+            total += multiply(left[0], right[0])
+        return total
+
+    if a.dtype != tf.float32:
+        return multiply(a, b)
+    return tf.cond(splits, multiply_parts, lambda: multiply(a, b))
+
+
+def _split(x):
+    """Returns two float32 tensors of 11 bits with sum x, up to 2^-22 |x|."""
+    rest = tf.stop_gradient(x - _shorten(x))
+    return x - rest, _shorten(rest)
+
+
+def _shorten(x):
+    """Rounds float32 values to 11 bits."""
+    scaled = _SPLITTER * x
+    return scaled - (scaled - x)

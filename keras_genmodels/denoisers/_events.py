@@ -4,17 +4,21 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_genmodels.core.precision import matmul_roundoff
+from keras_genmodels.core.precision import split_matmul, split_roundoff
 
 
 class Query(NamedTuple):
     """Noisy events minus the mean, times the precision, and the precision.
 
-    `events` is `[M, batch]`, for the fastest product with a block.
+    Args:
+        events: `[M, batch]`, for the fastest product with a block.
+        precision: `[batch]`.
+        splits: bool scalar, as of `core.precision.split_matmul`.
     """
 
     events: tf.Tensor
     precision: tf.Tensor
+    splits: tf.Tensor
 
 
 class Sums(NamedTuple):
@@ -71,7 +75,7 @@ class Events:
         """Value of a step of 1 in a block."""
         return 1 / 255 if self.is_uint8 else 1.0
 
-    def nats_lost(self, x, sigma):
+    def nats_lost(self, x, sigma, splits):
         """Returns a bound on the float32 error of the logits, `[batch]`.
 
         The factors are about twice the errors measured for the most probable
@@ -83,9 +87,10 @@ class Events:
             reach += tf.norm(tf.cast(self.mean, x.dtype))
         size = tf.norm(x - tf.cast(self.mean, x.dtype), axis=1)
         lost = 8 * size * reach + 2 * tf.square(widest)
-        return matmul_roundoff() * lost / tf.square(sigma)
+        roundoff = tf.cast(split_roundoff(splits), x.dtype)
+        return roundoff * lost / tf.square(sigma)
 
-    def query(self, x, sigma, dtype):
+    def query(self, x, sigma, dtype, splits):
         """Returns the factor of the events in their logits.
 
         -|y - x_i|^2 / 2 = (y - m)'x_i - |x_i - m|^2 / 2 + constant. With m the
@@ -94,7 +99,7 @@ class Events:
         precision = 1 / tf.square(tf.cast(sigma, dtype))
         scale = (precision * self.unit)[:, None]
         centred = tf.cast(x, dtype) - tf.cast(self.mean, dtype)
-        return Query(tf.transpose(centred * scale), precision)
+        return Query(tf.transpose(centred * scale), precision, splits)
 
     def sums(self, query, k, average=True):
         """Computes `Sums` in one pass, in the dtype of the query.
@@ -170,6 +175,24 @@ class Events:
         """Returns events, `[batch, M]`, for indices int32 `[batch]`."""
         events = self.rows(indices, dtype)
         return events / 255 if self.is_uint8 else events
+
+    def multiply(self, block, factor, splits):
+        """Returns the product of a block and a matrix, in full precision."""
+        short = ("a",) if self.is_uint8 else ()
+        return split_matmul(block, factor, splits, short=short)
+
+    def add_up(self, weights, block, splits):
+        """Returns weighted sums of the events of a block, `[batch, M]`.
+
+        Args:
+            weights: `[size, batch]`.
+            block: `[size, M]`.
+            splits: as of `Query`.
+        """
+        short = ("b",) if self.is_uint8 else ()
+        return split_matmul(
+            weights, block, splits, short=short, transpose_a=True
+        )
 
     def as_values(self, events):
         """Returns the values of events in the form of a block."""

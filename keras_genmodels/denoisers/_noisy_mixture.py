@@ -52,7 +52,7 @@ class NoisyMixture:
         x = flat(tf.cast(x, tf.float64))
         squares = squared_level(self.sigma, tf.float64)[:, 0]
         squares = tf.broadcast_to(squares, tf.shape(x)[:1])
-        query = self.events.query(x, tf.sqrt(squares), tf.float64)
+        query = self.events.query(x, tf.sqrt(squares), tf.float64, False)
         found = self.events.sums(query, 1, average=False)
         centred = x - tf.cast(self.events.mean, tf.float64)
         log_sum = found.peak + tf.math.log(found.total)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.events import per_event
+from keras_genmodels.core.precision import splits_factors
 from keras_genmodels.denoisers._events import Weights
 
 # Number of most probable events whose weights are computed in float64.
@@ -120,24 +121,31 @@ def _in_float64(events, x, sigma):
     weights = _exact_weights(events, x, sigma)
 
     def gradient(vectors):
-        return _products(events, x, sigma, vectors, weights)
+        return _products(events, x, sigma, vectors, weights, False)
 
     return events.as_values(weights.mean), gradient
 
 
 def _in_float32(events, x, sigma):
     """Returns the same; only rows that need it are computed in float64."""
-    weights, log_lost = _float32_weights(events, x, sigma)
+    # Once, as `tf.vectorized_map` would ask for each row of a Jacobian.
+    splits = splits_factors()
+    weights, log_lost = _float32_weights(events, x, sigma, splits)
 
     def as_result(weights):
         return (tf.cast(events.as_values(weights.mean), x.dtype),)
 
     def gradient(vectors):
         return replace_rows(
-            _products(events, x, sigma, vectors, weights),
-            _is_derivative_good(events, x, sigma, log_lost),
+            _products(events, x, sigma, vectors, weights, splits),
+            _is_derivative_good(events, x, sigma, splits, log_lost),
             lambda: _products(
-                events, x, sigma, vectors, _exact_weights(events, x, sigma)
+                events,
+                x,
+                sigma,
+                vectors,
+                _exact_weights(events, x, sigma),
+                splits,
             ),
         )
 
@@ -151,7 +159,7 @@ def _in_float32(events, x, sigma):
 
 def _exact_weights(events, x, sigma):
     """Returns the `Weights` of all events, computed in float64."""
-    found = events.sums(events.query(x, sigma, tf.float64), 1)
+    found = events.sums(events.query(x, sigma, tf.float64, False), 1)
     return Weights(
         found.weighted / found.total[:, None],
         found.peak,
@@ -161,7 +169,7 @@ def _exact_weights(events, x, sigma):
     )
 
 
-def _float32_weights(events, x, sigma):
+def _float32_weights(events, x, sigma, splits):
     """Computes weights in float64 for the most probable events only.
 
     Returns:
@@ -169,7 +177,7 @@ def _float32_weights(events, x, sigma):
         error of the other events' probabilities, float64 `[batch]`.
     """
     count = min(_NUM_CANDIDATES, events.size)
-    found = events.sums(events.query(x, sigma, tf.float32), count)
+    found = events.sums(events.query(x, sigma, tf.float32, splits), count)
     peak, total, weighted, logits = (
         tf.cast(sums, tf.float64) for sums in found[:4]
     )
@@ -185,7 +193,7 @@ def _float32_weights(events, x, sigma):
     weighted += tf.linalg.matvec(candidates, change, transpose_a=True)
     log_total = tf.math.log(total)
     # exp(e) - 1 <= exp(e) min(e, 1), which does not overflow as a log.
-    error = tf.cast(_error(events, x, sigma), tf.float64)
+    error = tf.cast(_error(events, x, sigma, splits), tf.float64)
     log_error = error + tf.math.log(tf.minimum(error, 1))
     weights = Weights(
         weighted / total[:, None], found.peak, log_total, found.indices, logits
@@ -205,27 +213,27 @@ def _float64_logits(events, x, sigma, indices):
         logits, float64 `[batch, k]`, and the events in the form of a block,
         float64 `[batch, k, M]`.
     """
-    query = events.query(x, sigma, tf.float64)
+    query = events.query(x, sigma, tf.float64, False)
     candidates, half = events.gather(indices)
     logits = tf.linalg.matvec(candidates, tf.transpose(query.events))
     logits -= half * query.precision[:, None]
     return logits - tf.reduce_max(logits, axis=1, keepdims=True), candidates
 
 
-def _products(events, x, sigma, vectors, weights):
+def _products(events, x, sigma, vectors, weights, splits):
     """Computes J v, `[batch, M]`, and v' dD/dsigma, `[batch]`, in one pass.
 
     J = Cov(x_i) / sigma^2 and dD/dsigma = Cov(x_i, |x - x_i|^2) / sigma^3,
     where |x - x_i|^2 is -2 sigma^2 log P(x_i|x) up to a constant.
     """
-    query = events.query(x, sigma, weights.peak.dtype)
+    query = events.query(x, sigma, weights.peak.dtype, splits)
     covariance, slope = events.covariance(query, vectors, weights)
     sigma = tf.cast(sigma, tf.float64)
     products = covariance / tf.square(sigma)[:, None]
     return tf.cast(products, x.dtype), tf.cast(-2 * slope / sigma, x.dtype)
 
 
-def _is_derivative_good(events, x, sigma, log_lost):
+def _is_derivative_good(events, x, sigma, splits, log_lost):
     """Returns whether float32 suffices for the derivative, bool `[batch]`.
 
     It does if each probability, and so J, is off by a factor of at most
@@ -234,13 +242,13 @@ def _is_derivative_good(events, x, sigma, log_lost):
     """
     diameter = 2 * tf.cast(events.radius, tf.float64)
     log_lost += 2 * tf.math.log(diameter / tf.cast(sigma, tf.float64))
-    is_sharp = _error(events, x, sigma) < NATS
+    is_sharp = _error(events, x, sigma, splits) < NATS
     return is_sharp | (log_lost < math.log(NATS))
 
 
-def _error(events, x, sigma):
+def _error(events, x, sigma, splits):
     """Returns e, a bound on the float32 error of log P(x_i|x), `[batch]`."""
-    return 2 * events.nats_lost(x, sigma)
+    return 2 * events.nats_lost(x, sigma, splits)
 
 
 def replace_rows(results, is_good, compute):

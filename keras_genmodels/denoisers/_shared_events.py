@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.precision import splits_factors
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers._events import Events, Sums
 from keras_genmodels.denoisers._weighted_sums import EventSet
@@ -113,7 +114,7 @@ class SharedEvents(_SharedFields, Events):
         """
 
         def merge(events, first, query):
-            own = events.sums(query, k, average)
+            own = events.sums(_on_this_replica(query), k, average)
             # As floats, which every way of adding supports.
             places = tf.cast(own.indices + first, tf.float64)
             logits, places = _gather(own.logits), _gather(places)
@@ -134,7 +135,8 @@ class SharedEvents(_SharedFields, Events):
 
         def add(events, first, query, vectors, shift, weights):
             own = weights._replace(indices=weights.indices - first)
-            return _sum(events.covariance_sums(query, vectors, shift, own))
+            here = _on_this_replica(query)
+            return _sum(events.covariance_sums(here, vectors, shift, own))
 
         return self._run(add, query, vectors, shift, weights)
 
@@ -206,6 +208,11 @@ def _rows(parts, start, stop):
         found += [own] if len(own) else []
         first += len(part)
     return np.concatenate(found)
+
+
+def _on_this_replica(query):
+    """Returns the query for products of the device of this replica."""
+    return query._replace(splits=splits_factors())
 
 
 def _own(events, places):

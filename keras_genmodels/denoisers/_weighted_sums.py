@@ -75,7 +75,7 @@ class EventSet(_EventSetFields, Events):
             total = total * decay + tf.reduce_sum(weights, axis=0)
             if average:
                 weighted *= decay[:, None]
-                weighted += tf.matmul(weights, block, transpose_a=True)
+                weighted += self.add_up(weights, block, query.splits)
             return higher, total, weighted, best, indices
 
         zero = tf.zeros_like(query.precision)
@@ -111,9 +111,9 @@ class EventSet(_EventSetFields, Events):
             logits = tf.minimum(logits - weights.peak, 0)
             terms = tf.exp(logits - log_total)
             terms = _without(terms, weights.indices - start)
-            terms *= tf.matmul(block, vectors) - shift
+            terms *= self.multiply(block, vectors, query.splits) - shift
             total += tf.reduce_sum(terms, axis=0)
-            moment += tf.matmul(terms, block, transpose_a=True)
+            moment += self.add_up(terms, block, query.splits)
             slope += tf.reduce_sum(terms * logits, axis=0)
             return total, moment, slope
 
@@ -153,7 +153,8 @@ class EventSet(_EventSetFields, Events):
         """Returns log P(x_i|x) up to a constant per column, `[size, batch]`."""
         half = tf.slice(self.half_squares, [start], block.shape[:1])
         half = tf.cast(half, block.dtype)[:, None]
-        return tf.matmul(block, query.events) - half * query.precision
+        product = self.multiply(block, query.events, query.splits)
+        return product - half * query.precision
 
 
 def _without(weights, places):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_genmodels.core import deprecation, private_api, replicas
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import clean_batches
+from keras_genmodels.core.precision import splits_factors
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.denoisers._noisy_mixture import NoisyMixture
 from keras_genmodels.denoisers._posterior_mean import (
@@ -52,9 +53,13 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     nearly 0. Rows that exceed the bound (many neighbours within a small sigma)
     are recomputed in float64, at a quarter of the speed for the batch; other
     rows keep their float32 result, so that rows are independent. Under a
-    float64 policy everything is float64. GPUs that multiply in TF32
-    (TensorFlow's default, see `tf.config`) have 8000 times larger e and often
-    need float64.
+    float64 policy everything is float64.
+
+    The bound also holds where products are TF32 (TensorFlow's default on
+    GPUs, see `tf.config`): unless a program runs on a CPU, it splits the
+    factors into parts that TF32 represents, and e is 4 times as large. It
+    decides when it runs, wherever it was traced or exported. XLA does not say
+    where it runs, so that its programs always split the factors.
 
     The derivatives by x and by sigma are exact, too. With J = dD/dx, which is
     symmetric, and expectations under P(x_i|x),
@@ -167,8 +172,10 @@ class EmpiricalDenoiser(AdaptedDenoiser):
         )
         events, flat = self._event_set(), self._flat(x)
 
+        splits = splits_factors()
+
         def compute(dtype):
-            query = events.query(flat, sigma, dtype)
+            query = events.query(flat, sigma, dtype, splits)
             found = events.sums(query, k, average=False)
             log_total = found.peak + tf.math.log(found.total)
             probabilities = tf.exp(found.logits - log_total[:, None])
@@ -176,7 +183,7 @@ class EmpiricalDenoiser(AdaptedDenoiser):
 
         if x.dtype == tf.float64:
             return Posterior(*compute(x.dtype))
-        is_good = events.nats_lost(flat, sigma) < NATS
+        is_good = events.nats_lost(flat, sigma, splits) < NATS
         return Posterior(
             *replace_rows(
                 compute(x.dtype), is_good, lambda: compute(tf.float64)

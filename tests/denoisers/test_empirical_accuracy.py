@@ -15,11 +15,7 @@ from support.dense_posterior import (
 )
 
 from keras_genmodels.core import precision
-from keras_genmodels.denoisers import (
-    _events,
-    _posterior_mean,
-    _weighted_sums,
-)
+from keras_genmodels.denoisers import _posterior_mean, _weighted_sums
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -121,11 +117,11 @@ def test_only_rows_that_need_float64_use_it(monkeypatch, compiled_again):
     """So that no row depends on the others in the batch."""
     query = _weighted_sums.EventSet.query
 
-    def spoilt(self, x, sigma, dtype):
-        events, precision = query(self, x, sigma, dtype)
+    def spoilt(self, x, sigma, dtype, splits):
+        found = query(self, x, sigma, dtype, splits)
         if dtype == tf.float64:
-            precision *= np.nan
-        return _events.Query(events, precision)
+            found = found._replace(precision=found.precision * np.nan)
+        return found
 
     data = crowd(1)
     denoiser = adapted(data)

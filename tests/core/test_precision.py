@@ -1,0 +1,77 @@
+"""Matrix products whose precision does not depend on the device."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import tf32
+
+from keras_genmodels.core import precision
+
+# Of integers as in images, of floats, and longer than one sum.
+ROWS, DEPTH, COLUMNS = 5, 1500, 3
+
+
+def factors(short):
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((ROWS, DEPTH)).astype(np.float32)
+    b = rng.standard_normal((DEPTH, COLUMNS)).astype(np.float32)
+    if "a" in short:
+        a = rng.integers(0, 256, a.shape).astype(np.float32)
+    if "b" in short:
+        b = rng.integers(0, 256, b.shape).astype(np.float32)
+    return a, b
+
+
+def errors(product, a, b):
+    """Returns errors in units of the sum of |a_ij b_jk|."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return np.abs(product - a @ b) / (np.abs(a) @ np.abs(b))
+
+
+@pytest.mark.parametrize("short", ["", "a", "b"])
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_split_products_are_exact_in_tf32(monkeypatch, short, transpose_a):
+    a, b = factors(short)
+    tf32.emulate_products(monkeypatch)
+
+    def multiply(splits):
+        product = precision.split_matmul(
+            tf.constant(a.T if transpose_a else a),
+            tf.constant(b),
+            splits,
+            short=tuple(short),
+            transpose_a=transpose_a,
+        )
+        return errors(product, a, b)
+
+    assert multiply(tf.constant(True)).max() < 2.0**-21
+    assert multiply(tf.constant(False)).max() > 2.0**-17
+
+
+def test_a_program_splits_unless_it_runs_on_a_cpu(monkeypatch):
+    """XLA does not say for which device it compiles."""
+    a, b = factors("")
+    multiply = tf.function(
+        lambda: precision.split_matmul(
+            tf.constant(a), tf.constant(b), precision.splits_factors()
+        )
+    )
+    np.testing.assert_array_equal(multiply(), tf.matmul(a, b))
+    assert not precision.splits_factors()
+    tf32.emulate_products(monkeypatch)
+    anywhere = tf.function(multiply.python_function, jit_compile=True)
+    assert errors(anywhere(), a, b).max() < 2.0**-21
+
+
+def test_split_products_have_the_gradients_of_a_product():
+    a, b = map(tf.constant, factors(""))
+
+    def gradients(splits):
+        with tf.GradientTape() as tape:
+            tape.watch([a, b])
+            product = precision.split_matmul(a, b, tf.constant(splits))
+            loss = tf.reduce_sum(tf.square(product))
+        return tape.gradient(loss, [a, b])
+
+    for found, expected in zip(gradients(True), gradients(False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-2)
