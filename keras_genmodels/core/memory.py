@@ -1,9 +1,64 @@
-"""The free memory, and whether an array fits in half of it."""
+"""How much is computed at once, and whether an array fits in memory."""
 
 import math
 
+import keras
 import numpy as np
 import psutil
+import tensorflow as tf
+
+from keras_genmodels.core import private_api
+
+# Draws of a latent that are decoded at once, and on a GPU the activations of
+# the widest layer for them (2 GiB in float32).
+_DRAWS, _GPU_DRAWS, _GPU_ACTIVATIONS = 2000, 100_000, 2**29
+
+
+def by_device(cpu, gpu):
+    """Returns the first of two sizes, or the second on a machine with a GPU.
+
+    A program keeps the sizes of the machine that traces it, also if it is
+    exported.
+    """
+    return gpu if tf.config.list_physical_devices("GPU") else cpu
+
+
+def draws_at_once(model, needed=None):
+    """Returns how many draws of a latent a model decodes at once by default.
+
+    Args:
+        model: a `LatentVariableModel`.
+        needed: int >= 1, number of draws in all, or None.
+
+    Returns:
+        int >= 1: 2000, or on a GPU up to 100 000, less for wide networks. Up
+        to there it is at most twice what is needed, and one of few numbers,
+        for each of which a loop is compiled.
+    """
+    if not by_device(cpu=False, gpu=True):
+        return _DRAWS
+    most = min(_GPU_DRAWS, _GPU_ACTIVATIONS // widest_layer(model))
+    if needed is not None:
+        most = min(most, 2 ** (needed - 1).bit_length())
+    return max(_DRAWS, most)
+
+
+def widest_layer(model):
+    """Returns the number of activations of the widest layer for one event.
+
+    Args:
+        model: a Keras model with `event_shape`.
+    """
+    sizes = [math.prod(model.event_shape)]
+    for layer in private_api.flatten_layers(model):
+        # Only layers that are part of a functional network have an output.
+        outputs = keras.tree.flatten(getattr(layer, "output", None))
+        sizes += [
+            math.prod(size or 1 for size in output.shape[1:])
+            for output in outputs
+            if output is not None
+        ]
+    return max(sizes)
 
 
 def available():

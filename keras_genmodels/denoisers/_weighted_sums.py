@@ -5,11 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core import memory
 from keras_genmodels.denoisers._events import Events, Sums
 
-# Maximum number of events per block, and of their values.
-_BLOCK = 4096
-_VALUES = 2**22
+# Maximum number of events per block, and of their values: 16 MiB in float32,
+# and 128 MiB on a GPU, where small blocks wait for the launches of kernels.
+_BLOCK, _GPU_BLOCK = 4096, 2**15
+_VALUES, _GPU_VALUES = 2**22, 2**25
 
 # Events per group of `_top_k`.
 _GROUP = 16
@@ -129,7 +131,9 @@ class EventSet(_EventSetFields, Events):
 
     def _over_blocks(self, step, state):
         """Repeats `state = step(start, size, *state)` for each block."""
-        size = min(_BLOCK, _VALUES // self.data.shape[1], self.size)
+        most = memory.by_device(cpu=_BLOCK, gpu=_GPU_BLOCK)
+        values = memory.by_device(cpu=_VALUES, gpu=_GPU_VALUES)
+        size = min(most, values // self.data.shape[1], self.size)
         # Whole groups: `_top_k` then pads only the last block.
         size = max(size // _GROUP * _GROUP, min(_GROUP, self.size))
         whole = self.size // size * size

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import counter_rng, seeds
+from keras_genmodels.core import counter_rng, memory, seeds
 from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.validation import check_count
 
 
-def compare_priors(model, x, *, num_samples=100, seed=0, chunk_size=2000):
+def compare_priors(model, x, *, num_samples=100, seed=0, chunk_size=None):
     """Estimates log p(x) under the learned prior and the VAE's own one.
 
     Both are importance-weighted estimates by the same draws of z ~ q(z|x), so
@@ -26,7 +26,8 @@ def compare_priors(model, x, *, num_samples=100, seed=0, chunk_size=2000):
         seed: int, int32 `[2]` or `[n, 2]`; the draws are those of
             `kgm.log_likelihood` for the same seed.
         chunk_size: int >= 1, number of z that are decoded at once, at least
-            those of one image.
+            those of one image. By default as in
+            `likelihood.importance_weighted`.
 
     Returns:
         dict of float64 arrays `[n]`: `distortion`, and `elbo`, `rate`,
@@ -38,6 +39,8 @@ def compare_priors(model, x, *, num_samples=100, seed=0, chunk_size=2000):
         ValueError: for images that the model does not take, and for more than
             256 latents.
     """
+    if chunk_size is None:
+        chunk_size = memory.draws_at_once(model)
     check_count("num_samples", num_samples)
     check_count("chunk_size", chunk_size)
     rows = seeds.row_seeds(seed, len(x)).numpy()

@@ -24,7 +24,7 @@ def likelihood_terms(
     *,
     seed,
     num_samples=5000,
-    chunk_size=2000,
+    chunk_size=None,
     jit_compile="auto",
 ):
     """Computes the evidence lower bound and tighter bounds of each example.

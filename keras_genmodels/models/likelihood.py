@@ -6,7 +6,7 @@ import typing
 
 import tensorflow as tf
 
-from keras_genmodels.core import loop_cache, seeds, xla
+from keras_genmodels.core import loop_cache, memory, seeds, xla
 from keras_genmodels.core.counter_rng import normals
 from keras_genmodels.core.validation import check_count
 
@@ -37,7 +37,7 @@ def log_likelihood(
     *,
     num_samples=None,
     seed=0,
-    chunk_size=2000,
+    chunk_size=None,
     jit_compile="auto",
 ):
     """Estimates log p(x), or log p(x|c), of each example.
@@ -75,7 +75,7 @@ def importance_weighted(
     *,
     num_samples=None,
     seed=0,
-    chunk_size=2000,
+    chunk_size=None,
     jit_compile="auto",
 ):
     """Estimates log p(x), or log p(x|c), and how reliable the estimate is.
@@ -98,7 +98,8 @@ def importance_weighted(
             denoiser (`LatentDiffusion`).
         seed: int, int32 `[2]` or `[batch, 2]`.
         chunk_size: int >= 1, maximum number of draws, of one row or several,
-            that are decoded at once; it bounds the memory.
+            that are decoded at once; it bounds the memory. By default 2000, or
+            on a GPU up to 100 000 (`core.memory.draws_at_once`).
         jit_compile: whether XLA compiles the body of the loop: a bool, or
             "auto" for `core.xla.should_compile`.
 
@@ -121,10 +122,13 @@ def importance_weighted(
     if num_samples is None:
         num_samples = 100 if model.has_costly_prior else 5000
     check_count("num_samples", num_samples)
+    x, condition = model.validate_inputs(x, condition)
+    if chunk_size is None:
+        needed = (x.shape[0] or 0) * num_samples
+        chunk_size = memory.draws_at_once(model, needed or None)
     check_count("chunk_size", chunk_size)
     # NumPy's integers have 64 bits, which TensorFlow does not mix with 32.
     num_samples, chunk_size = int(num_samples), int(chunk_size)
-    x, condition = model.validate_inputs(x, condition)
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
     inputs = [x] if condition is None else [x, condition]
     num_blocks = -(-num_samples // min(_MAX_DRAWS_PER_ROW, chunk_size))

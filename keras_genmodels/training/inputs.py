@@ -1,20 +1,16 @@
 """Batches of a data set as inputs of a latent-variable model."""
 
 import dataclasses
-import math
 
-import keras
 import numpy as np
 
 from keras_genmodels import datasets
-from keras_genmodels.core import arrays, private_api
+from keras_genmodels.core import arrays, memory
 from keras_genmodels.operators.masks import fill_unobserved
 from keras_genmodels.training.workers import Workers
 
-# Largest number of images per batch, and of draws of the importance-weighted
-# bound per chunk; smaller for wide networks.
+# Largest number of images per batch; smaller for wide networks.
 BATCH_SIZE = 512
-_CHUNK_SIZE = 2000
 # Maximum number of activations of the widest layer per batch (256 MB in
 # float32).
 _MAX_ACTIVATIONS = 2**26
@@ -155,7 +151,8 @@ def images_at_once(model, most):
         int in [1, most], for which the activations of any layer take at most
         256 MB.
     """
-    return max(1, min(most, _MAX_ACTIVATIONS // _widest(model)))
+    widest = memory.widest_layer(model)
+    return max(1, min(most, _MAX_ACTIVATIONS // widest))
 
 
 def chunk_size(model):
@@ -165,9 +162,10 @@ def chunk_size(model):
         model: as in `Inputs`.
 
     Returns:
-        int >= 1, as in `images_at_once`.
+        int >= 1, `memory.draws_at_once`; on a CPU at most `images_at_once`.
     """
-    return images_at_once(model, _CHUNK_SIZE)
+    draws = memory.draws_at_once(model)
+    return memory.by_device(cpu=images_at_once(model, draws), gpu=draws)
 
 
 def threshold(images, binarization):
@@ -185,17 +183,3 @@ def threshold(images, binarization):
         return images
     white = images >= (128 if images.dtype == np.uint8 else 0.5)
     return white.astype(np.uint8) * np.uint8(255)
-
-
-def _widest(model):
-    """Returns the number of activations of the widest layer for one image."""
-    sizes = [math.prod(model.event_shape)]
-    for layer in private_api.flatten_layers(model):
-        # Only layers that are part of a functional network have an output.
-        outputs = keras.tree.flatten(getattr(layer, "output", None))
-        sizes += [
-            math.prod(size or 1 for size in output.shape[1:])
-            for output in outputs
-            if output is not None
-        ]
-    return max(sizes)
