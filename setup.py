@@ -74,6 +74,7 @@ setup(
         "console_scripts": [
             "kgm-train-vae = keras_genmodels_apps.train_vae:run",
             "kgm-train-cvae = keras_genmodels_apps.train_cvae:run",
+            "kgm-train-hvae = keras_genmodels_apps.train_hvae:run",
             "kgm-train-dae = keras_genmodels_apps.train_dae:run",
             "kgm-generate = keras_genmodels_apps.generate:run",
             "kgm-encode = keras_genmodels_apps.encode:run",

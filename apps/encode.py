@@ -6,7 +6,9 @@
 
 The file holds `loc` [n, latent_size] and `stddev` [n, latent_size] or, for a
 full covariance, `scale_tril` [n, latent_size, latent_size]; and `label` [n]
-if there are labels. A conditional model writes those of q(z|x, c).
+if there are labels. A conditional model writes those of q(z|x, c). A model
+with several layers of latents writes `z` [n, latent_size], the mean of each
+layer given the means of those above, in place of `loc`.
 
 `python -m apps.generate --merge=FIRST.npz,SECOND.npz --output=ALL.npz` joins
 the shards of a job to the file of the whole job.

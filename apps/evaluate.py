@@ -2,6 +2,7 @@
 
   python -m apps.evaluate --workdir=DIR
   python -m apps.evaluate --workdir=A --workdir=B --output=compare.html
+  python -m apps.evaluate --workdir=DIR_OF_SEEDS
   python -m apps.evaluate --workdir=DIR --shard=3/16
   python -m apps.evaluate --workdir=DIR --merge=FIRST.npz,SECOND.npz
 
@@ -11,6 +12,10 @@ self-contained page of settings, training curves, numbers and figures; several
 runs are shown side by side, with their differences first. A run that was
 evaluated before, with the same flags, is not evaluated again. A VAE of the
 digits takes 26 seconds on two cores.
+
+Of a folder with runs of several --seeds, the mean and the spread of each number
+over the runs are printed and written to its metrics.json, and the report shows
+the runs side by side.
 
 With --shard only numbers that are averages over test images are computed (the
 likelihood of a latent-variable model; denoising and density of a denoiser), for
@@ -32,8 +37,9 @@ from .cli.config import Config
 flag_types.define_paths(
     "workdir",
     ["runs/vae"],
-    "A finished run of train_vae, train_cvae or train_dae; repeat the flag to "
-    "show several side by side.",
+    "A finished run of train_vae, train_cvae, train_hvae or train_dae, or the "
+    "folder of runs of several --seeds; repeat the flag to show several side "
+    "by side.",
 )
 flag_types.define_path(
     "data_dir",
@@ -109,6 +115,7 @@ def evaluate_shard(config, output):
     from keras_genmodels.runs import evaluate as model_evaluation
     from keras_genmodels.runs.workdir import Workdir
 
+    runs_of(config)
     workdir, settings = Workdir(config.workdir[0]), settings_of(config)
     check_families(config, [model_evaluation.is_latent(workdir)])
     data = workdir.read_run().load_data(config.data_dir)
@@ -152,7 +159,19 @@ def evaluate_and_report(config, output):
     from keras_genmodels.runs.evaluate import is_latent, read_current
     from keras_genmodels.runs.workdir import Workdir
 
-    workdirs = [Workdir(path) for path in config.workdir]
+    groups = runs_of(config)
+    workdirs = [
+        workdir
+        for path, group in groups.items()
+        for workdir in group or [Workdir(path)]
+    ]
+    check_distinct([str(workdir) for workdir in workdirs])
+    # Now, as an evaluation takes minutes.
+    kept = [
+        path
+        for path, group in groups.items()
+        if group and is_writable(path, output)
+    ]
     settings = settings_of(config)
     # All of them first: a missing run ends the app before minutes pass.
     earlier = [read_current(workdir, settings) for workdir in workdirs]
@@ -183,17 +202,17 @@ def evaluate_and_report(config, output):
     evaluations = {
         name: run.evaluation for name, run in page.named(runs).items()
     }
-    tables = evaluation_tables.tables(evaluations)
     for warning in evaluation_tables.warnings(evaluations):
         print(f"{warning}\n")
+    shown = average_seeds(groups, evaluations, kept)
+    tables = evaluation_tables.tables(shown)
     print(evaluation_tables.as_text(tables))
     print(f"\n{len(runs)} run{'s' * (len(runs) > 1)} in {output}")
 
 
 def check_flags(config):
     """Checks the flags; returns the path of the report."""
-    if len({*config.workdir}) < len(config.workdir):
-        raise guard.WrongFlags("--workdir names a run twice: name each once")
+    check_distinct(config.workdir)
     if config.shard and config.merge:
         raise guard.WrongFlags("--shard excludes --merge")
     if (config.shard or config.merge) and len(config.workdir) > 1:
@@ -221,16 +240,70 @@ def check_families(config, latent):
             raise guard.WrongFlags(f"--{name} requires a {family}")
 
 
+def check_distinct(paths):
+    """Checks that no run is named twice."""
+    if len({*paths}) < len(paths):
+        raise guard.WrongFlags("--workdir names a run twice: name each once")
+
+
+def runs_of(config):
+    """Returns a dict of each --workdir to its runs of seeds, if it has such."""
+    from keras_genmodels.runs import seeds
+
+    groups = {path: seeds.runs_in(path) for path in config.workdir}
+    if config.shard or config.merge:
+        for path, group in groups.items():
+            if group:
+                raise guard.WrongFlags(
+                    f"--shard and --merge take a single run, and {path} holds "
+                    f"those of several seeds: give one, such as {group[0]}"
+                )
+    return groups
+
+
+def average_seeds(groups, evaluations, kept):
+    """Averages the evaluations of each folder of runs of several seeds.
+
+    Args:
+        groups: dict from `runs_of`.
+        evaluations: dict of names to evaluations of all of these runs.
+        kept: paths of the folders to whose metrics.json averages are written.
+
+    Returns:
+        dict of names to evaluations or averages, one for each --workdir.
+    """
+    from keras_genmodels.runs import seeds
+
+    rest, found = iter(evaluations.items()), {}
+    for path, group in groups.items():
+        if not group:
+            found.update([next(rest)])
+            continue
+        average = seeds.averaged(group, [next(rest)[1] for _ in group])
+        found[pathlib.Path(path).name] = average
+        if path in kept:
+            seeds.write(path, average)
+            print(f"Mean and spread over {len(group)} runs in {path}")
+    return found
+
+
+def is_writable(folder, output):
+    """Returns whether a folder can be written to, unlike `output` if not."""
+    if os.access(folder, os.W_OK):
+        return True
+    if output.parent.resolve() == pathlib.Path(folder).resolve():
+        raise guard.WrongFlags(
+            f"{folder} cannot be written to: give --output in another folder"
+        )
+    return False
+
+
 def writable(workdir, output, stack):
     """Returns a run, or a temporary copy of one that cannot be written to."""
     from keras_genmodels.runs import evaluate as model_evaluation
 
-    if os.access(workdir.path, os.W_OK):
+    if is_writable(workdir.path, output):
         return workdir
-    if output.parent.resolve() == workdir.path.resolve():
-        raise guard.WrongFlags(
-            f"{workdir} cannot be written to: give --output in another folder"
-        )
     print(f"{workdir} cannot be written to: the results are in {output} only.")
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     return model_evaluation.copy(workdir, folder)

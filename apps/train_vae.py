@@ -26,7 +26,7 @@ def build_model(config, data):
     """Builds the VAE that the flags describe."""
     from keras_genmodels.models import VAE
 
-    prior = prior_flags.build(config, data)
+    prior = prior_flags.build(config, data, config.latent_size)
     return VAE(**latent_flags.build_parts(config, data), prior=prior)
 
 

@@ -26,6 +26,7 @@ from keras_genmodels.metrics.log_likelihood import log_likelihood
 from keras_genmodels.models import (
     VAE,
     ConditionalVAE,
+    HierarchicalVAE,
     LatentDiffusion,
     LatentVariableModel,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Denoiser",
     "DenoisingAutoencoder",
     "EmpiricalDenoiser",
+    "HierarchicalVAE",
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
     "IndependentNormal",

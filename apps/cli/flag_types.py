@@ -82,6 +82,22 @@ class _SizesParser(flags.ArgumentParser):
         return "sizes"
 
 
+class _SeedsParser(flags.ArgumentParser):
+    """Parses seeds joined by commas."""
+
+    syntactic_help = "different seeds in [0, 2147483647], joined by commas,"
+
+    def parse(self, argument):
+        seeds = _numbers(argument, int)
+        in_range = all(0 <= seed < 2**31 for seed in seeds)
+        if not seeds or not in_range or len({*seeds}) < len(seeds):
+            raise ValueError(f"{self.syntactic_help} expected")
+        return seeds
+
+    def flag_type(self):
+        return "seeds"
+
+
 class _LevelsParser(flags.ArgumentParser):
     """Parses noise levels: one, or the lowest and the highest."""
 
@@ -200,6 +216,11 @@ def define_path_list(name, default, help_text):
 def define_sizes(name, default, help_text, most=99):
     """Defines a flag that holds positive integers, such as 200,200."""
     define(_SizesParser(most), name, default, help_text)
+
+
+def define_seeds(name, help_text):
+    """Defines a flag that holds seeds, such as 0,1,2, or None."""
+    define(_SeedsParser(), name, None, help_text)
 
 
 def define_level(name, default, help_text, lower_bound=None, words=()):

@@ -11,8 +11,12 @@ _POSTERIORS = {
 }
 
 
-def define_flags():
-    """Defines the flags that train_vae and train_cvae share."""
+def define_flags(has_layers=False):
+    """Defines the flags that train_vae, train_cvae and train_hvae share.
+
+    Args:
+        has_layers: whether the model has several layers of latents.
+    """
     flags.DEFINE_enum(
         "binarization",
         None,
@@ -43,14 +47,29 @@ def define_flags():
         "resolution doubles them, up to 128 (default: 16).",
         lower_bound=1,
     )
-    flags.DEFINE_integer(
-        "latent_size", 16, "Width of the latent.", lower_bound=1
-    )
+    if has_layers:
+        flag_types.define_sizes(
+            "latent_sizes",
+            (16, 16),
+            "Widths of the layers of latents, two or more, from the one next "
+            "to the image to the top.",
+        )
+        covariance_of = "each layer of q(z|x), and of p(z) below the top"
+        free_bits_help = "Count the rate of each layer"
+    else:
+        flags.DEFINE_integer(
+            "latent_size", 16, "Width of the latent.", lower_bound=1
+        )
+        covariance_of = "the posterior q(z|x)"
+        free_bits_help = (
+            "With --posterior=diagonal and --prior=standard: count the rate of "
+            "each latent"
+        )
     flags.DEFINE_enum(
         "posterior",
         "diagonal",
         [*_POSTERIORS],
-        "Covariance of the posterior q(z|x).",
+        f"Covariance of {covariance_of}.",
     )
     flags.DEFINE_enum(
         "likelihood",
@@ -89,9 +108,8 @@ def define_flags():
     flags.DEFINE_float(
         "free_bits",
         0.0,
-        "In training, count the rate of each latent, averaged over the batch, "
-        "as at least this many nats, which keeps latents in use; with "
-        "--posterior=diagonal and --prior=standard.",
+        f"{free_bits_help}, averaged over the batch, as at least this many "
+        "nats in training, which keeps latents in use.",
         lower_bound=0,
     )
 
@@ -114,10 +132,8 @@ def resolve(config):
         )
     else:
         config.forbid(("beta", "free_bits"), "--num_importance_samples=1")
-    if config.posterior != "diagonal":
-        config.forbid(("free_bits",), "--posterior=diagonal")
-    if config.prior != "standard":
-        config.forbid(("free_bits",), "--prior=standard")
+    if "latent_size" in config.values:  # Not of several layers.
+        _check_free_bits(config)
     if config.likelihood != "gaussian":
         config.forbid(("observation_stddev",), "--likelihood=gaussian")
     bernoulli = config.likelihood == "bernoulli"
@@ -128,6 +144,14 @@ def resolve(config):
         return config.fill(hidden_sizes=(width, width))
     config.forbid(("hidden_sizes",), "--network=mlp or gated_mlp")
     return config.fill(filters=16)
+
+
+def _check_free_bits(config):
+    """Checks that the rate is a sum over the latents, for --free_bits."""
+    if config.posterior != "diagonal":
+        config.forbid(("free_bits",), "--posterior=diagonal")
+    if config.prior != "standard":
+        config.forbid(("free_bits",), "--prior=standard")
 
 
 def is_gated(config):
@@ -146,35 +170,45 @@ def build_parts(config, data, condition_size=0):
     Returns:
         dict, arguments of the model's constructor.
     """
-    from keras_genmodels.distributions import layers
-    from keras_genmodels.networks import encoders
-
-    posterior = getattr(layers, _POSTERIORS[config.posterior])(
-        config.latent_size
-    )
-    likelihood = _build_likelihood(config, data)
-    settings = {"condition_size": condition_size}
-    if config.network == "conv":
-        build = encoders.conv_encoder, encoders.conv_decoder
-        sizes = config.filters, config.filters
-    else:
-        build = encoders.mlp_encoder, encoders.mlp_decoder
-        sizes = config.hidden_sizes, config.hidden_sizes[::-1]
-        settings["gated"] = is_gated(config)
+    posterior = build_posterior(config, config.latent_size)
     return {
-        "encoder": build[0](
+        "encoder": build_encoder(
+            config,
             data.image_shape,
             posterior.params_size,
-            sizes[0],
-            **settings,
-        ),
-        "decoder": build[1](
-            config.latent_size,
-            likelihood.params_shape,
-            sizes[1],
-            **settings,
+            config.hidden_sizes,
+            condition_size,
         ),
         "posterior": posterior,
+        **build_shared_parts(config, data, config.latent_size, condition_size),
+    }
+
+
+def build_shared_parts(config, data, latent_size, condition_size=0):
+    """Builds the arguments that all models share: p(x|z) and the objective.
+
+    Args:
+        config, data, condition_size: as of `build_parts`.
+        latent_size: int, width of z.
+
+    Returns:
+        dict, arguments of the model's constructor.
+    """
+    from keras_genmodels.networks import encoders
+
+    likelihood = _build_likelihood(config, data)
+    shapes = latent_size, likelihood.params_shape
+    if config.network == "conv":
+        decoder = encoders.conv_decoder(*shapes, config.filters, condition_size)
+    else:
+        decoder = encoders.mlp_decoder(
+            *shapes,
+            config.hidden_sizes[::-1],
+            condition_size,
+            is_gated(config),
+        )
+    return {
+        "decoder": decoder,
         "likelihood": likelihood,
         "beta": config.beta,
         "seed": config.seed,
@@ -183,6 +217,43 @@ def build_parts(config, data, condition_size=0):
         "doubly_reparameterized": config.doubly_reparameterized,
         "free_bits": config.free_bits,
     }
+
+
+def build_posterior(config, latent_size):
+    """Builds the distribution layer of q(z|x), or of a layer of latents."""
+    from keras_genmodels.distributions import layers
+
+    return getattr(layers, _POSTERIORS[config.posterior])(latent_size)
+
+
+def build_encoder(
+    config, image_shape, output_size, hidden_sizes, condition_size=0
+):
+    """Builds a network of images.
+
+    Args:
+        config: `Config`.
+        image_shape: (height, width, channels).
+        output_size: int, size of the output per image.
+        hidden_sizes: widths of the hidden layers of an MLP.
+        condition_size: as of `build_parts`.
+
+    Returns:
+        Keras network.
+    """
+    from keras_genmodels.networks import encoders
+
+    if config.network == "conv":
+        return encoders.conv_encoder(
+            image_shape, output_size, config.filters, condition_size
+        )
+    return encoders.mlp_encoder(
+        image_shape,
+        output_size,
+        hidden_sizes,
+        condition_size,
+        gated=is_gated(config),
+    )
 
 
 def _build_likelihood(config, data):

@@ -47,12 +47,13 @@ def resolve(config):
     return config.fill(**_SIZES[config.prior])
 
 
-def build(config, data):
-    """Builds the layer of p(z).
+def build(config, data, latent_size):
+    """Builds the layer of p(z), or of that of the top layer of latents.
 
     Args:
         config: `Config`.
         data: `datasets.ImageDataset`.
+        latent_size: int, width of z.
 
     Returns:
         a `PriorLayer`.
@@ -60,9 +61,9 @@ def build(config, data):
     import keras_genmodels as kgm
 
     if config.prior == "flow":
-        return kgm.RealNVPPrior(config.latent_size, config.num_couplings)
+        return kgm.RealNVPPrior(latent_size, config.num_couplings)
     if config.prior == "mixture":
-        return kgm.MixturePrior(config.latent_size, config.num_components)
+        return kgm.MixturePrior(latent_size, config.num_components)
     if config.prior == "vamp":
         return kgm.VampPrior(data.image_shape, config.num_pseudo_inputs)
-    return kgm.StandardNormal(config.latent_size)
+    return kgm.StandardNormal(latent_size)

@@ -4,6 +4,9 @@ A flag whose name is an argument of `runs.train`, or of `training.fit.Options`,
 is passed there.
 """
 
+import dataclasses
+import types
+
 from absl import flags
 
 from . import choices, data_flags, flag_types, guard
@@ -23,6 +26,7 @@ _NOT_SETTINGS = (
     "patches_per_epoch",
     "binarization",
     "seed",
+    "seeds",
     "epochs",
     # A run may go on with other devices.
     "strategy",
@@ -102,6 +106,12 @@ def define_flags(default_workdir, default_steps):
     flag_types.define_seed(
         "Seed of the initial weights, the data order and every draw."
     )
+    flag_types.define_seeds(
+        "seeds",
+        "Make a run with each of these seeds in place of --seed, such as "
+        "0,1,2: in seed_0, seed_1 and seed_2 of --workdir. The same command "
+        "resumes them; evaluate --workdir gives mean and spread.",
+    )
     flags.DEFINE_integer(
         "checkpoint_every",
         1000,
@@ -164,6 +174,8 @@ def read(module):
         raise guard.WrongFlags(
             "--early_stopping_patience requires --validation_split above 0"
         )
+    if config.seeds and "seed" in config.present:
+        raise guard.WrongFlags("--seed excludes --seeds")
     if config.tpu_address and config.strategy != "tpu":
         raise guard.WrongFlags("--tpu_address requires --strategy=tpu")
     return config
@@ -197,7 +209,7 @@ def start_tensorflow(config, only_adapts=False):
 
 
 def train(build, config, load=data_flags.load, strategy=None):
-    """Makes the run that the flags describe, by `runs.train`.
+    """Makes the run that the flags describe, or one for each of --seeds.
 
     Args:
         build: function of the `Config` and a `datasets.ImageDataset` that
@@ -209,6 +221,26 @@ def train(build, config, load=data_flags.load, strategy=None):
     """
     if strategy is None:
         strategy = start_tensorflow(config)
+    if not config.seeds:
+        _train(build, config, load, strategy)
+        return
+    from keras_genmodels.runs import seeds
+
+    seeds.check_folder(config.workdir)
+    for seed in config.seeds:
+        workdir = str(seeds.workdir_of(config.workdir, seed))
+        print(f"--seed={seed} --workdir={workdir}", flush=True)
+        values = {"seed": seed, "seeds": None, "workdir": workdir}
+        one = types.MappingProxyType({**config.values, **values})
+        _train(build, dataclasses.replace(config, values=one), load, strategy)
+    print(
+        f"{len(config.seeds)} runs in {config.workdir}; mean and spread: "
+        f"python -m apps.evaluate --workdir={config.workdir}"
+    )
+
+
+def _train(build, config, load, strategy):
+    """Makes one run, by `runs.train`."""
     import keras
 
     from keras_genmodels import runs

@@ -2,9 +2,10 @@
 
 Posteriors and priors are Gaussians of TFP with `loc` and `scale`, or
 `tfd.TransformedDistribution`s of such. Both turn noise eps ~ N(0, I) into a
-draw: z = loc + scale eps, followed by the bijector. A prior may also be another
-distribution with a method `transform(noise)` of its own. What follows from
-that is computed here, for any of them.
+draw: z = loc + scale eps, followed by the bijector. Both may also consist of
+layers (`distributions.layered`), and a prior may be another distribution with a
+method `transform(noise)` of its own. What follows from that is computed here,
+for any of them.
 """
 
 import tensorflow as tf
@@ -66,15 +67,37 @@ def log_prob_of_noise(distribution, noise):
     return log_prob_of_noise(base, noise) - log_det
 
 
+def draw(posterior, noise):
+    """Computes the draws that belong to noise, and their log density.
+
+    Args:
+        posterior: a distribution of latents, batch `[batch]`.
+        noise: float tensor `[num_samples, batch, latent_size]`.
+
+    Returns:
+        z like `noise`; its log density, `[num_samples, batch]`, nats; and, of
+        a distribution of several layers, a list of
+        `distributions.layered.LayerDraw`s, else None.
+    """
+    if not has_layers(posterior):
+        z = transform(posterior, noise)
+        return z, log_prob_of_noise(posterior, noise), None
+    z, layers = posterior.draw_layers(noise)
+    return z, tf.add_n([layer.log_prob for layer in layers]), layers
+
+
 def center(distribution):
     """Returns the latent that stands for the distribution.
 
     Returns:
-        float tensor `[batch, latent_size]`: the mean of a Gaussian, else the
-        draw of zero noise.
+        float tensor `[batch, latent_size]`: the mean of a Gaussian, that of
+        each layer given the means above of several layers, else the draw of
+        zero noise.
     """
     if is_gaussian(distribution):
         return distribution.mean()
+    if has_layers(distribution):
+        return distribution.layer_means()
     noise = tf.zeros(_shape(distribution, 1), distribution.dtype)
     return transform(distribution, noise)[0]
 
@@ -100,7 +123,10 @@ def parameters(distribution):
         dict of float tensors: `loc` `[batch, latent_size]`, as of `center`,
         and for a Gaussian its `scale_tril` `[batch, latent_size, latent_size]`
         if its covariance is full, else its `stddev` `[batch, latent_size]`.
+        Of a distribution of several layers `z`, its `center`, alone.
     """
+    if has_layers(distribution):
+        return {"z": center(distribution)}
     found = {"loc": center(distribution)}
     if not is_gaussian(distribution):
         return found
@@ -138,6 +164,11 @@ def is_diagonal(distribution):
 def is_gaussian(distribution):
     """Returns whether it is a Gaussian of TFP with `loc` and `scale`."""
     return isinstance(distribution, tfd.MultivariateNormalLinearOperator)
+
+
+def has_layers(distribution):
+    """Returns whether it is a `distributions.layered.LayeredDistribution`."""
+    return hasattr(distribution, "draw_layers")
 
 
 def apply_scale(scale, verb, noise, **arguments):

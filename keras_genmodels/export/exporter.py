@@ -39,9 +39,11 @@ def export(
 
     - A latent-variable model has `reconstruct` (the default; image to the
       decoded posterior mean), `encode` (image to `loc` and `stddev` or
-      `scale_tril`), `decode` (z to image), `generate` (seed to image), and
-      `log_likelihood` (image, seed to `log_likelihood`, importance-weighted
-      with `num_samples` draws, `elbo`, `rate`, `distortion`, in nats). A
+      `scale_tril`; of a `HierarchicalVAE` to `z`, the means of its layers,
+      which `reconstruct` decodes), `decode` (z to image), `generate` (seed to
+      image), and `log_likelihood` (image, seed to `log_likelihood`,
+      importance-weighted with `num_samples` draws, `elbo`, `rate`,
+      `distortion`, in nats). A
       conditional model also takes `condition`: int32 labels, or whatever its
       condition network takes; integers other than labels must be indices >= 0,
       and an axis without a fixed size is limited to 4096. Observed pixels are

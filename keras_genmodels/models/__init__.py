@@ -2,6 +2,7 @@
 
 from keras_genmodels import _aliases
 from keras_genmodels.models.conditional_vae import ConditionalVAE
+from keras_genmodels.models.hierarchical_vae import HierarchicalVAE
 from keras_genmodels.models.latent_diffusion import LatentDiffusion
 from keras_genmodels.models.latent_variable import LatentVariableModel
 from keras_genmodels.models.vae import VAE
@@ -9,6 +10,7 @@ from keras_genmodels.models.vae import VAE
 __all__ = [
     "VAE",
     "ConditionalVAE",
+    "HierarchicalVAE",
     "LatentDiffusion",
     "LatentVariableModel",
 ]

@@ -153,8 +153,7 @@ class Bounds(SelfSupervised):
             `Draws`.
         """
         posterior = self._encode(x, features)
-        z = latents.transform(posterior, noise)
-        log_posterior = latents.log_prob_of_noise(posterior, noise)
+        z, log_posterior, layers = latents.draw(posterior, noise)
         if doubly is not None:
             z, log_posterior = differentiate_doubly(
                 posterior, noise, z, log_posterior, doubly
@@ -172,6 +171,7 @@ class Bounds(SelfSupervised):
             log_posterior,
             likelihood,
             tf.reshape(distortion, (num_samples, -1)),
+            layers,
         )
 
     def _terms(self, x, draws):

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_genmodels.core import replicas
-from keras_genmodels.distributions import latents
+from keras_genmodels.distributions import latents, layered
 
 tfd = tfp.distributions
 
@@ -20,6 +20,8 @@ class Draws(typing.NamedTuple):
     log_posterior: tf.Tensor  # log q(z|x, c), [num_samples, batch]
     likelihood: tfd.Distribution  # p(x|z, c), batch [num_samples * batch]
     distortion: tf.Tensor  # -log p(x|z, c), [num_samples, batch]
+    # `layered.LayerDraw`s of a posterior of several layers, else None.
+    layers: list | None = None
 
     def log_weights(self, rate_weight=1.0):
         """Returns log p(x, z|c) / q(z|x, c), `[num_samples, batch]`, nats.
@@ -33,20 +35,27 @@ class Draws(typing.NamedTuple):
     def rate(self):
         """Returns KL(q(z|x, c) || p(z|c)), `[batch]`, nats.
 
-        It is in closed form where TFP has one (two Gaussians), else the mean
-        of log q(z|x, c) - log p(z|c) over the draws.
+        It is in closed form where TFP has one (two Gaussians), the sum of
+        `layered.rates_of_layers` if both have layers, else the mean of
+        log q(z|x, c) - log p(z|c) over the draws.
         """
         if all(map(latents.is_gaussian, (self.posterior, self.prior))):
             return tfd.kl_divergence(self.posterior, self.prior)
+        if all(map(latents.has_layers, (self.posterior, self.prior))):
+            return tf.add_n(self._rates_of_layers())
         log_ratio = self.log_posterior - self.prior.log_prob(self.z)
         return tf.reduce_mean(log_ratio, axis=0)
 
-    def rate_with_free(self, free_bits):
-        """Returns the rate, in which that of each latent is at least a number.
+    def _rates_of_layers(self):
+        return layered.rates_of_layers(self.layers, self.prior, self.z)
 
-        A latent whose rate averaged over the batch is below `free_bits`
+    def rate_with_free(self, free_bits):
+        """Returns the rate, in which each part of it is at least a number.
+
+        Parts are the rates of the latents, or of the layers of a posterior of
+        several layers. One that averaged over the batch is below `free_bits`
         counts as `free_bits`, without a gradient, so that the mean over the
-        batch is the sum of max(free_bits, mean rate of the latent).
+        batch is the sum of max(free_bits, mean of the part).
 
         Args:
             free_bits: float > 0, nats.
@@ -55,9 +64,13 @@ class Draws(typing.NamedTuple):
             float tensor `[batch]`, nats.
 
         Raises:
-            ValueError: unless both distributions are diagonal Gaussians.
+            ValueError: unless both distributions are diagonal Gaussians, or
+                have layers.
         """
-        parts = latents.kl_of_each(self.posterior, self.prior)
+        if self.layers is None:
+            parts = latents.kl_of_each(self.posterior, self.prior)
+        else:
+            parts = tf.stack(self._rates_of_layers(), axis=-1)
         is_free = replicas.mean(tf.stop_gradient(parts)) < free_bits
         least = tf.cast(free_bits, parts.dtype)
         return tf.reduce_sum(tf.where(is_free, least, parts), axis=-1)
@@ -72,7 +85,8 @@ def differentiate_doubly(posterior, noise, z, log_posterior, rate_weight):
     the same, the variance lower.
 
     Args:
-        posterior: q(z|x, c), a Gaussian.
+        posterior: q(z|x, c), a Gaussian or a
+            `layered.LayeredDistribution`.
         noise: float tensor `[num_samples, batch, latent_size]`.
         z: the draws, of the same shape.
         log_posterior: log q(z|x, c), `[num_samples, batch]`.
@@ -89,18 +103,27 @@ def differentiate_doubly(posterior, noise, z, log_posterior, rate_weight):
     Tucker, Lawson, Gu and Maddison (2018), Doubly reparameterized gradient
     estimators for Monte Carlo objectives, arXiv:1810.04152 (IWAE-DReG).
     """
-    if not latents.is_gaussian(posterior):
-        raise ValueError(
-            "doubly_reparameterized requires a Gaussian posterior, got "
-            f"{posterior}"
-        )
-    # The derivative of log q with respect to z.
-    slope = tf.stop_gradient(
-        -latents.apply_scale(posterior.scale, "solvevec", noise, adjoint=True)
-    )
+    slope = tf.stop_gradient(_slope(posterior, noise, z))
     z, zeros = _times_share_of_weights(z, tf.cast(rate_weight, z.dtype))
     moved = tf.reduce_sum(slope * (z - tf.stop_gradient(z)), -1)
     return z, tf.stop_gradient(log_posterior) + moved + zeros
+
+
+def _slope(posterior, noise, z):
+    """Returns the derivative of log q(z|x, c) with respect to z, like z."""
+    if latents.is_gaussian(posterior):
+        return -latents.apply_scale(
+            posterior.scale, "solvevec", noise, adjoint=True
+        )
+    if latents.has_layers(posterior):
+        z = tf.stop_gradient(z)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(z)
+            log_posterior = posterior.log_prob(z)
+        return tape.gradient(log_posterior, z)
+    raise ValueError(
+        f"doubly_reparameterized requires a Gaussian posterior, got {posterior}"
+    )
 
 
 @tf.custom_gradient

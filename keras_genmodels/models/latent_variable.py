@@ -77,8 +77,9 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
        arguments. `features` is None for a model without conditions. `z` has
        shape `[batch, latent_size]`; the layers of a hierarchical latent are
        concatenated to one vector. q(z|x) and p(z) are Gaussians of TFP with
-       `loc` and `scale`, or `tfd.TransformedDistribution`s of such, so that
-       every draw is a function of standard normal noise; p(z) may also be
+       `loc` and `scale`, or `tfd.TransformedDistribution`s of such, or both
+       are `distributions.layered.LayeredDistribution`s, so that every draw
+       is a function of standard normal noise; p(z) may also be
        another distribution with a method `transform` of such noise, or any,
        if `_draw_prior(rows, features)` is defined as well. p(x|z) comes from
        `likelihood`.
@@ -109,13 +110,15 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         doubly_reparameterized: whether that bound is differentiated by the
             doubly reparameterised estimator: the same expected gradient, with
             less variance in the encoder. It covers the bound only, not losses
-            that layers of the decoder add. It requires a Gaussian q(z|x).
+            that layers of the decoder add. It requires a Gaussian q(z|x), or
+            Gaussian layers of one.
         free_bits: nats of each latent's rate, averaged over a batch, below
             which training does not reduce it any further: in the training
             loss, the rate of a latent is at least this. It keeps latents from
             collapsing to the prior. `elbo` and `rate` are without it, and so
             is the loss of `evaluate`. It requires a diagonal q(z|x), p(z) =
-            N(0, I) and `num_importance_samples=1`.
+            N(0, I) and `num_importance_samples=1`. Of a `HierarchicalVAE` it
+            is of the rate of each layer, for any q and p.
         name: name of the model.
 
     Attributes:

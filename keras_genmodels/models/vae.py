@@ -3,9 +3,8 @@
 import keras
 
 from keras_genmodels.core import deprecation
-from keras_genmodels.core.validation import check
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
-from keras_genmodels.distributions.priors import PriorLayer, StandardNormal
+from keras_genmodels.distributions.priors import StandardNormal
 from keras_genmodels.models.arguments import (
     build_decoder,
     build_network,
@@ -14,6 +13,7 @@ from keras_genmodels.models.arguments import (
     zeros,
 )
 from keras_genmodels.models.latent_variable import LatentVariableModel
+from keras_genmodels.models.prior_layers import WithPriorLayer
 
 # Positional in version 0.2.
 OLD_ORDER = (
@@ -27,7 +27,7 @@ OLD_ORDER = (
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
-class VAE(LatentVariableModel):
+class VAE(WithPriorLayer, LatentVariableModel):
     """A variational autoencoder over events of any shape.
 
     p(z) = N(0, I) or `prior`, q(z|x) = posterior(encoder(x)), p(x|z) =
@@ -93,8 +93,6 @@ class VAE(LatentVariableModel):
     weighted autoencoders, arXiv:1509.00519.
     """
 
-    _attribute_names = {"prior": "prior_layer"}  # noqa: RUF012
-
     @deprecation.accept_old_arguments(old_order=OLD_ORDER)
     def __init__(
         self,
@@ -108,15 +106,12 @@ class VAE(LatentVariableModel):
     ):
         check_layer("posterior", posterior, MultivariateNormalLayer)
         super().__init__(likelihood, *posterior.event_shape, **settings)
-        if prior is None:
-            prior = StandardNormal(
-                self.latent_size, dtype=self.statistics_dtype
-            )
-        self._check_prior(prior)
+        self._set_prior(prior, self.latent_size)
         check_free_bits(
-            self.free_bits, posterior, isinstance(prior, StandardNormal)
+            self.free_bits,
+            posterior,
+            isinstance(self.prior_layer, StandardNormal),
         )
-        self.prior_layer = prior
         self.posterior = posterior
         self.encoder = encoder
         self.decoder = decoder
@@ -125,48 +120,6 @@ class VAE(LatentVariableModel):
         build_network("encoder", encoder, x, posterior)
         build_decoder(decoder, z, likelihood)
         self.built = True
-
-    @property
-    def adapted(self):
-        """Whether the weights of the prior are ready for training."""
-        return self.prior_layer.adapted
-
-    def adapt(self, data):
-        """Sets the weights of the prior that must be read off the data.
-
-        These are the pseudo-inputs of a `VampPrior`; other priors have none.
-        `fit` calls it before the first training.
-
-        Args:
-            data: array `[n, *event_shape]`, `tf.data.Dataset` of batches of
-                such, or of dicts with a batch under `image`, or generator of
-                batches; in the form that `fit` takes, such as binarised.
-
-        Raises:
-            ValueError: for events of another shape, or too few.
-        """
-        if hasattr(self.prior_layer, "adapt"):
-            self.prior_layer.adapt(data, seed=self.seed)
-
-    def _check_prior(self, prior):
-        check(
-            isinstance(prior, PriorLayer),
-            "prior must be a layer of keras_genmodels such as RealNVPPrior, "
-            f"got {prior!r}",
-        )
-        for name, found, right in (
-            ("latents", prior.latent_size, self.latent_size),
-            ("dtype", prior.compute_dtype, self.statistics_dtype),
-            (
-                "event_shape",
-                getattr(prior, "event_shape", None),
-                self.event_shape,
-            ),
-        ):
-            check(
-                found in (None, right),
-                f"prior is of {name} {found}, and the model of {right}",
-            )
 
     def _prior(self, features):
         return self.prior_layer.distribution(self._encode_alone)

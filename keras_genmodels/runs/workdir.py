@@ -194,6 +194,11 @@ class Workdir:
         if not self.path.is_dir():
             raise UserError(f"no directory {self}: give the workdir of a run")
         if not self.model.exists():
+            if of_seeds := sorted(self.path.glob("seed_*")):
+                raise UserError(
+                    f"{self} holds runs of several seeds: give one of them, "
+                    f"such as {of_seeds[0]}"
+                )
             raise UserError(
                 f"{self} holds no model.keras: train there first, or let the "
                 "training finish"

@@ -157,7 +157,10 @@ class Client:
         return self._run("reconstruct", image=image, condition=condition)
 
     def encode(self, image, condition=None):
-        """Returns the posterior's `loc`, and `stddev` or `scale_tril`."""
+        """Returns the posterior's `loc`, and `stddev` or `scale_tril`, or `z`.
+
+        See the signature `encode` of `export.export`.
+        """
         return self._run("encode", image=image, condition=condition)
 
     def decode(self, z, condition=None):

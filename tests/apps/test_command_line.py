@@ -19,6 +19,7 @@ from support.app_runs import (
 PATHS = {
     "train_vae": ("workdir", "data_dir", "init_from"),
     "train_cvae": ("workdir", "data_dir", "init_from"),
+    "train_hvae": ("workdir", "data_dir", "init_from"),
     "train_dae": ("workdir", "data_dir", "init_from"),
     "evaluate": ("workdir", "data_dir", "output"),
     "generate": ("workdir", "data_dir", "input", "output", "trajectory"),
@@ -77,8 +78,19 @@ WRONG = {
             ["--free_bits=1", "--num_importance_samples=2"],
             "requires --num_importance_samples=1",
         ),
+        (["--seeds=0,0"], "different seeds"),
+        (["--seed=1", "--seeds=0,1"], "excludes --seeds"),
         (["--strategy=gpus"], "multi_worker"),
         (["--tpu_address=local"], "requires --strategy=tpu"),
+    ],
+    "train_hvae": [
+        (["--latent_sizes=8"], "two or more"),
+        (["--latent_sizes=8,0"], "positive"),
+        (["--num_couplings=2"], "requires --prior=flow"),
+        (
+            ["--free_bits=1", "--num_importance_samples=2"],
+            "requires --num_importance_samples=1",
+        ),
     ],
     "train_cvae": [
         (["--num_quadrants=4"], "[1, 3]"),

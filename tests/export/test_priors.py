@@ -1,11 +1,12 @@
-"""An exported VAE with a learned prior answers as the model."""
+"""Exported VAEs with learned priors and several layers answer as models."""
 
 import pytest
 from support.exported_models import LATENT
+from support.small_hierarchies import make_hvae
 from support.small_priors import make_prior
 from support.small_vaes import make_vae
 
-from keras_genmodels.export import export
+from keras_genmodels.export import export, read_description
 from keras_genmodels.export.check import check_version
 
 
@@ -23,3 +24,14 @@ def test_an_export_with_a_learned_prior_passes_its_check(kind, tmp_path):
     export(model, tmp_path, "model", **LATENT)
     found = check_version(tmp_path / "model" / "1", model, sizes=(1, 3))
     assert found.problems == []
+
+
+@pytest.mark.slow
+def test_an_export_of_several_layers_of_latents_passes_its_check(tmp_path):
+    model = make_hvae((3, 2), prior="mixture")
+    version = export(model, tmp_path, "model", **LATENT)
+    assert check_version(version, model, sizes=(1, 3)).problems == []
+    signatures = read_description(version)["signatures"]
+    # The point that `decode` takes.
+    ((name, encoded),) = signatures["encode"]["outputs"].items()
+    assert encoded["shape"] == signatures["decode"]["inputs"][name]["shape"]

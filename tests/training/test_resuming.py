@@ -1,8 +1,10 @@
 """Trainings that are killed, resume and go on, in one process."""
 
+import contextlib
 import errno
 import shutil
 
+import keras
 import pytest
 import tensorflow as tf
 from support.short_runs import (
@@ -11,6 +13,7 @@ from support.short_runs import (
     options,
     run,
 )
+from support.small_hierarchies import make_hvae
 
 from keras_genmodels.training import callbacks
 from keras_genmodels.training import fit as training
@@ -187,3 +190,21 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
     assert not list((tmp_path / "checkpoints").glob("*_temp"))
     _, report = run(tmp_path)
     assert report["epochs"] == 4
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_several_layers_of_latents_resumes(tmp_path, kill_at):
+    models = []
+    for name, steps in (("whole", [None]), ("killed", [10, None])):
+        for step in steps:
+            kill_at(step)
+            keras.utils.set_random_seed(0)
+            model = make_hvae(prior="flow")
+            with (
+                contextlib.nullcontext()
+                if step is None
+                else pytest.raises(Killed)
+            ):
+                run(tmp_path / name, options(epochs=2), model)
+        models.append(model)
+    assert_same_weights(*models)

@@ -1,0 +1,92 @@
+"""The app train_hvae, and all that other apps do with its run."""
+
+import numpy as np
+import pytest
+from support.app_runs import (
+    NUM_TEST,
+    SIDE,
+    assert_refused,
+    measures,
+    metrics,
+    picture,
+    run,
+    succeed,
+)
+
+from keras_genmodels.runs.workdir import Workdir
+
+TINY = (
+    "--network=gated_mlp",
+    "--hidden_sizes=16,12",
+    "--latent_sizes=3,2",
+    "--jit_compile=false",
+    "--epochs=1",
+)
+
+
+@pytest.mark.slow
+def test_a_run_is_evaluated_generated_from_encoded_and_exported(
+    data_dir, tmp_path
+):
+    workdir = tmp_path / "run"
+    flags = [f"--workdir={workdir}", f"--data_dir={data_dir}"]
+    train = [*flags, *TINY, "--prior=vamp", "--num_pseudo_inputs=20"]
+    succeed(run("train_hvae", *train))
+    model = Workdir(workdir).load_model()
+    assert model.latent_sizes == (3, 2)
+    test = measures(workdir, "likelihood")
+    assert test["latent_size"]["value"] == 5
+    assert test["elbo"]["value"] < test["log_likelihood"]["value"]
+    names = {path.stem for path in (workdir / "figures").glob("*.png")}
+    assert names == {"reconstructions", "samples", "interpolation"}
+    assert "finished" in succeed(run("train_hvae", *train))
+
+    few = ["--num_images=20", "--num_samples=10"]
+    said = succeed(run("evaluate", *flags, *few))
+    sections = metrics(workdir)["evaluation"]["sections"]
+    found = sections["likelihood"]["measures"]
+    assert found["latent_size"]["value"] == 5
+    assert found["inference_gap"]["label"] in said
+
+    sheet = tmp_path / "samples.png"
+    succeed(
+        run(
+            "generate",
+            f"--workdir={workdir}",
+            "--num_images=4",
+            f"--output={sheet}",
+        )
+    )
+    assert np.ptp(picture(sheet)) > 0
+    codes = tmp_path / "z.npz"
+    succeed(run("encode", f"--workdir={workdir}", f"--output={codes}"))
+    encoded = np.load(codes)
+    assert {*encoded} == {"z", "label"}
+    assert encoded["z"].shape == (NUM_TEST, 5)
+    images = model.decode(encoded["z"][:2]).mean()
+    assert images.shape == (2, SIDE, SIDE, 1)
+    exports = tmp_path / "exports"
+    succeed(
+        run(
+            "export",
+            f"--workdir={workdir}",
+            "--name=hvae",
+            f"--export_dir={exports}",
+            "--nowarmup",
+        )
+    )
+    assert (exports / "hvae" / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_a_flow_of_a_top_layer_of_one_latent_is_refused(data_dir, tmp_path):
+    process = run(
+        "train_hvae",
+        f"--workdir={tmp_path / 'run'}",
+        f"--data_dir={data_dir}",
+        *TINY,
+        "--latent_sizes=3,1",
+        "--prior=flow",
+    )
+    assert_refused(process, "train_hvae", "latent_size of 2 or more")
+    assert not (tmp_path / "run" / "run.json").exists()

@@ -1,0 +1,97 @@
+"""Runs of several seeds in one folder, averaged."""
+
+import numpy as np
+import pytest
+
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.evaluation.sections import Measure, Section
+from keras_genmodels.metrics.estimates import Estimate
+from keras_genmodels.reports import tables
+from keras_genmodels.runs import seeds
+from keras_genmodels.runs.workdir import Workdir
+
+VALUES = {"elbo": [-3.0, -5.0, -1.0], "size": [2, 2, 2]}
+
+
+def evaluation(i, **more):
+    measures = {
+        name: Measure(
+            name,
+            Estimate(float(values[i]), 0.5),
+            "A meaning.",
+            "nats",
+            {"log N": Estimate(7.0, 0.1), "real": Estimate(float(i))},
+        )
+        for name, values in {**VALUES, **more}.items()
+    }
+    section = Section("Title", measures, [f"Note {i}.", "All."], [], "key")
+    return {
+        "settings": {"num_images": 9},
+        "kind": "VAE",
+        "dataset": "digits",
+        "num_images": {"test": 9},
+        "test_images": "abcd",
+        "seconds": 1.5,
+        "sections": {"likelihood": section.as_dict()},
+    }
+
+
+def runs(folder):
+    for name in ("seed_10", "seed_2", "seed_0", "seed_x", "figures"):
+        (folder / name).mkdir()
+    return seeds.runs_in(folder)
+
+
+def test_runs_of_seeds_are_found_by_their_names_in_order(tmp_path):
+    names = [run.path.name for run in runs(tmp_path)]
+    assert names == ["seed_0", "seed_2", "seed_10"]
+    assert seeds.workdir_of(tmp_path, 2) == tmp_path / "seed_2"
+    seeds.check_folder(tmp_path)
+    with pytest.raises(UserError, match="several seeds: give one of them"):
+        Workdir(tmp_path).load_model()
+    # A run that has such folders is a run.
+    (tmp_path / "flags.txt").write_text("--dataset=digits\n")
+    assert seeds.runs_in(tmp_path) == []
+    assert seeds.runs_in(tmp_path / "none") == []
+    with pytest.raises(UserError, match="a run of its own"):
+        seeds.check_folder(tmp_path)
+
+
+def test_a_measure_is_the_mean_over_runs_with_its_error_and_spread(tmp_path):
+    group = runs(tmp_path)
+    found = seeds.averaged(group, [evaluation(i) for i in range(3)])
+    section = found["sections"]["likelihood"]
+    elbo, size = (section["measures"][name] for name in VALUES)
+    assert elbo["value"] == -3
+    assert elbo["standard_error"] == pytest.approx(2 / np.sqrt(3))
+    assert elbo["references"][seeds.SPREAD]["value"] == 2
+    assert elbo["references"]["log N"] == Estimate(7.0, 0.1).as_dict()
+    assert elbo["references"]["real"]["value"] == 1
+    assert (size["value"], size["standard_error"]) == (2, None)
+    assert size["references"][seeds.SPREAD]["value"] == 0
+    first, *notes = section["notes"]
+    assert "3 runs (seed_0, seed_2, seed_10)" in first
+    assert notes == ["All."]
+    text = tables.as_text(tables.tables({"runs": found}))
+    assert seeds.SPREAD in text
+    assert "-3.0 ± 1.2" in text
+    seeds.write(tmp_path, found)
+    written = Workdir(tmp_path).read_metrics()
+    assert written["evaluation"]["sections"] == found["sections"]
+    assert written["runs"] == ["seed_0", "seed_2", "seed_10"]
+    assert len(seeds.runs_in(tmp_path)) == 3
+
+
+def test_a_measure_that_a_run_lacks_or_that_is_infinite_has_no_mean(tmp_path):
+    parts = [evaluation(i, odd=[np.inf, -np.inf, 1]) for i in range(3)]
+    del parts[1]["sections"]["likelihood"]["measures"]["size"]
+    found = seeds.averaged(runs(tmp_path), parts)
+    measures = found["sections"]["likelihood"]["measures"]
+    assert {*measures} == {"elbo", "odd"}
+    assert measures["odd"]["value"] is None
+    assert "infinite" not in measures["odd"]
+    alone = seeds.averaged(seeds.runs_in(tmp_path)[:1], parts[:1])
+    measures = alone["sections"]["likelihood"]["measures"]
+    assert measures["elbo"]["value"] == -3
+    assert measures["elbo"]["standard_error"] is None
+    assert seeds.SPREAD not in measures["elbo"]["references"]
