@@ -7,6 +7,7 @@ from support.app_runs import (
     contents,
     metrics,
     run,
+    save_unlabelled,
     succeed,
 )
 
@@ -23,8 +24,8 @@ TINY = (
 
 
 @pytest.mark.slow
-def test_each_seed_makes_a_run_and_evaluate_averages_them(data_dir, tmp_path):
-    flags = [f"--data_dir={data_dir}", *TINY]
+def test_each_seed_makes_a_run_and_evaluate_averages_them(tmp_path):
+    flags = [save_unlabelled(tmp_path / "images.npz"), *TINY]
     several = [f"--workdir={tmp_path / 'runs'}", "--seeds=0,5", *flags]
     said = succeed(run("train_vae", *several))
     folders = [tmp_path / "runs" / name for name in ("seed_0", "seed_5")]

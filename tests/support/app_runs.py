@@ -147,6 +147,15 @@ def save_noise(path, shape, seed=0):
     return path
 
 
+def save_unlabelled(path, num=300):
+    """Writes a data set that is evaluated without training a classifier."""
+    kinds = np.random.default_rng(0).integers(0, 2, (4, SIDE, SIDE), np.uint8)
+    which = np.random.default_rng(1).integers(0, 4, num)
+    noise = np.random.default_rng(2).integers(0, 100, (num, SIDE, SIDE))
+    np.savez(path, image=np.uint8(kinds[which] * 155 + noise))
+    return f"--dataset={path}"
+
+
 def checkpoints(workdir):
     return {path.name for path in (workdir / "checkpoints").glob("*.index")}
 

@@ -192,7 +192,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
     assert report["epochs"] == 4
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_run_of_several_layers_of_latents_resumes(tmp_path, kill_at):
     models = []
     for name, steps in (("whole", [None]), ("killed", [10, None])):
