@@ -72,6 +72,14 @@ flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=10**6,
 )
+flags.DEFINE_integer(
+    "max_pixels",
+    None,
+    "Denoiser of images of any size: maximum number of pixels of an image, "
+    "height times width (default: 1048576). The server refuses larger ones.",
+    lower_bound=1,
+    upper_bound=2**31 - 1,
+)
 flags.DEFINE_float(
     "tolerance",
     None,
@@ -119,6 +127,7 @@ _SETTINGS = (
     "num_samples",
     "step_size",
     "max_steps",
+    "max_pixels",
     "tolerance",
     "solver",
     "schedule",

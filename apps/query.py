@@ -39,7 +39,8 @@ flags.DEFINE_string("signature", "generate", "Name of the signature to run.")
 flag_types.define_path(
     "input",
     None,
-    "A picture, a folder of pictures (resized to the model's size), an x.npz "
+    "A picture, a folder of pictures (resized to the model's size, if it has "
+    "one; else each at its own size, if --output is a folder), an x.npz "
     "with an array `image` and optionally `label`, or an x.npy; for decode an "
     ".npz with an array `z`, or `loc` as encode returns it.",
 )
@@ -178,12 +179,36 @@ def main():
             signature = "generate_with"
         found = client.signature(signature)
         query_outputs.check_images(config, found.outputs)
-        inputs = query_inputs.read(config, found.inputs)
-        outputs = predict(client, signature, inputs)
-    if config.output:
-        query_outputs.write(config.output, outputs, names)
-    for line in query_outputs.lines(config, outputs, names):
+
+        def answer(config, names):
+            inputs = query_inputs.read(config, found.inputs)
+            outputs = predict(client, signature, inputs)
+            if config.output:
+                query_outputs.write(config.output, outputs, names)
+            return outputs
+
+        parts = query_inputs.each_picture(config, found.inputs)
+        lines = answer_all(config, parts, names, answer)
+    for line in lines:
         print(line)
+
+
+def answer_all(config, parts, names, answer):
+    """Sends the requests and writes their answers; returns lines to print.
+
+    Args:
+        config: `Config`.
+        parts: as `query_inputs.each_picture` returns them.
+        names: paths of the pictures relative to --input, None for arrays.
+        answer: function of a `Config` and names to a dict of outputs.
+    """
+    if parts is None:
+        return query_outputs.lines(config, answer(config, names), names)
+    answers = [
+        query_outputs.without_images(answer(part, [name]))
+        for part, name in zip(parts, names, strict=False)
+    ]
+    return query_outputs.lines_of_pictures(config, answers)
 
 
 def check_flags(config):

@@ -42,8 +42,12 @@ class Config:
     def fill(self, **values):
         """Returns a copy in which flags that are None have these values."""
         missing = {k: v for k, v in values.items() if self.values[k] is None}
+        return self.replace(**missing)
+
+    def replace(self, **values):
+        """Returns a copy in which flags have these values."""
         return dataclasses.replace(
-            self, values=types.MappingProxyType({**self.values, **missing})
+            self, values=types.MappingProxyType({**self.values, **values})
         )
 
     def forbid(self, names, requirement):

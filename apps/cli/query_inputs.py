@@ -1,5 +1,7 @@
 """Reads the inputs of a served signature, for apps.query."""
 
+import pathlib
+
 from . import guard, input_flags
 
 NUM_IMAGES = 16
@@ -9,6 +11,41 @@ SETTINGS = ("step_size", "max_steps", "tolerance")
 def has_pictures(source):
     """Returns whether the value of --input is pictures, rather than arrays."""
     return bool(source) and not input_flags.is_arrays(source)
+
+
+def each_picture(config, infos):
+    """Divides a request for pictures of any size, written to a folder.
+
+    Args:
+        config: `Config`.
+        infos: dict of the names of the signature's inputs to `TensorInfo`s.
+
+    Returns:
+        list of `Config`s of one picture each; None for other requests.
+    """
+    from keras_genmodels import datasets
+    from keras_genmodels.core.events import is_any_size
+
+    shape = infos["image"].shape[1:] if "image" in infos else ()
+    to_folder = config.output and not pathlib.Path(config.output).suffix
+    if not (has_pictures(config.input) and to_folder and is_any_size(shape)):
+        return None
+    input_flags.print_skipped(config.input)
+    paths = list(datasets.list_pictures(config.input))
+    check_count(config, len(paths))
+    return [
+        config.replace(input=str(path), num_images=None)
+        for path in paths[: config.num_images]
+    ]
+
+
+def check_count(config, count):
+    """Checks that --input holds as many images as --num_images says."""
+    if count < (config.num_images or 0):
+        raise guard.WrongFlags(
+            f"--num_images={config.num_images}, but {config.input} holds "
+            f"{count}"
+        )
 
 
 def read(config, infos):
@@ -58,11 +95,7 @@ def _num_rows(config, inputs):
     counts = [len(rows) for rows in inputs.values() if hasattr(rows, "shape")]
     if not counts:
         return config.num_images or NUM_IMAGES
-    if counts[0] < (config.num_images or 0):
-        raise guard.WrongFlags(
-            f"--num_images={config.num_images}, but {config.input} holds "
-            f"{counts[0]}"
-        )
+    check_count(config, counts[0])
     return counts[0]
 
 

@@ -81,16 +81,40 @@ def lines(config, outputs, names):
             found.append(f"{names[row] if names else row}: {', '.join(nats)}")
         mean = outputs["log_likelihood"].mean()
         found.append(f"log_likelihood {mean:.2f} nats, mean of {num_rows}")
-    if "num_steps" in outputs:
-        steps = outputs["num_steps"]
-        found.append(
-            f"{steps.min()} to {steps.max()} steps, residuals up to "
-            f"{outputs['residual'].max():.3g}"
-        )
+    found += _loop_lines(outputs)
     if config.output:
         shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in outputs.items())
         found.append(f"{shapes} in {config.output}")
     return found
+
+
+def lines_of_pictures(config, answers):
+    """Returns the lines to print of pictures that were sent one by one.
+
+    Args:
+        config: `Config`.
+        answers: list of dicts of the outputs `[1]` of each.
+    """
+    from keras_genmodels.core import arrays
+
+    found = _loop_lines(arrays.concatenate(answers))
+    return [*found, f"{len(answers)} pictures in {config.output}"]
+
+
+def without_images(outputs):
+    """Returns the outputs that are no images."""
+    return {k: v for k, v in outputs.items() if k not in _IMAGES}
+
+
+def _loop_lines(outputs):
+    """Returns a line on the loop of `restore`; none for other signatures."""
+    if "num_steps" not in outputs:
+        return []
+    steps = outputs["num_steps"]
+    return [
+        f"{steps.min()} to {steps.max()} steps, residuals up to "
+        f"{outputs['residual'].max():.3g}"
+    ]
 
 
 def _png_name(picture):

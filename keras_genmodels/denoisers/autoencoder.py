@@ -171,6 +171,11 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         return self._event_shape
 
     @property
+    def least_side(self):
+        """The least height and width of images of any size, an int."""
+        return smallest_side(self.network)
+
+    @property
     def sigma_range(self):
         """`(lowest, highest)` noise level of training."""
         return self.sigma
@@ -206,7 +211,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     def _as_events(self, x):
         x = super()._as_events(x)
         if is_any_size(self.event_shape):
-            least = smallest_side(self.network)
+            least = self.least_side
             check(
                 all(side is None or side >= least for side in x.shape[1:3]),
                 f"images must have at least {least} x {least} pixels, got "

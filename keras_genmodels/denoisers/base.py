@@ -71,6 +71,11 @@ class Denoiser(ConfigFromArguments, OptionalLabels, KerasVerbs, keras.Model):
         return self.event_shape
 
     @property
+    def least_side(self):
+        """The least height and width of images of any size, an int."""
+        return 1
+
+    @property
     def data_mean(self):
         """Mean of the data, float tensor `[*event_shape]`."""
         raise NotImplementedError

@@ -71,6 +71,9 @@ class Table:
         """
         of = self.description
         shape = "x".join(map(str, of["image_shape"]))
+        if None in of["image_shape"]:
+            count = of["image_shape"][-1]
+            shape = f"of any size, {count} channel{'s' * (count > 1)}"
         by_python = of["settings"]["jit_compile"]
         lines = [
             f"{of['kind']} {of['name']} of images {shape}, exported by "

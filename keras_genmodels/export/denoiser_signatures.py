@@ -13,10 +13,15 @@ import tensorflow as tf
 from keras_genmodels.core.errors import user_errors
 from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.pixel_scale import is_image
-from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 from keras_genmodels.export import walk_fields
-from keras_genmodels.export.fields import Field, Signature, compiler, seeds
+from keras_genmodels.export.fields import (
+    Field,
+    FreeSides,
+    Signature,
+    compiler,
+    seeds,
+)
 from keras_genmodels.export.settings import Setting
 from keras_genmodels.export.values import (
     FINITE,
@@ -37,6 +42,8 @@ _MOST_ABOVE = 10
 _DENSITY_STEPS = 32
 _NO_TOLERANCE = 1e-300
 _DENSITY_ROWS = 5
+# Default number of pixels of an image of any size.
+_MAX_PIXELS = 2**20
 
 
 def known_settings(denoiser, given):
@@ -51,16 +58,22 @@ def known_settings(denoiser, given):
         UserError: for a solver or schedule of a denoiser that does not receive
             sigma.
     """
-    return {
+    known = {
         "step_size": Setting(restoration.STEP_SIZE, Interval(0, 2, "()")),
         "max_steps": Setting(restoration.MAX_STEPS, Integers(1, 10**6)),
         "tolerance": Setting(restoration.TOLERANCE, Interval(0)),
-        **walk_fields.known_settings(denoiser, given),
     }
+    if not is_any_size(denoiser.event_shape):
+        return {**known, **walk_fields.known_settings(denoiser, given)}
+    allowed = Integers(denoiser.least_side**2, 2**31 - 1)
+    default = max(_MAX_PIXELS, allowed.low)
+    return {**known, "max_pixels": Setting(default, allowed)}
 
 
 def signatures(denoiser, settings):
     """Returns the signatures of a denoiser, the default first.
+
+    Those that draw images or compute a density are of images of one size.
 
     Args:
         denoiser: a `Denoiser`.
@@ -78,7 +91,10 @@ def signatures(denoiser, settings):
     pixels = FINITE
     if is_image(denoiser.event_shape):
         pixels = NoisyPixels(highest, has_sigma=denoiser.needs_sigma)
-    given = {"image": Field(denoiser.event_shape, values=pixels)}
+    sides = None
+    if is_any_size(denoiser.event_shape):
+        sides = FreeSides(denoiser.least_side, settings["max_pixels"])
+    given = {"image": Field(denoiser.event_shape, values=pixels, sides=sides)}
     if denoiser.needs_sigma:
         given["sigma"] = Field(
             (),
@@ -104,8 +120,10 @@ def signatures(denoiser, settings):
         "restore_with": Signature(
             {**given, **_loop_fields(settings["max_steps"])}, restore
         ),
-        **_generating(denoiser, settings),
     }
+    if sides is not None:
+        return found
+    found |= _generating(denoiser, settings)
     if _has_density(denoiser):
         levels = given["sigma"]._replace(values=Interval(0, highest, "(]"))
         found["log_density"] = Signature(
@@ -146,15 +164,12 @@ def describe(denoiser):
 
 def _check(denoiser, settings):
     with user_errors():
-        check(
-            not is_any_size(denoiser.event_shape),
-            "signatures take images of one size: make a denoiser whose network "
-            "has that input_shape, and give it these weights",
-        )
         # A denoiser without data raises before it reads the shape.
-        shape = (1, *(denoiser.event_shape or ()))
-        denoiser.validate_inputs(tf.zeros(shape), 1.0)
-        walk_fields.check_settings(denoiser, settings)
+        shape = denoiser.event_shape or ()
+        shape = [denoiser.least_side if n is None else n for n in shape]
+        denoiser.validate_inputs(tf.zeros((1, *shape)), 1.0)
+        if not is_any_size(denoiser.event_shape):
+            walk_fields.check_settings(denoiser, settings)
 
 
 def _loop_fields(max_steps):

@@ -3,6 +3,7 @@
 The model itself is not needed to warm up or to check a version.
 """
 
+import math
 import zlib
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from keras_genmodels.export import values
 
 # Size of a request with too many rows; a larger one is not sent.
 _MAX_BYTES = 2**26
-# Size of an axis that can have any size.
+# Size of an axis of any size, but for those of images.
 _SIDE = 4
 
 
@@ -68,7 +69,7 @@ def invalid_requests(description):
         for valid in [valid_inputs(description, signature, min(2, max_rows))]
         for name, spec in _inputs(description, signature).items()
         for problem, value in (
-            *_wrong_shapes(valid[name], spec["shape"]),
+            *_wrong_shapes(valid[name], spec),
             *_wrong_rows(valid[name], name == next(iter(valid)), max_rows),
             *_wrong_numbers(valid[name], values.from_json(spec["values"])),
         )
@@ -80,19 +81,28 @@ def _inputs(description, signature):
 
 
 def _draw(name, spec, rows):
-    shape = [_SIDE if side is None else side for side in spec["shape"][1:]]
+    _, *shape = spec["shape"]
+    if "sides" in spec:
+        shape[:2] = spec["sides"]["example"]
+    shape = [_SIDE if side is None else side for side in shape]
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     uniform = generator.random([rows, *shape])
     drawn = values.from_json(spec["example"]).draw(uniform)
     return drawn.astype(spec["dtype"])
 
 
-def _wrong_shapes(value, shape):
+def _wrong_shapes(value, spec):
     yield "another rank", value[..., None]
     if value.ndim > 1:
         # An axis that may have any size must at least not be empty.
-        copies = 0 if shape[-1] is None else 2
+        copies = 0 if spec["shape"][-1] is None else 2
         yield "another size", np.repeat(value, copies, axis=-1)
+    if sides := spec.get("sides"):
+        least, most = sides["least"], sides["max_pixels"]
+        yield "too small a side", value[:, : least - 1]
+        shape = (len(value), least, most // least + 1, value.shape[3])
+        if value.itemsize * math.prod(shape) < _MAX_BYTES:
+            yield "too many pixels", np.zeros(shape, value.dtype)
 
 
 def _wrong_rows(value, is_first, max_rows):

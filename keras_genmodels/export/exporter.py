@@ -6,6 +6,7 @@ import re
 from keras_genmodels._version import __version__
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.export import serving_config, signatures
 from keras_genmodels.export import warmup as warmup_records
 from keras_genmodels.export.description import DESCRIPTION, EXTRA, FORMAT
@@ -62,6 +63,10 @@ def export(
       and `solver_error`): in closed form of an exact or linear denoiser, else
       by `kgm.probability_flow` with at most 1000 steps, apart from rejected
       ones. A conditional one without label dropout has none.
+      One of images of any size has `denoise`, `noise`, `restore` and
+      `restore_with`, with free height and width. Its version has no batching
+      options, so that a server started with the printed commands does not
+      join its requests.
 
     Args:
         model: a latent-variable model (`VAE`, `ConditionalVAE`) or a
@@ -90,7 +95,9 @@ def export(
             0.1, 100, 1e-3; and `solver`, `schedule`, `num_steps`, in [1,
             10**5], and `stochasticity` of `generate`, with its defaults.
             `generate_with` takes up to 5 times `num_steps`, but at most 1000 of
-            a denoiser that does not receive sigma.
+            a denoiser that does not receive sigma. Of a denoiser of images of
+            any size `max_pixels` in place of those of `generate`: the largest
+            height times width of an image, < 2**31; default 2**20.
 
     Returns:
         pathlib.Path of the version, absolute.
@@ -120,6 +127,8 @@ def export(
         warmup_records.messages()
     with writing_version(export_dir / name) as writing:
         batching = serving_config.read_batching(export_dir)
+        if is_any_size(model.event_shape):
+            batching = serving_config.NO_BATCHING
         settings = _with_batches(settings, batching)
         described = signatures.save(model, writing.path, settings)
         description = {
@@ -195,7 +204,8 @@ def _with_batches(settings, batching):
 
 def _write_assets(version, description, batching):
     """Writes what a server and a client read besides the SavedModel."""
-    (version / serving_config.OF_VERSION).write_text(batching.of_version)
+    if batching.of_version is not None:
+        (version / serving_config.OF_VERSION).write_text(batching.of_version)
     extra = version / EXTRA
     files.write_json(extra / DESCRIPTION, description)
     if description["warmup"]:

@@ -11,6 +11,31 @@ from keras_genmodels.export.values import FINITE, Integers, Values
 
 # Longest axis of an input without a fixed size, which bounds the work.
 MAX_SIDE = 4096
+# Example images of any size are as wide as this many times their least side,
+# less a pixel, so that the network has to pad them.
+_EXAMPLE_WIDTH = 4
+
+
+class FreeSides(NamedTuple):
+    """Height and width of images of any size.
+
+    Args:
+        least: int >= 1, the least height and width.
+        max_pixels: int, the largest height times width, at least `least`
+            squared.
+    """
+
+    least: int
+    max_pixels: int
+
+    def example(self):
+        """Returns the `(height, width)` of example images."""
+        width = max(self.least, _EXAMPLE_WIDTH * self.least - 1)
+        return self.least, min(width, self.max_pixels // self.least)
+
+    def to_json(self):
+        """Returns what model.json says of them."""
+        return {**self._asdict(), "example": list(self.example())}
 
 
 class Field(NamedTuple):
@@ -18,17 +43,19 @@ class Field(NamedTuple):
 
     Args:
         shape: shape of one row; None for an axis of any size from 1 to
-            MAX_SIDE.
+            MAX_SIDE, or as `sides` say.
         dtype: name of the dtype, float32 or int32.
         values: the `Values` that are accepted.
         example: the `Values` that example requests are drawn from; None for
             `values`.
+        sides: `FreeSides` of images of any size, else None.
     """
 
     shape: tuple
     dtype: str = "float32"
     values: Values = FINITE
     example: Values | None = None
+    sides: FreeSides | None = None
 
     def spec(self, name):
         """Returns the `tf.TensorSpec` of a batch."""
@@ -41,6 +68,7 @@ class Field(NamedTuple):
             "shape": [None, *self.shape],
             "values": self.values.to_json(),
             "example": (self.example or self.values).to_json(),
+            **({"sides": self.sides.to_json()} if self.sides else {}),
         }
 
 
@@ -86,7 +114,7 @@ def checked(fields, inputs, max_rows):
 
     A refusal is `tf.errors.InvalidArgumentError`, gRPC's INVALID_ARGUMENT. It
     consists of a sentence and of `INPUT:CODE`, for programs; the code is
-    `shape`, `rows`, or that of the `Values`.
+    `shape`, `pixels`, `rows`, or that of the `Values`.
 
     Args:
         fields: dict of names to `Field`s.
@@ -95,8 +123,9 @@ def checked(fields, inputs, max_rows):
 
     Returns:
         dict of names to tensors `[batch, *shape]`. Evaluating them raises if
-        an input has another shape, no or too many rows, another number of rows
-        than the first input, or a value that is not accepted.
+        an input has another shape, too many pixels, no or too many rows,
+        another number of rows than the first input, or a value that is not
+        accepted.
     """
     # A TensorFlow graph assumes the shapes of its signature, which only Python
     # enforces, and would remove our checks of them.
@@ -105,8 +134,9 @@ def checked(fields, inputs, max_rows):
         for name in fields
     }
     rows_check = functools.partial(_rows_check, max_rows)
-    for stage in (_shape_check, rows_check, _value_check):
+    for stage in (_shape_check, _pixel_check, rows_check, _value_check):
         checks = [stage(name, fields, values) for name in fields]
+        checks = [check for check in checks if check is not None]
         with tf.control_dependencies(checks):
             values = {name: tf.identity(x) for name, x in values.items()}
     return {
@@ -118,16 +148,31 @@ def checked(fields, inputs, max_rows):
 def _shape_check(name, fields, values):
     # int64, as a request can hold axes beyond int32 if another axis is 0.
     shape = tf.shape(values[name], out_type=tf.int64)
-    sides = fields[name].shape
+    sides, free = fields[name].shape, fields[name].sides
+    low, high, words = 1, MAX_SIDE, f"1 to {MAX_SIDE}"
+    if free is not None:
+        low, high, words = free.least, tf.int64.max, f"at least {free.least}"
     # Padded, so that a shape of too few axes can be indexed as well.
     padded = tf.concat([shape, [-1] * (1 + len(sides))], 0)
     is_right = tf.size(shape) == 1 + len(sides)
     for i, side in enumerate(sides, 1):
-        low, high = (1, MAX_SIDE) if side is None else (side, side)
-        is_right &= (padded[i] >= low) & (padded[i] <= high)
-    words = [f"1 to {MAX_SIDE}" if n is None else str(n) for n in sides]
+        least, most = (low, high) if side is None else (side, side)
+        is_right &= (padded[i] >= least) & (padded[i] <= most)
+    words = [words if n is None else str(n) for n in sides]
     wanted = f"have shape [{', '.join(['batch', *words])}]"
     return _refuse_unless(is_right, name, "shape", wanted, shape)
+
+
+def _pixel_check(name, fields, values):
+    """Returns the check of the size of images; None for other inputs."""
+    sides = fields[name].sides
+    if sides is None:
+        return None
+    size = tf.shape(values[name], out_type=tf.int64)[1:3]
+    # Not their product, which may exceed int64.
+    is_right = size[0] <= sides.max_pixels // tf.maximum(size[1], 1)
+    wanted = f"have at most {sides.max_pixels} pixels"
+    return _refuse_unless(is_right, name, "pixels", wanted, size)
 
 
 def _rows_check(max_rows, name, fields, values):

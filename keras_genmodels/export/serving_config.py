@@ -40,11 +40,17 @@ class Batching(NamedTuple):
     Args:
         sizes: tuple of ascending ints, the allowed batch sizes.
         of_version: str, the options of one version, which a server takes
-            instead of those of the common file if it reads them.
+            instead of those of the common file if it reads them; None if it
+            shall not join the requests to that version.
     """
 
     sizes: tuple
-    of_version: str
+    of_version: str | None
+
+
+# Images of several sizes cannot be joined. A server that reads the options of
+# each version does not batch one without them.
+NO_BATCHING = Batching((1,), None)
 
 
 def write_models_config(export_dir, serving_root):

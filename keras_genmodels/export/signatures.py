@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import xla
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.export import (
@@ -67,9 +68,12 @@ def settings_of(model, given):
             does not have, and a value that is not accepted.
     """
     known = {**_COMMON, **_family(model).known_settings(model, given)}
+    kind = type(model).__name__
+    if is_any_size(model.event_shape):
+        kind += " of images of any size"
     if given.get("jit_compile") == "auto":
         given = {**given, "jit_compile": xla.resolve("auto", model)}
-    return resolve(given, known, type(model).__name__)
+    return resolve(given, known, kind)
 
 
 def signatures_of(model, settings):

@@ -36,6 +36,7 @@ def summary(version, serving_root=None):
             f"Exported {description['kind']} to {version}",
             "",
             *signature_lines(description),
+            *_size_lines(description),
             "",
             "Serve it on ports 8500 (gRPC) and 8501 (REST), in a container:",
             f"  {commands['container']}",
@@ -63,6 +64,23 @@ def signature_lines(description):
             fillvalue="",
         )
     return columns(rows)
+
+
+def _size_lines(description):
+    """Returns the lines on images of any size; empty for those of one size."""
+    image = description["signatures"]["serving_default"]["inputs"].get("image")
+    sides = (image or {}).get("sides")
+    if sides is None:
+        return []
+    return [
+        "",
+        f"Images may have any size from {sides['least']}x{sides['least']} to "
+        f"{sides['max_pixels']} pixels (--max_pixels).",
+        "The server does not batch their requests: this version has no "
+        f"{serving_config.OF_VERSION}.",
+        "If all clients send images of one size, copy "
+        f"{serving_config.BATCHING} there under that name.",
+    ]
 
 
 def columns(rows, right=()):

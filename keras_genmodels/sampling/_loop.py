@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.events import per_event
@@ -106,5 +105,8 @@ def checked_denoise(denoise, x, sigma):
 
 def root_mean_square(x):
     """Returns that of the values of each event, `[batch]`."""
-    x = tf.reshape(x, (tf.shape(x)[0], int(np.prod(x.shape[1:]))))
+    size = x.shape[1:].num_elements()
+    if size is None:  # Images of any size, in a graph.
+        size = tf.reduce_prod(tf.shape(x)[1:])
+    x = tf.reshape(x, (tf.shape(x)[0], size))
     return tf.sqrt(tf.reduce_mean(x**2, axis=1))

@@ -29,6 +29,8 @@ from keras_genmodels.serving.rows import (
 )
 
 _MEGABYTE = 2**20
+# Of a message, for all but the rows.
+_OVERHEAD = 2**16
 _SETTINGS = ("step_size", "max_steps", "tolerance")
 
 
@@ -46,9 +48,9 @@ class Client:
         address: host:port of the server's gRPC.
         model: name of the model on the server.
         timeout: seconds that one request may take.
-        batch_size: maximum number of rows of one request; larger inputs are
-            split, and their outputs joined. The server's batching file should
-            allow it.
+        batch_size: maximum number of rows of one request; larger inputs, and
+            those that exceed `max_message_mb`, are split, and their outputs
+            joined. The server's batching file should allow it.
         max_message_mb: maximum size of a request and of an answer, in MiB.
 
     Raises:
@@ -85,6 +87,7 @@ class Client:
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
             self._channel
         )
+        self._max_bytes = limit
         self._signatures = None
 
     def __enter__(self):
@@ -148,7 +151,7 @@ class Client:
                 signature, dict(zip(rows, part, strict=True))
             ),
             *rows.values(),
-            batch_size=self.batch_size,
+            batch_size=self._num_rows(rows),
         )
         return {name: outputs[name] for name in found.outputs}
 
@@ -299,6 +302,12 @@ class Client:
             f"{signature} of the model {self.model} {' and '.join(wrong)}: its "
             f"inputs are {', '.join(infos)}"
         )
+
+    def _num_rows(self, rows):
+        """Returns the number of rows of a request."""
+        size = sum(array[:1].nbytes for array in rows.values())
+        fitting = (self._max_bytes - _OVERHEAD) // max(1, size)
+        return min(self.batch_size, max(1, fitting))
 
     def _predict_part(self, signature, inputs):
         request = predict_pb2.PredictRequest()

@@ -3,11 +3,17 @@
 import numpy as np
 import PIL.Image
 import pytest
-from support.app_runs import assert_refused, run, succeed
+from support.app_runs import (
+    assert_refused,
+    run,
+    run_without_tensorflow,
+    succeed,
+)
 from support.evaluated_runs import digits
+from support.html_page import Page
 
 import keras_genmodels as kgm
-from keras_genmodels import datasets, runs
+from keras_genmodels import datasets, runs, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_xla")]
 
@@ -97,7 +103,77 @@ def test_it_is_evaluated_and_generates_images_of_the_training(workdir):
         assert arrays["image"].shape == (3, 8, 8, 1)
 
 
-def test_an_export_needs_one_size(workdir, tmp_path):
-    flags = [f"--workdir={workdir}", "--name=model"]
-    flags.append(f"--export_dir={tmp_path}")
-    assert_refused(run("export", *flags), "export", "images of one size")
+def test_an_export_answers_pictures_of_any_size(workdir, tmp_path, in_process):
+    flags = [f"--workdir={workdir}", "--name=model", "--max_pixels=900"]
+    said = succeed(run("export", *flags, f"--export_dir={tmp_path}/models"))
+    assert "any size from 2x2 to 900 pixels" in said
+    given = {
+        name: save(tmp_path / "in" / name, *size)
+        for name, size in (("a.png", (21, 34)), ("sub/b.png", (12, 9)))
+    }
+    large = tmp_path / "large.png"
+    save(large, 31, 30)
+    query = ["--model=model", "--signature=denoise", "--sigma=0.1"]
+    with serving.Server(tmp_path / "models", port=0) as server:
+        query.append(f"--address={server.address}")
+        said = succeed(
+            run(
+                "query",
+                *query,
+                f"--input={tmp_path}/in",
+                f"--output={tmp_path}/out",
+            )
+        )
+        process = run(
+            "query", *query, f"--input={large}", f"--output={tmp_path}/x.npz"
+        )
+    assert_refused(process, "query", "at most 900 pixels")
+    assert "2 pictures in" in said
+    model = workdir.load_model()
+    for name, pixels in given.items():
+        x = (pixels[np.newaxis, ..., np.newaxis] / 255).astype("float32")
+        expected = 255 * np.clip(model.denoise(x, 0.1)[0, ..., 0], 0, 1)
+        with PIL.Image.open(tmp_path / "out" / name) as picture:
+            found = np.asarray(picture.convert("L"))
+        np.testing.assert_allclose(found, expected, atol=1.01)
+
+
+def test_pictures_are_measured_and_shown(workdir, tmp_path):
+    save(tmp_path / "in" / "a.png", 21, 34)
+    save(tmp_path / "in" / "b.png", 40, 40)
+    flags = [f"--workdir={workdir}", f"--input={tmp_path}/in"]
+    flags += ["--sigma=25/255,0.2", "--max_pixels=900"]
+    said = succeed(run("evaluate", *flags))
+    page = Page((workdir.path / "report.html").read_text(encoding="utf-8"))
+    for text in (said, page.text):
+        for words in (
+            "2 pictures, each at its own size",
+            "PSNR at sigma 25/255",
+            "b.png, SSIM at sigma 0.2",
+            "non-local means",
+            "wavelets",
+        ):
+            assert words in text
+    assert "was evaluated before" in succeed(run("evaluate", *flags))
+    found = workdir.read_metrics()["pictures"]["sections"]["pictures"]
+    assert found["measures"]["psnr/0.2"]["references"].keys() == {
+        *("noisy", "non-local means", "total variation", "wavelets")
+    }
+    process = run("evaluate", *flags, "--max_pixels=9", "--seed=1")
+    assert_refused(process, "evaluate", "a.png: max_pixels must be at least")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--sigma=0.1"], "--sigma requires --input"),
+        (["--input=x.npz"], "must be a picture"),
+        (["--input=x.png", "--shard=0/2"], "exclude each other"),
+        (["--input=x.png", "--peers=nlm,bm4d"], "all, none, or some of"),
+        (["--input=x.png", "--sigma=0.1,-1"], "noise levels > 0"),
+    ],
+)
+def test_wrong_flags_of_pictures_are_refused(flags, words):
+    assert_refused(
+        run_without_tensorflow("evaluate", *flags), "evaluate", words
+    )

@@ -91,6 +91,11 @@ def _perturbed(denoiser):
     return denoiser
 
 
+def any_size():
+    network = kgm.bias_free_unet((None, None, 1), (2, 3), 1)
+    return _perturbed(kgm.DenoisingAutoencoder(network, blind=True))
+
+
 def labelled():
     network = kgm.mlp_denoiser(
         SHAPE, num_classes=NUM_CLASSES, hidden_sizes=(8,)
@@ -112,6 +117,7 @@ KINDS = {
     "labelled": labelled,
     "one_level": lambda: learned(False, sigma=0.1),
     "blind": lambda: learned(False, blind=True),
+    "any_size": any_size,
     "rank": lambda: kgm.LinearDenoiser(rank=5),
     "wiener": kgm.LinearDenoiser,
     "exact": kgm.EmpiricalDenoiser,
@@ -134,6 +140,8 @@ def make(kind):
 def settings(kind):
     if kind in PRIORS:
         return {"num_steps": 6}
+    if kind == "any_size":
+        return {"max_steps": 12, "max_pixels": 600}
     return LATENT if kind in LATENT_KINDS else WALK
 
 
