@@ -42,7 +42,9 @@ TEST = [
     "ruff>=0.12,<1",
     *SERVING,
 ]
-BENCH = ["psutil>=5.9,<8", *SERVING]
+# What benchmarks and apps.evaluate compare with; they run without. The licence
+# of bm3d is for non-commercial use.
+BENCH = ["bm3d>=4,<5", "torch>=2.2,<3", *SERVING]
 
 setup(
     name="keras_genmodels",

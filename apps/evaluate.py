@@ -5,6 +5,7 @@
   python -m apps.evaluate --workdir=DIR_OF_SEEDS
   python -m apps.evaluate --workdir=DIR --shard=3/16
   python -m apps.evaluate --workdir=DIR --merge=FIRST.npz,SECOND.npz
+  python -m apps.evaluate --workdir=DIR --input=PICTURES
 
 An `evaluation` is added to the run's metrics.json, every number with its
 standard error and its meaning. The report, report.html of the run, is one
@@ -21,6 +22,11 @@ With --shard only numbers that are averages over test images are computed (the
 likelihood of a latent-variable model; denoising and density of a denoiser), for
 a part of the images. They are written to an .npz file and nothing else of the
 run changes. --merge takes them from these files and measures all the rest.
+
+With --input a denoiser of images of any size is measured on pictures instead,
+each at its own size: PSNR and SSIM at some noise levels, on average and of each
+picture, next to those of classical denoisers. They become `pictures` in
+metrics.json.
 """
 
 import contextlib
@@ -31,7 +37,14 @@ import tempfile
 
 from absl import flags
 
-from .cli import flag_types, guard, merging, output_flag, shard_flag
+from .cli import (
+    flag_types,
+    guard,
+    merging,
+    output_flag,
+    picture_flags,
+    shard_flag,
+)
 from .cli.config import Config
 
 flag_types.define_paths(
@@ -50,8 +63,8 @@ flag_types.define_path(
 flags.DEFINE_integer(
     "num_images",
     1000,
-    "Number of test images, the first ones, and of samples. It bounds the "
-    "time; the digits have 360.",
+    "Number of test images, or of pictures of --input, the first ones, and of "
+    "samples. It bounds the time; the digits have 360.",
     lower_bound=20,
 )
 flags.DEFINE_integer(
@@ -68,6 +81,7 @@ flags.DEFINE_integer(
     "takes a few hundred evaluations of the denoiser.",
     lower_bound=1,
 )
+picture_flags.define_flags()
 flag_types.define_seed("Seed of all draws.")
 guard.define_import_flag()
 flag_types.define_path(
@@ -85,6 +99,12 @@ flag_types.define_path_list(
     "computing their numbers anew.",
 )
 
+# Flags that have no meaning for pictures.
+_NOT_OF_PICTURES = ["shard", "merge", "data_dir"]
+_NOT_OF_PICTURES += ["num_samples", "num_density_images"]
+# Rows of a table that is printed as a whole.
+_MOST_ROWS = 100
+
 
 def main():
     """Evaluates runs and reports on them, or evaluates a shard."""
@@ -93,8 +113,10 @@ def main():
     guard.load_tensorflow(config.import_module)
     if config.shard:
         evaluate_shard(config, output)
+    elif config.input:
+        evaluate_and_report(config, output, OfPictures(config))
     else:
-        evaluate_and_report(config, output)
+        evaluate_and_report(config, output, OfTestImages(config))
 
 
 def settings_of(config):
@@ -152,11 +174,75 @@ def read_shards(config, workdir):
     return model_evaluation.join_shards([arrays for _, arrays in archives])
 
 
-def evaluate_and_report(config, output):
-    """Evaluates each run, prints a table and writes the report."""
+class OfTestImages:
+    """The evaluation on the test images of the runs.
+
+    Args:
+        config: `Config`.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        self._settings = settings_of(config)
+
+    def read_all(self, workdirs):
+        """Returns the evaluations that are up to date; None for the others."""
+        from keras_genmodels.runs.evaluate import is_latent, read_current
+
+        found = [read_current(workdir, self._settings) for workdir in workdirs]
+        latent = [is_latent(workdir) for workdir in workdirs]
+        check_families(self._config, latent)
+        self._computed = read_shards(self._config, workdirs[0])
+        return found
+
+    def evaluate(self, workdir, classifiers):
+        """Evaluates a run; the folder of classifiers is that of all runs."""
+        from keras_genmodels.runs.evaluate import evaluate
+
+        data = workdir.read_run().load_data(self._config.data_dir)
+        print(f"Evaluating {workdir}...", flush=True)
+        return evaluate(
+            workdir, data, self._settings, classifiers, self._computed
+        )
+
+
+class OfPictures:
+    """The evaluation on the pictures of --input.
+
+    Args:
+        config: `Config`.
+    """
+
+    def __init__(self, config):
+        self._settings = picture_flags.settings_of(config)
+
+    def read_all(self, workdirs):
+        """Returns the evaluations that are up to date; None for the others."""
+        from keras_genmodels.runs import evaluate_pictures
+
+        return [
+            evaluate_pictures.read_current(workdir, self._settings)
+            for workdir in workdirs
+        ]
+
+    def evaluate(self, workdir, classifiers):
+        """Evaluates a run; there are no classifiers of pictures."""
+        from keras_genmodels.runs import evaluate_pictures
+
+        print(f"Evaluating {workdir}...", flush=True)
+        return evaluate_pictures.evaluate(workdir, self._settings)
+
+
+def evaluate_and_report(config, output, kind):
+    """Evaluates each run, prints a table and writes the report.
+
+    Args:
+        config: `Config`.
+        output: pathlib.Path of the report.
+        kind: `OfTestImages` or `OfPictures`.
+    """
     from keras_genmodels.reports import page
     from keras_genmodels.reports import tables as evaluation_tables
-    from keras_genmodels.runs.evaluate import is_latent, read_current
     from keras_genmodels.runs.workdir import Workdir
 
     groups = runs_of(config)
@@ -170,35 +256,22 @@ def evaluate_and_report(config, output):
     kept = [
         path
         for path, group in groups.items()
-        if group and is_writable(path, output)
+        if group and not config.input and is_writable(path, output)
     ]
-    settings = settings_of(config)
     # All of them first: a missing run ends the app before minutes pass.
-    earlier = [read_current(workdir, settings) for workdir in workdirs]
-    check_families(config, [is_latent(workdir) for workdir in workdirs])
-    computed = read_shards(config, workdirs[0])
+    earlier = kind.read_all(workdirs)
     with contextlib.ExitStack() as stack:
         places = [writable(workdir, output, stack) for workdir in workdirs]
         classifiers = places[0].path / "classifiers"
         runs = [
-            page.read(
-                place,
-                evaluate(
-                    place,
-                    found,
-                    settings,
-                    classifiers,
-                    config.data_dir,
-                    computed,
-                ),
-            )
+            page.read(place, evaluate(kind, place, found, classifiers))
             for place, found in zip(places, earlier, strict=True)
         ]
     runs = [
         dataclasses.replace(run, path=str(workdir))
         for run, workdir in zip(runs, workdirs, strict=True)
     ]
-    page.write(output, runs)
+    page.write(output, with_other_sections(runs))
     evaluations = {
         name: run.evaluation for name, run in page.named(runs).items()
     }
@@ -206,13 +279,28 @@ def evaluate_and_report(config, output):
         print(f"{warning}\n")
     shown = average_seeds(groups, evaluations, kept)
     tables = evaluation_tables.tables(shown)
-    print(evaluation_tables.as_text(tables))
+    short = [it for it in tables if len(it.rows) <= _MOST_ROWS]
+    print(evaluation_tables.as_text(short))
+    for table in tables:
+        if table not in short:
+            print(f"\n{table.title}: {len(table.rows)} rows in {output}")
     print(f"\n{len(runs)} run{'s' * (len(runs) > 1)} in {output}")
+
+
+def with_other_sections(runs):
+    """Adds to a single run what else was measured of its model."""
+    from keras_genmodels.runs.evaluate_pictures import with_other_sections
+
+    if len(runs) > 1:
+        return runs
+    found = with_other_sections(runs[0].metrics, runs[0].evaluation)
+    return [dataclasses.replace(runs[0], evaluation=found)]
 
 
 def check_flags(config):
     """Checks the flags; returns the path of the report."""
     check_distinct(config.workdir)
+    picture_flags.check(config, _NOT_OF_PICTURES)
     if config.shard and config.merge:
         raise guard.WrongFlags("--shard excludes --merge")
     if (config.shard or config.merge) and len(config.workdir) > 1:
@@ -267,7 +355,8 @@ def average_seeds(groups, evaluations, kept):
     Args:
         groups: dict from `runs_of`.
         evaluations: dict of names to evaluations of all of these runs.
-        kept: paths of the folders to whose metrics.json averages are written.
+        kept: paths of the folders to whose metrics.json averages are written;
+            those of pictures are printed only.
 
     Returns:
         dict of names to evaluations or averages, one for each --workdir.
@@ -309,19 +398,13 @@ def writable(workdir, output, stack):
     return model_evaluation.copy(workdir, folder)
 
 
-def evaluate(workdir, earlier, settings, classifiers, data_dir, computed):
+def evaluate(kind, workdir, earlier, classifiers):
     """Evaluates a run, unless its evaluation is up to date."""
-    from keras_genmodels.runs import evaluate as model_evaluation
-
-    if earlier is not None:
-        date = earlier["written"].replace("T", " ")
-        print(f"{workdir} was evaluated before, with the same flags ({date}).")
-        return earlier
-    data = workdir.read_run().load_data(data_dir)
-    print(f"Evaluating {workdir}...", flush=True)
-    return model_evaluation.evaluate(
-        workdir, data, settings, classifiers, computed
-    )
+    if earlier is None:
+        return kind.evaluate(workdir, classifiers)
+    date = earlier["written"].replace("T", " ")
+    print(f"{workdir} was evaluated before, with the same flags ({date}).")
+    return earlier
 
 
 def run():

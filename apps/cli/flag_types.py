@@ -121,6 +121,25 @@ class _LevelsParser(flags.ArgumentParser):
         return "levels"
 
 
+class _LevelListParser(flags.ArgumentParser):
+    """Parses different noise levels joined by commas."""
+
+    syntactic_help = "noise levels > 0 joined by commas, such as 15/255,0.1,"
+
+    def parse(self, argument):
+        levels = _numbers(argument, _fraction)
+        if (
+            not levels
+            or not all(0 < level < math.inf for level in levels)
+            or len({*levels}) < len(levels)
+        ):
+            raise ValueError(f"{self.syntactic_help} expected")
+        return levels
+
+    def flag_type(self):
+        return "levels"
+
+
 class _AutoOrBoolParser(flags.EnumParser):
     """Parses auto, true or false as "auto", True or False."""
 
@@ -232,6 +251,11 @@ def define_level(name, default, help_text, lower_bound=None, words=()):
 def define_levels(name, default, help_text, least=1):
     """Defines a flag that holds one or two noise levels, such as 5/255,1.5."""
     define(_LevelsParser(least), name, default, help_text)
+
+
+def define_level_list(name, default, help_text):
+    """Defines a flag that holds noise levels, such as 15/255,0.1,0.2."""
+    define(_LevelListParser(), name, default, help_text)
 
 
 def define_auto_or_bool(name, default, help_text):

@@ -27,7 +27,7 @@ _REFERENCES = {
 
 # Label, function of images and the truth to values `[n]`, meaning and unit of
 # each quantity that is measured of denoised images.
-_IMAGE_MEASURES = {
+IMAGE_MEASURES = {
     "psnr": (
         "PSNR",
         image_quality.psnr,
@@ -68,7 +68,7 @@ def brief_section(denoiser, images, condition=None, *, seed=0):
         `Section` of `psnr/S` for each level S of `denoising.noise_levels`.
     """
     images = arrays.as_float(images)
-    label, psnr, *description = _IMAGE_MEASURES["psnr"]
+    label, psnr, *description = IMAGE_MEASURES["psnr"]
     measures = {}
     for sigma in denoising.noise_levels(denoiser):
         level = _denoise_all({"": denoiser}, images, condition, sigma, seed)
@@ -267,7 +267,7 @@ def _terms_at(denoisers, level, seed):
     computations = {
         **{
             name: functools.partial(level.numbers, function)
-            for name, (_, function, *_) in _IMAGE_MEASURES.items()
+            for name, (_, function, *_) in IMAGE_MEASURES.items()
         },
         "noise_level": functools.partial(
             _estimated_levels, denoisers, level, seed
@@ -316,7 +316,7 @@ def _at_level(terms, sigma):
     found = Section("")
     descriptions = {
         name: (label, *description)
-        for name, (label, _, *description) in _IMAGE_MEASURES.items()
+        for name, (label, _, *description) in IMAGE_MEASURES.items()
     }
     for name, (label, *description) in (descriptions | _OTHER_MEASURES).items():
         found.add(label, _measured, terms, name, sigma, label, *description)

@@ -22,8 +22,10 @@ __all__ = [
     "Settings",
     "evaluate",
     "evaluate_shard",
+    "finished_metrics",
     "is_latent",
     "join_shards",
+    "model_checksum",
     "read_current",
 ]
 
@@ -58,9 +60,9 @@ def evaluate(workdir, data, settings, folder=None, computed=None):
             classifier is damaged.
     """
     # Before the lock, which would create a missing folder.
-    _finished(workdir)
+    finished_metrics(workdir)
     with workdir.locked():
-        metrics = _finished(workdir)
+        metrics = finished_metrics(workdir)
         start = time.monotonic()
         found = {
             **_identity(workdir, settings),
@@ -89,7 +91,7 @@ def evaluate_shard(workdir, data, settings, part):
     Raises:
         UserError: as `evaluate`.
     """
-    _finished(workdir)
+    finished_metrics(workdir)
     model = _load_model(workdir, data)
     with user_errors():
         found = evaluation.per_image_terms(
@@ -140,7 +142,7 @@ def read_current(workdir, settings):
     Raises:
         UserError: if there is no finished run.
     """
-    found = _finished(workdir).get("evaluation")
+    found = finished_metrics(workdir).get("evaluation")
     if not isinstance(found, dict):
         return None
     identity = _identity(workdir, settings)
@@ -175,8 +177,12 @@ def is_latent(workdir):
     return workdir.read_run().binarization is not None
 
 
-def _finished(workdir):
-    """Returns the content of metrics.json of a finished run."""
+def finished_metrics(workdir):
+    """Returns the content of metrics.json of a finished run.
+
+    Raises:
+        UserError: if there is no finished run.
+    """
     if not workdir.model.exists():
         workdir.load_model()  # Raises an error that says what is missing.
     metrics = workdir.read_metrics()
@@ -202,8 +208,13 @@ def _identity(workdir, settings):
     del used[other]
     return {
         "settings": used,
-        "model": f"{zlib.crc32(workdir.model.read_bytes()):08x}",
+        "model": model_checksum(workdir),
     }
+
+
+def model_checksum(workdir):
+    """Returns a checksum of the model's file, a str."""
+    return f"{zlib.crc32(workdir.model.read_bytes()):08x}"
 
 
 def _load_model(workdir, data):

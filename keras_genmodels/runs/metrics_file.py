@@ -6,6 +6,7 @@
                    "validation_loss", "seconds"},   (if it was trained)
       "test": {"num_images", "sections"},           (when training ended)
       "evaluation": {"sections", "settings", ...},  (by apps.evaluate)
+      "pictures": {"sections", "settings", ...},    (the same with --input)
       "written", "versions"
     }
 

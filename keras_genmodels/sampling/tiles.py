@@ -67,7 +67,7 @@ def denoise_in_tiles(
         tiles = [(_whole(x.shape[1]), _whole(x.shape[2]))]
     else:
         pictures = 1
-        tiles = _tiles(x.shape[1:3], reach_of(denoiser.network), max_pixels)
+        tiles = tiles_of(x.shape[1:3], reach_of(denoiser.network), max_pixels)
     result = np.empty_like(x)
     for i in range(0, len(x), pictures):
         rows = slice(i, i + pictures)
@@ -78,11 +78,11 @@ def denoise_in_tiles(
             found = denoise_once(denoiser, tf.constant(part), *given).numpy()
             result[rows, y_span.first : y_span.last][
                 :, :, x_span.first : x_span.last
-            ] = _cut(found, y_span, x_span)
+            ] = cut(found, y_span, x_span)
     return result
 
 
-def _tiles(sides, reach, max_pixels):
+def tiles_of(sides, reach, max_pixels):
     """Returns the spans of rows and of columns of each tile."""
     before, after, stride = reach
     # Tiles start at multiples of the stride.
@@ -133,7 +133,7 @@ def _whole(length):
     return _Span(0, length, 0, length)
 
 
-def _cut(tile, rows, columns):
+def cut(tile, rows, columns):
     """Returns the pixels of a tile that are part of the result."""
     rows, columns = (
         slice(span.first - span.start, span.last - span.start)

@@ -212,7 +212,7 @@ def test_a_new_quantity_is_one_line_and_has_references(only, monkeypatch):
         lambda images, truth: np.abs(images - truth).mean((1, 2, 3)),
         "Lower is better.",
     )
-    monkeypatch.setitem(denoising._IMAGE_MEASURES, "mae", quantity)
+    monkeypatch.setitem(denoising.IMAGE_MEASURES, "mae", quantity)
     images = digits().test.images[:5]
     measure = measures_of(adapted(kgm.LinearDenoiser()), images)["mae/0.1"]
     assert measure.label == "Mean absolute error at sigma 0.1"

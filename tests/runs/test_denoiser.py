@@ -150,7 +150,7 @@ def test_an_infinite_psnr_is_written_as_such(tmp_path, monkeypatch):
     """Such as that of an exact copy."""
     workdir, data = Workdir(tmp_path), tiny_data(9, 3)
     psnr = ("PSNR", lambda x, _: np.full(len(x), np.inf), "Infinite.", "dB")
-    monkeypatch.setitem(denoising_section._IMAGE_MEASURES, "psnr", psnr)
+    monkeypatch.setitem(denoising_section.IMAGE_MEASURES, "psnr", psnr)
     with without_xla_and_figures():
         metrics = runs.train(kgm.EmpiricalDenoiser(), data, workdir)
     assert json.loads(workdir.metrics.read_text()) == metrics

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from support.app_runs import run_python
 
 import keras_genmodels as kgm
 from keras_genmodels.core.errors import UserError
@@ -184,3 +185,46 @@ def test_a_picture_that_the_network_does_not_take_is_named(grey, tmp_path):
     path = save(tmp_path / "tiny.png", np.full((1, 2), 9, np.uint8))
     with pytest.raises(UserError, match=r"tiny\.png: "):
         restore(grey, tmp_path / "out", path)
+
+
+PEAKS = """
+import pathlib, sys, threading, time
+import numpy as np, PIL.Image, psutil
+import keras_genmodels as kgm
+from keras_genmodels.runs.restore_pictures import restore_pictures
+
+network = kgm.bias_free_unet((None, None, 1), (2, 3), 1)
+model = kgm.DenoisingAutoencoder(network, blind=True)
+model.adapt(np.random.default_rng(0).random((4, 8, 8, 1)))
+folder, process = pathlib.Path(sys.argv[1]), psutil.Process()
+
+def risen(height, width):
+    path = folder / f"{height}.png"
+    rows = np.uint8(np.arange(height) % 251)[:, None]
+    PIL.Image.fromarray(np.repeat(rows, width, 1)).save(path, compress_level=1)
+    done, before = threading.Event(), process.memory_info().rss
+    highest = [before]
+    def watch():
+        while not done.wait(0.002):
+            highest[0] = max(highest[0], process.memory_info().rss)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    restore_pictures(model, [path], [path.name], folder / "out")
+    done.set(), watcher.join()
+    return highest[0] - before
+
+risen(1000, 1500)  # Compiles.
+print(risen(1000, 1000), risen(6250, 8000))
+"""
+
+
+@pytest.mark.exhaustive
+def test_memory_of_large_pictures_is_at_most_12_bytes_a_value(tmp_path):
+    """What the network takes is that of a tile: tests/sampling/test_tiles.py.
+
+    Measured: FIGURES.
+    """
+    process = run_python("-c", PEAKS, str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    small, large = map(int, process.stdout.split()[-2:])
+    assert large - small < 12 * 49e6

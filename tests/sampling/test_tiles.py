@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import keras_genmodels as kgm
+from keras_genmodels.networks import reach
 from keras_genmodels.sampling import tiles
 
 SMALL = {"filters": (2, 3), "blocks": 1}  # It reaches 10 pixels.
@@ -88,3 +89,20 @@ def test_networks_that_see_the_whole_picture_are_refused():
     x = np.zeros((1, 50, 50, 1), "float32")
     with pytest.raises(ValueError, match="global_average_pooling2d"):
         kgm.denoise_in_tiles(make("sigma", network), x, 0.2, max_pixels=400)
+
+
+@pytest.mark.parametrize("megapixels", [1, 12, 50])
+def test_what_the_network_takes_does_not_grow_with_the_picture(megapixels):
+    height = round((megapixels * 1e6 / 1.5) ** 0.5)
+    sides = height, round(1.5 * height)
+    found = tiles.tiles_of(sides, reach.Reach(44, 46, 4), 2**18)
+    sizes = {(y.stop - y.start, x.stop - x.start) for y, x in found}
+    assert len(sizes) <= 4
+    assert max(y * x for y, x in sizes) <= 2**18
+    # Each pixel is computed once.
+    returned = sum((y.last - y.first) * (x.last - x.first) for y, x in found)
+    assert returned == sides[0] * sides[1]
+    # Of each tile most pixels are not overlap.
+    assert sum((y.stop - y.start) * (x.stop - x.start) for y, x in found) < (
+        1.7 * returned
+    )

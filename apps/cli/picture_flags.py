@@ -1,0 +1,134 @@
+"""The flags of an evaluation on pictures at their own sizes."""
+
+from absl import flags
+
+from . import flag_types, guard, input_flags
+
+# The name of scikit-image's pictures, as in `datasets.standard_pictures`.
+STANDARD = "skimage"
+# Of `evaluation.classical`: all, and those that take seconds a picture.
+_PEERS = ("nlm", "tv", "wavelets", "bm3d")
+_QUICK = ("nlm", "tv", "wavelets")
+_ALL, _NONE = "all", "none"
+_FLAGS = ("sigma", "peers", "max_pixels")
+
+flags.disclaim_key_flags()
+
+
+class _PeersParser(flags.ArgumentParser):
+    """Parses names of denoisers joined by commas, all or none."""
+
+    syntactic_help = f"{_ALL}, {_NONE}, or some of {','.join(_PEERS)}"
+
+    def parse(self, argument):
+        if argument in (_ALL, _NONE) or isinstance(argument, tuple):
+            return argument
+        names = tuple(argument.split(","))
+        if not {*names} <= {*_PEERS} or len({*names}) < len(names):
+            raise ValueError(f"{self.syntactic_help} expected")
+        return names
+
+    def flag_type(self):
+        return "names"
+
+
+def define_flags():
+    """Defines --input, --sigma, --peers and --max_pixels."""
+    flag_types.define_path(
+        "input",
+        None,
+        "With a denoiser of images of any size: a picture or a folder of "
+        f"pictures, or {STANDARD} for ten grey (or five colour) pictures of "
+        "scikit-image. They are measured at their own sizes instead of the "
+        "test images.",
+        words=(STANDARD,),
+    )
+    flag_types.define_level_list(
+        "sigma",
+        None,
+        "With --input: noise levels joined by commas, in units of pixels in "
+        "[0, 1] (default: 15/255,25/255,50/255).",
+    )
+    flag_types.define(
+        _PeersParser(),
+        "peers",
+        None,
+        f"With --input: classical denoisers to compare with, {_NONE}, {_ALL} "
+        f"(that are installed) or some of {','.join(_PEERS)} joined by commas "
+        f"(default: {','.join(_QUICK)}). bm3d requires the package bm3d, and "
+        "takes longest.",
+    )
+    flags.DEFINE_integer(
+        "max_pixels",
+        None,
+        "With --input: pixels that the network takes at a time (default: "
+        "1048576). Larger pictures are denoised in overlapping tiles, with the "
+        "same result.",
+        lower_bound=1,
+    )
+
+
+def check(config, others):
+    """Checks the flags, before anything is loaded.
+
+    Args:
+        config: `Config`.
+        others: names of flags that --input excludes.
+    """
+    if config.input is None:
+        config.forbid(_FLAGS, "--input")
+        return
+    for name in others:
+        if name in config.present:
+            raise guard.WrongFlags(f"--{name} and --input exclude each other")
+    if config.input != STANDARD and input_flags.is_arrays(config.input):
+        raise guard.WrongFlags(
+            f"--input={config.input} must be a picture, a folder of pictures "
+            f"or {STANDARD}"
+        )
+
+
+def settings_of(config):
+    """Returns the `PictureSettings` of the flags; prints what is left out."""
+    from keras_genmodels.evaluation import pictures
+    from keras_genmodels.runs.evaluate_pictures import PictureSettings
+
+    if config.input == STANDARD:
+        _print_missing()
+    else:
+        input_flags.print_skipped(config.input)
+    return PictureSettings(
+        config.input,
+        config.sigma or pictures.LEVELS,
+        _peers_of(config.peers),
+        config.seed,
+        config.num_images,
+        config.max_pixels or pictures.MAX_PIXELS,
+    )
+
+
+def _print_missing():
+    from keras_genmodels.datasets import standard_pictures
+
+    if missing := standard_pictures.missing():
+        print(f"The installed scikit-image lacks {', '.join(missing)}.")
+
+
+def _peers_of(value):
+    """Returns the names of --peers; raises if one is not installed."""
+    from keras_genmodels.evaluation.classical import CLASSICAL
+
+    if value == _NONE:
+        return ()
+    lacking = [n for n in _PEERS if not CLASSICAL[n].is_installed()]
+    if value == _ALL:
+        for name in lacking:
+            print(f"Without {name}: the package {name} is not installed.")
+        return tuple(name for name in _PEERS if name not in lacking)
+    for name in value or ():
+        if name in lacking:
+            raise guard.WrongFlags(
+                f"--peers={name} requires the package {name}: pip install "
+                f"{name}, whose licence is for non-commercial use"
+            )
+    return value or _QUICK

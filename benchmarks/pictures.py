@@ -1,0 +1,357 @@
+"""Times denoising a large picture against BM3D and PyTorch; measures memory.
+
+  python benchmarks/pictures.py                   # 12 megapixels
+  python benchmarks/pictures.py --megapixels=1
+  python benchmarks/pictures.py --only=keras,nlm --filters=16,32
+
+Each runs in a new process: `kgm.denoise_in_tiles` with a U-Net that receives
+sigma, in float32 and in mixed bfloat16; the same weights and tiles in PyTorch;
+BM3D, and non-local means of scikit-image. BM3D and PyTorch are in the extra
+`bench`; what is not installed is named and left out. The picture is grey, one
+of scikit-image repeated, with noise of 25/255.
+
+Prints megapixels/s (median and range over rounds, after a smaller picture to
+warm up), the peak memory above that of the idle process, which includes the
+noisy and the denoised picture, and the largest difference of PyTorch to Keras.
+"""
+
+import importlib.util
+import multiprocessing
+import statistics
+import sys
+import threading
+import time
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_float("megapixels", 12, "Size of the picture.", lower_bound=0.01)
+flags.DEFINE_integer("rounds", 3, "Number of rounds.", lower_bound=1)
+flags.DEFINE_list("filters", ["32", "64", "128"], "Channels of each level.")
+flags.DEFINE_integer("blocks", 2, "Residual blocks per level.", lower_bound=1)
+flags.DEFINE_integer(
+    "max_pixels", 2**20, "Pixels that a network takes at a time.", lower_bound=1
+)
+flags.DEFINE_list("only", None, "Only some of the names that are printed.")
+
+SIGMA = 25 / 255
+# Of the picture to warm up with, in pixels: larger than a tile's overlap.
+WARM_UP = 250_000
+# The package of each.
+PACKAGES = {
+    "keras": "keras",
+    "keras_bfloat16": "keras",
+    "pytorch": "torch",
+    "bm3d": "bm3d",
+    "nlm": "skimage",
+}
+
+
+def main(_):
+    """Measures each in a process of its own, and prints the results."""
+    names = FLAGS.only or [*PACKAGES]
+    options = {
+        "pixels": round(1e6 * FLAGS.megapixels),
+        "rounds": FLAGS.rounds,
+        "filters": tuple(map(int, FLAGS.filters)),
+        "blocks": FLAGS.blocks,
+        "max_pixels": FLAGS.max_pixels,
+    }
+    context = multiprocessing.get_context("spawn")
+    results = {}
+    for name in names:
+        package = PACKAGES[name]
+        if importlib.util.find_spec(package) is None:
+            print(f"{name}: left out, {package} is not installed")
+            continue
+        with context.Pool(1) as pool:
+            results[name] = pool.apply(measure, (name, options))
+        speeds, memory, _ = results[name]
+        print(
+            f"{name}: {statistics.median(speeds):.3f} megapixels/s "
+            f"({min(speeds):.3f} to {max(speeds):.3f}), peak {memory:.0f} MB",
+            flush=True,
+        )
+    compare(results)
+    return 0
+
+
+def compare(results):
+    """Prints the ratios to Keras in float32, and how PyTorch differs."""
+    import numpy as np
+
+    if "keras" not in results:
+        return
+    own, _, sample = results["keras"]
+    for name, (speeds, _, other) in results.items():
+        if name == "keras":
+            continue
+        ratio = statistics.median(speeds) / statistics.median(own)
+        differs = ""
+        if name in ("keras_bfloat16", "pytorch"):
+            largest = np.abs(other - sample).max()
+            differs = f", its result differs by at most {largest:.1e}"
+        print(f"{name}: {ratio:.2f} times as fast as keras{differs}")
+
+
+def measure(name, options):
+    """Returns megapixels/s of each round, MB at the peak, and a sample."""
+    import numpy as np
+
+    noisy = make_picture(options["pixels"])
+    denoise = globals()[f"{name}_part"](options)
+    denoise(make_picture(min(WARM_UP, options["pixels"])))
+    speeds = []
+    with PeakMemory() as memory:
+        for _ in range(options["rounds"]):
+            start = time.perf_counter()
+            denoised = denoise(noisy)
+            speeds.append(noisy.size / 1e6 / (time.perf_counter() - start))
+    sample = np.array(denoised[:256, :256])
+    return speeds, memory.risen + noisy.nbytes / 1e6, sample
+
+
+class PeakMemory:
+    """Watches the memory of this process in a block.
+
+    Attributes:
+        risen: float, MB at the peak above those at the start.
+    """
+
+    def __enter__(self):
+        import psutil
+
+        self._process, self._done = psutil.Process(), threading.Event()
+        self._before = self._highest = self._process.memory_info().rss
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *_):
+        self._done.set()
+        self._watcher.join()
+        self.risen = (self._highest - self._before) / 1e6
+
+    def _watch(self):
+        while not self._done.wait(0.005):
+            rss = self._process.memory_info().rss
+            self._highest = max(self._highest, rss)
+
+
+def make_picture(pixels):
+    """Returns a noisy grey picture of about that many pixels, 3 by 4."""
+    import numpy as np
+
+    from keras_genmodels.datasets import standard_pictures
+
+    image = standard_pictures.read(standard_pictures.paths(1)[0], 1)[..., 0]
+    height = round((pixels * 3 / 4) ** 0.5)
+    size = height, round(pixels / height)
+    repeats = [-(-side // n) for side, n in zip(size, image.shape, strict=True)]
+    clean = np.tile(image, repeats)[: size[0], : size[1]].astype(np.float32)
+    clean /= 255
+    noise = np.random.default_rng(0).standard_normal(size, np.float32)
+    return clean + np.float32(SIGMA) * noise
+
+
+def keras_part(options, policy="float32"):
+    """Returns the function that denoises a picture in tiles."""
+    from keras_genmodels.sampling.tiles import denoise_in_tiles
+
+    denoiser = make_denoiser(options, policy)
+
+    def denoise(x):
+        return denoise_in_tiles(
+            denoiser,
+            x[None, ..., None],
+            SIGMA,
+            max_pixels=options["max_pixels"],
+        )[0, ..., 0]
+
+    return denoise
+
+
+def keras_bfloat16_part(options):
+    """Returns the same with layers in 16 bits."""
+    return keras_part(options, "mixed_bfloat16")
+
+
+def make_denoiser(options, policy="float32"):
+    """Returns a denoiser with random weights, the same for each policy."""
+    import keras
+    import numpy as np
+
+    import keras_genmodels as kgm
+
+    keras.config.set_dtype_policy(policy)
+    network = kgm.unet(
+        (None, None, 1), filters=options["filters"], blocks=options["blocks"]
+    )
+    rng = np.random.default_rng(0)
+    for weight in network.weights:
+        scale = (2 / max(1, np.prod(weight.shape[:-1]))) ** 0.5
+        weight.assign(0.3 * scale * rng.standard_normal(weight.shape))
+    denoiser = kgm.DenoisingAutoencoder(network)
+    denoiser.adapt(rng.random((9, 8, 8, 1)))
+    return denoiser
+
+
+def pytorch_part(options):
+    """Returns the function that denoises in the same tiles by PyTorch."""
+    import numpy as np
+    import torch
+
+    from keras_genmodels.networks.reach import reach_of
+    from keras_genmodels.sampling import tiles
+
+    denoiser = make_denoiser(options)
+    reach = reach_of(denoiser.network)
+    network = TorchUnet(denoiser, options["filters"], options["blocks"])
+
+    def denoise(x):
+        result = np.empty_like(x)
+        for rows, columns in tiles.tiles_of(
+            x.shape, reach, options["max_pixels"]
+        ):
+            part = x[rows.start : rows.stop, columns.start : columns.stop]
+            with torch.inference_mode():
+                found = network(torch.from_numpy(part.copy())[None, None])
+            found = found.numpy()[0, 0][None, ..., None]
+            result[rows.first : rows.last, columns.first : columns.last] = (
+                tiles.cut(found, rows, columns)[0, ..., 0]
+            )
+        return result
+
+    return denoise
+
+
+class TorchUnet:
+    """The network of a denoiser with its preconditioning, in PyTorch.
+
+    Args:
+        denoiser: from `make_denoiser`.
+        filters, blocks: as of `kgm.unet`.
+    """
+
+    def __init__(self, denoiser, filters, blocks):
+        import torch
+
+        self.torch = torch
+        self.filters, self.blocks = filters, blocks
+        self.weights = torch_weights(denoiser.network)
+        self.modulations = torch_modulations(denoiser.network)
+        self.mean = float(denoiser.data_mean[0, 0, 0])
+        self.variance = float(denoiser.data_stddev) ** 2
+
+    def __call__(self, x):
+        total = self.variance + SIGMA**2
+        kept = self.variance / total
+        scale = SIGMA * (self.variance / total) ** 0.5
+        centred = x - self.mean
+        change = self.network(centred / total**0.5)
+        return self.mean + kept * centred + scale * change
+
+    def network(self, x):
+        """Applies the U-Net to `[1, 1, height, width]`."""
+        functional = self.torch.nn.functional
+        multiple = 2 ** (len(self.filters) - 1)
+        height, width = x.shape[2:]
+        padding = (0, -width % multiple, 0, -height % multiple)
+        h = self.conv(functional.pad(x, padding, mode="reflect"), "stem", 1)
+        skips = []
+        for i in range(len(self.filters) - 1):
+            h = self.level(h, f"down_{i}")
+            skips.append(h)
+            h = self.conv(h, f"down_{i}", stride=2)
+        h = self.level(h, "middle")
+        for i in reversed(range(len(skips))):
+            h = functional.pixel_shuffle(self.conv(h, f"up_{i}"), 2)
+            h = self.level(h + skips[i], f"up_{i}")
+        y = self.conv(functional.relu(h), "output")
+        return y[:, :, :height, :width]
+
+    def level(self, h, name):
+        """Applies the residual blocks of a level."""
+        for j in range(self.blocks):
+            block = f"{name}_block_{j}"
+            scale, shift = self.modulations[block]
+            y = self.conv(h, f"{block}_in", 1) * scale + shift
+            y = self.conv(self.torch.relu(y), f"{block}_out", 1)
+            h = h + y
+        return h
+
+    def conv(self, h, name, padding=0, stride=1):
+        """Applies a convolution by name."""
+        weight, bias = self.weights[name]
+        return self.torch.nn.functional.conv2d(
+            h, weight, bias, stride=stride, padding=padding
+        )
+
+
+def torch_weights(network):
+    """Returns the kernel and bias of each convolution, by its name."""
+    import keras
+    import numpy as np
+    import torch
+
+    found = {}
+    for layer in network.layers:
+        if not isinstance(layer, keras.layers.Conv2D):
+            continue
+        kernel = layer.kernel.numpy()
+        bias = layer.bias.numpy() if layer.use_bias else None
+        if layer.name.startswith("up_") and "block" not in layer.name:
+            # Keras' order of channels is (row, column, channel), and that of
+            # PyTorch (channel, row, column).
+            order = np.arange(kernel.shape[-1]).reshape(4, -1).T.reshape(-1)
+            kernel = kernel[..., order]
+            bias = None if bias is None else bias[order]
+        kernel = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+        found[layer.name] = (
+            kernel.to(memory_format=torch.channels_last),
+            None if bias is None else torch.from_numpy(bias.copy()),
+        )
+    return found
+
+
+def torch_modulations(network):
+    """Returns 1 + a and b of each block at the level SIGMA, by its name."""
+    import math
+
+    import keras
+    import numpy as np
+    import torch
+
+    ending = "_modulation"
+    layers = [it for it in network.layers if it.name.endswith(ending)]
+    model = keras.Model(network.inputs[1], [it.output for it in layers])
+    level = np.float32([math.log(SIGMA) / 4])
+    found = {}
+    for layer, value in zip(layers, model(level), strict=True):
+        scale, shift = torch.from_numpy(np.array(value)).chunk(2, 1)
+        name = layer.name.removesuffix(ending)
+        found[name] = 1 + scale[..., None, None], shift[..., None, None]
+    return found
+
+
+def bm3d_part(_):
+    """Returns BM3D."""
+    return classical_part("bm3d")
+
+
+def nlm_part(_):
+    """Returns non-local means."""
+    return classical_part("nlm")
+
+
+def classical_part(name):
+    """Returns a function that denoises a picture by a classical denoiser."""
+    from keras_genmodels.evaluation.classical import CLASSICAL
+
+    denoise = CLASSICAL[name].denoise
+    return lambda x: denoise(x[..., None], SIGMA)[..., 0]
+
+
+if __name__ == "__main__":
+    app.run(main, argv=sys.argv)

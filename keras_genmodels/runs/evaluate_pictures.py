@@ -1,0 +1,214 @@
+"""Measures the denoiser of a finished run on pictures at their own sizes."""
+
+import dataclasses
+import sys
+import time
+import zlib
+from typing import NamedTuple
+
+import tqdm
+
+from keras_genmodels._version import __version__
+from keras_genmodels.core import files
+from keras_genmodels.core.errors import UserError, user_errors
+from keras_genmodels.core.events import is_any_size
+from keras_genmodels.datasets import list_pictures, pictures, standard_pictures
+from keras_genmodels.denoisers import Denoiser
+from keras_genmodels.evaluation import pictures as evaluation
+from keras_genmodels.runs import results
+from keras_genmodels.runs.evaluate import finished_metrics, model_checksum
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureSettings:
+    """What pictures are measured, and how.
+
+    Args:
+        source: a picture file, a folder of pictures, or
+            `standard_pictures.NAME`.
+        levels: tuple of noise levels, each > 0.
+        peers: tuple of names of `classical.CLASSICAL`.
+        seed: int, of the noise.
+        num_pictures: int >= 1, how many pictures, the first ones; None for
+            all.
+        max_pixels: int >= 1, pixels that the network takes at a time.
+    """
+
+    source: str
+    levels: tuple = evaluation.LEVELS
+    peers: tuple = ()
+    seed: int = 0
+    num_pictures: int | None = None
+    max_pixels: int = evaluation.MAX_PIXELS
+
+    def as_texts(self):
+        """Returns what the numbers depend on, besides the pictures."""
+        return {
+            "sigma": ", ".join(map(evaluation.level_as_text, self.levels)),
+            "peers": ", ".join(self.peers) or "none",
+            "seed": self.seed,
+        }
+
+
+def evaluate(workdir, settings):
+    """Measures the denoiser of a finished run on pictures.
+
+    The results become `pictures` in the run's `metrics.json`, until the run is
+    extended, in the form of `evaluation`.
+
+    Args:
+        workdir: a `Workdir` with a finished run.
+        settings: `PictureSettings`.
+
+    Returns:
+        dict, that `pictures`; see `runs.evaluate.evaluate`.
+
+    Raises:
+        UserError: if there is no finished run, or its model is no denoiser of
+            pictures of any size; or if a picture cannot be read, is too small
+            or requires tiles that the network does not allow.
+    """
+    finished_metrics(workdir)  # Before the lock, which would create a folder.
+    with workdir.locked():
+        metrics = finished_metrics(workdir)
+        start = time.monotonic()
+        denoiser = _load(workdir)
+        chosen = _choose(settings, denoiser.event_shape[-1])
+        found = {
+            **_identity(workdir, settings, chosen),
+            "kind": type(denoiser).__name__,
+            "dataset": metrics.get("dataset") or settings.source,
+            "num_images": {"pictures": len(chosen)},
+            "channels": denoiser.event_shape[-1],
+            "sections": _measure(workdir, denoiser, chosen, settings),
+            "seconds": round(time.monotonic() - start, 1),
+            **results.written(),
+        }
+        found = files.as_json(found)
+        files.write_json(workdir.metrics, {**metrics, "pictures": found})
+    return found
+
+
+def read_current(workdir, settings):
+    """Returns `pictures` of metrics.json if it is up to date, else None.
+
+    Args:
+        workdir, settings: as in `evaluate`.
+    """
+    found = finished_metrics(workdir).get("pictures")
+    if not isinstance(found, dict):
+        return None
+    chosen = _choose(settings, found["channels"])
+    identity = _identity(workdir, settings, chosen)
+    same = all(found.get(name) == value for name, value in identity.items())
+    version = found.get("versions", {}).get("keras_genmodels")
+    return found if same and version == __version__ else None
+
+
+def with_other_sections(metrics, found):
+    """Adds what else was measured of the same model to an evaluation.
+
+    Args:
+        metrics: dict, the content of metrics.json.
+        found: dict as from `evaluate` here or of `runs.evaluate`.
+
+    Returns:
+        dict like `found`.
+    """
+    sections = {}
+    for name in ("evaluation", "pictures"):
+        other = metrics.get(name)
+        if isinstance(other, dict) and other.get("model") == found["model"]:
+            sections |= other["sections"]
+    return {**found, "sections": {**sections, **found["sections"]}}
+
+
+class _Picture(NamedTuple):
+    name: str
+    path: object
+    is_standard: bool
+
+    def read(self, channels, white_level):
+        if self.is_standard:
+            return standard_pictures.read(self.path, channels)
+        return pictures.read_own_size(self.path, channels, white_level)
+
+
+def _load(workdir):
+    """Loads the denoiser, and checks that it takes pictures of any size."""
+    denoiser = workdir.load_model(Denoiser)
+    shape = denoiser.event_shape
+    if not is_any_size(shape):
+        raise UserError(
+            f"{workdir} has a denoiser of images of {shape}, and pictures "
+            "require one of images of any size: evaluate it without --input"
+        )
+    if shape[-1] not in (1, 3):
+        raise UserError(
+            f"pictures have 1 or 3 channels, and the denoiser of {workdir} "
+            f"takes {shape[-1]}: evaluate it without --input"
+        )
+    if denoiser.num_classes is not None and not denoiser.label_dropout:
+        raise UserError(
+            f"the denoiser of {workdir} is conditioned on labels, which "
+            "pictures do not have: evaluate it without --input"
+        )
+    return denoiser
+
+
+def _choose(settings, channels):
+    """Lists the pictures that are measured."""
+    is_standard = settings.source == standard_pictures.NAME
+    if is_standard:
+        paths = standard_pictures.paths(channels)
+        names = [path.stem for path in paths]
+    else:
+        paths = list_pictures(settings.source)
+        pictures.read_headers(paths)  # Refuses other files before any work.
+        base = files.local_path(settings.source)
+        base = base if base.is_dir() else base.parent
+        names = [path.relative_to(base).as_posix() for path in paths]
+    chosen = [
+        _Picture(name, path, is_standard)
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return chosen[: settings.num_pictures]
+
+
+def _identity(workdir, settings, chosen):
+    """Returns what the numbers depend on, besides versions."""
+    checksum = 0
+    for picture in chosen:
+        checksum = zlib.crc32(picture.name.encode(), checksum)
+        checksum = zlib.crc32(picture.path.read_bytes(), checksum)
+    return {
+        "settings": settings.as_texts(),
+        "model": model_checksum(workdir),
+        "test_images": f"{checksum:08x}",
+    }
+
+
+def _measure(workdir, denoiser, chosen, settings):
+    """Returns the sections, as dicts."""
+    source = workdir.read_run().source
+    white_level = source and source.white_level
+    bar = tqdm.tqdm(
+        chosen,
+        unit="picture",
+        file=sys.stdout,
+        disable=not sys.stdout.isatty(),
+    )
+    found = {}
+    for picture in bar:
+        image = picture.read(denoiser.event_shape[-1], white_level)
+        with user_errors(f"{picture.path}: "):
+            found[picture.name] = evaluation.measure(
+                denoiser,
+                image,
+                settings.levels,
+                settings.peers,
+                seed=settings.seed,
+                max_pixels=settings.max_pixels,
+            )
+    sections = evaluation.sections(found, denoiser, settings.peers)
+    return {name: section.as_dict() for name, section in sections.items()}

@@ -1,0 +1,122 @@
+"""A finished run's denoiser measured on pictures, and metrics.json."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+from support.evaluated_runs import MAKE, digits, finish
+
+import keras_genmodels as kgm
+from keras_genmodels.core import xla
+from keras_genmodels.core.errors import UserError
+from keras_genmodels.runs import Workdir, evaluate_pictures
+from keras_genmodels.runs.evaluate_pictures import PictureSettings
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A folder of two pictures of different sizes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "sub").mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (16, 23)), ("sub/b.png", (12, 12))):
+        pixels = rng.integers(0, 256, (*size, 3), np.uint8)
+        PIL.Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def make(shape=(None, None, 1), **settings):
+    network = kgm.bias_free_unet(shape, (2, 3), 1)
+    made = kgm.DenoisingAutoencoder(network, blind=True, **settings)
+    made.adapt(np.random.default_rng(0).random((4, 8, 8, shape[-1])))
+    return made
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return finish(make(), Workdir(tmp_path_factory.mktemp("runs") / "run"))
+
+
+@pytest.fixture(scope="module")
+def settings(source):
+    return PictureSettings(str(source), (0.1, 0.2), ("tv",))
+
+
+@pytest.fixture(scope="module")
+def found(workdir, settings):
+    assert evaluate_pictures.read_current(workdir, settings) is None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xla, "should_compile", lambda _: False)
+        return evaluate_pictures.evaluate(workdir, settings)
+
+
+def test_averages_and_each_picture_are_in_metrics_json(found, workdir):
+    assert json.loads(workdir.metrics.read_text())["pictures"] == found
+    average, each = (
+        found["sections"][name]["measures"]
+        for name in ("pictures", "each_picture")
+    )
+    assert average.keys() == {"psnr/0.1", "psnr/0.2", "ssim/0.1", "ssim/0.2"}
+    assert {*average["psnr/0.1"]["references"]} == {"noisy", "total variation"}
+    for name, measure in average.items():
+        parts = [each[f"{name}/{k}"]["value"] for k in ("a.png", "sub/b.png")]
+        assert measure["value"] == pytest.approx(np.mean(parts))
+    assert found["num_images"] == {"pictures": 2}
+    assert found["settings"] == {"sigma": "0.1, 0.2", "peers": "tv", "seed": 0}
+
+
+def test_it_is_kept_until_something_changes(found, workdir, settings, tmp_path):
+    read = evaluate_pictures.read_current
+    assert read(workdir, settings) == found
+    copy = shutil.copytree(settings.source, tmp_path / "copy")
+    assert read(workdir, dataclasses.replace(settings, source=copy)) == found
+    PIL.Image.new("L", (16, 23)).save(copy / "a.png")
+    for change in (
+        {"source": copy},
+        {"levels": (0.1,)},
+        {"peers": ()},
+        {"seed": 1},
+        {"num_pictures": 1},
+    ):
+        assert read(workdir, dataclasses.replace(settings, **change)) is None
+
+
+def test_other_sections_of_the_same_model_are_shown_as_well(found):
+    other = {"model": found["model"], "sections": {"density": {}}}
+    metrics = {"evaluation": other, "pictures": found}
+    for it in (other, found):
+        shown = evaluate_pictures.with_other_sections(metrics, it)
+        assert {*shown["sections"]} == {"density", "pictures", "each_picture"}
+    metrics["evaluation"] = {**other, "model": "another"}
+    assert evaluate_pictures.with_other_sections(metrics, found) == found
+
+
+def test_other_denoisers_and_pictures_are_refused(
+    workdir, settings, tmp_path, source
+):
+    measure = evaluate_pictures.evaluate
+    for name, model, words in (
+        ("fixed", make((8, 8, 1)), "images of any size: evaluate it without"),
+        ("channels", make((None, None, 2)), "1 or 3 channels"),
+        ("vae", MAKE["vae"](), "VAE"),
+    ):
+        run = finish(model, Workdir(tmp_path / name), data=digits())
+        before = run.metrics.read_bytes()
+        with pytest.raises(UserError, match=words):
+            measure(run, settings)
+        assert run.metrics.read_bytes() == before
+    PIL.Image.new("L", (1, 9)).save(tmp_path / "tiny.png")
+    (tmp_path / "none.png").write_text("none")
+    for name, words in (
+        ("tiny.png", r"tiny\.png: images must have at least 2 x 2"),
+        ("none.png", "none.png cannot be read"),
+        ("missing", "no such picture"),
+    ):
+        other = dataclasses.replace(settings, source=str(tmp_path / name))
+        with pytest.raises(UserError, match=words):
+            measure(workdir, other)
