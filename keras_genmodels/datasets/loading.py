@@ -90,7 +90,7 @@ def load(
     """Loads a data set into memory, or makes it readable from disk.
 
     8-bit images whose values are all 0 or 1, as some binary data sets are
-    stored, become 0 or 255. 16-bit images become floats.
+    stored, become 0 or 255 (but patches do not). 16-bit images become floats.
 
     Args:
         name: "digits" (scikit-learn's 8x8 images), the name of a TFDS image
