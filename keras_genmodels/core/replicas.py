@@ -185,7 +185,8 @@ def from_logs(logs, names):
     """
     if isinstance(logs, dict):
         return logs
-    return dict(zip(names, tf.unstack(logs), strict=True))
+    # A single worker keeps the first axis.
+    return dict(zip(names, tf.unstack(tf.reshape(logs, [-1])), strict=True))
 
 
 def distribute(dataset, strategy):
