@@ -2,6 +2,8 @@
 
 from absl import flags
 
+from . import guard
+
 # The flag of the size of each prior, and its default.
 _SIZES = {
     "standard": {},
@@ -39,8 +41,12 @@ def resolve(config):
     """Checks the flags and fills in defaults.
 
     Raises:
-        WrongFlags: for a flag of another prior.
+        WrongFlags: for a flag of another prior, and a flow of one latent.
     """
+    sizes = config.values.get("latent_sizes")
+    if config.prior == "flow" and (sizes or [config.latent_size])[-1] < 2:
+        name = "the last of --latent_sizes" if sizes else "--latent_size"
+        raise guard.WrongFlags(f"--prior=flow requires {name} to be 2 or more")
     for prior, sizes in _SIZES.items():
         if prior != config.prior:
             config.forbid(sizes, f"--prior={prior}")

@@ -72,6 +72,7 @@ WRONG = {
             "requires --validation_split",
         ),
         (["--num_couplings=2", "--prior=vamp"], "requires --prior=flow"),
+        (["--prior=flow", "--latent_size=1"], "requires --latent_size"),
         (["--free_bits=1", "--prior=flow"], "requires --prior=standard"),
         (["--free_bits=1", "--posterior=full"], "--posterior=diagonal"),
         (
@@ -86,6 +87,7 @@ WRONG = {
     "train_hvae": [
         (["--latent_sizes=8"], "two or more"),
         (["--latent_sizes=8,0"], "positive"),
+        (["--prior=flow", "--latent_sizes=8,1"], "last of --latent_sizes"),
         (["--num_couplings=2"], "requires --prior=flow"),
         (
             ["--free_bits=1", "--num_importance_samples=2"],

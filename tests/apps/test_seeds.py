@@ -1,5 +1,7 @@
 """Runs of several --seeds, and their evaluation."""
 
+import types
+
 import pytest
 from support.app_runs import (
     assert_refused,
@@ -11,6 +13,8 @@ from support.app_runs import (
     succeed,
 )
 
+from apps.cli import training_flags
+from apps.cli.config import Config
 from keras_genmodels.metrics.estimates import as_text
 from keras_genmodels.runs.seeds import SPREAD
 
@@ -23,7 +27,36 @@ TINY = (
 )
 
 
-@pytest.mark.slow
+def test_each_seed_has_a_workdir_and_nothing_else_of_its_own(
+    monkeypatch, tmp_path, capsys
+):
+    made, values = [], {"seed": 0, "seeds": (3, 1), "workdir": f"{tmp_path}"}
+    config = Config(
+        "train_vae",
+        types.MappingProxyType({**values, "beta": 2.0}),
+        types.MappingProxyType({}),
+        frozenset(),
+    )
+    monkeypatch.setattr(
+        training_flags,
+        "_train",
+        lambda build, config, *rest: made.append(config),
+    )
+    training_flags.train(None, config, strategy="strategy")
+    for seed, one in zip((3, 1), made, strict=True):
+        assert dict(one.values) == {
+            "seed": seed,
+            "seeds": None,
+            "workdir": str(tmp_path / f"seed_{seed}"),
+            "beta": 2.0,
+        }
+    assert f"apps.evaluate --workdir={tmp_path}" in capsys.readouterr().out
+    one = made[0]
+    training_flags.train(None, one, strategy="strategy")
+    assert made[-1] is one
+
+
+@pytest.mark.exhaustive
 def test_each_seed_makes_a_run_and_evaluate_averages_them(tmp_path):
     flags = [save_unlabelled(tmp_path / "images.npz"), *TINY]
     several = [f"--workdir={tmp_path / 'runs'}", "--seeds=0,5", *flags]
