@@ -9,6 +9,8 @@ import functools
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common import global_state
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.eager import context
 
 
@@ -42,6 +44,38 @@ class ReplicatedAdam(keras.optimizers.Adam):
 def flatten_layers(model):
     """Returns a Keras model and its layers at every depth, as an iterator."""
     return model._flatten_layers()
+
+
+@contextlib.contextmanager
+def without_rewriting():
+    """Makes functions that are called in the block round as eager operations.
+
+    TensorFlow's arithmetic optimisation would replace x / sqrt(y), for
+    example, by x * rsqrt(y). It is left out of functions whose first call is
+    in the block.
+    """
+    own = context.context()
+    before = own.function_call_options
+    own.function_call_options = _without_rewriting(
+        before.executor_type, before.config_proto_serialized
+    )
+    try:
+        yield
+    finally:
+        own.function_call_options = before
+
+
+@functools.cache
+def _without_rewriting(executor_type, serialized):
+    config = config_pb2.ConfigProto.FromString(serialized or b"")
+    options = config.graph_options.rewrite_options
+    options.arithmetic_optimization = rewriter_config_pb2.RewriterConfig.OFF
+    return context.FunctionCallOptions(executor_type, config)
+
+
+def is_within_a_layer():
+    """Returns whether the `__call__` of a Keras layer is running."""
+    return global_state.get_global_attribute("current_call_ctx") is not None
 
 
 @contextlib.contextmanager

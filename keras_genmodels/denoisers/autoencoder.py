@@ -34,8 +34,10 @@ _OLD_NAMES = {"copies": "num_noise_draws"}
 class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     """A network trained to remove Gaussian noise.
 
-    `denoise` applies it. Calling the model, as `fit`, `evaluate` and `predict`
-    do, is for training: it adds noise to clean events and denoises them.
+    `denoise` applies it, by a function that is compiled once for each shape of
+    events, unless the model has `run_eagerly`. Calling the model, as `fit`,
+    `evaluate` and `predict` do, is for training: it adds noise to clean events
+    and denoises them.
 
     It is trained on pairs of x and x + sigma eps, eps ~ N(0, I), with
     `num_noise_draws` draws per event and step, at one level or with sigma
@@ -123,6 +125,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     metric_units: ClassVar = {"psnr": "dB"}
     # Arguments in files of formats 1 and 2.
     _old_names: ClassVar = _OLD_NAMES
+    _is_compiled = True
 
     @deprecation.accept_old_arguments(
         _OLD_NAMES,

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_genmodels.core.class_labels import check_guidance
 from keras_genmodels.core.events import num_events, per_event
 from keras_genmodels.core.validation import check
+from keras_genmodels.denoisers._compiled import evaluate
 
 
 class OptionalLabels:
@@ -22,6 +23,8 @@ class OptionalLabels:
 
     num_classes = observed_mask = _labels = None
     label_dropout = 0.0
+    # Whether eager calls run a compiled function.
+    _is_compiled = False
 
     @property
     def condition_kind(self):
@@ -67,12 +70,24 @@ class OptionalLabels:
         check_guidance(guidance, condition, self.label_dropout)
         num = num_events(x)
         condition = self.validate_condition(condition, num)
+        if condition is None or not (
+            tf.is_tensor(guidance) or np.any(guidance)
+        ):
+            guidance = None
+        else:
+            guidance = tf.broadcast_to(tf.cast(guidance, x.dtype), [num])
+        if self._is_compiled:
+            return evaluate(self, x, sigma, condition, guidance)
+        return self._extrapolate(x, sigma, condition, guidance)
+
+    def _extrapolate(self, x, sigma, condition, guidance):
+        """Returns D for a condition or None, and a guidance or None."""
         if condition is None:
             return self._denoise(x, sigma)
         denoised = self._denoise(x, sigma, condition)
-        if not tf.is_tensor(guidance) and not np.any(guidance):
+        if guidance is None:
             return denoised
-        guidance = tf.broadcast_to(tf.cast(guidance, x.dtype), [num])
         guidance = per_event(guidance, x)
-        without = self._denoise(x, sigma, self._labels.missing(num))
+        missing = self._labels.missing(num_events(x))
+        without = self._denoise(x, sigma, missing)
         return (1 + guidance) * denoised - guidance * without

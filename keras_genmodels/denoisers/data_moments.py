@@ -21,6 +21,9 @@ class DataMoments:
     number for each channel, and there are no axes.
     """
 
+    # Whether they were found to have been computed.
+    _has_data = False
+
     def _add_moments(self):
         self._is_any_size = is_any_size(self.event_shape)
         sides = (1, 1) if self._is_any_size else self.event_shape[:2]
@@ -124,6 +127,7 @@ class DataMoments:
 
     def load_own_variables(self, store):
         """Loads mean, variance and axes; files may lack the axes."""
+        self._has_data = False
         if self._is_any_size or "2" in store.keys():  # noqa: SIM118
             super().load_own_variables(store)
             return
@@ -150,8 +154,11 @@ class DataMoments:
             yield batch
 
     def _check_adapted(self):
+        # Read from the device until there are data, and not at each call.
+        if not self._has_data:
+            self._has_data = self.adapted
         check(
-            self.adapted,
+            self._has_data,
             f"this {type(self).__name__} has no data yet: call adapt(data) or "
             "fit(data) first",
         )

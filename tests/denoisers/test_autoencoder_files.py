@@ -42,6 +42,7 @@ def test_mixed_precision_rounds_nothing_outside_the_network(
     spy = Spy(model.network)
     model = kgm.DenoisingAutoencoder(spy, event_shape=SHAPE, **kind)
     model.adapt(events())
+    model.run_eagerly = True
     denoised = model.denoise(y, sigma).numpy()
     mean, variance = (
         np.float64(value) for value in (model.data_mean, model.data_stddev**2)
