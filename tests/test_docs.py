@@ -89,6 +89,13 @@ def test_scripts_of_runs_run():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_folder")
+def test_scripts_of_training_run():
+    names = run_all("docs/training.md")
+    assert names["model"].latent_sizes == (8, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_folder")
 def test_scripts_of_the_conditional_vae_run():
     names = run_all("docs/conditional_vae.md")
     assert names["threes"].shape == names["any_digit"].shape == (16, 8, 8, 1)
@@ -143,7 +150,7 @@ def test_examples_of_the_recipes_run():
 
 TESTED = {"README.md", SERVING_PAGE}
 TESTED |= {"docs/runs.md", "docs/conditional_vae.md", "docs/denoisers.md"}
-TESTED |= {"docs/extending.md", "docs/distributed.md"}
+TESTED |= {"docs/extending.md", "docs/distributed.md", "docs/training.md"}
 
 
 def test_every_page_with_scripts_is_tested():
