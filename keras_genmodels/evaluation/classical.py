@@ -34,9 +34,9 @@ class Classical(NamedTuple):
 def _nlm(image, sigma):
     found = skimage.restoration.denoise_nl_means(
         image,
-        patch_size=5,
+        patch_size=7,
         patch_distance=6,
-        h=0.8 * sigma,
+        h=0.6 * sigma,
         sigma=sigma,
         fast_mode=True,
         channel_axis=-1,
@@ -46,18 +46,19 @@ def _nlm(image, sigma):
 
 def _tv(image, sigma):
     return skimage.restoration.denoise_tv_chambolle(
-        image, weight=sigma, channel_axis=-1
+        image, weight=0.9 * sigma, channel_axis=-1
     )
 
 
 def _wavelets(image, sigma):
     with warnings.catch_warnings():
-        # Of pictures that are smaller than the wavelet.
+        # Of pictures that are small for so many levels.
         warnings.simplefilter("ignore", UserWarning)
         return skimage.restoration.denoise_wavelet(
             image,
             sigma=sigma,
             wavelet="sym8",
+            wavelet_levels=5,
             method="BayesShrink",
             mode="soft",
             rescale_sigma=True,
@@ -78,18 +79,18 @@ def _bm3d(image, sigma):
 CLASSICAL = {
     "nlm": Classical(
         "non-local means",
-        "non-local means (Buades et al. 2005) of 5x5 patches at a distance of "
-        "at most 6 pixels, h = 0.8 sigma",
+        "non-local means (Buades et al. 2005) of 7x7 patches at a distance of "
+        "at most 6 pixels, h = 0.6 sigma",
         _nlm,
     ),
     "tv": Classical(
         "total variation",
-        "total variation (Chambolle 2004) of weight sigma",
+        "total variation (Chambolle 2004) of weight 0.9 sigma",
         _tv,
     ),
     "wavelets": Classical(
         "wavelets",
-        "BayesShrink (Chang et al. 2000) of sym8 wavelets",
+        "BayesShrink (Chang et al. 2000) of sym8 wavelets, 5 levels",
         _wavelets,
     ),
     "bm3d": Classical(

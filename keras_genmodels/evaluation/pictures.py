@@ -168,6 +168,7 @@ def _peer_notes(peers):
         return []
     listed = "; ".join(CLASSICAL[name].description for name in peers)
     return [
-        f"References, which receive sigma: {listed}. These settings are the "
-        "best ones of a grid, on average over ten pictures of scikit-image."
+        f"References, which receive sigma: {listed}. The settings of those of "
+        "scikit-image are the best ones of a grid, on average over its ten "
+        "pictures."
     ]

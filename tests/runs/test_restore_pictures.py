@@ -220,10 +220,7 @@ print(risen(1000, 1000), risen(6250, 8000))
 
 @pytest.mark.exhaustive
 def test_memory_of_large_pictures_is_at_most_12_bytes_a_value(tmp_path):
-    """What the network takes is that of a tile: tests/sampling/test_tiles.py.
-
-    Measured: FIGURES.
-    """
+    """What the network takes is that of a tile; see tests of tiles."""
     process = run_python("-c", PEAKS, str(tmp_path))
     assert process.returncode == 0, process.stderr
     small, large = map(int, process.stdout.split()[-2:])
