@@ -5,6 +5,7 @@
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
 COLORS = ("auto", "grey", "rgb")
+PATCHES_PER_EPOCH = 10_000
 LEARNING_RATE_SCHEDULES = ("cosine", "constant")
 NOISE_SCHEDULES = ("geometric", "karras")
 SOLVERS = ("dpmpp_2m", "heun", "euler")

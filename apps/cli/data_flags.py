@@ -78,7 +78,7 @@ def define_patch_flags():
     )
     flags.DEFINE_integer(
         "patches_per_epoch",
-        10_000,
+        choices.PATCHES_PER_EPOCH,
         "With --patch_size: number of patches of an epoch.",
         lower_bound=1,
     )

@@ -26,7 +26,9 @@ class LazyArray:
 
     def __array__(self, dtype=None, copy=None):
         if copy is False:
-            raise ValueError("images on disk cannot be read without a copy")
+            raise ValueError(
+                "images that are not in memory cannot be read without a copy"
+            )
         if excess := memory.excess(self.shape, self.dtype):
             raise ValueError(
                 f"{excess}, and this needs all of them at once: take fewer "

@@ -124,7 +124,8 @@ def load(
             labels. Those for training are random ones, flipped and turned, a
             `patches.PatchArray`; those for validation and test are of other
             pictures, and fixed. Pictures smaller than a patch are left out.
-        patches_per_epoch: int >= 1, number of training patches.
+        patches_per_epoch: int >= 1, number of training patches; requires
+            `patch_size`.
 
     Returns:
         ImageDataset.
@@ -150,10 +151,16 @@ def load(
     if color not in COLORS:
         raise UserError(f"color must be one of {COLORS}, got {color!r}")
     if patch_size is None:
+        if patches_per_epoch != PATCHES_PER_EPOCH:
+            raise UserError(
+                f"patches_per_epoch={patches_per_epoch} requires patch_size"
+            )
         reader = sources.reader(name, data_dir, size, white_level, color)
         found = _load_images(name, reader, in_memory, validation_split, seed)
     else:
         _check_patches(name, size, patch_size, patches_per_epoch)
+        # run.json holds no integers of NumPy.
+        patch_size, patches_per_epoch = int(patch_size), int(patches_per_epoch)
         reader = sources.own_size_reader(data_dir, white_level, color)
         drawn = patch_dataset.Patches(
             patch_size, patches_per_epoch, validation_split, seed

@@ -10,8 +10,15 @@ from keras_genmodels.datasets.patches import PatchArray
 from keras_genmodels.datasets.splits import Split
 
 _TEST_FRACTION = 0.1
-# Most patches for validation, and for the test.
+# Most patches for validation, and for the test, and most values of them: 64 MB,
+# and four times as much as floats.
 _MOST_FIXED = 1000
+_MOST_FIXED_VALUES = 2**26
+# The streams of random numbers that draw them.
+_FIXED = {
+    "validation": batches.VALIDATION_PATCHES,
+    "test": batches.TEST_PATCHES,
+}
 # Pictures that a note names.
 _MOST_NAMES = 3
 
@@ -33,10 +40,14 @@ class Patches:
     validation_split: float
     seed: int
 
-    @property
-    def num_fixed(self):
-        """Number of patches for validation, and of those for the test."""
-        return min(_MOST_FIXED, max(1, self.per_epoch // 10))
+    def num_fixed(self, channels):
+        """Returns how many patches are for validation, and for the test."""
+        most = min(
+            _MOST_FIXED,
+            self.per_epoch // 10,
+            _MOST_FIXED_VALUES // (self.size**2 * channels),
+        )
+        return max(1, most)
 
 
 def load(reader, in_memory, drawn):
@@ -71,16 +82,19 @@ def load(reader, in_memory, drawn):
         drawn.per_epoch,
         batches.stream_seed(drawn.seed, batches.PATCHES),
     )
+    fixed = {
+        split: _fixed(by_split[split], drawn, stream)
+        for split, stream in _FIXED.items()
+        if split in by_split
+    }
     return {
         "train": Split(train, None),
-        "validation": _fixed(
-            by_split.get("validation"), drawn, batches.VALIDATION_PATCHES
-        ),
-        "test": _fixed(by_split["test"], drawn, batches.TEST_PATCHES),
+        "validation": fixed.get("validation"),
+        "test": fixed["test"],
         "notes": (
             *stored.notes,
             *small,
-            _describe(by_split, drawn),
+            _describe(by_split, fixed, drawn),
             *notes.on_darkness(train, reader.name),
         ),
     }
@@ -125,9 +139,9 @@ def _completed(name, rows, drawn):
         num_held = max(1, round(fraction * len(train)))
         if num_held >= len(train):
             raise UserError(
-                f"{name} holds too few pictures, of which one each is kept "
-                f"for test and validation: give more, as large as a patch of "
-                f"{drawn.size}x{drawn.size}"
+                f"{name}: {split} would take {num_held} of {len(train)} "
+                f"pictures as large as a patch of {drawn.size}x{drawn.size}: "
+                "too few pictures, or too large a validation_split"
             )
         rest, held = batches.hold_out(len(train), num_held, drawn.seed, stream)
         rows = {**rows, "train": train[rest], split: train[held]}
@@ -135,26 +149,23 @@ def _completed(name, rows, drawn):
 
 
 def _fixed(pictures, drawn, stream):
-    """Returns a `Split` of patches in memory; None without pictures."""
-    if pictures is None:
-        return None
+    """Returns a `Split` of patches in memory."""
     patches = PatchArray(
         pictures,
         drawn.size,
-        drawn.num_fixed,
+        drawn.num_fixed(pictures.channels),
         batches.stream_seed(drawn.seed, stream),
         augmented=False,
     )
     return Split(patches[:], None)
 
 
-def _describe(pictures, drawn):
+def _describe(pictures, fixed, drawn):
     """Returns the note on what the patches of each split are."""
     count = {split: len(it) for split, it in pictures.items()}
     fixed = " and ".join(
-        f"{drawn.num_fixed} of {count[split]} for {split}"
-        for split in ("validation", "test")
-        if split in count
+        f"{len(it.images)} of {count[split]} for {split}"
+        for split, it in fixed.items()
     )
     return (
         f"patches of {drawn.size}x{drawn.size} pixels: an epoch is "

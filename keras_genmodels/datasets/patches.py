@@ -61,13 +61,16 @@ class PatchArray(LazyArray):
         return blocks.rows_of(self.shape, np.int64)
 
     def __getitem__(self, key):
-        rows = np.arange(len(self))[key]
-        numbers = np.atleast_1d(rows)
+        if isinstance(key, slice):
+            rows = range(len(self))[key]
+        else:
+            rows = np.arange(len(self))[key]
+        numbers = np.ravel(rows)
         patches = np.empty((len(numbers), *self.shape[1:]), self.dtype)
         for start in range(0, len(numbers), self.batch_size):
             part = numbers[start : start + self.batch_size]
             patches[start : start + len(part)] = self._numbered(part)
-        return patches if np.ndim(rows) else patches[0]
+        return patches.reshape(*np.shape(rows), *self.shape[1:])
 
     def draw(self, first, num, seed=None):
         """Draws consecutive patches of the sequence.

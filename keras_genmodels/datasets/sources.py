@@ -66,7 +66,7 @@ def own_size_reader(data_dir, white_level, color="auto"):
     Raises:
         UserError: if there is no such folder.
     """
-    folder = _check_given(data_dir and _local_folder(data_dir))
+    folder = _local_folder(_check_given(data_dir))
     settings = {"white_level": white_level, "color": color}
     return storage.Reader(
         str(folder),

@@ -1,5 +1,8 @@
 """Random patches of pictures at their own size, in memory and on disk."""
 
+import dataclasses
+import json
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -9,7 +12,13 @@ from keras_genmodels import datasets
 from keras_genmodels.core import memory
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
-from keras_genmodels.datasets import batches, cache, patches
+from keras_genmodels.datasets import (
+    batches,
+    cache,
+    loading,
+    patch_dataset,
+    patches,
+)
 from keras_genmodels.datasets.picture_array import TABLE, PictureArray
 
 SIZE = 4
@@ -114,7 +123,8 @@ def test_a_patch_is_a_function_of_seed_and_number():
     whole = np.asarray(array)
     for key in (slice(3, 60, 7), [99, 0, 0], np.arange(100) > 90, slice(0)):
         np.testing.assert_array_equal(array[key], whole[key])
-    np.testing.assert_array_equal(array[-1], whole[-1])
+    for key in (-1, np.arange(6).reshape(2, 3)):
+        np.testing.assert_array_equal(array[key], whole[key])
     np.testing.assert_array_equal(array.draw(41, 7), whole[41:48])
     other = batches.stream_seed(1, batches.PATCHES)
     assert np.any(array.draw(0, 100, other) != whole)
@@ -213,6 +223,7 @@ def test_colours_are_those_of_the_flag(tmp_path):
     # Without patches, too.
     save_all(tmp_path / "many", [(4, 4)] * 10)
     resized = {"patch_size": None, "image_size": 2, "validation_split": 0}
+    resized["patches_per_epoch"] = loading.PATCHES_PER_EPOCH
     for color, channels in (("grey", 1), ("auto", 3)):
         data = load(tmp_path / "many", color=color, **resized)
         assert data.image_shape == (2, 2, channels)
@@ -257,12 +268,24 @@ def test_whole_pictures_are_held_out_and_their_patches_are_fixed(tmp_path):
     assert load(tmp_path / "in").train.labels is None
 
 
-def test_small_pictures_are_left_out_and_named(tmp_path):
+def test_small_pictures_are_left_out_and_named(tmp_path, monkeypatch):
     save_all(tmp_path / "in", [(3, 9), (5, 5), (9, 3), (4, 4), (6, 6)])
     data = load(tmp_path / "in")
     (note,) = [note for note in data.notes if "left out" in note]
     assert "0.png (3x9), 2.png (9x3)" in note
     assert len(data.train.images.pictures) == 1
+    # By whatever path of the folder, and of integers of NumPy.
+    monkeypatch.chdir(tmp_path / "in")
+    again = load("", patch_size=np.int64(SIZE))
+    assert again.fingerprint() == data.fingerprint()
+    assert json.dumps(dataclasses.asdict(again.source))
+
+
+def test_fixed_patches_of_any_size_fit_in_memory():
+    for size, expected in ((48, 1000), (512, 85), (9000, 1)):
+        drawn = patch_dataset.Patches(size, 10**6, 0.05, seed=0)
+        assert drawn.num_fixed(channels=3) == expected
+    assert patch_dataset.Patches(8, 5, 0.05, seed=0).num_fixed(1) == 1
 
 
 @pytest.mark.parametrize(
@@ -270,6 +293,8 @@ def test_small_pictures_are_left_out_and_named(tmp_path):
     [
         ({"patch_size": 10}, "no picture for train .* patch_size"),
         ({"patch_size": 8}, "too few pictures"),
+        ({"validation_split": 0.9}, "too large a validation_split"),
+        ({"patch_size": None}, "patches_per_epoch=40 requires patch_size"),
         ({"patch_size": 0}, "patch_size must be"),
         ({"patches_per_epoch": 0}, "patches_per_epoch must be"),
         ({"image_size": 4}, "image_size cannot be"),
