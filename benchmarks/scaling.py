@@ -37,7 +37,7 @@ flags.DEFINE_integer("rounds", 5, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("worker", None, "Index of a worker, set by itself.")
 
 SHAPE = (28, 28, 1)
-STEPS = {"mlp": 48, "unet": 4}
+STEPS = {"mlp": 192, "unet": 8}
 
 
 def main(_):
