@@ -243,6 +243,7 @@ def evaluate_and_report(config, output, kind):
     """
     from keras_genmodels.reports import page
     from keras_genmodels.reports import tables as evaluation_tables
+    from keras_genmodels.runs import seeds
     from keras_genmodels.runs.workdir import Workdir
 
     groups = runs_of(config)
@@ -277,7 +278,8 @@ def evaluate_and_report(config, output, kind):
     }
     for warning in evaluation_tables.warnings(evaluations):
         print(f"{warning}\n")
-    shown = average_seeds(groups, evaluations, kept)
+    shown = seeds.averages(groups, evaluations)
+    write_averages(groups, shown, kept)
     tables = evaluation_tables.tables(shown)
     short = [it for it in tables if len(it.rows) <= _MOST_ROWS]
     print(evaluation_tables.as_text(short))
@@ -339,6 +341,8 @@ def runs_of(config):
     from keras_genmodels.runs import seeds
 
     groups = {path: seeds.runs_in(path) for path in config.workdir}
+    for group in groups.values():
+        seeds.check_alike(group)
     if config.shard or config.merge:
         for path, group in groups.items():
             if group:
@@ -349,31 +353,21 @@ def runs_of(config):
     return groups
 
 
-def average_seeds(groups, evaluations, kept):
-    """Averages the evaluations of each folder of runs of several seeds.
+def write_averages(groups, shown, kept):
+    """Writes the averages of folders of runs of several seeds.
 
     Args:
         groups: dict from `runs_of`.
-        evaluations: dict of names to evaluations of all of these runs.
+        shown: dict from `seeds.averages`.
         kept: paths of the folders to whose metrics.json averages are written;
             those of pictures are printed only.
-
-    Returns:
-        dict of names to evaluations or averages, one for each --workdir.
     """
     from keras_genmodels.runs import seeds
 
-    rest, found = iter(evaluations.items()), {}
-    for path, group in groups.items():
-        if not group:
-            found.update([next(rest)])
-            continue
-        average = seeds.averaged(group, [next(rest)[1] for _ in group])
-        found[pathlib.Path(path).name] = average
+    for path, average in zip(groups, shown.values(), strict=True):
         if path in kept:
             seeds.write(path, average)
-            print(f"Mean and spread over {len(group)} runs in {path}")
-    return found
+            print(f"Mean and spread over {len(groups[path])} runs in {path}")
 
 
 def is_writable(folder, output):

@@ -43,9 +43,9 @@ flags.DEFINE_enum(
 flag_types.define_path(
     "latents_of",
     None,
-    "A finished run of train_vae: train a denoiser of its latents, of the same "
-    "data, as a learned prior p(z). It takes a range of --sigma, in units of "
-    "the latents (default: 0.02,10), and an mlp.",
+    "A finished run of train_vae or train_hvae: train a denoiser of its "
+    "latents, of the same data, as a learned prior p(z). It takes a range of "
+    "--sigma, in units of the latents (default: 0.02,10), and an mlp.",
 )
 flags.DEFINE_enum(
     "binarization",

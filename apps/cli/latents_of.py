@@ -90,7 +90,7 @@ def _read(path):
     if isinstance(model, LatentDiffusion) or model.condition_kind is not None:
         raise UserError(
             f"--latents_of={path} holds {kind_of(model)}: give a run "
-            "of train_vae"
+            "of train_vae or train_hvae"
         )
     return model, run
 

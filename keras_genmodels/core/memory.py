@@ -32,15 +32,15 @@ def draws_at_once(model, needed=None):
 
     Returns:
         int >= 1: 2000, or on a GPU up to 100 000, less for wide networks. Up
-        to there it is at most twice what is needed, and one of few numbers,
-        for each of which a loop is compiled.
+        to there it is at least 2000, at most twice what is needed, and one of
+        few numbers, for each of which a loop is compiled.
     """
     if not by_device(cpu=False, gpu=True):
         return _DRAWS
     most = min(_GPU_DRAWS, _GPU_ACTIVATIONS // widest_layer(model))
     if needed is not None:
-        most = min(most, 2 ** (needed - 1).bit_length())
-    return max(_DRAWS, most)
+        most = min(most, max(_DRAWS, 2 ** (needed - 1).bit_length()))
+    return max(1, most)
 
 
 def widest_layer(model):

@@ -5,9 +5,11 @@ import contextlib
 import keras
 import tensorflow as tf
 
-# TF32 keeps 11 bits of a factor: multiplied by this number and subtracted
-# again, the other 13 of float32 are rounded off (Dekker, 1971).
-_SPLITTER = 2.0**13 + 1
+# TF32 keeps 11 bits of a factor: where this multiple is added and subtracted
+# again, the other 13 of float32 are rounded off (after Dekker, 1971). Multiples
+# by a power of two are exact, so that fused multiply-adds, which compilers for
+# GPUs use, round the same. In Dekker's order they can undo the rounding.
+_MULTIPLE = 2.0**13
 
 # Longest sum of one product in TF32: tensor cores truncate each addition.
 _LONGEST_SUM = 1024
@@ -142,5 +144,5 @@ def _split(x):
 
 def _shorten(x):
     """Rounds float32 values to 11 bits."""
-    scaled = _SPLITTER * x
-    return scaled - (scaled - x)
+    multiple = _MULTIPLE * x
+    return (multiple + x) - multiple

@@ -90,11 +90,13 @@ def center(distribution):
     """Returns the latent that stands for the distribution.
 
     Returns:
-        float tensor `[batch, latent_size]`: the mean of a Gaussian, that of
-        each layer given the means above of several layers, else the draw of
-        zero noise.
+        float tensor `[batch, latent_size]`: the mean of a Gaussian or of a
+        mixture of them, that of each layer given the means above of several
+        layers, else the draw of zero noise.
     """
-    if is_gaussian(distribution):
+    if is_gaussian(distribution) or isinstance(
+        distribution, tfd.MixtureSameFamily
+    ):
         return distribution.mean()
     if has_layers(distribution):
         return distribution.layer_means()

@@ -86,7 +86,7 @@ class LayeredDistribution(VectorDistribution):
         """Returns the mean of each layer given the means of those above.
 
         It stands for the distribution where a single z does, and is not its
-        mean. A top layer that is not Gaussian has `latents.center` instead.
+        mean. That of the top layer is `latents.center`.
 
         Returns:
             float tensor `[batch, size]`.

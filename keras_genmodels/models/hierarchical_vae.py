@@ -61,7 +61,9 @@ class HierarchicalVAE(WithPriorLayer, LatentVariableModel):
         prior: layer of p(z_K), as of `VAE`. None: N(0, I).
         **settings: `beta`, `seed`, `rate_warmup_steps`,
             `num_importance_samples`, `doubly_reparameterized`, `free_bits` and
-            `name`, as of `LatentVariableModel`.
+            `name`, as of `LatentVariableModel`. `doubly_reparameterized` calls
+            the networks of q twice in a step, so that they must be
+            deterministic (no dropout).
 
     Call arguments:
         x: as of `VAE`.

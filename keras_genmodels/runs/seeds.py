@@ -1,5 +1,6 @@
 """Runs of several seeds in one folder: their evaluations, averaged."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -51,6 +52,56 @@ def runs_in(folder):
         if (match := _NAME.fullmatch(path.name)) and path.is_dir()
     }
     return [Workdir(path) for _, path in sorted(found.items())]
+
+
+def check_alike(runs):
+    """Checks that runs differ in nothing but their seed.
+
+    Args:
+        runs: list of `Workdir`s.
+
+    Raises:
+        UserError: if they do not, so that they have no mean.
+    """
+    described = [run.read_run() for run in runs]
+    for run, other in zip(runs[1:], described[1:], strict=True):
+        first = described[0]
+        same_seed = dataclasses.replace(other, seed=first.seed)
+        differences = same_seed.differences(first, {})
+        for name in ("kind", "program", "epochs"):
+            now, before = getattr(other, name), getattr(first, name)
+            if now != before:
+                differences.append(f"{name}={now} (was {before})")
+        if differences:
+            raise UserError(
+                f"{run} differs from {runs[0]} in more than the seed: "
+                f"{', '.join(differences)}; give them as several --workdir, "
+                "or move it elsewhere"
+            )
+
+
+def averages(groups, evaluations):
+    """Averages the evaluations of each folder of runs of several seeds.
+
+    Args:
+        groups: dict of paths to the list of `runs_in` each; empty for a run.
+        evaluations: dict of names to evaluations of all these runs, in order.
+
+    Returns:
+        dict of names to evaluations or averages, one for each path. The names
+        are the paths if two folders have the same name.
+    """
+    rest, names, found = iter(evaluations.items()), [], []
+    for path, group in groups.items():
+        if group:
+            names.append(Workdir(path).path.resolve().name)
+            found.append(averaged(group, [next(rest)[1] for _ in group]))
+        else:
+            name, evaluation = next(rest)
+            names.append(name)
+            found.append(evaluation)
+    is_unique = len({*names}) == len(names)
+    return dict(zip(names if is_unique else groups, found, strict=True))
 
 
 def averaged(runs, evaluations):

@@ -42,6 +42,8 @@ def test_a_cpu_decodes_2000_draws_at_once():
         (10**6, 2**15, 2**14),
         (5000, 8, 8192),
         (100, 8, 2000),
+        # 2 GiB of activations are the limit for images of any width.
+        (10**6, 2**19, 1024),
     ],
 )
 def test_a_gpu_decodes_more_draws_if_needed(gpu, needed, width, draws):

@@ -63,6 +63,32 @@ def test_a_program_splits_unless_it_runs_on_a_cpu(monkeypatch):
     assert errors(anywhere(), a, b).max() < 2.0**-21
 
 
+class Fused:
+    """Float32 values with fused multiply-adds: products are rounded late."""
+
+    def __init__(self, values):
+        # Twice the bits hold the exact products and sums.
+        self.values = values.astype(np.float64)
+
+    def __rmul__(self, factor):
+        return Fused(factor * self.values)
+
+    def __add__(self, other):
+        return Fused(np.float32(self.values + other.values))
+
+    def __sub__(self, other):
+        return Fused(np.float32(self.values - other.values))
+
+
+def test_fused_multiply_adds_split_in_the_same_way():
+    """Compilers for GPUs may fuse."""
+    x = np.random.default_rng(0).standard_normal(10**4, np.float32)
+    short = precision._shorten(x)
+    assert (short.view(np.int32) % 2**13 == 0).all()
+    assert (np.abs(x - short) <= 2.0**-11 * np.abs(x)).all()
+    np.testing.assert_array_equal(precision._shorten(Fused(x)).values, short)
+
+
 def test_split_products_have_the_gradients_of_a_product():
     a, b = map(tf.constant, factors(""))
 

@@ -141,6 +141,11 @@ def test_bounds_and_samples_follow_from_the_distributions(kind):
     assert len(np.unique(sample[:, 0, 0])) == 5
     assert prior.batch_shape == ()
     assert prior.log_prob(z[0, 0]).shape == ()
+    means = prior.layer_means()
+    assert means.shape == (5,)
+    if kind != "flow":
+        top = prior.layers_at(z)[-1]
+        np.testing.assert_allclose(means[3:], top.mean(), rtol=1e-5)
 
 
 def test_each_of_three_layers_depends_on_those_above():

@@ -1,5 +1,7 @@
 """Runs of several seeds in one folder, averaged."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.reports import tables
 from keras_genmodels.runs import seeds
+from keras_genmodels.runs.description import RunDescription
 from keras_genmodels.runs.workdir import Workdir
 
 VALUES = {"elbo": [-3.0, -5.0, -1.0], "size": [2, 2, 2]}
@@ -80,6 +83,44 @@ def test_a_measure_is_the_mean_over_runs_with_its_error_and_spread(tmp_path):
     assert written["evaluation"]["sections"] == found["sections"]
     assert written["runs"] == ["seed_0", "seed_2", "seed_10"]
     assert len(seeds.runs_in(tmp_path)) == 3
+
+
+def test_folders_of_one_name_are_named_by_their_paths(tmp_path):
+    groups, evaluations = {}, {}
+    for parent in ("a", "b"):
+        folder = tmp_path / parent / "runs"
+        folder.mkdir(parents=True)
+        groups[str(folder)] = runs(folder)[:1]
+        evaluations[f"{folder}/seed_0"] = evaluation(len(evaluations))
+    groups["alone"], evaluations["alone"] = [], evaluation(2)
+    found = seeds.averages(groups, evaluations)
+    assert [*found] == [*groups]
+    elbos = [
+        it["sections"]["likelihood"]["measures"]["elbo"]["value"]
+        for it in found.values()
+    ]
+    assert elbos == VALUES["elbo"]
+    del groups["alone"], evaluations["alone"]
+    path, group = groups.popitem()
+    assert [*seeds.averages({path: group}, evaluations)] == ["runs"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"epochs": 4}, {"settings": {"beta": 1.0}}, {"kind": "ConditionalVAE"}],
+)
+def test_runs_that_differ_in_more_than_the_seed_have_no_mean(tmp_path, change):
+    group = runs(tmp_path)
+    first = RunDescription(
+        "VAE", "digits", "5 images", epochs=3, settings={"beta": 2.0}
+    )
+    for seed, run in enumerate(group):
+        dataclasses.replace(first, seed=seed).write(run.run)
+    seeds.check_alike(group)
+    dataclasses.replace(first, seed=9, **change).write(group[-1].run)
+    (name,) = change
+    with pytest.raises(UserError, match=rf"seed_10 differs .*(beta|{name})="):
+        seeds.check_alike(group)
 
 
 def test_a_measure_that_a_run_lacks_or_that_is_infinite_has_no_mean(tmp_path):
