@@ -164,6 +164,14 @@ def drawer_of(config, model):
 
 def plain_images(config, model, workdir):
     """Draws from a VAE or a denoiser."""
+    from keras_genmodels.plots.denoiser import only_restores
+
+    if walks.walking(model) is model and only_restores(model):
+        print(
+            f"This denoiser was trained for noise up to sigma "
+            f"{model.sigma_range[1]:g}, which hides no image: expect textures, "
+            "unless it is trained with a range such as --sigma=0.02,40."
+        )
     return _sheet(config, model, workdir, **walks.settings(config, model))
 
 

@@ -31,14 +31,15 @@ def flip_and_turn(images, elements):
         tensor like `images`, with the same pixels at other places.
 
     Raises:
-        ValueError: for images that are not square.
+        ValueError: for images of another shape.
     """
     images = tf.convert_to_tensor(images)
-    _, height, width, channels = images.shape
+    sides = images.shape[1:3] if images.shape.rank == 4 else [None]
     check(
-        height == width and height is not None,
+        None not in sides and len({*sides}) == 1,
         f"images must be [batch, side, side, channels], got {images.shape}",
     )
+    _, height, width, channels = images.shape
     elements = tf.convert_to_tensor(elements)
     zeros = tf.zeros_like(elements, tf.int32)
     moved = tf.gather(

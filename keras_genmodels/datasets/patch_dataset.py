@@ -163,12 +163,16 @@ def _fixed(pictures, drawn, stream):
 def _describe(pictures, fixed, drawn):
     """Returns the note on what the patches of each split are."""
     count = {split: len(it) for split, it in pictures.items()}
-    fixed = " and ".join(
-        f"{len(it.images)} of {count[split]} for {split}"
+    fixed = ", ".join(
+        f"{split} {len(it.images)} fixed ones (of {_pictures(count[split])})"
         for split, it in fixed.items()
     )
     return (
         f"patches of {drawn.size}x{drawn.size} pixels: an epoch is "
-        f"{drawn.per_epoch} random ones of {count['train']} pictures, flipped "
-        f"and turned; fixed ones: {fixed}"
+        f"{drawn.per_epoch} random ones of {_pictures(count['train'])}, "
+        f"flipped and turned; {fixed}"
     )
+
+
+def _pictures(count):
+    return f"{count} picture" + "s" * (count > 1)

@@ -19,7 +19,7 @@ class Split:
         labels: int32 array `[n]`, or None.
 
     `split[rows]` is the `Split` of some rows: a slice, or an array of indices
-    or of booleans. It reads no images from disk.
+    or of booleans. It reads no images of a `DiskArray`.
     """
 
     images: np.ndarray | LazyArray

@@ -53,7 +53,7 @@ def denoiser_pictures(
             seed,
         )
     }
-    if not _only_restores(denoiser):
+    if not only_restores(denoiser):
         pictures["samples"] = (
             _samples(denoiser, seed, num_steps)
             if denoiser.condition_kind is None
@@ -66,8 +66,16 @@ def denoiser_pictures(
     return pictures
 
 
-def _only_restores(denoiser):
-    """Returns whether a draw of its noisiest data is no start of an image."""
+def only_restores(denoiser):
+    """Returns whether a denoiser was trained for too little noise to generate.
+
+    Args:
+        denoiser: a `Denoiser`.
+
+    Returns:
+        bool, True for one of images of any size whose highest noise level does
+        not hide them.
+    """
     return (
         is_any_size(denoiser.event_shape)
         and denoiser.sigma_range[1] < _HIDING_NOISE

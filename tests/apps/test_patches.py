@@ -80,6 +80,9 @@ def test_a_run_on_patches_restores_pictures_at_their_own_size(
     # Nothing to generate from: noise of 0.25 hides no image.
     names = {path.stem for path in (workdir / "figures").glob("*.png")}
     assert names == {"denoising"}
+    flags = ("--num_images=1", f"--output={tmp_path}/texture.png")
+    said = succeed(run("generate", f"--workdir={workdir}", *flags))
+    assert "0.25, which hides no image" in said
     command = ("restore", f"--workdir={workdir}", "--sigma=0.1")
     output = tmp_path / "out"
     succeed(run(*command, f"--input={photos}", f"--output={output}"))

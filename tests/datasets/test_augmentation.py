@@ -42,6 +42,7 @@ def test_channels_move_together_and_rows_on_their_own():
     np.testing.assert_array_equal(found[2], np.rot90(images[2], 3))
 
 
-def test_images_that_are_not_square_are_refused():
+@pytest.mark.parametrize("shape", [(1, 2, 3, 1), (2, 2, 1)])
+def test_images_that_are_not_square_are_refused(shape):
     with pytest.raises(ValueError, match="side, side"):
-        augmentation.flip_and_turn(np.zeros((1, 2, 3, 1)), [0])
+        augmentation.flip_and_turn(np.zeros(shape), [0])
