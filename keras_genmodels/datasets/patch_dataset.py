@@ -106,25 +106,31 @@ def _without_small(name, stored, size):
     Returns:
         dict of splits to indices of pictures, and a list of notes.
     """
-    table, fits = stored.pictures.table, stored.pictures.fits(size)
-    small = [
-        f"{stored.names[row]} ({table['height'][row]}x{table['width'][row]})"
-        for row in np.flatnonzero(~fits)
-    ]
-    listed = ", ".join(small[:_MOST_NAMES])
-    if len(small) > _MOST_NAMES:
-        listed += f" and {len(small) - _MOST_NAMES} more"
-    rows = stored.rows_by_split()
+    rows, fits = stored.rows_by_split(), stored.pictures.fits(size)
     for split, of_split in rows.items():
         rows[split] = of_split[fits[of_split]]
         if not len(rows[split]):
             raise UserError(
                 f"{name}: no picture for {split} is as large as a patch of "
-                f"{size}x{size}: {listed}; give a smaller patch_size"
+                f"{size}x{size}: {_listed(stored, of_split)}; give a smaller "
+                "patch_size"
             )
-    if not small:
+    small = np.flatnonzero(~fits)
+    if not len(small):
         return rows, []
+    listed = _listed(stored, small)
     return rows, [f"left out, as smaller than {size}x{size}: {listed}"]
+
+
+def _listed(stored, rows):
+    """Returns the names and sizes of the first of some pictures, as a text."""
+    table = stored.pictures.table
+    texts = [
+        f"{stored.names[row]} ({table['height'][row]}x{table['width'][row]})"
+        for row in rows[:_MOST_NAMES]
+    ]
+    more = len(rows) - len(texts)
+    return ", ".join(texts) + (f" and {more} more" if more else "")
 
 
 def _completed(name, rows, drawn):
