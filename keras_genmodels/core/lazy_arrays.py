@@ -21,6 +21,10 @@ class LazyArray:
         """Number of axes."""
         return len(self.shape)
 
+    def for_statistics(self):
+        """Returns images whose mean and variance are those of the array."""
+        return self
+
     def __len__(self):
         return self.shape[0]
 

@@ -1,5 +1,6 @@
 """Random patches of pictures: a function of (seed, number), without state."""
 
+import math
 import zlib
 
 import numpy as np
@@ -10,6 +11,8 @@ from keras_genmodels.datasets import augmentation, blocks
 
 _PHILOX = 1
 _LARGEST_16_BITS = 65535
+# Values of the patches that a mean is computed of: seconds, not minutes.
+_MOST_VALUES = 2**27
 
 
 class PatchArray(LazyArray):
@@ -85,6 +88,17 @@ class PatchArray(LazyArray):
         """
         seed = self._seed if seed is None else seed
         return self._patches(_words(first, num, seed), num)
+
+    def for_statistics(self):
+        """Returns the first patches: as random as all, but not too many."""
+        most = max(1, _MOST_VALUES // math.prod(self.shape[1:]))
+        return PatchArray(
+            self.pictures,
+            self.size,
+            min(len(self), most),
+            self._seed,
+            self.augmented,
+        )
 
     def max(self):
         """Returns the largest value of the pictures, without reading them."""

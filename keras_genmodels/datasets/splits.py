@@ -43,6 +43,12 @@ class Split:
             return self
         return Split(np.asarray(self.images), self.labels)
 
+    def for_statistics(self):
+        """Returns the images that stand for all in a mean and a variance."""
+        if isinstance(self.images, LazyArray):
+            return self.images.for_statistics()
+        return self.images
+
     def take(self, num):
         """Returns the first `num` images, in memory; the split for None."""
         return self if num is None else self[:num].in_memory()

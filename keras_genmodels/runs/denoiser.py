@@ -89,9 +89,10 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
 
 
 def _images_for(model, split):
-    """Returns the images of a split, in memory for a model that stores them."""
-    is_exact = isinstance(model, EmpiricalDenoiser)
-    return (split.in_memory() if is_exact else split).images
+    """Returns what a model adapts to, in memory for one that stores it."""
+    if isinstance(model, EmpiricalDenoiser):
+        return split.in_memory().images
+    return split.for_statistics()
 
 
 def _validation(split, seed, input_of):

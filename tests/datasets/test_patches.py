@@ -137,6 +137,17 @@ def test_a_patch_is_a_function_of_seed_and_number():
     np.testing.assert_array_equal(np.concatenate(read), whole)
 
 
+def test_statistics_are_of_some_of_many_patches(monkeypatch):
+    monkeypatch.setattr(patches, "_MOST_VALUES", 5 * SIZE**2)
+    seed = batches.stream_seed(0, batches.PATCHES)
+    array = patches.PatchArray(some_pictures([(9, 9)]), SIZE, 10**9, seed)
+    found = datasets.Split(array, None).for_statistics()
+    assert len(found) == 5
+    np.testing.assert_array_equal(found[:], array[:5])
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    assert datasets.Split(images, None).for_statistics() is images
+
+
 def test_training_batches_go_on_where_they_ended(tmp_path):
     save_all(tmp_path / "in", SIZES)
     split = load(tmp_path / "in").train
