@@ -221,11 +221,12 @@ def train(build, config, load=data_flags.load, strategy=None):
     """
     if strategy is None:
         strategy = start_tensorflow(config)
-    if not config.seeds:
-        _train(build, config, load, strategy)
-        return
     from keras_genmodels.runs import seeds
 
+    if not config.seeds:
+        seeds.check_single(config.workdir)
+        _train(build, config, load, strategy)
+        return
     seeds.check_folder(config.workdir)
     for seed in config.seeds:
         workdir = str(seeds.workdir_of(config.workdir, seed))

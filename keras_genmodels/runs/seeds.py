@@ -33,6 +33,19 @@ def check_folder(folder):
         )
 
 
+def check_single(folder):
+    """Checks that a single run may be made in a folder.
+
+    Raises:
+        UserError: if it holds runs of several seeds.
+    """
+    if found := [run for run in runs_in(folder) if run.find_run() is not None]:
+        raise UserError(
+            f"{folder} holds runs of several seeds, such as {found[0]}: give "
+            "another workdir for a single run, or --seeds to go on with these"
+        )
+
+
 def runs_in(folder):
     """Lists the runs of several seeds in a folder.
 
@@ -131,6 +144,8 @@ def averaged(runs, evaluations):
 def averaged_sections(names, evaluations):
     """Averages the sections that all of several evaluations have.
 
+    Sections of different keys have no mean, and are left out.
+
     Args:
         names: list of str, of the runs, for the notes.
         evaluations: list of dicts with `sections`.
@@ -138,9 +153,14 @@ def averaged_sections(names, evaluations):
     Returns:
         dict of names to dicts of `Section`s.
     """
-    return {
-        name: _section(names, [e["sections"][name] for e in evaluations])
+    found = {
+        name: [evaluation["sections"][name] for evaluation in evaluations]
         for name in _shared([e["sections"] for e in evaluations])
+    }
+    return {
+        name: _section(names, sections)
+        for name, sections in found.items()
+        if len({section.get("key") for section in sections}) == 1
     }
 
 

@@ -15,7 +15,10 @@ from support.app_runs import (
 
 from apps.cli import training_flags
 from apps.cli.config import Config
+from keras_genmodels.core.errors import UserError
 from keras_genmodels.metrics.estimates import as_text
+from keras_genmodels.runs import seeds
+from keras_genmodels.runs.description import RunDescription
 from keras_genmodels.runs.seeds import SPREAD
 
 TINY = (
@@ -53,6 +56,15 @@ def test_each_seed_has_a_workdir_and_nothing_else_of_its_own(
     assert f"apps.evaluate --workdir={tmp_path}" in capsys.readouterr().out
     one = made[0]
     training_flags.train(None, one, strategy="strategy")
+    assert made[-1] is one
+    folder = seeds.workdir_of(tmp_path, 3)
+    folder.mkdir()
+    description = RunDescription("VAE", "digits", "5 images")
+    description.write(folder / "run.json")
+    with pytest.raises(UserError, match="seed_3: give another"):
+        training_flags.train(
+            None, one.replace(workdir=f"{tmp_path}"), strategy="strategy"
+        )
     assert made[-1] is one
 
 

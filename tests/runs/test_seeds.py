@@ -85,6 +85,12 @@ def test_a_measure_is_the_mean_over_runs_with_its_error_and_spread(tmp_path):
     assert len(seeds.runs_in(tmp_path)) == 3
 
 
+def test_sections_of_different_keys_have_no_mean(tmp_path):
+    parts = [evaluation(i) for i in range(3)]
+    parts[1]["sections"]["likelihood"]["key"] = "another"
+    assert seeds.averaged(runs(tmp_path), parts)["sections"] == {}
+
+
 def test_folders_of_one_name_are_named_by_their_paths(tmp_path):
     groups, evaluations = {}, {}
     for parent in ("a", "b"):
