@@ -63,9 +63,10 @@ flag_types.define_path(
 flags.DEFINE_integer(
     "num_images",
     1000,
-    "Number of test images, or of pictures of --input, the first ones, and of "
-    "samples. It bounds the time; the digits have 360.",
-    lower_bound=20,
+    "Number of test images, the first ones, and of samples, at least 20. It "
+    "bounds the time; the digits have 360. With --input: number of pictures, "
+    "the first ones (default: all).",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "num_samples",
@@ -102,6 +103,8 @@ flag_types.define_path_list(
 # Flags that have no meaning for pictures.
 _NOT_OF_PICTURES = ["shard", "merge", "data_dir"]
 _NOT_OF_PICTURES += ["num_samples", "num_density_images"]
+# Of test images.
+_LEAST_IMAGES = 20
 # Rows of a table that is printed as a whole.
 _MOST_ROWS = 100
 
@@ -303,6 +306,11 @@ def check_flags(config):
     """Checks the flags; returns the path of the report."""
     check_distinct(config.workdir)
     picture_flags.check(config, _NOT_OF_PICTURES)
+    if config.input is None and config.num_images < _LEAST_IMAGES:
+        raise guard.WrongFlags(
+            f"--num_images={config.num_images} must be at least "
+            f"{_LEAST_IMAGES} without --input"
+        )
     if config.shard and config.merge:
         raise guard.WrongFlags("--shard excludes --merge")
     if (config.shard or config.merge) and len(config.workdir) > 1:

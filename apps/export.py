@@ -174,8 +174,9 @@ def export_model(config):
     workdir = Workdir(config.workdir)
     model = workdir.load_model()
     metrics = workdir.read_metrics() or {}
-    # The evaluation is long, and clients do not read it.
-    metrics.pop("evaluation", None)
+    # The evaluations are long, and clients do not read them.
+    for name in ("evaluation", "pictures"):
+        metrics.pop(name, None)
     version = export(
         model,
         config.export_dir,

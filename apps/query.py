@@ -15,6 +15,7 @@ A model that completes images gets the observed pixels from --input. This app
 needs the extra `serving`.
 """
 
+import contextlib
 import os
 import pathlib
 from typing import NamedTuple
@@ -204,11 +205,25 @@ def answer_all(config, parts, names, answer):
     """
     if parts is None:
         return query_outputs.lines(config, answer(config, names), names)
-    answers = [
-        query_outputs.without_images(answer(part, [name]))
-        for part, name in zip(parts, names, strict=False)
-    ]
+    answers = []
+    for part, name in zip(parts, names, strict=False):
+        with named(part.input):
+            answers.append(query_outputs.without_images(answer(part, [name])))
     return query_outputs.lines_of_pictures(config, answers)
+
+
+@contextlib.contextmanager
+def named(path):
+    """Adds the picture to the message of what the model refuses."""
+    from keras_genmodels import serving
+    from keras_genmodels.core.errors import UserError
+
+    try:
+        yield
+    except serving.RequestError as error:
+        if error.input is None:
+            raise
+        raise UserError(f"{path}: {error}") from error
 
 
 def check_flags(config):

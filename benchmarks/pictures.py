@@ -46,6 +46,16 @@ PACKAGES = {
     "bm3d": "bm3d",
     "nlm": "skimage",
 }
+flags.register_validator(
+    "only",
+    lambda names: names is None or {*names} <= {*PACKAGES},
+    f"must be some of {','.join(PACKAGES)}",
+)
+flags.register_validator(
+    "filters",
+    lambda sizes: sizes and all(size.isdecimal() for size in sizes),
+    "must be ints joined by commas",
+)
 
 
 def main(_):
@@ -100,10 +110,10 @@ def measure(name, options):
     import numpy as np
 
     noisy = make_picture(options["pixels"])
-    denoise = globals()[f"{name}_part"](options)
-    denoise(make_picture(min(WARM_UP, options["pixels"])))
+    denoise = PARTS[name](options)
     speeds = []
     with PeakMemory() as memory:
+        denoise(make_picture(min(WARM_UP, options["pixels"])))
         for _ in range(options["rounds"]):
             start = time.perf_counter()
             denoised = denoise(noisy)
@@ -352,6 +362,14 @@ def classical_part(name):
     denoise = CLASSICAL[name].denoise
     return lambda x: denoise(x[..., None], SIGMA)[..., 0]
 
+
+PARTS = {
+    "keras": keras_part,
+    "keras_bfloat16": keras_bfloat16_part,
+    "pytorch": pytorch_part,
+    "bm3d": bm3d_part,
+    "nlm": nlm_part,
+}
 
 if __name__ == "__main__":
     app.run(main, argv=sys.argv)

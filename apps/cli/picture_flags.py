@@ -102,7 +102,7 @@ def settings_of(config):
         config.sigma or pictures.LEVELS,
         _peers_of(config.peers),
         config.seed,
-        config.num_images,
+        config.num_images if "num_images" in config.present else None,
         config.max_pixels or pictures.MAX_PIXELS,
     )
 

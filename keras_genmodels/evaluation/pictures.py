@@ -130,9 +130,11 @@ def _measures(found, levels, prefix=""):
     measures = {}
     for kind, (label, _, *description) in IMAGE_MEASURES.items():
         for sigma in levels:
-            numbers = [of_picture[sigma].get(kind) for of_picture in
-                       found.values()]  # fmt: skip
-            numbers = [it for it in numbers if it is not None]
+            numbers = [
+                of_picture[sigma][kind]
+                for of_picture in found.values()
+                if kind in of_picture[sigma]
+            ]
             if numbers:
                 estimates = {
                     name: average([it[name] for it in numbers])

@@ -72,7 +72,11 @@ def settings_of(model, given):
     if is_any_size(model.event_shape):
         kind += " of images of any size"
     if given.get("jit_compile") == "auto":
-        given = {**given, "jit_compile": xla.resolve("auto", model)}
+        # XLA would compile anew for each size.
+        compiles = not is_any_size(model.event_shape) and xla.resolve(
+            "auto", model
+        )
+        given = {**given, "jit_compile": compiles}
     return resolve(given, known, kind)
 
 

@@ -17,8 +17,9 @@ class RequestError(UserError):
         status: `grpc.StatusCode`.
         input: name of the input that an exported model refused; None for other
             failures, and for models exported by keras_genmodels 0.2.
-        reason: why it refused the input: `shape`, `rows`, or the code of the
-            values that it accepts, such as `binary`; None as for `input`.
+        reason: why it refused the input: `shape`, `pixels` (too many),
+            `rows`, or the code of the values that it accepts, such as
+            `binary`; None as for `input`.
     """
 
     def __init__(self, message, status, input=None, reason=None):

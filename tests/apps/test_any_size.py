@@ -127,7 +127,11 @@ def test_an_export_answers_pictures_of_any_size(workdir, tmp_path, in_process):
         process = run(
             "query", *query, f"--input={large}", f"--output={tmp_path}/x.npz"
         )
+        one_by_one = run(
+            "query", *query, f"--input={large}", f"--output={tmp_path}/large"
+        )
     assert_refused(process, "query", "at most 900 pixels")
+    assert_refused(one_by_one, "query", "large.png: image must have at most")
     assert "2 pictures in" in said
     model = workdir.load_model()
     for name, pixels in given.items():
@@ -142,7 +146,7 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
     save(tmp_path / "in" / "a.png", 21, 34)
     save(tmp_path / "in" / "b.png", 40, 40)
     flags = [f"--workdir={workdir}", f"--input={tmp_path}/in"]
-    flags += ["--sigma=25/255,0.2", "--max_pixels=900"]
+    flags += ["--sigma=25/255,0.2", "--max_pixels=900", "--num_images=2"]
     said = succeed(run("evaluate", *flags))
     page = Page((workdir.path / "report.html").read_text(encoding="utf-8"))
     for text in (said, page.text):

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import keras_genmodels as kgm
+from apps.cli import picture_flags
+from keras_genmodels.datasets import standard_pictures
 from keras_genmodels.evaluation import classical, pictures
 from keras_genmodels.metrics import image_quality
 
@@ -88,6 +90,11 @@ def test_levels_beyond_the_training_are_noted(denoiser):
 )  # fmt: skip
 def test_levels_are_written_as_users_write_them(sigma, text):
     assert pictures.level_as_text(sigma) == text
+
+
+def test_the_flags_have_the_names_of_the_library():
+    assert {*classical.CLASSICAL} == {*picture_flags._PEERS}
+    assert picture_flags.STANDARD == standard_pictures.NAME
 
 
 @pytest.mark.parametrize("name", classical.CLASSICAL)

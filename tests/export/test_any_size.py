@@ -6,6 +6,7 @@ import tensorflow as tf
 from support.exported_models import make, settings
 
 import keras_genmodels as kgm
+from keras_genmodels.core import xla
 from keras_genmodels.export import (
     check_table,
     example_requests,
@@ -103,6 +104,12 @@ def test_settings_are_of_sizes_and_not_of_generating(model):
             settings_of(model, given)
     with pytest.raises(kgm.UserError, match="max_pixels is not a setting"):
         settings_of(make("rank"), {"max_pixels": 5})
+
+
+def test_xla_does_not_compile_for_each_size_unless_asked(model, monkeypatch):
+    monkeypatch.setattr(xla, "should_compile", lambda _: True)
+    assert not settings_of(model, {"jit_compile": "auto"})["jit_compile"]
+    assert settings_of(model, {"jit_compile": True})["jit_compile"]
 
 
 @pytest.mark.slow
