@@ -223,10 +223,14 @@ class OfPictures:
         """Returns the evaluations that are up to date; None for the others."""
         from keras_genmodels.runs import evaluate_pictures
 
-        return [
+        found = [
             evaluate_pictures.read_current(workdir, self._settings)
             for workdir in workdirs
         ]
+        # Before the first one takes minutes.
+        for workdir in workdirs[1:]:
+            evaluate_pictures.load_denoiser(workdir)
+        return found
 
     def evaluate(self, workdir, classifiers):
         """Evaluates a run; there are no classifiers of pictures."""

@@ -124,14 +124,17 @@ class _LevelsParser(flags.ArgumentParser):
 class _LevelListParser(flags.ArgumentParser):
     """Parses different noise levels joined by commas."""
 
-    syntactic_help = "noise levels > 0 joined by commas, such as 15/255,0.1,"
+    syntactic_help = (
+        "different noise levels > 0 joined by commas, such as 15/255,0.1,"
+    )
 
     def parse(self, argument):
         levels = _numbers(argument, _fraction)
         if (
             not levels
             or not all(0 < level < math.inf for level in levels)
-            or len({*levels}) < len(levels)
+            # As results are named by these texts.
+            or len({f"{level:g}" for level in levels}) < len(levels)
         ):
             raise ValueError(f"{self.syntactic_help} expected")
         return levels

@@ -92,6 +92,7 @@ def settings_of(config):
     """Returns the `PictureSettings` of the flags; prints what is left out."""
     from keras_genmodels.evaluation import pictures
     from keras_genmodels.runs.evaluate_pictures import PictureSettings
+    from keras_genmodels.sampling import tiles
 
     if config.input == STANDARD:
         _print_missing()
@@ -103,7 +104,7 @@ def settings_of(config):
         _peers_of(config.peers),
         config.seed,
         config.num_images if "num_images" in config.present else None,
-        config.max_pixels or pictures.MAX_PIXELS,
+        config.max_pixels or tiles.MAX_PIXELS,
     )
 
 

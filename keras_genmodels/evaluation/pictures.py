@@ -11,11 +11,10 @@ from keras_genmodels.evaluation.denoising import IMAGE_MEASURES
 from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics import denoising
 from keras_genmodels.metrics.estimates import average
-from keras_genmodels.sampling.tiles import denoise_in_tiles
+from keras_genmodels.sampling.tiles import MAX_PIXELS, denoise_in_tiles
 
 # Usual noise levels of pictures with 255 grey levels.
 LEVELS = (15 / 255, 25 / 255, 50 / 255)
-MAX_PIXELS = 2**20
 _NOISY = "noisy"
 # Digits of a level that is written as a decimal number.
 _SHORT = 5

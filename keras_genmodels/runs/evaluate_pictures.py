@@ -17,6 +17,7 @@ from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import pictures as evaluation
 from keras_genmodels.runs import results
 from keras_genmodels.runs.evaluate import finished_metrics, model_checksum
+from keras_genmodels.sampling.tiles import MAX_PIXELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class PictureSettings:
     peers: tuple = ()
     seed: int = 0
     num_pictures: int | None = None
-    max_pixels: int = evaluation.MAX_PIXELS
+    max_pixels: int = MAX_PIXELS
 
     def as_texts(self):
         """Returns what the numbers depend on, besides the pictures."""
@@ -72,7 +73,7 @@ def evaluate(workdir, settings):
     with workdir.locked():
         metrics = finished_metrics(workdir)
         start = time.monotonic()
-        denoiser = _load(workdir)
+        denoiser = load_denoiser(workdir)
         chosen = _choose(settings, denoiser.event_shape[-1])
         found = {
             **_identity(workdir, settings, chosen),
@@ -134,8 +135,12 @@ class _Picture(NamedTuple):
         return pictures.read_own_size(self.path, channels, white_level)
 
 
-def _load(workdir):
-    """Loads the denoiser, and checks that it takes pictures of any size."""
+def load_denoiser(workdir):
+    """Loads the denoiser of a run.
+
+    Raises:
+        UserError: unless it takes pictures of any size.
+    """
     denoiser = workdir.load_model(Denoiser)
     shape = denoiser.event_shape
     if not is_any_size(shape):

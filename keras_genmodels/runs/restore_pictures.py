@@ -20,7 +20,7 @@ from keras_genmodels.metrics.estimates import as_text, average
 from keras_genmodels.operators import noise
 from keras_genmodels.plots import crops
 from keras_genmodels.sampling.restoration import TOLERANCE
-from keras_genmodels.sampling.tiles import denoise_in_tiles
+from keras_genmodels.sampling.tiles import MAX_PIXELS, denoise_in_tiles
 
 # Pictures in before_after.png.
 _NUM_SHOWN = 6
@@ -40,7 +40,7 @@ class Loop(NamedTuple):
     step_size: float = 1.0
     max_steps: int = 1
     tolerance: float = TOLERANCE
-    max_pixels: int = 2**20
+    max_pixels: int = MAX_PIXELS
 
 
 def restore_pictures(

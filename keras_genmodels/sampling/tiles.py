@@ -10,6 +10,9 @@ from keras_genmodels.core.wording import kind_of
 from keras_genmodels.networks.reach import reach_of
 from keras_genmodels.sampling.restoration import denoise_once
 
+# Default number of pixels that the network takes at a time.
+MAX_PIXELS = 2**20
+
 
 class _Span(NamedTuple):
     """The rows (or columns) that a tile reads and those that it returns.
@@ -26,7 +29,7 @@ class _Span(NamedTuple):
 
 
 def denoise_in_tiles(
-    denoiser, x, sigma=None, condition=None, *, max_pixels=2**20
+    denoiser, x, sigma=None, condition=None, *, max_pixels=MAX_PIXELS
 ):
     """Computes D(x, sigma) of large pictures, tile by tile.
 

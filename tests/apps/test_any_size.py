@@ -131,7 +131,7 @@ def test_an_export_answers_pictures_of_any_size(workdir, tmp_path, in_process):
             "query", *query, f"--input={large}", f"--output={tmp_path}/large"
         )
     assert_refused(process, "query", "at most 900 pixels")
-    assert_refused(one_by_one, "query", "large.png: image must have at most")
+    assert_refused(one_by_one, "query", "large.png: the model model refused")
     assert "2 pictures in" in said
     model = workdir.load_model()
     for name, pixels in given.items():
@@ -175,6 +175,7 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
         (["--input=x.png", "--shard=0/2"], "exclude each other"),
         (["--input=x.png", "--peers=nlm,bm4d"], "all, none, or some of"),
         (["--input=x.png", "--sigma=0.1,-1"], "noise levels > 0"),
+        (["--input=x.png", "--sigma=0.1,0.10000001"], "different noise"),
     ],
 )
 def test_wrong_flags_of_pictures_are_refused(flags, words):
