@@ -60,6 +60,21 @@ class _File:
             self.at_random = map_values(file, *layout, "MADV_RANDOM")
 
 
+def write_header(file, shape, dtype):
+    """Writes what an .npy file begins with; the values follow in C order.
+
+    Args:
+        file: opened to write bytes.
+        shape, dtype: of the array.
+    """
+    header = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(file, header)
+
+
 def map_values(file, offset, shape, dtype, advice=None):
     """Maps the values of an open file to memory.
 

@@ -17,11 +17,11 @@ from keras_genmodels.datasets import (
     storage,
 )
 from keras_genmodels.datasets.image_dataset import ImageDataset
+from keras_genmodels.datasets.splits import TEST_FRACTION
 
 COLORS = ("auto", "grey", "rgb")
 # Default number of patches of an epoch.
 PATCHES_PER_EPOCH = 10_000
-_TEST_FRACTION = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _completed(found, validation_split, seed):
     """Returns the splits `(train, validation, test)`, held out if missing."""
     train, validation, test = found.train, found.validation, found.test
     if test is None:
-        train, test = _hold_out(train, _TEST_FRACTION, seed, batches.TEST)
+        train, test = _hold_out(train, TEST_FRACTION, seed, batches.TEST)
     if validation is None and validation_split:
         train, validation = _hold_out(
             train, validation_split, seed, batches.VALIDATION

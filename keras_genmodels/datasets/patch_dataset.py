@@ -7,9 +7,8 @@ import numpy as np
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import batches, notes, picture_storage
 from keras_genmodels.datasets.patches import PatchArray
-from keras_genmodels.datasets.splits import Split
+from keras_genmodels.datasets.splits import TEST_FRACTION, Split
 
-_TEST_FRACTION = 0.1
 # Most patches for validation, and for the test, and most values of them: 64 MB,
 # and four times as much as floats.
 _MOST_FIXED = 1000
@@ -136,7 +135,7 @@ def _listed(stored, rows):
 def _completed(name, rows, drawn):
     """Returns the indices by split, with held-out ones of those that lack."""
     for split, fraction, stream in (
-        ("test", _TEST_FRACTION, batches.TEST),
+        ("test", TEST_FRACTION, batches.TEST),
         ("validation", drawn.validation_split, batches.VALIDATION),
     ):
         if split in rows or not fraction:

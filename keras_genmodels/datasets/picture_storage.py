@@ -193,13 +193,8 @@ def _counts(unread):
 
 def _write(folder, unread):
     """Decodes pictures to an empty folder."""
-    header = {
-        "descr": np.lib.format.dtype_to_descr(unread.dtype),
-        "fortran_order": False,
-        "shape": unread.shape,
-    }
     with open(folder / _PIXELS, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        disk_arrays.write_header(file, unread.shape, unread.dtype)
         table = unread.decode(lambda start, pixels: file.write(pixels))
     np.save(folder / _TABLE, table)
     files.write_json(

@@ -7,6 +7,9 @@ import numpy as np
 from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.lazy_arrays import LazyArray
 
+# Part of the data that is held out for the test if there is no such split.
+TEST_FRACTION = 0.1
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:

@@ -199,13 +199,8 @@ def _copy(folder, splits):
     """Writes the images of all splits to a file; returns their statistics."""
     statistics = []
     dtype = np.dtype(splits.train.images.dtype)
-    header = {
-        "descr": np.lib.format.dtype_to_descr(dtype),
-        "fortran_order": False,
-        "shape": splits.shape,
-    }
     with open(folder / _IMAGES, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        disk_arrays.write_header(file, splits.shape, dtype)
         for split in splits:
             for block in _read(split.images):
                 block = np.ascontiguousarray(block, dtype)
