@@ -118,7 +118,17 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "timeout", 60.0, "Seconds that one answer may take.", lower_bound=1e-3
 )
-flags.DEFINE_integer("batch_size", 32, "Images per request.", lower_bound=1)
+flags.DEFINE_integer(
+    "batch_size", 32, "Maximum number of images per request.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "max_message_mb",
+    64,
+    "Maximum size of a request and of an answer, in MiB. A pixel takes 4 bytes "
+    "per channel. The server must allow it, too.",
+    lower_bound=1,
+    upper_bound=2047,
+)
 flag_types.define_path("output", None, "A .png, an .npz or a folder.")
 
 
@@ -172,6 +182,7 @@ def main():
         config.model,
         config.timeout,
         batch_size=config.batch_size,
+        max_message_mb=config.max_message_mb,
     ) as client:
         signature = config.signature
         if signature == "restore" and config.step_size is not None:

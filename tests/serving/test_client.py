@@ -83,6 +83,13 @@ def test_large_requests_are_split_and_joined_in_order(client):
     )
 
 
+@pytest.mark.parametrize(("width", "rows"), [(2**10, 2), (2**16, 1), (1, 9)])
+def test_a_request_has_as_many_rows_as_its_message_holds(width, rows):
+    with serving.Client(batch_size=9, max_message_mb=1) as alone:
+        x = np.zeros((9, 80, width), "float32")
+        assert alone._num_rows({"image": x, "sigma": np.ones(9)}) == rows
+
+
 def test_generate_takes_a_number_of_steps_and_guidance(client):
     found = client.generate(2, seed=4, num_steps=[3, 5], guidance=0.25)
     np.testing.assert_array_equal(found[:, 0, 0, 0], [3.25, 5.25])
