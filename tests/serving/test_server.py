@@ -208,7 +208,9 @@ def test_more_than_may_wait_are_refused(stub):
 def test_a_message_that_is_too_large_is_refused(export_dir, local):
     big = np.zeros((2**22, *SHAPE), np.float32)
     with (
-        serving.Client(local[1], "toy", batch_size=2**22) as asking,
+        serving.Client(
+            local[1], "toy", batch_size=2**22, max_message_mb=1024
+        ) as asking,
         pytest.raises(UserError, match="too much for the server"),
     ):
         asking.noise(big, 1)
