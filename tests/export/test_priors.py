@@ -26,7 +26,7 @@ def test_an_export_with_a_learned_prior_passes_its_check(kind, tmp_path):
     assert found.problems == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_export_of_several_layers_of_latents_passes_its_check(tmp_path):
     model = make_hvae((3, 2), prior="mixture")
     version = export(model, tmp_path, "model", **LATENT)
