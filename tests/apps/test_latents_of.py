@@ -82,7 +82,7 @@ def test_a_run_is_of_the_data_of_the_vae_and_resumes_exactly(prior, folder):
     assert_same_results(prior, folder / "resumed")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_app_works_on_it_without_the_run_of_the_vae(
     prior, launch, tmp_path
 ):

@@ -26,7 +26,8 @@ from support.query_commands import COMMAND_LINES, COMMANDS, REFUSED
 
 from keras_genmodels.export import warmup
 
-pytestmark = pytest.mark.slow
+# Real exports on a real server: minutes. `tests/serving` tests the parts.
+pytestmark = pytest.mark.exhaustive
 
 
 class Vectors(tf.Module):
