@@ -227,9 +227,10 @@ class OfPictures:
             evaluate_pictures.read_current(workdir, self._settings)
             for workdir in workdirs
         ]
-        # Before the first one takes minutes.
-        for workdir in workdirs[1:]:
-            evaluate_pictures.load_denoiser(workdir)
+        # Before the first one, which is checked as it starts, takes minutes.
+        for workdir, earlier in zip(workdirs[1:], found[1:], strict=True):
+            if earlier is None:
+                evaluate_pictures.check(workdir, self._settings)
         return found
 
     def evaluate(self, workdir, classifiers):

@@ -1,4 +1,4 @@
-"""Nouns in messages, after "a" or "an"."""
+"""Nouns and lists in messages."""
 
 
 def with_article(noun):
@@ -9,3 +9,10 @@ def with_article(noun):
 def kind_of(value):
     """Returns the name of a value's type with its article."""
     return with_article(type(value).__name__)
+
+
+def listed(texts, most):
+    """Returns such as "a, b and 3 more", with at most `most` of the texts."""
+    more = len(texts) - most
+    shown = ", ".join(texts[:most])
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_genmodels.core import wording
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import batches, notes, picture_storage
 from keras_genmodels.datasets.patches import PatchArray
@@ -126,10 +127,9 @@ def _listed(stored, rows):
     table = stored.pictures.table
     texts = [
         f"{stored.names[row]} ({table['height'][row]}x{table['width'][row]})"
-        for row in rows[:_MOST_NAMES]
+        for row in rows
     ]
-    more = len(rows) - len(texts)
-    return ", ".join(texts) + (f" and {more} more" if more else "")
+    return wording.listed(texts, _MOST_NAMES)
 
 
 def _completed(name, rows, drawn):

@@ -53,10 +53,22 @@ def read(path, channels):
         uint8 array `[height, width, channels]`.
     """
     image = pictures.read_own_size(path, channels)
-    size = np.array(image.shape[1::-1])
-    if max(size) <= _LONGEST_SIDE:
+    height, width = size_of(image.shape)
+    if (height, width) == image.shape[:2]:
         return image
-    size = np.rint(size * _LONGEST_SIDE / max(size)).astype(int)
     picture = PIL.Image.fromarray(image[..., 0] if channels == 1 else image)
-    resized = picture.resize(tuple(size.tolist()), PIL.Image.Resampling.LANCZOS)
-    return np.asarray(resized).reshape(*size[::-1], channels)
+    resized = picture.resize((width, height), PIL.Image.Resampling.LANCZOS)
+    return np.asarray(resized).reshape(height, width, channels)
+
+
+def size_of(shape):
+    """Returns the `(height, width)` in which `read` returns a picture.
+
+    Args:
+        shape: `(height, width, ...)` of the file.
+    """
+    sides = np.array(shape[:2])
+    if max(sides) > _LONGEST_SIDE:
+        sides = np.rint(sides * _LONGEST_SIDE / max(sides)).astype(int)
+    height, width = sides.tolist()
+    return height, width

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.errors import NotMeasured
+from keras_genmodels.core.validation import check
 from keras_genmodels.evaluation.classical import CLASSICAL
 from keras_genmodels.evaluation.denoising import IMAGE_MEASURES
 from keras_genmodels.evaluation.sections import Measure, Section
@@ -68,14 +69,19 @@ def sections(found, denoiser, peers):
     """Returns the tables of the averages and of each picture.
 
     Args:
-        found: dict of names of pictures to what `measure` returned of them.
+        found: non-empty dict of names of pictures to what `measure` returned
+            of them.
         denoiser: the `DenoisingAutoencoder`.
         peers: names of `classical.CLASSICAL` that were compared with.
 
     Returns:
         dict of `pictures` and `each_picture` to `Section`s: of `psnr/S` and
         `ssim/S` for each level S, and of `psnr/S/NAME` and `ssim/S/NAME`.
+
+    Raises:
+        ValueError: if there is no picture.
     """
+    check(found, "there are no pictures to average over")
     levels = [*next(iter(found.values()))]
     each = {
         name: _measures({name: numbers}, levels, f"{name}, ")

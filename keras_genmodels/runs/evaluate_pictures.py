@@ -1,6 +1,7 @@
 """Measures the denoiser of a finished run on pictures at their own sizes."""
 
 import dataclasses
+import pathlib
 import sys
 import time
 import zlib
@@ -17,7 +18,7 @@ from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import pictures as evaluation
 from keras_genmodels.runs import results
 from keras_genmodels.runs.evaluate import finished_metrics, model_checksum
-from keras_genmodels.sampling.tiles import MAX_PIXELS
+from keras_genmodels.sampling.tiles import MAX_PIXELS, check_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,16 +66,13 @@ def evaluate(workdir, settings):
         dict, that `pictures`; see `runs.evaluate.evaluate`.
 
     Raises:
-        UserError: if there is no finished run, or its model is no denoiser of
-            pictures of any size; or if a picture cannot be read, is too small
-            or requires tiles that the network does not allow.
+        UserError: as `check`, and if a picture cannot be read.
     """
     finished_metrics(workdir)  # Before the lock, which would create a folder.
     with workdir.locked():
         metrics = finished_metrics(workdir)
         start = time.monotonic()
-        denoiser = load_denoiser(workdir)
-        chosen = _choose(settings, denoiser.event_shape[-1])
+        denoiser, chosen = check(workdir, settings)
         found = {
             **_identity(workdir, settings, chosen),
             "kind": type(denoiser).__name__,
@@ -124,9 +122,32 @@ def with_other_sections(metrics, found):
     return {**found, "sections": {**sections, **found["sections"]}}
 
 
+def check(workdir, settings):
+    """Checks that the denoiser of a run can be measured, in a moment.
+
+    Args:
+        workdir, settings: as in `evaluate`.
+
+    Returns:
+        the denoiser and the list of `_Picture`s.
+
+    Raises:
+        UserError: if there is no finished run, or its model is no denoiser of
+            pictures of any size; if a file is no picture, is too small, or
+            requires tiles that the network does not allow.
+    """
+    denoiser = _load_denoiser(workdir)
+    chosen = _choose(settings, denoiser.event_shape[-1])
+    sizes = {picture.path: picture.size for picture in chosen}
+    with user_errors(f"{workdir}: "):
+        check_sizes(denoiser, sizes, settings.max_pixels)
+    return denoiser, chosen
+
+
 class _Picture(NamedTuple):
     name: str
-    path: object
+    path: pathlib.Path
+    size: tuple[int, int]
     is_standard: bool
 
     def read(self, channels, white_level):
@@ -135,12 +156,7 @@ class _Picture(NamedTuple):
         return pictures.read_own_size(self.path, channels, white_level)
 
 
-def load_denoiser(workdir):
-    """Loads the denoiser of a run.
-
-    Raises:
-        UserError: unless it takes pictures of any size.
-    """
+def _load_denoiser(workdir):
     denoiser = workdir.load_model(Denoiser)
     shape = denoiser.event_shape
     if not is_any_size(shape):
@@ -167,17 +183,24 @@ def _choose(settings, channels):
     if is_standard:
         paths = standard_pictures.paths(channels)
         names = [path.stem for path in paths]
+        if not paths:
+            raise UserError(
+                "the installed scikit-image lacks these pictures: give a folder"
+            )
     else:
         paths = list_pictures(settings.source)
-        pictures.read_headers(paths)  # Refuses other files before any work.
         base = files.local_path(settings.source)
         base = base if base.is_dir() else base.parent
         names = [path.relative_to(base).as_posix() for path in paths]
-    chosen = [
-        _Picture(name, path, is_standard)
-        for name, path in zip(names, paths, strict=True)
+    count = settings.num_pictures
+    paths, names = paths[:count], names[:count]
+    sizes = [header.size for header in pictures.read_headers(paths)]
+    if is_standard:
+        sizes = [*map(standard_pictures.size_of, sizes)]
+    return [
+        _Picture(*picture, is_standard)
+        for picture in zip(names, paths, sizes, strict=True)
     ]
-    return chosen[: settings.num_pictures]
 
 
 def _identity(workdir, settings, chosen):

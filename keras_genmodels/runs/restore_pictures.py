@@ -20,7 +20,11 @@ from keras_genmodels.metrics.estimates import as_text, average
 from keras_genmodels.operators import noise
 from keras_genmodels.plots import crops
 from keras_genmodels.sampling.restoration import TOLERANCE
-from keras_genmodels.sampling.tiles import MAX_PIXELS, denoise_in_tiles
+from keras_genmodels.sampling.tiles import (
+    MAX_PIXELS,
+    check_sizes,
+    denoise_in_tiles,
+)
 
 # Pictures in before_after.png.
 _NUM_SHOWN = 6
@@ -79,11 +83,17 @@ def restore_pictures(
         str, a summary in a few lines.
 
     Raises:
-        UserError: if a picture cannot be read, or as `denoise_in_tiles`
-            raises.
+        UserError: if a picture cannot be read, and as `tiles.check_sizes` and
+            `denoise_in_tiles` raise.
     """
     loop = loop or Loop()
-    pictures.read_headers(paths)  # Refuses other files before any work.
+    # Refuses other files, and such sizes, before any work.
+    headers = pictures.read_headers(paths)
+    sizes = {
+        path: header.size for path, header in zip(paths, headers, strict=True)
+    }
+    with user_errors():
+        check_sizes(denoiser, sizes, loop.max_pixels)
     rows = seeds.row_seeds(seed, len(paths), first_row).numpy()
     shown, results = [], {}
     bar = tqdm.tqdm(
@@ -154,6 +164,7 @@ def _restore(denoiser, x, sigma, condition, loop):
             sigma,
             condition,
             max_pixels=loop.max_pixels,
+            any_scale=step > 0,
         )[0]
         if loop.max_steps == 1 and loop.step_size == 1:
             return denoised, 1

@@ -146,11 +146,12 @@ def converge(
     return Restoration(*run(x, *([] if sigma is None else [sigma]), *settings))
 
 
-def denoise_once(denoiser, x, sigma=None, condition=None):
+def denoise_once(denoiser, x, sigma=None, condition=None, *, any_scale=False):
     """Returns D(x, sigma), computed by the compiled loop.
 
     Args:
         denoiser, x, sigma, condition: as in `restore`.
+        any_scale: whether images may be on another scale than pixels in [0, 1].
 
     Returns:
         float tensor like `x`; NaN for events whose D(x, sigma) is not finite.
@@ -158,11 +159,11 @@ def denoise_once(denoiser, x, sigma=None, condition=None):
     Raises:
         ValueError: as `restore`.
     """
-    result = restore(
-        denoiser,
+    run = converge if any_scale else restore
+    result = run(
+        with_condition(denoiser, condition),
         x,
         sigma=sigma,
-        condition=condition,
         step_size=1.0,
         max_steps=1,
         tolerance=0.0,

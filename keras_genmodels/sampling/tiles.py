@@ -6,12 +6,14 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.core.wording import kind_of
+from keras_genmodels.core.wording import kind_of, listed
 from keras_genmodels.networks.reach import reach_of
 from keras_genmodels.sampling.restoration import denoise_once
 
 # Default number of pixels that the network takes at a time.
 MAX_PIXELS = 2**20
+# Pictures that a message names.
+_MOST_NAMES = 3
 
 
 class _Span(NamedTuple):
@@ -28,8 +30,47 @@ class _Span(NamedTuple):
     last: int
 
 
+def check_sizes(denoiser, sizes, max_pixels=MAX_PIXELS):
+    """Checks that a denoiser takes pictures, without reading them.
+
+    Args:
+        denoiser, max_pixels: as of `denoise_in_tiles`.
+        sizes: dict of names of pictures to `(height, width)`.
+
+    Raises:
+        ValueError: for pictures that are smaller than the network allows, and
+            for large ones as `denoise_in_tiles`.
+    """
+    least = denoiser.least_side
+    small = [
+        f"{name} ({size[0]}x{size[1]})"
+        for name, size in sizes.items()
+        if min(size) < least
+    ]
+    check(
+        not small,
+        f"smaller than {least}x{least} pixels, which this denoiser takes at "
+        f"least: {listed(small, _MOST_NAMES)}",
+    )
+    large = {
+        n: size for n, size in sizes.items() if _is_large(size, max_pixels)
+    }
+    reach = reach_of(denoiser.network) if large else None
+    for name, size in large.items():
+        try:
+            tiles_of(size, reach, max_pixels)
+        except ValueError as error:
+            raise ValueError(f"{name} ({size[0]}x{size[1]}): {error}") from None
+
+
 def denoise_in_tiles(
-    denoiser, x, sigma=None, condition=None, *, max_pixels=MAX_PIXELS
+    denoiser,
+    x,
+    sigma=None,
+    condition=None,
+    *,
+    max_pixels=MAX_PIXELS,
+    any_scale=False,
 ):
     """Computes D(x, sigma) of large pictures, tile by tile.
 
@@ -42,6 +83,8 @@ def denoise_in_tiles(
         sigma, condition: as in `Denoiser.denoise`.
         max_pixels: int >= 1, pixels that the network takes at a time. A
             picture of at most as many is denoised as a whole.
+        any_scale: whether x may be on another scale than pixels in [0, 1], as
+            an iterate of `restore` may.
 
     Returns:
         array like x.
@@ -65,12 +108,12 @@ def denoise_in_tiles(
         None if value is None else np.broadcast_to(value, x.shape[:1])
         for value in (sigma, condition)
     ]
-    if x.shape[1] * x.shape[2] <= max_pixels:
-        pictures = max(1, max_pixels // (x.shape[1] * x.shape[2]))
-        tiles = [(_whole(x.shape[1]), _whole(x.shape[2]))]
-    else:
+    if _is_large(x.shape[1:3], max_pixels):
         pictures = 1
         tiles = tiles_of(x.shape[1:3], reach_of(denoiser.network), max_pixels)
+    else:
+        pictures = max(1, max_pixels // (x.shape[1] * x.shape[2]))
+        tiles = [(_whole(x.shape[1]), _whole(x.shape[2]))]
     result = np.empty_like(x)
     for i in range(0, len(x), pictures):
         rows = slice(i, i + pictures)
@@ -78,7 +121,9 @@ def denoise_in_tiles(
             part = x[rows, y_span.start : y_span.stop]
             part = part[:, :, x_span.start : x_span.stop]
             given = (None if v is None else v[rows] for v in per_row)
-            found = denoise_once(denoiser, tf.constant(part), *given).numpy()
+            found = denoise_once(
+                denoiser, tf.constant(part), *given, any_scale=any_scale
+            ).numpy()
             result[rows, y_span.first : y_span.last][
                 :, :, x_span.first : x_span.last
             ] = cut(found, y_span, x_span)
@@ -126,6 +171,10 @@ def _spans(length, most, before, after, stride):
         stop = min(start + most, length)
         spans.append(_Span(start, stop, first, min(first + step, length)))
     return spans
+
+
+def _is_large(sides, max_pixels):
+    return sides[0] * sides[1] > max_pixels
 
 
 def _round_up(number, multiple):

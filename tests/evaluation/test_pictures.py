@@ -81,6 +81,8 @@ def test_levels_beyond_the_training_are_noted(denoiser):
     found = {"a": {sigma: {"psnr": {"": 1.0}} for sigma in (5 / 255, 0.5)}}
     *_, note = pictures.sections(found, denoiser, ())["pictures"].notes
     assert note == "Trained for a sigma of 0.05 to 1, without 5/255."
+    with pytest.raises(ValueError, match="no pictures"):
+        pictures.sections({}, denoiser, ())
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,13 @@ def test_other_denoisers_and_pictures_are_refused(
     PIL.Image.new("L", (1, 9)).save(tmp_path / "tiny.png")
     (tmp_path / "none.png").write_text("none")
     for name, words in (
-        ("tiny.png", r"tiny\.png: images must have at least 2 x 2"),
+        ("tiny.png", r"2x2 pixels.*tiny\.png \(9x1\)"),
         ("none.png", "none.png cannot be read"),
         ("missing", "no such picture"),
     ):
         other = dataclasses.replace(settings, source=str(tmp_path / name))
         with pytest.raises(UserError, match=words):
             measure(workdir, other)
+    large = dataclasses.replace(settings, max_pixels=9)
+    with pytest.raises(UserError, match=r"a\.png \(16x23\): max_pixels"):
+        evaluate_pictures.check(workdir, large)

@@ -151,6 +151,24 @@ def test_quality_is_reported_if_noise_is_added(grey, tmp_path):
     assert restore(grey, out, path, add_noise=0.1, seed=4) != text
 
 
+def test_the_loop_checks_the_scale_of_its_input_alone(
+    grey, tmp_path, monkeypatch
+):
+    checked = []
+    denoise = runs.denoise_in_tiles
+
+    def grow(denoiser, x, *args, any_scale, **kwargs):
+        checked.append(not any_scale)
+        if not any_scale:
+            return x + 1000
+        return denoise(denoiser, x, *args, any_scale=any_scale, **kwargs)
+
+    monkeypatch.setattr(runs, "denoise_in_tiles", grow)
+    path = save(tmp_path / "a.png", smooth(16, 16, 1))
+    restore(grey, tmp_path / "out", path, loop=Loop(max_steps=3))
+    assert checked == [True, False, False]
+
+
 @pytest.mark.slow
 def test_the_loop_is_that_of_restore_also_in_tiles(grey, tmp_path):
     image = smooth(40, 36, 1)
@@ -181,10 +199,24 @@ def test_a_file_that_is_no_picture_is_refused_before_any_work(grey, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_picture_that_the_network_does_not_take_is_named(grey, tmp_path):
-    path = save(tmp_path / "tiny.png", np.full((1, 2), 9, np.uint8))
-    with pytest.raises(UserError, match=r"tiny\.png: "):
-        restore(grey, tmp_path / "out", path)
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([(9, 9), (1, 8), (7, 1)], r"2x2 pixels.*1\.png \(1x8\).*2\.png"),
+        ([(9, 9), (40, 40)], r"1\.png \(40x40\): max_pixels must be at least"),
+    ],
+    ids=["small pictures", "small tiles"],
+)
+def test_what_the_network_does_not_take_is_refused_before_any_work(
+    grey, tmp_path, sizes, message
+):
+    paths = [
+        save(tmp_path / f"{i}.png", smooth(*size, 1))
+        for i, size in enumerate(sizes)
+    ]
+    with pytest.raises(UserError, match=message):
+        restore(grey, tmp_path / "out", *paths, loop=Loop(max_pixels=100))
+    assert not (tmp_path / "out").exists()
 
 
 PEAKS = """

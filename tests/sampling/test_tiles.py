@@ -30,9 +30,9 @@ def seen(monkeypatch):
     shapes = []
     denoise = tiles.denoise_once
 
-    def spy(denoiser, x, *args):
+    def spy(denoiser, x, *args, **kwargs):
         shapes.append(tuple(x.shape))
-        return denoise(denoiser, x, *args)
+        return denoise(denoiser, x, *args, **kwargs)
 
     monkeypatch.setattr(tiles, "denoise_once", spy)
     return shapes
