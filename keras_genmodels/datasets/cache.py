@@ -24,6 +24,15 @@ _ADVICE = (
     "folder"
 )
 _LONGEST_NAME = 40
+# What reading raises of files that are missing, cut short or of other content.
+_DAMAGES = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+)
 
 
 def folder():
@@ -46,33 +55,42 @@ class Entry:
         identity: what tells this entry from others, as JSON holds it: the
             source and how it is read.
         state: function that returns a text, which changes with the source.
+        read: function of the folder that reads what was prepared, and raises
+            an exception such as ValueError or OSError if that is damaged.
     """
 
-    def __init__(self, name, identity, state):
+    def __init__(self, name, identity, state, read):
         text = json.dumps(identity, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         plain = re.sub("[^A-Za-z0-9_.]+", "-", name)[-_LONGEST_NAME:].strip(
             "-."
         )
         self.path = folder() / f"{plain}-{digest}"
-        self._identity, self._state = identity, state
+        self._identity, self._state, self._read = identity, state, read
+        self._is_damaged = False
 
     def find(self):
-        """Returns the folder if it was prepared from the source as it is now.
+        """Reads what was prepared from the source as it is now.
 
         Returns:
-            pathlib.Path, or None.
+            what `read` returns; None if there is no such folder, or, after a
+            printed line, if it is damaged.
         """
-        # A home folder may be missing, or closed to this process.
-        with contextlib.suppress(ValueError, OSError):
-            if (self.path / _STATE).exists():
-                found = files.read_json(self.path / _STATE)
-                if found == self._content():
-                    return self.path
+        if not self._is_current():
+            return None
+        try:
+            return self._read(self.path)
+        except _DAMAGES as error:
+            if not self._is_damaged:
+                self._is_damaged = True
+                print(
+                    f"{self.path} is damaged ({error}): prepared anew",
+                    flush=True,
+                )
         return None
 
     def prepare(self, write, size, waiting=lambda: None):
-        """Returns the folder, prepared if it is not there or outdated.
+        """Prepares the folder unless it is there, whole and up to date.
 
         Only one process prepares it; others wait.
 
@@ -80,6 +98,9 @@ class Entry:
             write: function of the path of an empty folder, which it fills.
             size: int, about the bytes that it writes.
             waiting: function that is called before a wait for another process.
+
+        Returns:
+            what `read` returns.
 
         Raises:
             UserError: if the disk is full, or cannot be written to.
@@ -91,7 +112,18 @@ class Entry:
         with _disk_errors(self.path.parent):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._locked(waiting):
-                return self.find() or self._write(write, size)
+                found = self.find()
+                if found is None:
+                    found = self._read(self._write(write, size))
+                return found
+
+    def _is_current(self):
+        """Returns whether it was prepared from the source as it is now."""
+        # A home folder may be missing, or closed to this process.
+        with contextlib.suppress(ValueError, OSError):
+            if (self.path / _STATE).exists():
+                return files.read_json(self.path / _STATE) == self._content()
+        return False
 
     @contextlib.contextmanager
     def _locked(self, waiting):
@@ -131,6 +163,12 @@ class Entry:
 
     def _content(self):
         return files.as_json({"source": self._identity, "state": self._state()})
+
+
+def require(is_whole, path):
+    """Raises ValueError if the content of a prepared file is not as written."""
+    if not is_whole:
+        raise ValueError(f"{path.name} does not fit the other files")
 
 
 def stamp(path):

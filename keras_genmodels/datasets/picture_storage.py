@@ -142,9 +142,14 @@ def load(reader, in_memory="auto"):
     entry = None
     if in_memory is not True:
         identity = {"format": _FORMAT, **reader.identity}
-        entry = cache.Entry(reader.name, identity, reader.state)
-        if prepared := entry.find():
-            return _open(prepared, reader.name, in_memory)
+        entry = cache.Entry(
+            reader.name,
+            identity,
+            reader.state,
+            lambda folder: _open(folder, reader.name, in_memory),
+        )
+        if (found := entry.find()) is not None:
+            return found
     unread = reader.read()
     size = math.prod(unread.shape) * unread.dtype.itemsize
     excess = _excess(reader.name, len(unread), size)
@@ -160,12 +165,11 @@ def load(reader, in_memory="auto"):
         print(f"Preparing {what}, in {entry.path.parent}, once", flush=True)
         _write(folder, unread)
 
-    prepared = entry.prepare(
+    return entry.prepare(
         write,
         size,
         lambda: print(f"Another process prepares {what}: waiting", flush=True),
     )
-    return _open(prepared, reader.name, in_memory)
 
 
 def _excess(name, count, size):
@@ -208,11 +212,24 @@ def _write(folder, unread):
 
 
 def _open(folder, name, in_memory):
-    """Opens what `_write` wrote, or reads it to memory."""
+    """Opens what `_write` wrote, or reads it to memory.
+
+    Raises:
+        ValueError and others: if it is damaged.
+    """
     path = folder / _PIXELS
-    about = files.read_json(folder / _ABOUT)
+    table, about = _known(folder)
     notes = about["notes"]
     values = np.load(path, mmap_mode="r")
+    sizes = table["height"] * table["width"]
+    cache.require(
+        values.dtype in (np.uint8, np.uint16)
+        and values.ndim == 2
+        and values.shape[1] in (1, 3)
+        and values.flags.c_contiguous
+        and len(values) == sizes.sum(),
+        path,
+    )
     excess = _excess(name, len(about["names"]), values.nbytes)
     if in_memory is not False and not excess:
         pixels, path = arrays.as_cpu_tensor(np.array(values)), None
@@ -222,10 +239,24 @@ def _open(folder, name, in_memory):
             values = disk_arrays.map_values(file, *layout, "MADV_RANDOM")
         pixels = disk_arrays.share(values)
         notes = [*notes, f"pictures are read from disk: {path}"]
-    table = np.load(folder / _TABLE)
     return StoredPictures(
         PictureArray(pixels, table, path),
         about["names"],
         about["counts"],
         tuple(notes),
     )
+
+
+def _known(folder):
+    """Reads what is known of the pictures; raises as `_open`."""
+    table = np.load(folder / _TABLE)
+    cache.require(table.dtype == TABLE and table.ndim == 1, folder / _TABLE)
+    about = files.read_json(folder / _ABOUT)
+    count = sum(about["counts"].values())
+    cache.require(len(about["names"]) == len(table) == count, folder / _ABOUT)
+    sizes = table["height"] * table["width"]
+    cache.require(
+        np.array_equal(table["start"], np.cumsum(sizes) - sizes),
+        folder / _TABLE,
+    )
+    return table, about

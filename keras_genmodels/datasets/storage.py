@@ -60,9 +60,8 @@ def load(reader, in_memory="auto"):
     entry = None
     if in_memory is not True:
         identity = {"format": _FORMAT, **reader.identity}
-        entry = cache.Entry(reader.name, identity, reader.state)
-        if prepared := entry.find():
-            found = _open(prepared)
+        entry = cache.Entry(reader.name, identity, reader.state, _open)
+        if (found := entry.find()) is not None:
             if _is_on_disk(found, in_memory):
                 return _noted(found)
             return _to_memory(found)
@@ -72,7 +71,7 @@ def load(reader, in_memory="auto"):
         dtype = found.train.images.dtype
         limits.check_memory(reader.name, count, shape, dtype)
         return _spread_binary(_to_memory(found))
-    return _noted(_open(_prepare(entry, reader.name, found)))
+    return _noted(_prepare(entry, reader.name, found))
 
 
 def _noted(splits):
@@ -118,7 +117,7 @@ def _spread_binary(splits):
 
 
 def _prepare(entry, name, splits):
-    """Returns the folder of the images on disk, prepared if it is not there."""
+    """Returns splits on disk, prepared if they are not there."""
     dtype = np.dtype(splits.train.images.dtype)
     size = int(np.prod(splits.shape)) * dtype.itemsize
     what = f"{splits.shape[0]} images of {name}, {size / 2**30:.1f} GiB"
@@ -163,6 +162,7 @@ def _write(folder, splits):
         folder / _SPLITS,
         {
             "file": path and str(path),
+            "has_labels": labels[0] is not None,
             "splits": {k: len(v.images) for k, v in splits.by_name().items()},
             "label_names": splits.label_names,
             "notes": splits.notes,
@@ -210,13 +210,25 @@ def _copy(folder, splits):
 
 
 def _open(folder):
-    """Returns the splits that `_write` wrote."""
+    """Returns the splits that `_write` wrote.
+
+    Raises:
+        ValueError and others: if they are damaged.
+    """
     content = files.read_json(folder / _SPLITS)
     path = content["file"] or folder / _IMAGES
-    images = open_npy(path, np.load(folder / _STATISTICS))
+    statistics = np.load(folder / _STATISTICS)
+    images = open_npy(path, statistics)
+    count = sum(content["splits"].values())
+    cache.require(
+        statistics.dtype == disk_arrays.STATISTICS
+        and len(statistics) == len(images) == count,
+        folder / _STATISTICS,
+    )
     labels = None
-    if (folder / _LABELS).exists():
+    if content.get("has_labels", (folder / _LABELS).exists()):
         labels = np.load(folder / _LABELS)
+        cache.require(labels.shape == (count,), folder / _LABELS)
     everything, start, splits = Split(images, labels), 0, {}
     for name, count in content["splits"].items():
         splits[name] = everything[start : start + count]

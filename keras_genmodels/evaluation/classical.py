@@ -1,5 +1,6 @@
 """Denoisers of pictures without training, which receive the noise level."""
 
+import importlib.metadata
 import importlib.util
 import warnings
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import skimage.restoration
+
+_BM3D = "bm3d"
 
 
 class Classical(NamedTuple):
@@ -17,18 +20,27 @@ class Classical(NamedTuple):
         description: str, what it is and its settings.
         denoise: function of a noisy picture, float array `[height, width,
             channels]`, and its noise level to an array like the picture.
-        package: str, the package that it needs; None for scikit-image.
+        packages: tuple of str, the distributions that compute it, of which
+            only bm3d may be missing.
     """
 
     label: str
     description: str
     denoise: Callable
-    package: str | None = None
+    packages: tuple[str, ...] = ("scikit-image",)
 
     def is_installed(self):
-        """Returns whether its package is installed."""
-        package = self.package
-        return package is None or importlib.util.find_spec(package) is not None
+        """Returns whether its packages are installed."""
+        return (
+            _BM3D not in self.packages
+            or importlib.util.find_spec(_BM3D) is not None
+        )
+
+    def versions(self):
+        """Returns a dict of its packages to their versions."""
+        return {
+            name: importlib.metadata.version(name) for name in self.packages
+        }
 
 
 def _nlm(image, sigma):
@@ -92,11 +104,12 @@ CLASSICAL = {
         "wavelets",
         "BayesShrink (Chang et al. 2000) of sym8 wavelets, 5 levels",
         _wavelets,
+        ("scikit-image", "PyWavelets"),
     ),
     "bm3d": Classical(
         "BM3D",
         "BM3D (Dabov et al. 2007; package bm3d) of each channel",
         _bm3d,
-        package="bm3d",
+        (_BM3D,),
     ),
 }

@@ -16,6 +16,7 @@ from keras_genmodels.core.events import is_any_size
 from keras_genmodels.datasets import list_pictures, pictures, standard_pictures
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import pictures as evaluation
+from keras_genmodels.evaluation.classical import CLASSICAL
 from keras_genmodels.runs import results
 from keras_genmodels.runs.evaluate import finished_metrics, model_checksum
 from keras_genmodels.sampling.tiles import MAX_PIXELS, check_sizes
@@ -204,7 +205,7 @@ def _choose(settings, channels):
 
 
 def _identity(workdir, settings, chosen):
-    """Returns what the numbers depend on, besides versions."""
+    """Returns what the numbers depend on, besides our own version."""
     checksum = 0
     for picture in chosen:
         checksum = zlib.crc32(picture.name.encode(), checksum)
@@ -213,6 +214,9 @@ def _identity(workdir, settings, chosen):
         "settings": settings.as_texts(),
         "model": model_checksum(workdir),
         "test_images": f"{checksum:08x}",
+        "peer_versions": {
+            name: CLASSICAL[name].versions() for name in settings.peers
+        },
     }
 
 

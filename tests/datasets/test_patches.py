@@ -197,6 +197,31 @@ def test_patches_from_disk_are_those_in_memory(
         np.testing.assert_array_equal(mine["image"], theirs["image"])
 
 
+DAMAGES = [
+    ("pixels.npy", lambda content: content[:-9]),
+    ("pixels.npy", lambda content: content.replace(b"(221, ", b"(220, ")),
+    ("table.npy", lambda content: content.replace(b"(5,", b"(4,")),
+    ("about.json", lambda content: b""),
+]
+
+
+def test_damaged_pictures_are_prepared_anew(tmp_path, prepared, capsys):
+    save_all(tmp_path / "in", SIZES, channels=1)
+    before = load(tmp_path / "in", in_memory=False).fingerprint()
+    for name, damage in DAMAGES:
+        (path,) = prepared.rglob(name)
+        whole = path.read_bytes()
+        assert damage(whole) != whole
+        path.unlink()
+        path.write_bytes(damage(whole))
+        capsys.readouterr()
+        data = load(tmp_path / "in", in_memory=False)
+        damaged, anew = capsys.readouterr().out.splitlines()
+        assert "is damaged" in damaged and "once" in anew
+        assert data.fingerprint() == before
+        assert path.read_bytes() == whole
+
+
 def test_pictures_keep_their_size_rotation_and_bits(tmp_path):
     """Grey pictures of 8 and of 16 bits, one of them on its side."""
     pixels = save_all(tmp_path / "in" / "train", [(4, 4)], channels=1)["0.png"]

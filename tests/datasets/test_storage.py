@@ -352,3 +352,37 @@ def test_an_unreadable_state_is_prepared_again(tmp_path, prepared):
         datasets.load(**arguments, in_memory=False),
         datasets.load(**arguments, in_memory=True),
     )
+
+
+# What happens to files of a prepared folder: a function of the content, or
+# None for a file that is missing.
+DAMAGES = [
+    ("images.npy", lambda content: content[:-5]),
+    ("images.npy", lambda content: content.replace(b"(40, ", b"(39, ")),
+    ("statistics.npy", lambda content: b""),
+    ("labels.npy", None),
+    ("splits.json", lambda content: content[:-5]),
+]
+
+
+def damage(path, change):
+    content = path.read_bytes()
+    path.unlink()
+    if change:
+        assert change(content) != content
+        path.write_bytes(change(content))
+
+
+def test_what_is_damaged_is_prepared_anew(tmp_path, prepared, capsys):
+    arguments = SOURCES["compressed"](tmp_path)
+    before = datasets.load(**arguments, in_memory=False).fingerprint()
+    (folder,) = entries(prepared)
+    for name, change in DAMAGES:
+        damage(prepared / folder / name, change)
+        capsys.readouterr()
+        data = datasets.load(**arguments, in_memory=False)
+        damaged, anew = capsys.readouterr().out.splitlines()
+        assert f"{folder} is damaged" in damaged and "once" in anew
+        assert data.fingerprint() == before
+    datasets.load(**arguments, in_memory=False)
+    assert capsys.readouterr().out == ""

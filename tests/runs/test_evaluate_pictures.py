@@ -12,6 +12,7 @@ from support.evaluated_runs import MAKE, digits, finish
 import keras_genmodels as kgm
 from keras_genmodels.core import xla
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.evaluation import classical
 from keras_genmodels.runs import Workdir, evaluate_pictures
 from keras_genmodels.runs.evaluate_pictures import PictureSettings
 
@@ -73,6 +74,10 @@ def test_averages_and_each_picture_are_in_metrics_json(found, workdir):
 def test_it_is_kept_until_something_changes(found, workdir, settings, tmp_path):
     read = evaluate_pictures.read_current
     assert read(workdir, settings) == found
+    assert {*found["peer_versions"]["tv"]} == {"scikit-image"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classical.importlib.metadata, "version", lambda _: "99")
+        assert read(workdir, settings) is None
     copy = shutil.copytree(settings.source, tmp_path / "copy")
     assert read(workdir, dataclasses.replace(settings, source=copy)) == found
     PIL.Image.new("L", (16, 23)).save(copy / "a.png")
