@@ -87,6 +87,18 @@ def is_any_size(event_shape):
     return event_shape is not None and None in tuple(event_shape)
 
 
+def spec_of(x, event_shape=None):
+    """Returns the `tf.TensorSpec` of x for any number of events.
+
+    Args:
+        x: tensor `[batch, ...]`.
+        event_shape: that a model takes. Its free sides become those of the
+            spec, which then holds for images of any size.
+    """
+    sides = event_shape if is_any_size(event_shape) else x.shape[1:]
+    return tf.TensorSpec([None, *sides], x.dtype)
+
+
 def has_shape(shape, event_shape):
     """Returns whether a shape is that of an event.
 

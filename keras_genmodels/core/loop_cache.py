@@ -6,6 +6,8 @@ import weakref
 
 import tensorflow as tf
 
+from keras_genmodels.core.events import spec_of
+
 # By owner: its variables when the loops were built, and the loops by key.
 _loops = weakref.WeakKeyDictionary()
 
@@ -30,7 +32,7 @@ def cached(owner, key, build):
     return functions[key]
 
 
-def loop_of(denoiser, make, x, **options):
+def loop_of(denoiser, make, x, any_size=False, **options):
     """Returns the compiled loop of a denoiser for one shape of events.
 
     Args:
@@ -40,6 +42,8 @@ def loop_of(denoiser, make, x, **options):
             the same for all values of them.
         make: function of (denoise, spec of x, **options) that builds the loop.
         x: float tensor `[batch, ...]`.
+        any_size: whether `make` takes a spec with free sides: the loop of a
+            denoiser of images of any size is then that of all sizes.
         **options: hashable.
 
     Returns:
@@ -51,13 +55,15 @@ def loop_of(denoiser, make, x, **options):
         denoiser.denoiser if inputs else denoiser
     )
 
+    shape = getattr(owner, "event_shape", None) if any_size else None
+    spec = spec_of(x, shape)
+
     def build(reference):
         def denoise(x, sigma, *inputs):
             if function is None:
                 return reference()(x, sigma)
             return function(reference(), x, sigma, *inputs)
 
-        spec = tf.TensorSpec([None, *x.shape[1:]], x.dtype)
         if not inputs:
             return make(denoise, spec, **options)
 
@@ -69,7 +75,7 @@ def loop_of(denoiser, make, x, **options):
         return _for_any_rows(run)
 
     settings = (*ranks, *sorted(options.items()))
-    key = (function, make, *x.shape[1:], x.dtype, *settings)
+    key = (function, make, *spec.shape[1:], x.dtype, *settings)
     loop = cached(owner, key, build)
     return functools.partial(loop, *inputs) if inputs else loop
 

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_genmodels.core import loop_cache, private_api, replicas, xla
+from keras_genmodels.core.events import spec_of
 
 
 def evaluate(denoiser, x, sigma, labels=None, guidance=None):
@@ -10,7 +11,8 @@ def evaluate(denoiser, x, sigma, labels=None, guidance=None):
 
     Operation by operation a U-Net costs more time on the host than its
     arithmetic takes on a GPU. The function is compiled once for each shape of
-    events, for all batch sizes (XLA compiles each), and freed with the model.
+    events, or for images of any size, and for all batch sizes (XLA compiles
+    each size and batch size), and freed with the model.
     Without XLA it rounds as these operations do. In graphs, and for a model
     with `run_eagerly`, nothing is compiled.
 
@@ -23,8 +25,9 @@ def evaluate(denoiser, x, sigma, labels=None, guidance=None):
     args = (x, sigma, labels, guidance)
     if denoiser.run_eagerly or not _is_apart():
         return denoiser._extrapolate(*args)
-    specs = tuple(map(_spec, args))
     jit_compile = xla.resolve_loop("auto", denoiser)
+    shape = None if jit_compile else denoiser.event_shape
+    specs = spec_of(x, shape), *map(_spec, args[1:])
 
     def build(reference):
         def run(*given):
@@ -60,6 +63,4 @@ def _is_apart():
 
 
 def _spec(value):
-    if value is None:
-        return None
-    return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+    return None if value is None else spec_of(value)

@@ -35,9 +35,9 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
     """A network trained to remove Gaussian noise.
 
     `denoise` applies it, by a function that is compiled once for each shape of
-    events, unless the model has `run_eagerly`. Calling the model, as `fit`,
-    `evaluate` and `predict` do, is for training: it adds noise to clean events
-    and denoises them.
+    events, or for images of any size, unless the model has `run_eagerly`.
+    Calling the model, as `fit`, `evaluate` and `predict` do, is for training:
+    it adds noise to clean events and denoises them.
 
     It is trained on pairs of x and x + sigma eps, eps ~ N(0, I), with
     `num_noise_draws` draws per event and step, at one level or with sigma

@@ -57,10 +57,11 @@ def restore(
     the last finite x if D(x) is not finite. `denoise_once` returns D(x).
 
     The loop is compiled once per denoiser and shape of events, for all
-    settings and batch sizes (XLA compiles each batch size). Reuse the denoiser
-    object: a new object or lambda compiles again; one that cannot be hashed or
-    weakly referenced compiles at each call. A function's captured values are
-    read when it is traced; pass a denoiser that is adapted again as itself.
+    settings, batch sizes and, of a denoiser of images of any size, sizes (XLA
+    compiles each batch size and size). Reuse the denoiser object: a new object
+    or lambda compiles again; one that cannot be hashed or weakly referenced
+    compiles at each call. A function's captured values are read when it is
+    traced; pass a denoiser that is adapted again as itself.
 
     Args:
         denoiser: an object with `denoise(x, sigma)`, or a function, called
@@ -135,12 +136,14 @@ def converge(
         validate_setting("max_steps", max_steps, x),
         validate_setting("tolerance", tolerance, x),
     )
+    jit_compile = xla.resolve_loop(jit_compile, denoiser)
     run = loop_cache.loop_of(
         denoiser,
         _build,
         x,
+        any_size=not jit_compile,  # XLA compiles each size anyway.
         has_sigma=sigma is not None,
-        jit_compile=xla.resolve_loop(jit_compile, denoiser),
+        jit_compile=jit_compile,
         record=bool(trajectory),
     )
     return Restoration(*run(x, *([] if sigma is None else [sigma]), *settings))

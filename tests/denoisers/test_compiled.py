@@ -13,6 +13,7 @@ from support.small_autoencoders import RANGE, events, make_dae
 import keras_genmodels as kgm
 from keras_genmodels.core import xla
 from keras_genmodels.denoisers import _compiled
+from keras_genmodels.sampling.restoration import denoise_once
 
 SIGMA = np.float32([0.1, 0.5, 2.0])
 
@@ -67,6 +68,26 @@ def test_a_convolutional_network_computes_the_same_bits():
         weight.assign(weight + 0.1)
     found = model.denoise(x, SIGMA)
     np.testing.assert_array_equal(found, eagerly(model, x, SIGMA))
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_one_trace_serves_images_of_any_size(traces):
+    """Also in the loop of `restore`; the bits are those of each size alone."""
+    network = kgm.bias_free_unet((None, None, 1), (2, 3), blocks=1)
+    model = kgm.DenoisingAutoencoder(network, sigma=RANGE, blind=True)
+    model.adapt(np.random.default_rng(0).random((3, 8, 8, 1), np.float32))
+    pictures = [
+        np.random.default_rng(0).random((1, *size, 1), np.float32)
+        for size in ((8, 8), (15, 3))
+    ]
+    found = [model.denoise(x, 0.5) for x in pictures]
+    once = [denoise_once(model, x, 0.5) for x in pictures]
+    assert traces == [None, None]
+    for x, *alike in zip(pictures, found, once, strict=True):
+        assert alike[0].shape == alike[1].shape == x.shape
+        expected = eagerly(model, x, 0.5)
+        np.testing.assert_array_equal(alike[0], expected)
+        np.testing.assert_allclose(alike[1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_by_x_sigma_and_weights():
