@@ -15,6 +15,8 @@ class LazyArray:
     # Number of images that a pass over all of them should read at once, None
     # for the usual one.
     batch_size = None
+    # Whether they are some of infinitely many random ones.
+    is_random = False
 
     @property
     def ndim(self):

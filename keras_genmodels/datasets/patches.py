@@ -35,6 +35,8 @@ class PatchArray(LazyArray):
         dtype: uint8; float32 in [0, 1] of pictures of 16 bits.
     """
 
+    is_random = True
+
     def __init__(self, pictures, size, num, seed, augmented=True):
         self.pictures, self.size, self.augmented = pictures, size, augmented
         self.shape = (num, size, size, pictures.channels)

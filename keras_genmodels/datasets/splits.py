@@ -52,6 +52,12 @@ class Split:
             return self.images.for_statistics()
         return self.images
 
+    def fixed(self):
+        """Returns the split; for random images some of them, in memory."""
+        if not getattr(self.images, "is_random", False):
+            return self
+        return Split(self.for_statistics(), self.labels).in_memory()
+
     def take(self, num):
         """Returns the first `num` images, in memory; the split for None."""
         return self if num is None else self[:num].in_memory()

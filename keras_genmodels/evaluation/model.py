@@ -19,6 +19,7 @@ from keras_genmodels.evaluation import (
     samples,
 )
 from keras_genmodels.metrics.labels import subsample
+from keras_genmodels.plots.denoiser import only_restores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +129,7 @@ def per_image_terms(model, data, settings, part, *, binarization="none"):
     found = {}
     train = None
     if isinstance(model, Denoiser):  # Others are not compared with them.
-        train = comparison.all_training_images(data).images
+        train = comparison.all_training_images(_fixed(data)).images
     averaged = _averaged(model, train, data.test, settings, binarization)
     for name, section in averaged.items():
         rows = part(section.num_images)
@@ -155,11 +156,13 @@ def evaluate(
         `(sections, picture)`: dict of names to `Section`s, those of
         `evaluate_briefly`, measured more thoroughly, `density` and
         `attractors` of a denoiser, and `samples`; and the picture of
-        `nearest.nearest_sheet`, or None.
+        `nearest.nearest_sheet`, or None. Of a denoiser that only restores
+        there is `denoising` alone, with a note.
 
     Raises:
         DamagedClassifierError: if the file of the classifier is damaged.
     """
+    data = _fixed(data)
     everything = comparison.all_training_images(data)
     averaged = _averaged(
         model, everything.images, data.test, settings, binarization
@@ -168,6 +171,9 @@ def evaluate(
         name: section.section((computed or {}).get(name))
         for name, section in averaged.items()
     }
+    if _only_restores(model):
+        sections["denoising"].notes.append(_only_restored(model))
+        return sections, None
     if isinstance(model, Denoiser):
         sections["attractors"] = attractors.section(
             model,
@@ -195,6 +201,24 @@ def evaluate(
     except NotMeasured as error:
         sections["samples"].notes.append(f"Without a picture: {error}.")
         return sections, None
+
+
+def _fixed(data):
+    """Returns the data with training images that are the same each time."""
+    return dataclasses.replace(data, train=data.train.fixed())
+
+
+def _only_restores(model):
+    return isinstance(model, Denoiser) and only_restores(model)
+
+
+def _only_restored(denoiser):
+    return (
+        f"Samples, attractors and log p(x) not measured: noise of at most "
+        f"{denoiser.sigma_range[1]:g}, for which it was trained, hides no "
+        "image, so that it restores and does not generate. Whole pictures, "
+        "and classical denoisers of them: evaluate with --input."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,17 +258,22 @@ def _averaged(model, train, test, settings, binarization):
                 model, test, binarization, learned_prior.MOST, num_samples, seed
             )
         }
-    few = test.images[: settings.num_density_images]
     labels = _true_labels(model, test)
-    return {
+    averaged = {
         "denoising": _Averaged(
             denoising,
             len(test.images),
             (model, train, test.images, labels),
             {"seed": seed},
-        ),
-        "density": _Averaged(density, len(few), (model, few), {"seed": seed}),
+        )
     }
+    if not only_restores(model):
+        few = test.images[: settings.num_density_images]
+        arguments = model, few
+        averaged["density"] = _Averaged(
+            density, len(few), arguments, {"seed": seed}
+        )
+    return averaged
 
 
 def _likelihood(model, split, binarization, most, num_samples, seed):
