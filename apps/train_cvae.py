@@ -3,6 +3,7 @@
   python -m apps.train_cvae                   # 8x8 digits, given their label
   python -m apps.train_cvae --condition=quadrants --num_quadrants=2
   python -m apps.train_cvae --label_dropout=0.1    # also without a label
+  python -m apps.train_cvae --prior=flow           # a trained p(z|condition)
   python -m apps.train_cvae --dataset=fashion_mnist --data_dir=DIR
 
 The same command resumes an interrupted run. Results are written to --workdir:
@@ -11,7 +12,7 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from absl import flags
 
-from .cli import guard, latent_flags, training_flags
+from .cli import guard, latent_flags, prior_flags, training_flags
 
 # Width of the features that a condition is embedded to.
 _LABEL_SIZE = 32
@@ -36,12 +37,7 @@ flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=3,
 )
-flags.DEFINE_enum(
-    "prior",
-    "standard",
-    ["standard", "learned"],
-    "p(z|condition): N(0, I) for every condition, or a network of it.",
-)
+prior_flags.define_flags(is_conditional=True)
 flags.DEFINE_float(
     "label_dropout",
     0.0,
@@ -60,11 +56,16 @@ def main():
 
 def resolve(config):
     """Checks the flags and fills in defaults."""
-    config = latent_flags.resolve(config)
+    config = prior_flags.resolve(latent_flags.resolve(config))
     if config.condition == "label":
         config.forbid(("num_quadrants",), "--condition=quadrants")
         return config
     config.forbid(("label_dropout",), "--condition=label")
+    if config.prior == "vamp":
+        raise guard.WrongFlags(
+            "--prior=vamp requires --condition=label: with parts of images all "
+            "pseudo-inputs would be encoded for each image"
+        )
     return config.fill(num_quadrants=1)
 
 
@@ -91,6 +92,9 @@ def build_model(config, data):
             ),
         }
     parts = latent_flags.build_parts(config, data, condition_size=size)
+    condition["prior"] = prior_flags.build(
+        config, data, config.latent_size, size
+    )
     if config.prior == "learned":
         condition["prior_network"] = encoders.mlp_prior(
             size,

@@ -3,7 +3,8 @@
 # 2: VAEs have num_importance_samples and doubly_reparameterized, and full
 #    posteriors scale the rows of their factor by the diagonal.
 # 3: the dtype policy is kept; num_labels, known and relative are num_classes,
-#    observed_mask and scale_rows_by_diagonal; VAEs have a prior.
+#    observed_mask and scale_rows_by_diagonal; VAEs, also conditional ones,
+#    have a prior.
 FORMAT = 3
 
 

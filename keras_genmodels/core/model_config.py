@@ -45,10 +45,8 @@ class ConfigFromArguments:
             "format": FORMAT,
             "dtype_policy": self.dtype_policy.name,
             **{
-                name: _as_config(
-                    getattr(self, self._attribute_names.get(name, name))
-                )
-                for name in self._argument_names()
+                name: _as_config(value)
+                for name, value in self._arguments().items()
             },
         }
 
@@ -76,6 +74,13 @@ class ConfigFromArguments:
                 )
         finally:
             _IS_LOADING.reset(token)
+
+    def _arguments(self):
+        """Returns a dict of the values of the constructor's arguments."""
+        return {
+            name: getattr(self, self._attribute_names.get(name, name))
+            for name in self._argument_names()
+        }
 
     @classmethod
     def _argument_names(cls):

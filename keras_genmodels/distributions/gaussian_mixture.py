@@ -13,7 +13,7 @@ tfd = tfp.distributions
 
 
 class GaussianMixture(tfd.MixtureSameFamily):
-    """A mixture of K Gaussians over vectors of length L.
+    """A mixture of K Gaussians over vectors of length L, or a batch of such.
 
     TFP's own `log_prob` of n vectors makes a tensor `[n, K, L]`, this one a
     matrix product `[n, K]`. In float32 the squares of z - loc in units of the
@@ -21,48 +21,84 @@ class GaussianMixture(tfd.MixtureSameFamily):
     units.
 
     Args:
-        mixture_distribution: `tfd.Categorical` over the K components.
+        mixture_distribution: `tfd.Categorical` over the K components, batch
+            `[]` or `[batch]`.
         components_distribution: Gaussian with `loc` and `scale`, such as
-            `tfd.MultivariateNormalDiag`, batch `[K]`, event `[L]`.
+            `tfd.MultivariateNormalDiag`, batch `[K]` or `[batch, K]`, event
+            `[L]`.
     """
 
     def _log_prob(self, z):
         size = self.event_shape[0]
-        log_prob = log_prob_of_each(self.components_distribution)
-        log_probs = log_prob(tf.reshape(z, (-1, size)))
+        components = self.components_distribution
+        log_prob = log_prob_of_each(components)
         log_weights = tf.nn.log_softmax(
             self.mixture_distribution.logits_parameter()
         )
-        found = tf.reduce_logsumexp(log_probs + log_weights, axis=-1)
+        if components.batch_shape.rank == 1:
+            log_probs = log_prob(tf.reshape(z, (-1, size)))
+            found = tf.reduce_logsumexp(log_probs + log_weights, axis=-1)
+            return tf.reshape(found, tf.shape(z)[:-1])
+        batch = components.batch_shape_tensor()[0]
+        z = z + tf.zeros([batch, size], z.dtype)
+        # One matrix product for each mixture, of all z that it has.
+        draws = tf.transpose(tf.reshape(z, (-1, batch, size)), (1, 0, 2))
+        log_probs = log_prob(draws) + log_weights[..., tf.newaxis, :]
+        found = tf.transpose(tf.reduce_logsumexp(log_probs, axis=-1))
         return tf.reshape(found, tf.shape(z)[:-1])
 
     def select(self, uniform):
         """Returns the component that each of some uniform numbers selects.
 
         Args:
-            uniform: float tensor `[n]` in [0, 1).
+            uniform: float tensor `[n]` in [0, 1); n is the batch if there is
+                one.
 
         Returns:
             a Gaussian of batch `[n]`.
         """
-        ends = tf.cumsum(self.mixture_distribution.probs_parameter())
+        probs = self.mixture_distribution.probs_parameter()
+        ends = tf.cumsum(probs, axis=-1)[..., :-1]
         index = tf.reduce_sum(
-            tf.cast(uniform[:, tf.newaxis] >= ends[:-1], tf.int32), axis=-1
+            tf.cast(uniform[:, tf.newaxis] >= ends, tf.int32), axis=-1
         )
         components = self.components_distribution
-        loc = tf.gather(components.mean(), index)
-        if latents.is_diagonal(components):
-            stddev = tf.gather(components.stddev(), index)
-            return tfd.MultivariateNormalDiag(loc, stddev)
-        scale_tril = tf.gather(components.scale.to_dense(), index)
-        return tfd.MultivariateNormalTriL(loc, scale_tril)
+        return take(components, index, components.batch_shape.rank - 1)
 
 
 def uniform_mixture(components):
-    """Returns the `GaussianMixture` of equally likely components."""
-    num = components.batch_shape[0] or components.batch_shape_tensor()[0]
-    logits = tf.zeros([num], components.dtype)
+    """Returns the `GaussianMixture` of equally likely components.
+
+    Args:
+        components: as of `GaussianMixture`.
+    """
+    shape = components.batch_shape
+    if not shape.is_fully_defined():
+        shape = components.batch_shape_tensor()
+    logits = tf.zeros(shape, components.dtype)
     return GaussianMixture(tfd.Categorical(logits=logits), components)
+
+
+def take(gaussians, index, batch_dims=0):
+    """Returns some of a batch of Gaussians.
+
+    Args:
+        gaussians: Gaussian with `loc` and `scale`.
+        index: int32 tensor, `[...]`; positions on axis `batch_dims`.
+        batch_dims: int, number of leading axes that `index` shares.
+
+    Returns:
+        a Gaussian of the batch shape of `index`.
+    """
+
+    def gather(values):
+        return tf.gather(values, index, batch_dims=batch_dims)
+
+    loc = gather(gaussians.mean())
+    if latents.is_diagonal(gaussians):
+        return tfd.MultivariateNormalDiag(loc, gather(gaussians.stddev()))
+    scale_tril = gather(gaussians.scale.to_dense())
+    return tfd.MultivariateNormalTriL(loc, scale_tril)
 
 
 def log_prob_of_each(components):
@@ -73,15 +109,16 @@ def log_prob_of_each(components):
     matrix product of coefficients and of products of entries of z.
 
     Args:
-        components: Gaussian with `loc` and `scale`, batch `[K]`, event `[L]`.
+        components: Gaussian with `loc` and `scale`, batch `[K]` or
+            `[batch, K]`, event `[L]`.
 
     Returns:
-        function of a float tensor z `[n, L]` that returns log densities
-        `[n, K]`, nats.
+        function of a float tensor z `[n, L]` or `[batch, n, L]` that returns
+        log densities `[n, K]` or `[batch, n, K]`, nats.
     """
     loc = components.mean()
     # Near zero squares round less; their differences stay the same.
-    center = tf.stop_gradient(tf.reduce_mean(loc, axis=0))
+    center = tf.stop_gradient(tf.reduce_mean(loc, axis=-2, keepdims=True))
     loc, size = loc - center, loc.shape[-1]
     if latents.is_diagonal(components):
         first = second = np.arange(size)
@@ -94,9 +131,10 @@ def log_prob_of_each(components):
         scaled_loc = tf.linalg.matvec(precision, loc)
         # Each product off the diagonal stands for two.
         count = tf.constant(np.where(first == second, 1, 2), loc.dtype)
-        entries = tf.reshape(precision, (-1, size**2))
-        precisions = count * tf.gather(entries, first * size + second, axis=1)
-    coefficients = tf.concat([-precisions / 2, scaled_loc], axis=1)
+        shape = tf.concat([tf.shape(loc)[:-1], [size**2]], axis=0)
+        entries = tf.reshape(precision, shape)
+        precisions = count * tf.gather(entries, first * size + second, axis=-1)
+    coefficients = tf.concat([-precisions / 2, scaled_loc], axis=-1)
     constant = (
         -(size * math.log(2 * math.pi) + tf.reduce_sum(loc * scaled_loc, -1))
         / 2
@@ -105,8 +143,9 @@ def log_prob_of_each(components):
 
     def log_prob(z):
         z = z - center
-        left, right = (tf.gather(z, it, axis=1) for it in (first, second))
-        terms = tf.concat([left * right, z], axis=1)
-        return matmul(terms, coefficients, transpose_b=True) + constant
+        left, right = (tf.gather(z, it, axis=-1) for it in (first, second))
+        terms = tf.concat([left * right, z], axis=-1)
+        products = matmul(terms, coefficients, transpose_b=True)
+        return products + constant[..., tf.newaxis, :]
 
     return log_prob

@@ -1,5 +1,7 @@
 """Priors that are mixtures of Gaussians: free ones, and a VampPrior."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,7 +11,7 @@ from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.events import clean_batches, event_batches
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.distributions import latents
+from keras_genmodels.distributions import dense, latents
 from keras_genmodels.distributions.gaussian_mixture import (
     GaussianMixture,
     uniform_mixture,
@@ -28,8 +30,8 @@ _INITIAL_SPREAD = 0.5
 class _MixtureLayer(PriorLayer):
     """Base class of the layers whose p(z) is a `GaussianMixture`."""
 
-    def draw(self, rows, encode=None):
-        prior = self.distribution(encode)
+    def draw(self, rows, encode=None, **condition):
+        prior = self.distribution(encode, **condition)
         chosen = seeds.fold_in(rows, _COMPONENT_STREAM)
         uniform = seeds.uniform(chosen, prior.dtype)
         return latents.transform(prior.select(uniform), row_noise(rows, prior))
@@ -40,19 +42,39 @@ class MixturePrior(_MixtureLayer):
     """A mixture of Gaussians with diagonal covariances.
 
     Weights, means and standard deviations (at least 1e-4) are trained. The
-    means start at random, so that the mixture has about variance 1.
+    means start at random, so that the mixture has about variance 1. With a
+    `condition_size` it is p(z|c): a fully connected network of the features of
+    c shifts all of them, before the softmax and softplus, and starts at 0.
 
     Args:
         latent_size: int >= 1, length of z.
         num_components: int >= 1.
+        condition_size: int >= 0, width of the features of a condition; 0: no
+            condition.
+        hidden_sizes: with a `condition_size`, widths of the hidden layers of
+            the network; by default (128,).
     """
 
-    def __init__(self, latent_size, num_components=100, **kwargs):
+    def __init__(
+        self,
+        latent_size,
+        num_components=100,
+        condition_size=0,
+        hidden_sizes=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         check_count("latent_size", latent_size)
         check_count("num_components", num_components)
+        check_count("condition_size", condition_size, 0)
+        check(
+            condition_size or hidden_sizes is None,
+            "hidden_sizes requires a condition_size",
+        )
         self.latent_size = latent_size
         self.num_components = num_components
+        self.condition_size = condition_size
+        self.hidden_sizes = hidden_sizes and tuple(hidden_sizes)
         scale = np.sqrt(1 - _INITIAL_SPREAD**2)
         raw_scale = np.log(np.expm1(scale - MIN_SCALE))
         shape = (num_components, latent_size)
@@ -66,6 +88,7 @@ class MixturePrior(_MixtureLayer):
         self.raw_scale = self._weight(
             "raw_scale", shape, keras.initializers.Constant(float(raw_scale))
         )
+        self._dense = self._build_network() if condition_size else []
 
     def _weight(self, name, shape, initializer):
         return self.add_weight(
@@ -75,15 +98,49 @@ class MixturePrior(_MixtureLayer):
             dtype=self.compute_dtype,
         )
 
-    def distribution(self, encode=None):
-        logits, loc, raw_scale = map(
-            tf.convert_to_tensor, (self.logits, self.loc, self.raw_scale)
+    def _build_network(self):
+        sizes = (128,) if self.hidden_sizes is None else self.hidden_sizes
+        return dense.layers_from_zero(
+            self.condition_size,
+            sizes,
+            self.num_components * (1 + 2 * self.latent_size),
+            self.dtype_policy,
+            # The weights of the layer are the bias.
+            use_bias=False,
         )
+
+    def distribution(self, encode=None, features=None):
+        features = self._as_features(features)
+        params = [*map(tf.convert_to_tensor, self._params())]
+        if features is not None:
+            params = [
+                param + shift
+                for param, shift in zip(
+                    params, self._shifts(features), strict=True
+                )
+            ]
+        logits, loc, raw_scale = params
         scale = MIN_SCALE + tf.nn.softplus(raw_scale)
         return GaussianMixture(
             tfd.Categorical(logits=logits),
             tfd.MultivariateNormalDiag(loc, scale),
         )
+
+    def _params(self):
+        return self.logits, self.loc, self.raw_scale
+
+    def _shifts(self, features):
+        """Returns what the network adds to each parameter, `[batch, ...]`."""
+        shapes = [tuple(weight.shape) for weight in self._params()]
+        parts = tf.split(
+            dense.apply(self._dense, features),
+            [*map(math.prod, shapes)],
+            axis=-1,
+        )
+        return [
+            tf.reshape(part, (-1, *shape))
+            for part, shape in zip(parts, shapes, strict=True)
+        ]
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -91,6 +148,8 @@ class MixturePrior(_MixtureLayer):
             **super().get_config(),
             "latent_size": self.latent_size,
             "num_components": self.num_components,
+            "condition_size": self.condition_size,
+            "hidden_sizes": self.hidden_sizes,
         }
 
 
@@ -102,7 +161,8 @@ class VampPrior(_MixtureLayer):
 
     The layer holds the pseudo-inputs only: the model passes its encoder to
     `distribution`. They start at random; before its training a model calls
-    `adapt`, which replaces them by events.
+    `adapt`, which replaces them by events. In a `ConditionalVAE` of class
+    labels it is p(z|c) = 1/K sum_k q(z|u_k, c), with the same u_k for all c.
 
     Args:
         event_shape: shape of one event.
@@ -114,6 +174,8 @@ class VampPrior(_MixtureLayer):
 
     Tomczak and Welling (2018), VAE with a VampPrior, arXiv:1705.07120.
     """
+
+    uses_encoder = True
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.distributions import couplings, latents
+from keras_genmodels.distributions import couplings, latents, layered
 from keras_genmodels.distributions.priors import PriorLayer
 from keras_genmodels.distributions.vectors import VectorDistribution
 
@@ -16,12 +16,15 @@ tfd = tfp.distributions
 class RealNVPPrior(PriorLayer):
     """A normalizing flow: affine couplings map z to standard normal noise.
 
-    It starts as N(0, I).
+    It starts as N(0, I). With a `condition_size` it is p(z|c): the features of
+    c enter the network of each coupling.
 
     Args:
         latent_size: int >= 2, length of z.
         num_couplings: int >= 1.
         hidden_sizes: widths of the hidden layers of each coupling's network.
+        condition_size: int >= 0, width of the features of a condition; 0: no
+            condition.
 
     #### References
 
@@ -30,7 +33,12 @@ class RealNVPPrior(PriorLayer):
     """
 
     def __init__(
-        self, latent_size, num_couplings=8, hidden_sizes=(128, 128), **kwargs
+        self,
+        latent_size,
+        num_couplings=8,
+        hidden_sizes=(128, 128),
+        condition_size=0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         check(
@@ -39,14 +47,17 @@ class RealNVPPrior(PriorLayer):
             f"{latent_size}",
         )
         check_count("num_couplings", num_couplings)
+        check_count("condition_size", condition_size, 0)
         self.latent_size = latent_size
         self.num_couplings = num_couplings
         self.hidden_sizes = tuple(hidden_sizes)
+        self.condition_size = condition_size
         self.couplings = [
             couplings.AffineCoupling(
                 latent_size,
                 moved,
                 self.hidden_sizes,
+                condition_size,
                 dtype=self.dtype_policy,
                 name=f"coupling_{i}",
             )
@@ -55,9 +66,12 @@ class RealNVPPrior(PriorLayer):
             )
         ]
 
-    def distribution(self, encode=None):
+    def distribution(self, encode=None, features=None):
         return CouplingFlow(
-            self.couplings, self.latent_size, self.compute_dtype
+            self.couplings,
+            self.latent_size,
+            self.compute_dtype,
+            self._as_features(features),
         )
 
     def get_config(self):
@@ -67,6 +81,7 @@ class RealNVPPrior(PriorLayer):
             "latent_size": self.latent_size,
             "num_couplings": self.num_couplings,
             "hidden_sizes": self.hidden_sizes,
+            "condition_size": self.condition_size,
         }
 
 
@@ -77,38 +92,67 @@ class CouplingFlow(VectorDistribution):
         couplings: list of layers as `AffineCoupling`, from z to noise.
         size: int, length of z.
         dtype: of z.
+        features: float tensor `[batch, width]` of conditions, which makes the
+            batch shape `[batch]`; or None.
     """
 
-    def __init__(self, couplings, size, dtype):
-        parameters = dict(couplings=couplings, size=size, dtype=dtype)
+    def __init__(self, couplings, size, dtype, features=None):
+        parameters = dict(
+            couplings=couplings, size=size, dtype=dtype, features=features
+        )
         self._couplings = couplings
+        self._features = features
         super().__init__(size, dtype, parameters)
 
     def to_noise(self, z):
         """Maps z to noise.
 
         Args:
-            z: float tensor `[..., size]`.
+            z: float tensor `[..., size]`; with features it is broadcast to
+                `[..., batch, size]`.
 
         Returns:
             the noise, like z, and the log-determinant of its derivative with
             respect to z, `[...]`.
         """
-        y = tf.reshape(z, (-1, self._size))
+        y, given, shape = self._rows(z)
         log_det = tf.zeros_like(y[:, 0])
         for coupling in self._couplings:
-            y, part = coupling(y)
+            y, part = coupling(y, *given)
             log_det += part
-        shape = tf.shape(z)
         return tf.reshape(y, shape), tf.reshape(log_det, shape[:-1])
 
     def transform(self, noise):
-        y = tf.reshape(noise, (-1, self._size))
+        y, given, shape = self._rows(noise)
         for coupling in reversed(self._couplings):
-            y = coupling.inverse(y)
-        return tf.reshape(y, tf.shape(noise))
+            y = coupling.inverse(y, *given)
+        return tf.reshape(y, shape)
+
+    def _rows(self, z):
+        """Joins all axes of z but the last.
+
+        Returns:
+            float tensor `[n, size]`; a list of the features of each of its
+            rows, or an empty one; and the shape of z, an int32 tensor.
+        """
+        if self._features is None:
+            return tf.reshape(z, (-1, self._size)), [], tf.shape(z)
+        shape = tf.concat([self._batch_shape_tensor(), [self._size]], axis=0)
+        z = z + tf.zeros(shape, z.dtype)
+        features, y = layered.with_rows(self._features, z)
+        return y, [features], tf.shape(z)
 
     def _log_prob(self, z):
         noise, log_det = self.to_noise(z)
         normal = latents.standard_normal(self._size, self.dtype)
         return normal.log_prob(noise) + log_det
+
+    def _batch_shape(self):
+        if self._features is None:
+            return super()._batch_shape()
+        return self._features.shape[:1]
+
+    def _batch_shape_tensor(self):
+        if self._features is None:
+            return super()._batch_shape_tensor()
+        return tf.shape(self._features)[:1]

@@ -10,7 +10,8 @@ class VectorDistribution(tfd.Distribution):
     """A distribution of vectors, each a function of standard normal noise.
 
     A subclass defines `transform(noise)`, float `[..., size]` to draws like
-    it, and `_log_prob(z)`.
+    it, and `_log_prob(z)`; and if its batch shape is not `[]`, also
+    `_batch_shape` and `_batch_shape_tensor`.
 
     Args:
         size: int, length of a vector.
@@ -35,9 +36,10 @@ class VectorDistribution(tfd.Distribution):
 
     def _sample_n(self, n, seed=None):
         seed = tfp.random.sanitize_seed(seed)
-        noise = tf.random.stateless_normal(
-            (n, self._size), seed, dtype=self.dtype
+        shape = tf.concat(
+            [[n], self.batch_shape_tensor(), [self._size]], axis=0
         )
+        noise = tf.random.stateless_normal(shape, seed, dtype=self.dtype)
         return self.transform(noise)
 
     def _event_shape(self):

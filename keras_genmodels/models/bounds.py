@@ -228,7 +228,14 @@ class Bounds(SelfSupervised):
 
 
 def _repeat(rows, num):
-    """Repeats a batch as a whole, `[batch, ...]` to `[num * batch, ...]`."""
+    """Repeats a batch as a whole, `[batch, ...]` to `[num * batch, ...]`.
+
+    Args:
+        rows: tensor, a named tuple of such, or None.
+        num: int, or scalar tensor.
+    """
     if rows is None or (isinstance(num, int) and num == 1):
         return rows
-    return tf.tile(rows, (num,) + (1,) * (rows.shape.rank - 1))
+    return tf.nest.map_structure(
+        lambda each: tf.tile(each, (num,) + (1,) * (each.shape.rank - 1)), rows
+    )

@@ -1,5 +1,6 @@
 """The conditional variational autoencoder."""
 
+import functools
 import math
 
 import keras
@@ -9,7 +10,8 @@ from keras_genmodels.core import class_labels, deprecation
 from keras_genmodels.core.keras_verbs import is_symbolic
 from keras_genmodels.core.validation import check
 from keras_genmodels.distributions.layers import MultivariateNormalLayer
-from keras_genmodels.models import conditions
+from keras_genmodels.distributions.priors import StandardNormal
+from keras_genmodels.models import conditions, label_priors
 from keras_genmodels.models.arguments import (
     build_decoder,
     build_network,
@@ -21,6 +23,7 @@ from keras_genmodels.models.latent_variable import (
     OLD_NAMES,
     LatentVariableModel,
 )
+from keras_genmodels.models.prior_layers import WithPriorLayer
 from keras_genmodels.models.vae import OLD_ORDER
 from keras_genmodels.networks.outputs import NUM_ROWS, check_output
 
@@ -28,19 +31,21 @@ _PAIR = '{"image": x, "condition": c}'
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
-class ConditionalVAE(LatentVariableModel):
+class ConditionalVAE(WithPriorLayer, LatentVariableModel):
     """A variational autoencoder of p(x|c), c a class label or anything else.
 
     A network turns the condition into features, which are a second input of
     the encoder, the decoder and, if there is one, the prior network:
     q(z|x, c) = posterior(encoder([x, features])), p(x|z, c) =
-    likelihood(decoder([z, features])), and p(z|c) = N(0, I) or
-    posterior(prior_network(features)). It is trained on
+    likelihood(decoder([z, features])), and p(z|c) = N(0, I),
+    posterior(prior_network(features)) or the distribution of the layer
+    `prior`. It is trained on
 
         mean over examples of  distortion + beta * rate,
 
     `distortion` = -log p(x|z, c) at one reparameterised draw and `rate` =
-    KL(q(z|x, c) || p(z|c)) in closed form; for `beta = 1` this is -elbo, an
+    KL(q(z|x, c) || p(z|c)), in closed form if p(z|c) is Gaussian, else
+    log q(z|x, c) - log p(z|c) at that draw; for `beta = 1` this is -elbo, an
     upper bound of -log p(x|c) in expectation. With `num_importance_samples`
     above 1 it is trained on the importance-weighted bound, as a `VAE`.
 
@@ -69,7 +74,12 @@ class ConditionalVAE(LatentVariableModel):
             a Sequential one with `keras.Input`.
         prior_network: Keras network, features to the parameters of the prior,
             `posterior.params_size` numbers per example. None: p(z|c) =
-            N(0, I).
+            `prior`.
+        prior: layer of p(z|c), which is trained as well and kept as
+            `prior_layer`: a `RealNVPPrior` or `MixturePrior` whose
+            `condition_size` is the width of the features (with 0, p(z|c) is
+            the same for all c), or, for class labels, a `VampPrior`. None:
+            `StandardNormal`, N(0, I), unless there is a `prior_network`.
         num_classes: int >= 1 if conditions are class labels, else None.
         observed_mask: bool array of `event_shape`, or None.
         label_dropout: in [0, 1), probability of dropping the label in
@@ -119,6 +129,7 @@ class ConditionalVAE(LatentVariableModel):
         condition_network,
         prior_network=None,
         *,
+        prior=None,
         num_classes=None,
         observed_mask=None,
         label_dropout=0.0,
@@ -150,13 +161,14 @@ class ConditionalVAE(LatentVariableModel):
             self.observed_mask = conditions.check_observed_mask(
                 observed_mask, self.event_shape, self._conditions.shape
             )
-        check_free_bits(self.free_bits, posterior, prior_network is None)
-        self._build_networks()
+        features = self._build_condition_network()
+        self._set_conditional_prior(prior, features)
+        self._build_networks(features)
         self.built = True
 
     def prior(self, condition=None):
         if condition is None:
-            if self.prior_network is None:
+            if not self._has_conditional_prior:
                 return self._prior(None)
             condition = self._missing_condition(1)
         return super().prior(condition)
@@ -199,28 +211,58 @@ class ConditionalVAE(LatentVariableModel):
         }
 
     def _encode(self, x, features):
-        return self.posterior(self.encoder([x, features]))
+        vectors = label_priors.vectors_of(features)
+        return self.posterior(self.encoder([x, vectors]))
 
     def _decode(self, z, features):
-        return self.likelihood(self.decoder([z, features]))
+        vectors = label_priors.vectors_of(features)
+        return self.likelihood(self.decoder([z, vectors]))
 
     def _prior(self, features):
-        if self.prior_network is None:
-            return super()._prior(features)
-        return self.posterior(self.prior_network(features))
+        if self.prior_layer is None:
+            return self.posterior(self.prior_network(features))
+        return self.prior_layer.distribution(**self._prior_inputs(features))
+
+    def _draw_prior(self, rows, features):
+        if self.prior_layer is None:
+            return super()._draw_prior(rows, features)
+        return self.prior_layer.draw(rows, **self._prior_inputs(features))
+
+    def _prior_inputs(self, features):
+        """Returns the arguments of the prior layer."""
+        inputs = {}
+        if self.prior_layer.uses_encoder:
+            inputs["encode"] = functools.partial(
+                label_priors.encode_with_labels, self, features
+            )
+        if self.prior_layer.condition_size:
+            inputs["features"] = features
+        return inputs
+
+    @property
+    def _has_conditional_prior(self):
+        """Whether p(z|c) depends on c."""
+        layer = self.prior_layer
+        return layer is None or layer.uses_encoder or layer.condition_size > 0
 
     def _guided_likelihood(self, z, features, guidance):
         if not guidance:
             return self._decode(z, features)
         without = self._features(self._missing_condition(tf.shape(z)[0]))
         params, plain = (
-            tf.cast(self.decoder([z, f]), self.statistics_dtype)
+            tf.cast(
+                self.decoder([z, label_priors.vectors_of(f)]),
+                self.statistics_dtype,
+            )
             for f in (features, without)
         )
         return self.likelihood(params + guidance * (params - plain))
 
     def _features(self, condition):
-        return self.condition_network(condition)
+        features = self.condition_network(condition)
+        if self.prior_layer is not None and self.prior_layer.uses_encoder:
+            return label_priors.LabelFeatures(features, condition)
+        return features
 
     def _as_condition(self, condition, like=None):
         if condition is None:
@@ -241,15 +283,34 @@ class ConditionalVAE(LatentVariableModel):
             raise ValueError("this model needs a condition")
         return self._conditions.missing(num)
 
-    def _build_networks(self):
-        """Builds all weights and checks the sizes of the outputs."""
-        features = self._build_condition_network()
-        check_output(
-            "condition_network",
-            features,
-            None,
-            "encoder and decoder take it as their second input",
+    def _set_conditional_prior(self, prior, features):
+        """Keeps and checks `prior`, given the features of some examples."""
+        check(
+            prior is None or self.prior_network is None,
+            "prior excludes prior_network",
         )
+        self.prior_layer = None
+        if self.prior_network is None:
+            self._set_prior(
+                prior,
+                self.latent_size,
+                features_shape=tuple(features.shape[1:]),
+            )
+            check(
+                self.num_classes is not None
+                or not self.prior_layer.uses_encoder,
+                f"a {type(self.prior_layer).__name__} requires num_classes: "
+                "with conditions other than class labels all its "
+                "pseudo-inputs would be encoded for each example",
+            )
+        check_free_bits(
+            self.free_bits,
+            self.posterior,
+            isinstance(self.prior_layer, StandardNormal),
+        )
+
+    def _build_networks(self, features):
+        """Builds all weights and checks the sizes of the outputs."""
         posterior = self.posterior
         x = zeros(self.event_shape, self.encoder.compute_dtype)
         z = zeros((self.latent_size,), self.decoder.compute_dtype)
@@ -262,6 +323,16 @@ class ConditionalVAE(LatentVariableModel):
 
     def _build_condition_network(self):
         """Returns the features of as many examples as `zeros`."""
+        features = self._example_features()
+        check_output(
+            "condition_network",
+            features,
+            None,
+            "encoder and decoder take it as their second input",
+        )
+        return features
+
+    def _example_features(self):
         example = self._conditions.examples(NUM_ROWS)
         if self.num_classes is None:
             return self.condition_network(example)

@@ -1,4 +1,4 @@
-"""Models whose prior p(z) is a Keras layer that is trained with them."""
+"""Models whose prior is a Keras layer that is trained with them."""
 
 from keras_genmodels.core.validation import check
 from keras_genmodels.distributions.priors import PriorLayer, StandardNormal
@@ -8,7 +8,8 @@ class WithPriorLayer:
     """Mixin of a `LatentVariableModel` with an argument `prior`.
 
     Attributes:
-        prior_layer: `PriorLayer` of p(z), or of that of the top layer.
+        prior_layer: `PriorLayer` of p(z), of p(z|c), or of that of the top
+            layer; None in a `ConditionalVAE` with a `prior_network`.
     """
 
     _attribute_names = {"prior": "prior_layer"}  # noqa: RUF012
@@ -16,7 +17,7 @@ class WithPriorLayer:
     @property
     def adapted(self):
         """Whether the weights of the prior are ready for training."""
-        return self.prior_layer.adapted
+        return self.prior_layer is None or self.prior_layer.adapted
 
     def adapt(self, data):
         """Sets the weights of the prior that must be read off the data.
@@ -35,13 +36,15 @@ class WithPriorLayer:
         if hasattr(self.prior_layer, "adapt"):
             self.prior_layer.adapt(data, seed=self.seed)
 
-    def _set_prior(self, prior, size, whose="the model"):
+    def _set_prior(self, prior, size, whose="the model", features_shape=()):
         """Keeps and checks the argument `prior`.
 
         Args:
             prior: `PriorLayer`, or None for N(0, I).
             size: int, number of latents that it is a distribution of.
             whose: str, what has these latents, for messages.
+            features_shape: tuple, shape of the features of a condition of one
+                example; () without conditions.
         """
         if prior is None:
             prior = StandardNormal(size, dtype=self.statistics_dtype)
@@ -51,10 +54,12 @@ class WithPriorLayer:
             f"got {prior!r}",
         )
         event_shape = getattr(prior, "event_shape", None)
+        given = (prior.condition_size,) if prior.condition_size else None
         for name, found, right in (
             ("latents", prior.latent_size, size),
             ("dtype", prior.compute_dtype, self.statistics_dtype),
             ("event_shape", event_shape, self.event_shape),
+            ("features of shape", given, features_shape),
         ):
             check(
                 found in (None, right),

@@ -103,6 +103,12 @@ WRONG = {
             ["--label_dropout=0.1", "--condition=quadrants"],
             "requires --condition=label",
         ),
+        (
+            ["--prior=vamp", "--condition=quadrants"],
+            "requires --condition=label",
+        ),
+        (["--num_components=2"], "requires --prior=mixture"),
+        (["--free_bits=1", "--prior=learned"], "requires --prior=standard"),
     ],
     "train_dae": [
         (["--sigma=2,1"], "LOWEST,HIGHEST"),

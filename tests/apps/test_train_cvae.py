@@ -179,3 +179,32 @@ def images_without_quadrants(folder, trained):
 @each_refused([data_without_labels], [images_without_quadrants])
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(
+            ("--prior=vamp", "--num_pseudo_inputs=10", "--label_dropout=0.1"),
+            marks=pytest.mark.slow,
+        ),
+        *(
+            pytest.param(flags, marks=pytest.mark.exhaustive)
+            for flags in (
+                ("--prior=flow", "--num_couplings=2", "--condition=quadrants"),
+                ("--prior=mixture", "--num_components=3"),
+            )
+        ),
+    ],
+    ids=["vamp", "flow", "mixture"],
+)
+def test_a_prior_of_the_condition_is_trained(flags, data_dir, tmp_path):
+    command = (f"--data_dir={data_dir}", "--epochs=1", *TINY, *flags)
+    succeed(run("train_cvae", f"--workdir={tmp_path}/run", *command))
+    found = measures(tmp_path / "run", "likelihood")
+    assert found["elbo"]["value"] <= found["log_likelihood"]["value"]
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.adapted
+    is_of_labels = model.num_classes is not None
+    c = np.arange(10) if is_of_labels else np.eye(SIDE)[np.newaxis, ..., None]
+    assert model.prior(c).batch_shape == (len(c),)

@@ -1,16 +1,16 @@
 """Exported VAEs with learned priors and several layers answer as models."""
 
 import pytest
-from support.exported_models import LATENT
+from support.exported_models import LATENT, NUM_CLASSES, vae
 from support.small_hierarchies import make_hvae
 from support.small_priors import make_prior
 from support.small_vaes import make_vae
 
+import keras_genmodels as kgm
 from keras_genmodels.export import export, read_description
 from keras_genmodels.export.check import check_version
 
-
-@pytest.mark.parametrize(
+each_learned = pytest.mark.parametrize(
     "kind",
     [
         pytest.param("vamp", marks=pytest.mark.slow),
@@ -18,12 +18,27 @@ from keras_genmodels.export.check import check_version
         pytest.param("mixture", marks=pytest.mark.exhaustive),
     ],
 )
+
+
+@each_learned
 def test_an_export_with_a_learned_prior_passes_its_check(kind, tmp_path):
     """The loader of the check has no TFP."""
     model = make_vae(prior=make_prior(kind))
     export(model, tmp_path, "model", **LATENT)
     found = check_version(tmp_path / "model" / "1", model, sizes=(1, 3))
     assert found.problems == []
+
+
+@each_learned
+def test_an_export_with_a_conditional_prior_passes_its_check(kind, tmp_path):
+    model = vae(
+        condition_network=kgm.label_embedding(NUM_CLASSES, 4),
+        prior=make_prior(kind, condition_size=4),
+        num_classes=NUM_CLASSES,
+        label_dropout=0.1,
+    )
+    version = export(model, tmp_path, "model", **LATENT)
+    assert check_version(version, model, sizes=(1, 5)).problems == []
 
 
 @pytest.mark.exhaustive

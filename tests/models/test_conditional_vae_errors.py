@@ -46,7 +46,7 @@ import keras_genmodels as kgm
 )
 def test_bad_arguments_are_refused(changes, message):
     good = of_labels()
-    arguments = {name: getattr(good, name) for name in good._argument_names()}
+    arguments = good._arguments()
     with pytest.raises(ValueError, match=message):
         kgm.ConditionalVAE(**{**arguments, **changes})
 

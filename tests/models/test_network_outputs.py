@@ -118,7 +118,7 @@ class Listing(keras.layers.Layer):
 @pytest.mark.parametrize("make", [of_labels, of_parts])
 def test_every_network_of_a_conditional_vae_is_checked(name, make):
     model = make(learned=True)
-    arguments = {n: getattr(model, n) for n in model._argument_names()}
+    arguments = model._arguments()
     arguments[name] = Listing(arguments[name])
     with pytest.raises(ValueError, match=f"{name} must .* got a list of 1"):
         kgm.ConditionalVAE(**arguments)

@@ -75,9 +75,16 @@ def gaussian_params(layer, kernel, mean, covariance):
     return [np.concatenate([kernel, np.zeros((len(kernel), 3))], 1), bias]
 
 
-def linear_cvae(posterior, condition_size, hidden_sizes=(), observed_mask=None):
+def linear_cvae(
+    posterior, condition_size, hidden_sizes=(), observed_mask=None, prior=None
+):
     """A conditional VAE with a linear decoder: x in 5 numbers, z in 2."""
     layer = POSTERIORS[posterior](2)
+    prior_network = None
+    if prior is None:
+        prior_network = kgm.mlp_prior(
+            condition_size, layer.params_size, hidden_sizes
+        )
     network = keras.Sequential(
         [
             keras.Input((condition_size,), dtype="float64"),
@@ -90,7 +97,8 @@ def linear_cvae(posterior, condition_size, hidden_sizes=(), observed_mask=None):
         layer,
         kgm.IndependentNormal((5,), stddev=S),
         network,
-        kgm.mlp_prior(condition_size, layer.params_size, hidden_sizes),
+        prior_network,
+        prior=prior,
         observed_mask=observed_mask,
     )
 
