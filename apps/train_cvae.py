@@ -108,8 +108,13 @@ def build_image_condition(config, image_shape, size):
     """Builds the network that embeds the observed part of an image."""
     from keras_genmodels.networks import encoders
 
-    if config.network == "conv":
-        return encoders.image_condition(image_shape, size, config.filters)
+    if latent_flags.is_convolutional(config):
+        return encoders.image_condition(
+            image_shape,
+            size,
+            config.filters,
+            latent_flags.residual_blocks(config),
+        )
     return encoders.mlp_encoder(
         image_shape,
         size,

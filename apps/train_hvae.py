@@ -11,8 +11,8 @@ model.keras, metrics.json, figures/ and tensorboard/.
 
 from .cli import guard, latent_flags, prior_flags, training_flags
 
-# With --network=conv: width of the features of an image, and of the hidden
-# layer of each network of them.
+# With --network=conv or resnet: width of the features of an image, and of the
+# hidden layer of each network of them.
 _FEATURES = 256
 
 training_flags.define_flags("runs/hvae", default_steps=3000)

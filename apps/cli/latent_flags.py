@@ -9,6 +9,9 @@ _POSTERIORS = {
     "diagonal": "MultivariateNormalDiag",
     "full": "MultivariateNormalTriL",
 }
+# Residual blocks at each size of the image, by the values of --network that
+# have convolutions.
+_RESIDUAL_BLOCKS = {"conv": 0, "resnet": 1}
 
 
 def define_flags(has_layers=False):
@@ -29,9 +32,10 @@ def define_flags(has_layers=False):
     flags.DEFINE_enum(
         "network",
         "conv",
-        ["conv", "mlp", "gated_mlp"],
-        "Kind of all networks; each hidden layer of a gated MLP is a dense one "
-        "times a sigmoid one.",
+        ["conv", "resnet", "mlp", "gated_mlp"],
+        "Kind of all networks; a resnet has a residual block of two more "
+        "convolutions at each resolution; each hidden layer of a gated MLP is "
+        "a dense one times a sigmoid one.",
     )
     flag_types.define_sizes(
         "hidden_sizes",
@@ -43,8 +47,8 @@ def define_flags(has_layers=False):
     flags.DEFINE_integer(
         "filters",
         None,
-        "With --network=conv: channels at full resolution; each halving of the "
-        "resolution doubles them, up to 128 (default: 16).",
+        "With --network=conv or resnet: channels at full resolution; each "
+        "halving of the resolution doubles them, up to 128 (default: 16).",
         lower_bound=1,
     )
     if has_layers:
@@ -138,8 +142,8 @@ def resolve(config):
         config.forbid(("observation_stddev",), "--likelihood=gaussian")
     bernoulli = config.likelihood == "bernoulli"
     config = config.fill(binarization="dynamic" if bernoulli else "none")
-    if config.network != "conv":
-        config.forbid(("filters",), "--network=conv")
+    if not is_convolutional(config):
+        config.forbid(("filters",), "--network=conv or resnet")
         width = 300 if is_gated(config) else 200
         return config.fill(hidden_sizes=(width, width))
     config.forbid(("hidden_sizes",), "--network=mlp or gated_mlp")
@@ -152,6 +156,16 @@ def _check_free_bits(config):
         config.forbid(("free_bits",), "--posterior=diagonal")
     if config.prior != "standard":
         config.forbid(("free_bits",), "--prior=standard")
+
+
+def is_convolutional(config):
+    """Returns whether the networks of images have convolutions."""
+    return config.network in _RESIDUAL_BLOCKS
+
+
+def residual_blocks(config):
+    """Returns the number of residual blocks at each size of the image."""
+    return _RESIDUAL_BLOCKS[config.network]
 
 
 def is_gated(config):
@@ -198,8 +212,10 @@ def build_shared_parts(config, data, latent_size, condition_size=0):
 
     likelihood = _build_likelihood(config, data)
     shapes = latent_size, likelihood.params_shape
-    if config.network == "conv":
-        decoder = encoders.conv_decoder(*shapes, config.filters, condition_size)
+    if is_convolutional(config):
+        decoder = encoders.conv_decoder(
+            *shapes, config.filters, condition_size, residual_blocks(config)
+        )
     else:
         decoder = encoders.mlp_decoder(
             *shapes,
@@ -243,9 +259,13 @@ def build_encoder(
     """
     from keras_genmodels.networks import encoders
 
-    if config.network == "conv":
+    if is_convolutional(config):
         return encoders.conv_encoder(
-            image_shape, output_size, config.filters, condition_size
+            image_shape,
+            output_size,
+            config.filters,
+            condition_size,
+            residual_blocks(config),
         )
     return encoders.mlp_encoder(
         image_shape,

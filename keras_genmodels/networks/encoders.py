@@ -5,7 +5,9 @@ import math
 import keras
 
 from keras_genmodels.core import deprecation
+from keras_genmodels.core.validation import check_count
 from keras_genmodels.networks.gated import GatedDense
+from keras_genmodels.networks.residual import ResidualBlock
 
 # Explicit in every layer: Keras' default is a setting of the user.
 CHANNELS_LAST = "channels_last"
@@ -117,7 +119,9 @@ def mlp_prior(condition_size, output_size, hidden_sizes=(200,)):
     )
 
 
-def conv_encoder(image_shape, output_size, filters=16, condition_size=0):
+def conv_encoder(
+    image_shape, output_size, filters=16, condition_size=0, residual_blocks=0
+):
     """Builds a convolutional encoder for images of any size.
 
     Each stage is a 3x3 convolution of stride 2 that doubles the channels (up
@@ -130,6 +134,8 @@ def conv_encoder(image_shape, output_size, filters=16, condition_size=0):
         condition_size: int >= 0, width of the features of a condition, which
             a dense layer turns into one more channel of the image, and which
             are concatenated to the flattened activations; 0: no condition.
+        residual_blocks: int >= 0, number of `ResidualBlock`s after each
+            convolution, which make it a residual network.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
@@ -137,14 +143,21 @@ def conv_encoder(image_shape, output_size, filters=16, condition_size=0):
         `[x, features]`, the features float `[batch, condition_size]`.
 
     Raises:
-        ValueError: for a `condition_size` below 0.
+        ValueError: for a `condition_size` or `residual_blocks` below 0.
     """
     return _conv_encoder(
-        "encoder", image_shape, output_size, filters, condition_size
+        "encoder",
+        image_shape,
+        output_size,
+        filters,
+        residual_blocks,
+        condition_size,
     )
 
 
-def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
+def conv_decoder(
+    latent_size, params_shape, filters=16, condition_size=0, residual_blocks=0
+):
     """Builds a convolutional decoder, the mirror image of `conv_encoder`.
 
     Each stage is a transposed convolution of stride 2, cropped to the size
@@ -156,6 +169,8 @@ def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
         filters: channels of the last stage.
         condition_size: int >= 0, width of the features of a condition, which
             are concatenated to the latent; 0: no condition.
+        residual_blocks: int >= 0, number of `ResidualBlock`s at each size of
+            the image.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
@@ -163,7 +178,7 @@ def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
         of `[z, features]`, the features float `[batch, condition_size]`.
 
     Raises:
-        ValueError: for a `condition_size` below 0.
+        ValueError: for a `condition_size` or `residual_blocks` below 0.
     """
     *image_size, channels = params_shape
     sizes = _halvings(image_size)
@@ -171,6 +186,7 @@ def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
     layers = [
         *_dense_layers((256, math.prod(sizes[-1]) * width)),
         keras.layers.Reshape((*sizes[-1], width)),
+        *_residual_layers(residual_blocks),
     ]
     for i in reversed(range(len(sizes) - 1)):
         layers += [
@@ -184,6 +200,7 @@ def conv_decoder(latent_size, params_shape, filters=16, condition_size=0):
                 name=f"up_{i}",
             ),
             _crop(sizes[i + 1], sizes[i]),
+            *_residual_layers(residual_blocks),
         ]
     layers.append(
         keras.layers.Conv2D(
@@ -233,33 +250,41 @@ def label_embedding(num_classes, size):
     )
 
 
-def image_condition(image_shape, size, filters=16):
+def image_condition(image_shape, size, filters=16, residual_blocks=0):
     """Builds the condition network of images, with `conv_encoder`'s layers.
 
     Args:
         image_shape: (height, width, channels) of the condition.
         size: int, width of the features.
         filters: channels of the first stage.
+        residual_blocks: as of `conv_encoder`.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
         `[batch, size]`.
     """
-    return _conv_encoder("condition", image_shape, size, filters)
+    return _conv_encoder(
+        "condition", image_shape, size, filters, residual_blocks
+    )
 
 
-def _conv_encoder(name, image_shape, output_size, filters, condition_size=0):
-    stages = len(_halvings(image_shape[:2])) - 1
+def _conv_encoder(
+    name, image_shape, output_size, filters, residual_blocks, condition_size=0
+):
+    down = []
+    for i in range(1, len(_halvings(image_shape[:2]))):
+        down.append(
+            _convolution(_width(filters, i), strides=2, name=f"down_{i}")
+        )
+        down += _residual_layers(residual_blocks)
     return _network(
         name,
         image_shape,
         condition_size,
         [
             _convolution(filters, name="stem"),
-            *(
-                _convolution(_width(filters, i), strides=2, name=f"down_{i}")
-                for i in range(1, stages + 1)
-            ),
+            *_residual_layers(residual_blocks),
+            *down,
             keras.layers.Flatten(data_format=CHANNELS_LAST),
         ],
         [
@@ -326,6 +351,11 @@ def _dense_layers(sizes, gated=False):
     if gated:
         return [GatedDense(n) for n in sizes]
     return [keras.layers.Dense(n, activation=_ACTIVATION) for n in sizes]
+
+
+def _residual_layers(count):
+    check_count("residual_blocks", count, 0)
+    return [ResidualBlock() for _ in range(count)]
 
 
 def _convolution(filters, strides=1, name=None):

@@ -61,7 +61,8 @@ WRONG = {
         (["--likelihood=foo"], "discretized_logistic"),
         (["--observation_stddev=0.1"], "requires --likelihood=gaussian"),
         (["--hidden_sizes=20"], "requires --network=mlp"),
-        (["--filters=8", "--network=mlp"], "requires --network=conv"),
+        (["--filters=8", "--network=mlp"], "requires --network=conv or resnet"),
+        (["--hidden_sizes=8", "--network=resnet"], "requires --network=mlp"),
         (["--doubly_reparameterized"], "--num_importance_samples above 1"),
         (
             ["--beta=0.5", "--num_importance_samples=5"],

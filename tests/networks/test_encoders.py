@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_genmodels as kgm
+from keras_genmodels.networks.residual import ResidualBlock
 
 
 @pytest.mark.parametrize(
@@ -63,6 +65,8 @@ def conditional(shape=(9, 14, 1), condition_size=3):
         (kgm.mlp_decoder(5, shape, (11,), **size), z, shape),
         (kgm.conv_encoder(shape, 6, 4, **size), x, (6,)),
         (kgm.conv_decoder(5, shape, 4, **size), z, shape),
+        (kgm.conv_encoder(shape, 6, 4, residual_blocks=1, **size), x, (6,)),
+        (kgm.conv_decoder(5, shape, 4, residual_blocks=1, **size), z, shape),
     ]
 
 
@@ -184,3 +188,25 @@ def test_a_gated_layer_is_a_dense_one_times_a_sigmoid_one(tmp_path):
     decoder = kgm.mlp_decoder(2, (4, 4, 1), (6, 7), gated=True)
     shapes = [w.shape for w in decoder.weights[::2]]
     assert shapes == [(2, 12), (6, 14), (7, 16)]
+
+
+def test_residual_blocks_add_two_convolutions_at_each_resolution():
+    """Of 8x8 and 4x4 images; a new block is nearly the identity."""
+    x = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
+    for count in (0, 2):
+        encoder = kgm.conv_encoder((8, 8, 1), 6, 4, residual_blocks=count)
+        decoder = kgm.conv_decoder(5, (8, 8, 1), 4, residual_blocks=count)
+        for network, depth in ((encoder, 2), (decoder, 2)):
+            kernels = [w for w in network.weights if len(w.shape) == 4]
+            assert len(kernels) == depth + 2 * 2 * count
+        assert encoder(x).shape == (3, 6)
+    x = np.random.default_rng(0).random((3, 8, 8, 32), np.float32)
+    block = ResidualBlock()
+    change = np.std(block(x) - x)
+    assert 0 < change < 0.5 * np.std(x)
+    first, bias, second, offset = block.get_weights()
+    h = tf.nn.silu(tf.nn.conv2d(x, first, 1, "SAME") + bias)
+    expected = x + tf.nn.conv2d(h, second, 1, "SAME") + offset
+    np.testing.assert_allclose(block(x), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="residual_blocks must be an int >= 0"):
+        kgm.conv_encoder((8, 8, 1), 6, residual_blocks=-1)
