@@ -208,3 +208,24 @@ def test_a_prior_of_the_condition_is_trained(flags, data_dir, tmp_path):
     is_of_labels = model.num_classes is not None
     c = np.arange(10) if is_of_labels else np.eye(SIDE)[np.newaxis, ..., None]
     assert model.prior(c).batch_shape == (len(c),)
+
+
+@pytest.mark.slow
+def test_residual_networks_complete_images(data_dir, tmp_path):
+    succeed(
+        run(
+            "train_cvae",
+            f"--workdir={tmp_path}/run",
+            f"--data_dir={data_dir}",
+            "--network=resnet",
+            "--filters=2",
+            "--condition=quadrants",
+            "--epochs=1",
+            "--jit_compile=false",
+        )
+    )
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    networks = (model.encoder, model.decoder, model.condition_network)
+    for network in networks:
+        kinds = {type(layer).__name__ for layer in network.layers}
+        assert "ResidualBlock" in kinds
