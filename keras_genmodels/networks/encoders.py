@@ -271,20 +271,20 @@ def image_condition(image_shape, size, filters=16, residual_blocks=0):
 def _conv_encoder(
     name, image_shape, output_size, filters, residual_blocks, condition_size=0
 ):
-    down = []
+    # In the order of the network, which is that of the initial random weights.
+    stages = [_convolution(filters, name="stem")]
+    stages += _residual_layers(residual_blocks)
     for i in range(1, len(_halvings(image_shape[:2]))):
-        down.append(
+        stages.append(
             _convolution(_width(filters, i), strides=2, name=f"down_{i}")
         )
-        down += _residual_layers(residual_blocks)
+        stages += _residual_layers(residual_blocks)
     return _network(
         name,
         image_shape,
         condition_size,
         [
-            _convolution(filters, name="stem"),
-            *_residual_layers(residual_blocks),
-            *down,
+            *stages,
             keras.layers.Flatten(data_format=CHANNELS_LAST),
         ],
         [
