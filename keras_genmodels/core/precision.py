@@ -35,37 +35,35 @@ def policy_scope(policy):
         keras.config.set_dtype_policy(before)
 
 
-def matmul_roundoff():
-    """Returns the relative rounding error of factors of a float32 product.
-
-    On GPUs TensorFlow multiplies in TF32, with 11 bits, unless
-    `tf.config.experimental.enable_tensor_float_32_execution(False)`.
-    """
-    is_short = tf.config.experimental.tensor_float_32_execution_enabled()
-    on_gpu = bool(tf.config.list_physical_devices("GPU"))
-    return 2.0**-11 if is_short and on_gpu else 2.0**-24
-
-
 def matmul(a, b, **settings):
     """Multiplies float matrices with at least the precision of float32.
+
+    Where a device may multiply in TF32 the product is one in float64.
 
     Args:
         a, b: float tensors of one dtype.
         **settings: as of `tf.matmul`.
     """
-    if a.dtype != tf.float32 or matmul_roundoff() < 1e-6:
+
+    def multiply():
         return tf.matmul(a, b, **settings)
-    wide = (tf.cast(it, tf.float64) for it in (a, b))
-    return tf.cast(tf.matmul(*wide, **settings), a.dtype)
+
+    def multiply_wide():
+        wide = (tf.cast(it, tf.float64) for it in (a, b))
+        return tf.cast(tf.matmul(*wide, **settings), a.dtype)
+
+    if a.dtype != tf.float32:
+        return multiply()
+    return tf.cond(splits_factors(), multiply_wide, multiply)
 
 
 def splits_factors():
-    """Returns whether `split_matmul` has to split factors, where this runs.
+    """Returns whether float32 products may be TF32, where this runs.
 
-    It does everywhere but on a CPU, as GPUs may multiply in TF32. The program
-    decides when it runs, because it may be traced on another machine, and
-    because TF32 can be turned on after that. XLA does not say for which device
-    it compiles, so that its programs split, also those for a CPU.
+    They may be everywhere but on a CPU. The program decides when it runs,
+    because it may be traced on another machine, and because TF32 can be turned
+    on after that. XLA does not say for which device it compiles, so that its
+    programs split factors also on a CPU.
 
     Returns:
         bool tensor, scalar.

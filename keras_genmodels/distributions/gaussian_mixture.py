@@ -128,7 +128,7 @@ def log_prob_of_each(components):
         first, second = np.tril_indices(size)
         whiten = components.scale.solve(tf.eye(size, dtype=loc.dtype))
         precision = matmul(whiten, whiten, transpose_a=True)
-        scaled_loc = tf.linalg.matvec(precision, loc)
+        scaled_loc = matmul(precision, loc[..., tf.newaxis])[..., 0]
         # Each product off the diagonal stands for two.
         count = tf.constant(np.where(first == second, 1, 2), loc.dtype)
         shape = tf.concat([tf.shape(loc)[:-1], [size**2]], axis=0)

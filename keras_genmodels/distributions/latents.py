@@ -13,8 +13,6 @@ import tensorflow_probability as tfp
 
 tfd = tfp.distributions
 
-_STDDEV_DRAWS = 1000
-
 
 def standard_normal(size, dtype):
     """Returns N(0, I) over vectors, a `tfd.MultivariateNormalDiag`."""
@@ -102,20 +100,6 @@ def center(distribution):
         return distribution.layer_means()
     noise = tf.zeros(_shape(distribution, 1), distribution.dtype)
     return transform(distribution, noise)[0]
-
-
-def stddev(distribution):
-    """Returns the standard deviation of each entry.
-
-    Returns:
-        float tensor `[batch, latent_size]`: exact for a Gaussian, else that
-        of 1000 draws, the same at every call.
-    """
-    if is_gaussian(distribution):
-        return distribution.stddev()
-    shape = _shape(distribution, _STDDEV_DRAWS)
-    noise = tf.random.stateless_normal(shape, (0, 0), dtype=distribution.dtype)
-    return tf.math.reduce_std(transform(distribution, noise), axis=0)
 
 
 def parameters(distribution):

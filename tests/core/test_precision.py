@@ -63,6 +63,19 @@ def test_a_program_splits_unless_it_runs_on_a_cpu(monkeypatch):
     assert errors(anywhere(), a, b).max() < 2.0**-21
 
 
+def test_a_wide_product_is_in_float64_unless_it_runs_on_a_cpu(monkeypatch):
+    a, b = factors("")
+    rows = tf.constant(b.T)
+    multiply = tf.function(
+        lambda: precision.matmul(tf.constant(a), rows, transpose_b=True)
+    )
+    expected = tf.matmul(a, rows, transpose_b=True)
+    np.testing.assert_array_equal(multiply(), expected)
+    tf32.emulate_products(monkeypatch)
+    anywhere = tf.function(multiply.python_function, jit_compile=True)
+    assert errors(anywhere(), a, b).max() < 2.0**-23
+
+
 class Fused:
     """Float32 values with fused multiply-adds: products are rounded late."""
 

@@ -14,7 +14,6 @@ from support.dense_posterior import (
     noisy_like,
 )
 
-from keras_genmodels.core import precision
 from keras_genmodels.denoisers import _posterior_mean, _weighted_sums
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -155,15 +154,3 @@ def test_top_k_agrees_with_a_sort(rows):
         np.testing.assert_array_equal(
             best, np.take_along_axis(values, order[:k], 0).T
         )
-
-
-def test_roundoff_of_tf32_on_a_gpu(monkeypatch):
-    config = tf.config.experimental
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["GPU"])
-    for short, expected in ((True, 2**-11), (False, 2**-24)):
-        monkeypatch.setattr(
-            config,
-            "tensor_float_32_execution_enabled",
-            lambda short=short: short,
-        )
-        assert precision.matmul_roundoff() == expected
