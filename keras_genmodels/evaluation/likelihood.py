@@ -223,7 +223,7 @@ def section(model, split, binarization, *, num_samples, seed, computed=None):
         computed = terms(
             model, split, binarization, num_samples=num_samples, seed=seed
         )
-    completed = likelihood.with_divided_rate(computed)
+    completed = likelihood.with_divided_rate(model, computed)
     measures = {
         name: measure(
             name,

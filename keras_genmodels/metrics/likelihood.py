@@ -10,7 +10,10 @@ from scipy.special import entr
 from keras_genmodels.core import seeds
 from keras_genmodels.core.arrays import as_float, concatenate
 from keras_genmodels.distributions import latents
-from keras_genmodels.metrics.aggregated_posterior import divide_rate
+from keras_genmodels.metrics.aggregated_posterior import (
+    divide_rate,
+    divide_rate_of_layers,
+)
 from keras_genmodels.models import likelihood
 
 # A latent is active if its posterior mean has a larger variance (Burda et
@@ -54,8 +57,9 @@ def likelihood_terms(
 
         and `latent_means` and `latents`, float64 `[n, latent_size]`: see
         `latent_means`, and z of `elbo` less the same center; and, of a model
-        without conditions whose q(z|x) is Gaussian and whose log p(z) is no
-        ODE, `information` and `marginal_kl` `[n]`, see `divide_rate`.
+        without conditions whose q(z|x) is Gaussian, or has layers as that of
+        a `HierarchicalVAE`, and whose log p(z) is no ODE, `information` and
+        `marginal_kl` `[n]`, see `divide_rate`.
 
     Raises:
         ValueError: if there is no example, and for batches that the model
@@ -69,7 +73,7 @@ def likelihood_terms(
         chunk_size=chunk_size,
         jit_compile=jit_compile,
     )
-    return with_divided_rate(terms)
+    return with_divided_rate(model, terms)
 
 
 def separate_terms(
@@ -122,10 +126,11 @@ def separate_terms(
     return values
 
 
-def with_divided_rate(terms):
+def with_divided_rate(model, terms):
     """Adds the terms of an example that depend on all examples.
 
     Args:
+        model: the `LatentVariableModel`.
         terms: dict of arrays, as of `separate_terms`, of all examples.
 
     Returns:
@@ -135,8 +140,17 @@ def with_divided_rate(terms):
     if "log_prior" not in terms:
         return terms
     posterior = _taken(terms, "posterior")
-    log_prior = terms.pop("log_prior")
-    return {**terms, **divide_rate(posterior, terms["latents"], log_prior)}
+    log_prior, z = terms.pop("log_prior"), terms["latents"]
+    if "encoded" not in posterior:
+        return {**terms, **divide_rate(posterior, z, log_prior)}
+    dtype = model.statistics_dtype
+    divided = divide_rate_of_layers(
+        model.posterior_of,
+        posterior["encoded"].astype(dtype),
+        z.astype(dtype),
+        log_prior,
+    )
+    return {**terms, **divided}
 
 
 def bits_per_dimension(nats, event_size):
@@ -225,7 +239,7 @@ def _one_draw_terms(model):
         }
         if divided:
             found["log_prior"] = model.prior().log_prob(z)
-            posterior = latents.parameters(model.encode(*inputs))
+            posterior = _posterior_parameters(model, *inputs)
             found |= {f"posterior_{k}": v for k, v in posterior.items()}
         return found
 
@@ -233,11 +247,24 @@ def _one_draw_terms(model):
 
 
 def _has_divided_rate(model):
-    """Returns whether `divide_rate` applies to a model."""
+    """Returns whether the rate is divided by the aggregated posterior."""
     if model.condition_kind is not None or model.has_costly_prior:
         return False
     x = tf.zeros((1, *model.event_shape), model.statistics_dtype)
-    return latents.is_gaussian(model.encode(x))
+    posterior = model.encode(x)
+    return latents.is_gaussian(posterior) or _is_of_layers(model)
+
+
+def _is_of_layers(model):
+    return hasattr(model, "posterior_of")
+
+
+def _posterior_parameters(model, x):
+    """Returns a dict of the tensors that q(z|x) is computed from."""
+    if _is_of_layers(model):
+        encoded = tf.cast(model.encoder(x), model.statistics_dtype)
+        return {"encoded": encoded}
+    return latents.parameters(model.encode(x))
 
 
 def _taken(values, prefix):

@@ -150,8 +150,8 @@ class HierarchicalVAE(WithPriorLayer, LatentVariableModel):
         z = zeros((self.latent_size,), self.decoder.compute_dtype)
         build_decoder(self.decoder, z, self.likelihood)
 
-    def _encode(self, x, features):
-        encoded = self.encoder(x)
+    def posterior_of(self, encoded):
+        """Returns q(z|x), given the output of the encoder, `[batch, width]`."""
         return layered.LayeredDistribution(
             self._top_posterior(encoded),
             [
@@ -160,6 +160,9 @@ class HierarchicalVAE(WithPriorLayer, LatentVariableModel):
             ],
             self.latent_sizes,
         )
+
+    def _encode(self, x, features):
+        return self.posterior_of(self.encoder(x))
 
     def _top_posterior(self, encoded):
         """Returns q(z_K|x), given the output of the encoder."""

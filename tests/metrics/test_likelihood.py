@@ -5,6 +5,7 @@ import pytest
 import scipy.special
 import sklearn.datasets
 from support.small_cvaes import OBSERVED, images, labels, of_labels, of_parts
+from support.small_hierarchies import make_hvae
 from support.small_priors import make_prior
 from support.small_vaes import SHAPE, binary_images, make_vae
 
@@ -191,7 +192,22 @@ def test_the_rate_is_information_and_misfit_of_the_prior(posterior, float64):
     np.testing.assert_allclose(found["information"], np.log(len(x)))
 
 
-def test_without_gaussian_posteriors_or_with_conditions_it_is_not_divided():
+def test_the_rate_of_layers_is_divided_as_well(float64, monkeypatch):
+    """By the log density of each draw under the posterior of each image."""
+    monkeypatch.setattr(aggregated_posterior, "_TILE", 3)
+    model, x = make_hvae((2, 1), prior="mixture"), binary_images(7)
+    terms = terms_of(model, [x[:4], x[4:]])
+    z = model.draw_latents(x, seed=seeds.row_seeds(5, 7))
+    log_probs = model.encode(x).log_prob(z[:, np.newaxis]).numpy()
+    aggregated = scipy.special.logsumexp(log_probs, axis=1) - np.log(7)
+    information = np.diagonal(log_probs) - aggregated
+    np.testing.assert_allclose(terms["information"], information)
+    misfit = aggregated - model.prior().log_prob(z)
+    np.testing.assert_allclose(terms["marginal_kl"], misfit)
+    assert information.max() <= np.log(7)
+
+
+def test_with_conditions_the_rate_is_not_divided():
     terms = terms_of(of_labels(), batches_of(images(4), labels(4), 4))
     assert "information" not in terms
 
