@@ -3,7 +3,7 @@
 import pytest
 from support.exported_models import LATENT, NUM_CLASSES, vae
 from support.small_hierarchies import make_hvae
-from support.small_priors import make_prior
+from support.small_priors import LEARNED, make_prior
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
@@ -29,7 +29,8 @@ def test_an_export_with_a_learned_prior_passes_its_check(kind, tmp_path):
     assert found.problems == []
 
 
-@each_learned
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", LEARNED)
 def test_an_export_with_a_conditional_prior_passes_its_check(kind, tmp_path):
     model = vae(
         condition_network=kgm.label_embedding(NUM_CLASSES, 4),
