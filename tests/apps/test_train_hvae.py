@@ -33,6 +33,9 @@ def test_a_run_of_two_layers_is_made_and_left_as_it_is(tmp_path):
     succeed(run("train_hvae", *flags))
     model = Workdir(tmp_path / "run").load_model()
     assert model.latent_sizes == (3, 2)
+    information = measures(tmp_path / "run", "likelihood")["information"]
+    log_num = information["references"]["log N"]["value"]
+    assert -1 < information["value"] <= log_num
     assert "finished" in succeed(run("train_hvae", *flags))
 
 
