@@ -45,10 +45,10 @@ def main(_):
 
 def print_times():
     """Prints the times of each round and the medians of their ratios."""
-    import tensorflow as tf
+    from keras_genmodels.core import devices
 
     use_xla = {"true": True, "false": False}.get(
-        FLAGS.jit_compile, bool(tf.config.list_physical_devices("GPU"))
+        FLAGS.jit_compile, devices.has_gpu()
     )
     denoiser = build_denoiser()
 

@@ -29,10 +29,10 @@ SIGMA = 0.5
 
 def main(_):
     """Prints the times of each round and the median of their ratios."""
-    import tensorflow as tf
+    from keras_genmodels.core import devices
 
     use_xla = {"true": True, "false": False}.get(
-        FLAGS.jit_compile, bool(tf.config.list_physical_devices("GPU"))
+        FLAGS.jit_compile, devices.has_gpu()
     )
     denoiser, noisy = build_denoiser_and_images()
     loop = loop_part(denoiser, noisy, use_xla)

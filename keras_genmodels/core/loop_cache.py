@@ -6,6 +6,7 @@ import weakref
 
 import tensorflow as tf
 
+from keras_genmodels.core import precision
 from keras_genmodels.core.events import spec_of
 
 # By owner: its variables when the loops were built, and the loops by key.
@@ -27,6 +28,7 @@ def cached(owner, key, build):
         what `build` returned.
     """
     functions = _functions_of(owner)
+    key = (key, precision.is_for_any_machine())
     if key not in functions:
         functions[key] = build(_reference(owner))
     return functions[key]

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from keras_genmodels.core import private_api
+from keras_genmodels.core import devices, private_api
 
 # Draws of a latent that are decoded at once, and on a GPU the activations of
 # the widest layer for them (2 GiB in float32).
@@ -20,7 +20,7 @@ def by_device(cpu, gpu):
     A program keeps the sizes of the machine that traces it, also if it is
     exported.
     """
-    return gpu if tf.config.list_physical_devices("GPU") else cpu
+    return gpu if devices.has_gpu() else cpu
 
 
 def draws_at_once(model, needed=None):

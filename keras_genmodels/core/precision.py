@@ -1,9 +1,12 @@
 """The dtype policy of a model, and the precision of matrix products."""
 
 import contextlib
+import contextvars
 
 import keras
 import tensorflow as tf
+
+from keras_genmodels.core import devices, private_api
 
 # TF32 keeps 11 bits of a factor: where this multiple is added and subtracted
 # again, the other 13 of float32 are rounded off (after Dekker, 1971). Multiples
@@ -13,6 +16,8 @@ _MULTIPLE = 2.0**13
 
 # Longest sum of one product in TF32: tensor cores truncate each addition.
 _LONGEST_SUM = 1024
+
+_for_any_machine = contextvars.ContextVar("for_any_machine", default=False)
 
 
 @contextlib.contextmanager
@@ -57,17 +62,38 @@ def matmul(a, b, **settings):
     return tf.cond(splits_factors(), multiply_wide, multiply)
 
 
+@contextlib.contextmanager
+def for_any_machine():
+    """Makes programs that are traced within a `with` block fit any machine.
+
+    Only those that XLA compiles need it: see `splits_factors`.
+    """
+    token = _for_any_machine.set(True)
+    try:
+        yield
+    finally:
+        _for_any_machine.reset(token)
+
+
+def is_for_any_machine():
+    """Returns whether programs are traced `for_any_machine`."""
+    return _for_any_machine.get()
+
+
 def splits_factors():
     """Returns whether float32 products may be TF32, where this runs.
 
     They may be everywhere but on a CPU. The program decides when it runs,
     because it may be traced on another machine, and because TF32 can be turned
-    on after that. XLA does not say for which device it compiles, so that its
-    programs split factors also on a CPU.
+    on after that. XLA does not say for which device it compiles: its programs
+    split factors, unless this machine has no GPU and they are not traced
+    `for_any_machine`, as exports are.
 
     Returns:
         bool tensor, scalar.
     """
+    if private_api.is_traced_for_xla():
+        return tf.constant(is_for_any_machine() or devices.has_gpu())
     return tf.not_equal(tf.raw_ops.DeviceIndex(device_names=["CPU"]), 0)
 
 

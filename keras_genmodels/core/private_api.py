@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras.src.backend.common import global_state
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from tensorflow.python.eager import context
+from tensorflow.python.ops import control_flow_util
 
 
 class BuiltByConstructor:
@@ -71,6 +72,15 @@ def _without_rewriting(executor_type, serialized):
     options = config.graph_options.rewrite_options
     options.arithmetic_optimization = rewriter_config_pb2.RewriterConfig.OFF
     return context.FunctionCallOptions(executor_type, config)
+
+
+def is_traced_for_xla():
+    """Returns whether a function with `jit_compile=True` is being traced."""
+    if tf.executing_eagerly():
+        return False
+    return control_flow_util.GraphOrParentsInXlaContext(
+        tf.compat.v1.get_default_graph()
+    )
 
 
 def is_within_a_layer():

@@ -6,7 +6,7 @@ import warnings
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import private_api
+from keras_genmodels.core import devices, private_api
 
 _CONVOLUTIONS = tuple(
     getattr(keras.layers, name)
@@ -91,7 +91,7 @@ def should_compile(model=None):
         bool: True on a GPU, and on a CPU for a Keras model without
         convolutions; False on a CPU for a loop over a denoiser (None).
     """
-    if tf.config.list_physical_devices("GPU"):
+    if devices.has_gpu():
         return True
     return model is not None and not _has_convolutions(model)
 

@@ -58,8 +58,9 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     The bound also holds where products are TF32 (TensorFlow's default on
     GPUs, see `tf.config`): unless a program runs on a CPU, it splits the
     factors into parts that TF32 represents, and e is 4 times as large. It
-    decides when it runs, wherever it was traced or exported. XLA does not say
-    where it runs, so that its programs always split the factors.
+    decides when it runs, wherever it was traced or exported. A program that
+    XLA compiles decides when it is traced: it splits the factors on a machine
+    with a GPU, and if `kgm.export` writes it.
 
     The derivatives by x and by sigma are exact, too. With J = dD/dx, which is
     symmetric, and expectations under P(x_i|x),

@@ -8,7 +8,7 @@ family, in `latent_signatures`, `learned_prior_signatures` and
 
 import tensorflow as tf
 
-from keras_genmodels.core import xla
+from keras_genmodels.core import precision, xla
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.wording import kind_of
@@ -120,6 +120,11 @@ def save(model, path, settings):
         None for the batch, and for inputs the accepted `values` and those of
         an `example`; and `max_example_rows`, if they are limited.
     """
+    with precision.for_any_machine():
+        return _save(model, path, settings)
+
+
+def _save(model, path, settings):
     endpoints, traced, described = {}, {}, {}
     for name, signature in signatures_of(model, settings).items():
         function = _function(name, signature, settings["max_rows"])

@@ -14,7 +14,7 @@ from keras_genmodels.training import inputs
 @pytest.fixture
 def gpu(monkeypatch):
     """Makes code believe that there is a GPU, but XLA is not used."""
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["GPU"])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["GPU"])
     monkeypatch.setattr(xla, "should_compile", lambda _=None: False)
 
 
@@ -78,6 +78,6 @@ def test_the_exact_denoiser_reads_larger_blocks_on_a_gpu(monkeypatch, gpu):
         sizes.clear()
         found.append(denoiser.denoise(x, 0.1))
         assert max(sizes) == largest // 16 * 16
-        monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: [])
+        monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: [])
     _posterior_mean._compiled.cache_clear()
     np.testing.assert_allclose(*found, rtol=1e-5)

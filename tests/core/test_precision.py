@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from support import tf32
 
-from keras_genmodels.core import precision
+from keras_genmodels.core import loop_cache, precision
 
 # Of integers as in images, of floats, and longer than one sum.
 ROWS, DEPTH, COLUMNS = 5, 1500, 3
@@ -48,19 +48,47 @@ def test_split_products_are_exact_in_tf32(monkeypatch, short, transpose_a):
     assert multiply(tf.constant(False)).max() > 2.0**-17
 
 
-def test_a_program_splits_unless_it_runs_on_a_cpu(monkeypatch):
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_program_for_this_cpu_splits_nothing(jit_compile):
+    splits = tf.function(precision.splits_factors, jit_compile=jit_compile)
+    assert not splits()
+    assert not precision.splits_factors()
+
+
+def test_programs_of_xla_split_for_machines_with_a_gpu(monkeypatch):
     """XLA does not say for which device it compiles."""
     a, b = factors("")
-    multiply = tf.function(
-        lambda: precision.split_matmul(
-            tf.constant(a), tf.constant(b), precision.splits_factors()
+
+    def error():
+        multiply = tf.function(
+            lambda: precision.split_matmul(
+                tf.constant(a), tf.constant(b), precision.splits_factors()
+            ),
+            jit_compile=True,
         )
-    )
-    np.testing.assert_array_equal(multiply(), tf.matmul(a, b))
-    assert not precision.splits_factors()
+        return errors(multiply(), a, b).max()
+
     tf32.emulate_products(monkeypatch)
-    anywhere = tf.function(multiply.python_function, jit_compile=True)
-    assert errors(anywhere(), a, b).max() < 2.0**-21
+    assert error() > 2.0**-17
+    with precision.for_any_machine():
+        assert error() < 2.0**-21
+    assert error() > 2.0**-17
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda _: ["GPU"])
+    assert error() < 2.0**-21
+
+
+def test_compiled_loops_for_this_machine_are_not_used_for_others():
+    owner = tf.Module()
+
+    def build():
+        made = loop_cache.cached(owner, "name", lambda _: object())
+        assert made is loop_cache.cached(owner, "name", lambda _: object())
+        return made
+
+    here = build()
+    with precision.for_any_machine():
+        assert build() is not here
+    assert build() is here
 
 
 def test_a_wide_product_is_in_float64_unless_it_runs_on_a_cpu(monkeypatch):

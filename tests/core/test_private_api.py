@@ -11,6 +11,7 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.python.eager import context
 
 import keras_genmodels
@@ -52,6 +53,23 @@ def test_layers_are_found_at_every_depth(model):
     inner = model.layers[0]
     assert found[0] is model
     assert {model.layers[1], inner, inner.layers[0]} <= {*found}
+
+
+def test_functions_know_that_xla_compiles_them():
+    assert not private_api.is_traced_for_xla()
+    for jit_compile in (False, True):
+
+        @tf.function(jit_compile=jit_compile)
+        def found():
+            own = private_api.is_traced_for_xla()
+            body = tf.cond(
+                tf.constant(True),
+                lambda: tf.constant(private_api.is_traced_for_xla()),
+                lambda: tf.constant(False),
+            )
+            return tf.constant(own), body
+
+        assert [bool(it) for it in found()] == [jit_compile] * 2
 
 
 def test_the_training_step_counts_batches_not_updates():

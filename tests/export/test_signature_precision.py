@@ -1,5 +1,6 @@
 """Dtypes of the signatures of an export, and XLA."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from support.exported_models import (
@@ -13,10 +14,13 @@ from support.signature_calls import (
     inputs_of,
 )
 
+import keras_genmodels as kgm
+from keras_genmodels.core import precision
 from keras_genmodels.export import (
     export,
     loader,
     read_description,
+    signatures,
 )
 from keras_genmodels.export.check import check_version
 
@@ -55,6 +59,24 @@ def test_inputs_and_outputs_are_float32(
         assert_close(run(name, inputs), expected, tolerance)
     if policy == "bfloat16":
         assert not check_version(version, model).problems
+
+
+def test_signatures_are_traced_for_any_machine(monkeypatch):
+    """So that those that XLA compiles are as precise on a GPU."""
+    found = []
+
+    class Recorder(kgm.LinearDenoiser):
+        def _denoise(self, *args):
+            found.append(precision.is_for_any_machine())
+            return super()._denoise(*args)
+
+    denoiser = Recorder(rank=1)
+    denoiser.adapt(np.eye(3, dtype="float32"))
+    denoiser.denoise(tf.zeros([1, 3]))
+    monkeypatch.setattr(tf.saved_model, "save", lambda *args, **_: None)
+    signatures.save(denoiser, "folder", signatures.settings_of(denoiser, {}))
+    assert found[0] is False
+    assert {*found[1:]} == {True}
 
 
 @pytest.mark.parametrize(
