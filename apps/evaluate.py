@@ -29,18 +29,16 @@ picture, next to those of classical denoisers. They become `pictures` in
 metrics.json.
 """
 
-import contextlib
 import dataclasses
-import os
 import pathlib
-import tempfile
 
 from absl import flags
 
 from .cli import (
+    evaluated_runs,
+    evaluations,
     flag_types,
     guard,
-    merging,
     output_flag,
     picture_flags,
     shard_flag,
@@ -117,21 +115,9 @@ def main():
     if config.shard:
         evaluate_shard(config, output)
     elif config.input:
-        evaluate_and_report(config, output, OfPictures(config))
+        evaluate_and_report(config, output, evaluations.OfPictures(config))
     else:
-        evaluate_and_report(config, output, OfTestImages(config))
-
-
-def settings_of(config):
-    """Returns the `Settings` of the flags."""
-    from keras_genmodels.runs.evaluate import Settings
-
-    return Settings(
-        config.num_images,
-        config.num_samples,
-        config.seed,
-        num_density_images=config.num_density_images,
-    )
+        evaluate_and_report(config, output, evaluations.OfTestImages(config))
 
 
 def evaluate_shard(config, output):
@@ -140,9 +126,10 @@ def evaluate_shard(config, output):
     from keras_genmodels.runs import evaluate as model_evaluation
     from keras_genmodels.runs.workdir import Workdir
 
-    runs_of(config)
-    workdir, settings = Workdir(config.workdir[0]), settings_of(config)
-    check_families(config, [model_evaluation.is_latent(workdir)])
+    evaluated_runs.runs_of(config)
+    workdir = Workdir(config.workdir[0])
+    settings = evaluations.settings_of(config)
+    evaluations.check_families(config, [model_evaluation.is_latent(workdir)])
     data = workdir.read_run().load_data(config.data_dir)
     num_images = min(settings.num_images, len(data.test.images))
     part = shard_flag.part_of(config, num_images, batch_size=1)
@@ -159,141 +146,34 @@ def evaluate_shard(config, output):
     )
 
 
-def read_shards(config, workdir):
-    """Returns the numbers of the files of --merge, None without it."""
-    from keras_genmodels.runs import evaluate as model_evaluation
-
-    if config.merge is None:
-        return None
-    archives = [(path, merging.read(path)) for path in config.merge]
-    merging.check_shards(archives)
-    path, first = archives[0]
-    job = first.get(shard_flag.JOB)
-    if job is None or job != shard_flag.checksum(config, workdir.model):
-        raise guard.WrongFlags(
-            f"--merge: {path} is no shard of the evaluation of this model "
-            "with these flags by this version"
-        )
-    return model_evaluation.join_shards([arrays for _, arrays in archives])
-
-
-class OfTestImages:
-    """The evaluation on the test images of the runs.
-
-    Args:
-        config: `Config`.
-    """
-
-    def __init__(self, config):
-        self._config = config
-        self._settings = settings_of(config)
-
-    def read_all(self, workdirs):
-        """Returns the evaluations that are up to date; None for the others."""
-        from keras_genmodels.runs.evaluate import is_latent, read_current
-
-        found = [read_current(workdir, self._settings) for workdir in workdirs]
-        latent = [is_latent(workdir) for workdir in workdirs]
-        check_families(self._config, latent)
-        self._computed = read_shards(self._config, workdirs[0])
-        return found
-
-    def evaluate(self, workdir, classifiers):
-        """Evaluates a run; the folder of classifiers is that of all runs."""
-        from keras_genmodels.runs.evaluate import evaluate
-
-        data = workdir.read_run().load_data(self._config.data_dir)
-        print(f"Evaluating {workdir}...", flush=True)
-        return evaluate(
-            workdir, data, self._settings, classifiers, self._computed
-        )
-
-
-class OfPictures:
-    """The evaluation on the pictures of --input.
-
-    Args:
-        config: `Config`.
-    """
-
-    def __init__(self, config):
-        self._settings = picture_flags.settings_of(config)
-
-    def read_all(self, workdirs):
-        """Returns the evaluations that are up to date; None for the others."""
-        from keras_genmodels.runs import evaluate_pictures
-
-        found = [
-            evaluate_pictures.read_current(workdir, self._settings)
-            for workdir in workdirs
-        ]
-        # Before the first one, which is checked as it starts, takes minutes.
-        for workdir, earlier in zip(workdirs[1:], found[1:], strict=True):
-            if earlier is None:
-                evaluate_pictures.check(workdir, self._settings)
-        return found
-
-    def evaluate(self, workdir, classifiers):
-        """Evaluates a run; there are no classifiers of pictures."""
-        from keras_genmodels.runs import evaluate_pictures
-
-        print(f"Evaluating {workdir}...", flush=True)
-        return evaluate_pictures.evaluate(workdir, self._settings)
-
-
 def evaluate_and_report(config, output, kind):
     """Evaluates each run, prints a table and writes the report.
 
     Args:
         config: `Config`.
         output: pathlib.Path of the report.
-        kind: `OfTestImages` or `OfPictures`.
+        kind: `OfTestImages` or `OfPictures` of `evaluations`.
     """
-    from keras_genmodels.reports import page
-    from keras_genmodels.reports import tables as evaluation_tables
+    from keras_genmodels.reports import page, tables
     from keras_genmodels.runs import seeds
-    from keras_genmodels.runs.workdir import Workdir
 
-    groups = runs_of(config)
-    workdirs = [
-        workdir
-        for path, group in groups.items()
-        for workdir in group or [Workdir(path)]
-    ]
-    check_distinct([str(workdir) for workdir in workdirs])
-    # Now, as an evaluation takes minutes.
+    groups = evaluated_runs.runs_of(config)
+    # Now, as an evaluation takes minutes. Averages of pictures are printed.
     kept = [
         path
         for path, group in groups.items()
-        if group and not config.input and is_writable(path, output)
+        if group
+        and not config.input
+        and evaluated_runs.is_writable(path, output)
     ]
-    # All of them first: a missing run ends the app before minutes pass.
-    earlier = kind.read_all(workdirs)
-    with contextlib.ExitStack() as stack:
-        places = [writable(workdir, output, stack) for workdir in workdirs]
-        classifiers = places[0].path / "classifiers"
-        runs = [
-            page.read(place, evaluate(kind, place, found, classifiers))
-            for place, found in zip(places, earlier, strict=True)
-        ]
-    runs = [
-        dataclasses.replace(run, path=str(workdir))
-        for run, workdir in zip(runs, workdirs, strict=True)
-    ]
+    runs = evaluated_runs.evaluate_all(groups, kind, output)
     page.write(output, with_other_sections(runs))
-    evaluations = {
-        name: run.evaluation for name, run in page.named(runs).items()
-    }
-    for warning in evaluation_tables.warnings(evaluations):
+    found = {name: run.evaluation for name, run in page.named(runs).items()}
+    for warning in tables.warnings(found):
         print(f"{warning}\n")
-    shown = seeds.averages(groups, evaluations)
-    write_averages(groups, shown, kept)
-    tables = evaluation_tables.tables(shown)
-    short = [it for it in tables if len(it.rows) <= _MOST_ROWS]
-    print(evaluation_tables.as_text(short))
-    for table in tables:
-        if table not in short:
-            print(f"\n{table.title}: {len(table.rows)} rows in {output}")
+    shown = seeds.averages(groups, found)
+    evaluated_runs.write_averages(groups, shown, kept)
+    print_tables(tables.tables(shown), output)
     print(f"\n{len(runs)} run{'s' * (len(runs) > 1)} in {output}")
 
 
@@ -307,9 +187,20 @@ def with_other_sections(runs):
     return [dataclasses.replace(runs[0], evaluation=found)]
 
 
+def print_tables(tables, output):
+    """Prints tables, and of long ones where they are."""
+    from keras_genmodels.reports.tables import as_text
+
+    short = [table for table in tables if len(table.rows) <= _MOST_ROWS]
+    print(as_text(short))
+    for table in tables:
+        if table not in short:
+            print(f"\n{table.title}: {len(table.rows)} rows in {output}")
+
+
 def check_flags(config):
     """Checks the flags; returns the path of the report."""
-    check_distinct(config.workdir)
+    evaluated_runs.check_distinct(config.workdir)
     picture_flags.check(config, _NOT_OF_PICTURES)
     if config.input is None and config.num_images < _LEAST_IMAGES:
         raise guard.WrongFlags(
@@ -331,87 +222,6 @@ def check_flags(config):
     if not config.output.endswith(".html"):
         raise guard.WrongFlags(f"--output={config.output} must end in .html")
     return pathlib.Path(config.output)
-
-
-def check_families(config, latent):
-    """Checks that some run uses each flag of one family of models."""
-    for name, is_used, family in (
-        ("num_samples", any(latent), "latent-variable model"),
-        ("num_density_images", not all(latent), "denoiser"),
-    ):
-        if name in config.present and not is_used:
-            raise guard.WrongFlags(f"--{name} requires a {family}")
-
-
-def check_distinct(paths):
-    """Checks that no run is named twice."""
-    if len({*paths}) < len(paths):
-        raise guard.WrongFlags("--workdir names a run twice: name each once")
-
-
-def runs_of(config):
-    """Returns a dict of each --workdir to its runs of seeds, if it has such."""
-    from keras_genmodels.runs import seeds
-
-    groups = {path: seeds.runs_in(path) for path in config.workdir}
-    for group in groups.values():
-        seeds.check_alike(group)
-    if config.shard or config.merge:
-        for path, group in groups.items():
-            if group:
-                raise guard.WrongFlags(
-                    f"--shard and --merge take a single run, and {path} holds "
-                    f"those of several seeds: give one, such as {group[0]}"
-                )
-    return groups
-
-
-def write_averages(groups, shown, kept):
-    """Writes the averages of folders of runs of several seeds.
-
-    Args:
-        groups: dict from `runs_of`.
-        shown: dict from `seeds.averages`.
-        kept: paths of the folders to whose metrics.json averages are written;
-            those of pictures are printed only.
-    """
-    from keras_genmodels.runs import seeds
-
-    for path, average in zip(groups, shown.values(), strict=True):
-        if path in kept:
-            seeds.write(path, average)
-            print(f"Mean and spread over {len(groups[path])} runs in {path}")
-
-
-def is_writable(folder, output):
-    """Returns whether a folder can be written to, unlike `output` if not."""
-    if os.access(folder, os.W_OK):
-        return True
-    if output.parent.resolve() == pathlib.Path(folder).resolve():
-        raise guard.WrongFlags(
-            f"{folder} cannot be written to: give --output in another folder"
-        )
-    return False
-
-
-def writable(workdir, output, stack):
-    """Returns a run, or a temporary copy of one that cannot be written to."""
-    from keras_genmodels.runs import evaluate as model_evaluation
-
-    if is_writable(workdir.path, output):
-        return workdir
-    print(f"{workdir} cannot be written to: the results are in {output} only.")
-    folder = stack.enter_context(tempfile.TemporaryDirectory())
-    return model_evaluation.copy(workdir, folder)
-
-
-def evaluate(kind, workdir, earlier, classifiers):
-    """Evaluates a run, unless its evaluation is up to date."""
-    if earlier is None:
-        return kind.evaluate(workdir, classifiers)
-    date = earlier["written"].replace("T", " ")
-    print(f"{workdir} was evaluated before, with the same flags ({date}).")
-    return earlier
 
 
 def run():

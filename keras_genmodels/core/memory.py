@@ -5,7 +5,6 @@ import math
 import keras
 import numpy as np
 import psutil
-import tensorflow as tf
 
 from keras_genmodels.core import devices, private_api
 

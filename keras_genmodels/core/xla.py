@@ -4,7 +4,6 @@ import re
 import warnings
 
 import keras
-import tensorflow as tf
 
 from keras_genmodels.core import devices, private_api
 

@@ -1,9 +1,14 @@
 """Evaluates a denoiser outside of graphs by compiled functions."""
 
+import itertools
+
 import tensorflow as tf
 
 from keras_genmodels.core import loop_cache, private_api, replicas, xla
 from keras_genmodels.core.events import spec_of
+
+# Tracing a network takes as long as some five calls of its operations.
+_CALLS_BEFORE = 4
 
 
 def evaluate(denoiser, x, sigma, labels=None, guidance=None):
@@ -12,9 +17,9 @@ def evaluate(denoiser, x, sigma, labels=None, guidance=None):
     Operation by operation a U-Net costs more time on the host than its
     arithmetic takes on a GPU. The function is compiled once for each shape of
     events, or for images of any size, and for all batch sizes (XLA compiles
-    each size and batch size), and freed with the model.
-    Without XLA it rounds as these operations do. In graphs, and for a model
-    with `run_eagerly`, nothing is compiled.
+    each size and batch size), and freed with the model. Without XLA it rounds
+    as these operations do, and is compiled only at the fifth call. In graphs,
+    and for a model with `run_eagerly`, nothing is compiled.
 
     Args:
         denoiser: a `Denoiser`.
@@ -28,6 +33,11 @@ def evaluate(denoiser, x, sigma, labels=None, guidance=None):
     jit_compile = xla.resolve_loop("auto", denoiser)
     shape = None if jit_compile else denoiser.event_shape
     specs = spec_of(x, shape), *map(_spec, args[1:])
+    calls = loop_cache.cached(
+        denoiser, ("calls", evaluate, specs), lambda _: itertools.count()
+    )
+    if not jit_compile and next(calls) < _CALLS_BEFORE:
+        return denoiser._extrapolate(*args)
 
     def build(reference):
         def run(*given):

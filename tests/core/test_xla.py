@@ -13,9 +13,7 @@ def test_auto_compiles_on_a_gpu_and_models_without_convolutions(
     monkeypatch, has_gpu
 ):
     devices = ["GPU:0"] if has_gpu else []
-    monkeypatch.setattr(
-        tf.config, "get_visible_devices", lambda kind: devices
-    )
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: devices)
     mlp = kgm.mlp_encoder((4, 4, 1), 2, (3,))
     conv = kgm.conv_encoder((8, 8, 1), 2, 2)
     nested = keras.Sequential([keras.Input((8, 8, 1)), conv])

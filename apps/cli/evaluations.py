@@ -1,0 +1,107 @@
+"""What `apps.evaluate` measures: the test images of runs, or pictures."""
+
+from . import guard, merging, picture_flags, shard_flag
+
+
+def settings_of(config):
+    """Returns the `Settings` of the flags."""
+    from keras_genmodels.runs.evaluate import Settings
+
+    return Settings(
+        config.num_images,
+        config.num_samples,
+        config.seed,
+        num_density_images=config.num_density_images,
+    )
+
+
+class OfTestImages:
+    """The evaluation on the test images of the runs.
+
+    Args:
+        config: `Config`.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        self._settings = settings_of(config)
+
+    def read_all(self, workdirs):
+        """Returns the evaluations that are up to date; None for the others."""
+        from keras_genmodels.runs.evaluate import is_latent, read_current
+
+        found = [read_current(workdir, self._settings) for workdir in workdirs]
+        latent = [is_latent(workdir) for workdir in workdirs]
+        check_families(self._config, latent)
+        self._computed = read_shards(self._config, workdirs[0])
+        return found
+
+    def evaluate(self, workdir, classifiers):
+        """Evaluates a run; the folder of classifiers is that of all runs."""
+        from keras_genmodels.runs.evaluate import evaluate
+
+        data = workdir.read_run().load_data(self._config.data_dir)
+        print(f"Evaluating {workdir}...", flush=True)
+        return evaluate(
+            workdir, data, self._settings, classifiers, self._computed
+        )
+
+
+class OfPictures:
+    """The evaluation on the pictures of --input.
+
+    Args:
+        config: `Config`.
+    """
+
+    def __init__(self, config):
+        self._settings = picture_flags.settings_of(config)
+
+    def read_all(self, workdirs):
+        """Returns the evaluations that are up to date; None for the others."""
+        from keras_genmodels.runs import evaluate_pictures
+
+        found = [
+            evaluate_pictures.read_current(workdir, self._settings)
+            for workdir in workdirs
+        ]
+        # Before the first one, which is checked as it starts, takes minutes.
+        for workdir, earlier in zip(workdirs[1:], found[1:], strict=True):
+            if earlier is None:
+                evaluate_pictures.check(workdir, self._settings)
+        return found
+
+    def evaluate(self, workdir, classifiers):
+        """Evaluates a run; there are no classifiers of pictures."""
+        from keras_genmodels.runs import evaluate_pictures
+
+        print(f"Evaluating {workdir}...", flush=True)
+        return evaluate_pictures.evaluate(workdir, self._settings)
+
+
+def check_families(config, latent):
+    """Checks that some run uses each flag of one family of models."""
+    for name, is_used, family in (
+        ("num_samples", any(latent), "latent-variable model"),
+        ("num_density_images", not all(latent), "denoiser"),
+    ):
+        if name in config.present and not is_used:
+            raise guard.WrongFlags(f"--{name} requires a {family}")
+
+
+def read_shards(config, workdir):
+    """Returns the numbers of the files of --merge, None without it."""
+    from keras_genmodels.runs import evaluate as model_evaluation
+
+    if config.merge is None:
+        return None
+    archives = [(path, merging.read(path)) for path in config.merge]
+    merging.check_shards(archives)
+    path, first = archives[0]
+    job = first.get(shard_flag.JOB)
+    if job is None or job != shard_flag.checksum(config, workdir.model):
+        raise guard.WrongFlags(
+            f"--merge: {path} is no shard of the evaluation of this model "
+            "with these flags by this version"
+        )
+    return model_evaluation.join_shards([arrays for _, arrays in archives])
