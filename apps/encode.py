@@ -64,7 +64,7 @@ def main():
         arrays = encode(model, run, split, part.rows)
     if split.labels is not None and config.label != "none":
         arrays["label"] = split.labels[part.slice]
-    extra = shard_flag.arrays_of(config, part, workdir.model)
+    extra = shard_flag.arrays_of(config, part, workdir.model, split)
     files.write_arrays(output, **arrays, **extra)
     shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in arrays.items())
     print(f"{shard_flag.title(config)}{shapes} in {output}")

@@ -262,7 +262,7 @@ def completions(config, model, workdir):
         {
             "image": images,
             "truth": truth,
-            **shard_flag.arrays_of(config, part, workdir.model),
+            **shard_flag.arrays_of(config, part, workdir.model, split),
         },
         lambda: latent.completion_sheet(truth, images, model.observed_mask),
     )

@@ -196,6 +196,7 @@ def restore_arrays(config, denoiser, workdir, output):
         len(split.images),
         restore.images_at_once(split.images.shape[1:]),
     )
+    extra = shard_flag.arrays_of(config, part, workdir.model, split)
     split, names = split[part.slice], names and names[part.slice]
     if names:
         check_output(config, output, names)
@@ -212,7 +213,7 @@ def restore_arrays(config, denoiser, workdir, output):
         seed=config.seed,
         first_row=part.rows.start,
         suffix=suffix_of(config),
-        extra=shard_flag.arrays_of(config, part, workdir.model),
+        extra=extra,
         sigma=config.sigma,
         step_size=config.step_size or _STEP_SIZE,
         max_steps=config.max_steps or _MAX_STEPS,

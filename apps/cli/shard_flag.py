@@ -158,13 +158,14 @@ def part_of(config, num_rows, batch_size):
     return part
 
 
-def arrays_of(config, part, model_file):
+def arrays_of(config, part, model_file, split=None):
     """Returns the arrays that an archive of a shard has in addition.
 
     Args:
         config: `Config`.
         part: `Part`.
         model_file: pathlib.Path of the model.
+        split: `datasets.Split` with all images of --input.
 
     Returns:
         dict; empty without --shard.
@@ -176,7 +177,7 @@ def arrays_of(config, part, model_file):
     rows = [part.rows.start, part.rows.stop, part.total]
     return {
         ROWS: np.array(rows, np.int64),
-        JOB: np.uint32(checksum(config, model_file)),
+        JOB: np.uint32(checksum(config, model_file, split)),
     }
 
 
@@ -198,17 +199,20 @@ def _check_free(path, part):
         )
 
 
-def checksum(config, model_file):
-    """Computes a checksum of the model, the version and the flags.
+def checksum(config, model_file, split=None):
+    """Computes a checksum of the model, the version, the flags and the input.
 
     Args:
         config: `Config`; flags of places are left out.
         model_file: pathlib.Path of the model.
+        split: `datasets.Split` with all images of --input, or None. Those of a
+            run's own data have been checked when they were loaded.
 
     Returns:
         int in [0, 2**32).
     """
     from keras_genmodels import __version__
+    from keras_genmodels.core import disk_arrays
 
     from .input_flags import is_split
 
@@ -218,4 +222,10 @@ def checksum(config, model_file):
         if name not in _PLACES and (name != "input" or is_split(value))
     }
     text = f"{__version__} {settings}"
-    return zlib.crc32(text.encode(), zlib.crc32(model_file.read_bytes()))
+    found = zlib.crc32(text.encode(), zlib.crc32(model_file.read_bytes()))
+    if split is None or is_split(config.input):
+        return found
+    found = disk_arrays.checksum(split.images, found)
+    if split.labels is not None:
+        found = disk_arrays.checksum(split.labels, found)
+    return found

@@ -4,6 +4,7 @@ Each job is made whole and in shards, by the apps.
 """
 
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.app_runs import assert_refused, contents, save_noise, succeed
 
 from apps.cli import guard, merging, shard_flag
 from apps.cli.shard_flag import Shard
+from keras_genmodels import datasets
 
 
 @pytest.mark.parametrize("num_rows", [5, 6, 64, 100, 1000])
@@ -37,6 +39,29 @@ def test_the_flag_is_parsed():
     for text in ("", "3", "3/", "-1/2", "2/2", "0/0", "1.0/2", "1/2/3", "٣/٩"):
         with pytest.raises(ValueError, match="INDEX/COUNT"):
             parse(text)
+
+
+def test_jobs_on_other_images_or_labels_are_others(tmp_path):
+    model_file = tmp_path / "model.keras"
+    model_file.write_bytes(b"model")
+
+    def job(split, **flags):
+        values = {"seed": 1, "output": "o.npz", "input": "x.npz", **flags}
+        config = types.SimpleNamespace(values=values, input=values["input"])
+        return shard_flag.checksum(config, model_file, split)
+
+    images = np.zeros((2, 3, 3, 1), np.uint8)
+    first = job(datasets.Split(images, None))
+    assert job(datasets.Split(images.copy(), None), input="y.npz") == first
+    assert job(datasets.Split(images, None), output="p.npz") == first
+    others = [
+        job(datasets.Split(images, None), seed=2),
+        job(datasets.Split(images + np.uint8(1), None)),
+        job(datasets.Split(images, np.array([0, 1]))),
+        job(datasets.Split(images, np.array([1, 0]))),
+        job(datasets.Split(images, None), input="test"),
+    ]
+    assert len({first, *others}) == 6
 
 
 # What an archive of each job holds, in two shards of three rows and two.
