@@ -10,6 +10,8 @@ import signal
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As many processes run tests as there are cores, or more.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 # A shell's background jobs ignore Ctrl-C, and so would the apps they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
