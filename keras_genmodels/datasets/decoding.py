@@ -95,7 +95,8 @@ def decode(path, white_level=None):
             by default 65535, or what the chunk sBIT of a PNG says.
 
     Returns:
-        array `[height, width, 3]`: uint8, or float32 in [0, 1] for 16 bits.
+        array `[height, width, 3]`, not to be written to: uint8, or float32 in
+        [0, 1] for 16 bits.
 
     Raises:
         UserError: if the file cannot be decoded.
@@ -109,7 +110,8 @@ def decode(path, white_level=None):
         raise _unreadable(path) from error
     image = _oriented(_over_white(image), header.orientation)
     if image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
+        # Without a copy, which would be the largest array of a restoration.
+        return np.broadcast_to(image, (*image.shape[:2], 3))
     return np.ascontiguousarray(image)
 
 

@@ -121,6 +121,8 @@ def _with_channels(image, channels):
             rows = slice(start, start + _ROWS)
             grey[rows] = tf.image.rgb_to_grayscale(image[rows])
         image = grey
+    else:
+        image = np.ascontiguousarray(image)
     if image.dtype != np.uint8:
         # The weights of the colours sum to 0.9999, those of pixels about to 1.
         image = np.clip(image / (0.9999 if channels == 1 else 1), 0, 1)

@@ -214,10 +214,10 @@ def _only_restores(model):
 
 def _only_restored(denoiser):
     return (
-        f"Samples, attractors and log p(x) not measured: noise of at most "
-        f"{denoiser.sigma_range[1]:g}, for which it was trained, hides no "
-        "image, so that it restores and does not generate. Whole pictures, "
-        "and classical denoisers of them: evaluate with --input."
+        "Samples, attractors and log p(x) not measured: it was trained for "
+        f"noise of at most {denoiser.sigma_range[1]:g}, which hides no image, "
+        "so that it restores and does not generate. Pictures at their own "
+        "size, next to classical denoisers: evaluate with --input=PICTURES."
     )
 
 

@@ -116,7 +116,9 @@ def restore_pictures(
         results[name] = _Result(level, steps, *_quality(**versions))
         if len(shown) < _NUM_SHOWN:
             shown.append(crops.Comparison.of(str(name), versions))
+        del clean, noisy, versions  # Before the file is encoded in memory.
         _write(output / "images" / name, restored, is_deep)
+        del restored
     sheet = output / f"before_after{suffix}.png"
     plots.save_png(sheet, crops.sheet(shown))
     lines = _summary(results, loop)

@@ -49,18 +49,21 @@ def check_sizes(denoiser, sizes, max_pixels=MAX_PIXELS):
     ]
     check(
         not small,
-        f"smaller than {least}x{least} pixels, which this denoiser takes at "
-        f"least: {listed(small, _MOST_NAMES)}",
+        f"{listed(small, _MOST_NAMES)}: pictures must have at least "
+        f"{least}x{least} pixels for this denoiser; leave smaller ones out",
     )
-    large = {
-        n: size for n, size in sizes.items() if _is_large(size, max_pixels)
-    }
-    reach = reach_of(denoiser.network) if large else None
-    for name, size in large.items():
+    reach = None
+    for name, size in sizes.items():
+        if not _is_large(size, max_pixels):
+            continue
         try:
+            reach = reach or reach_of(denoiser.network)
             tiles_of(size, reach, max_pixels)
         except ValueError as error:
-            raise ValueError(f"{name} ({size[0]}x{size[1]}): {error}") from None
+            raise ValueError(
+                f"{name} ({size[0]}x{size[1]}) is larger than "
+                f"max_pixels={max_pixels}: {error}"
+            ) from error
 
 
 def denoise_in_tiles(

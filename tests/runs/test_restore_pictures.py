@@ -202,8 +202,8 @@ def test_a_file_that_is_no_picture_is_refused_before_any_work(grey, tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ([(9, 9), (1, 8), (7, 1)], r"2x2 pixels.*1\.png \(1x8\).*2\.png"),
-        ([(9, 9), (40, 40)], r"1\.png \(40x40\): max_pixels must be at least"),
+        ([(9, 9), (1, 8), (7, 1)], r"1\.png \(1x8\), .*2\.png .*2x2 pixels"),
+        ([(9, 9), (40, 40)], r"1\.png \(40x40\) .*max_pixels must be"),
     ],
     ids=["small pictures", "small tiles"],
 )
