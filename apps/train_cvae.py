@@ -106,10 +106,10 @@ def build_model(config, data):
 
 def build_image_condition(config, image_shape, size):
     """Builds the network that embeds the observed part of an image."""
-    from keras_genmodels.networks import encoders
+    from keras_genmodels.networks import convolutions, encoders
 
     if latent_flags.is_convolutional(config):
-        return encoders.image_condition(
+        return convolutions.image_condition(
             image_shape,
             size,
             config.filters,

@@ -30,15 +30,17 @@ from keras_genmodels.models import (
     LatentDiffusion,
     LatentVariableModel,
 )
+from keras_genmodels.networks.convolutions import (
+    conv_decoder,
+    conv_encoder,
+    image_condition,
+)
 from keras_genmodels.networks.denoisers import (
     bias_free_unet,
     mlp_denoiser,
     unet,
 )
 from keras_genmodels.networks.encoders import (
-    conv_decoder,
-    conv_encoder,
-    image_condition,
     label_embedding,
     mlp_decoder,
     mlp_encoder,

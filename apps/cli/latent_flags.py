@@ -208,12 +208,12 @@ def build_shared_parts(config, data, latent_size, condition_size=0):
     Returns:
         dict, arguments of the model's constructor.
     """
-    from keras_genmodels.networks import encoders
+    from keras_genmodels.networks import convolutions, encoders
 
     likelihood = _build_likelihood(config, data)
     shapes = latent_size, likelihood.params_shape
     if is_convolutional(config):
-        decoder = encoders.conv_decoder(
+        decoder = convolutions.conv_decoder(
             *shapes, config.filters, condition_size, residual_blocks(config)
         )
     else:
@@ -257,10 +257,10 @@ def build_encoder(
     Returns:
         Keras network.
     """
-    from keras_genmodels.networks import encoders
+    from keras_genmodels.networks import convolutions, encoders
 
     if is_convolutional(config):
-        return encoders.conv_encoder(
+        return convolutions.conv_encoder(
             image_shape,
             output_size,
             config.filters,

@@ -14,7 +14,7 @@ from keras_genmodels.core.arrays import as_float, concatenate, map_batches
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.core.seeds import as_seed, fold_in
 from keras_genmodels.core.validation import check, check_count
-from keras_genmodels.networks.encoders import conv_encoder
+from keras_genmodels.networks.convolutions import conv_encoder
 
 NUM_FEATURES = 64
 

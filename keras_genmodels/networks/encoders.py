@@ -1,19 +1,15 @@
-"""Plain Keras networks, from tensors to parameters of distributions."""
+"""Fully connected networks, from tensors to parameters of distributions."""
 
 import math
 
 import keras
 
 from keras_genmodels.core import deprecation
-from keras_genmodels.core.validation import check_count
 from keras_genmodels.networks.gated import GatedDense
-from keras_genmodels.networks.residual import ResidualBlock
 
 # Explicit in every layer: Keras' default is a setting of the user.
 CHANNELS_LAST = "channels_last"
-_ACTIVATION = "silu"
-_SMALLEST_SIDE = 4
-_MAX_FILTERS = 128
+ACTIVATION = "silu"
 
 
 def mlp_encoder(
@@ -45,13 +41,13 @@ def mlp_encoder(
     Raises:
         ValueError: for a `condition_size` below 0.
     """
-    return _network(
+    return join_condition(
         name,
         event_shape,
         condition_size,
         [keras.layers.Flatten(data_format=CHANNELS_LAST)],
         [
-            *_dense_layers(hidden_sizes, gated),
+            *dense_layers(hidden_sizes, gated),
             keras.layers.Dense(output_size, name="params"),
         ],
     )
@@ -83,13 +79,13 @@ def mlp_decoder(
     Raises:
         ValueError: for a `condition_size` below 0.
     """
-    return _network(
+    return join_condition(
         "decoder",
         (latent_size,),
         condition_size,
         [],
         [
-            *_dense_layers(hidden_sizes, gated),
+            *dense_layers(hidden_sizes, gated),
             keras.layers.Dense(math.prod(params_shape), name="params"),
             keras.layers.Reshape(tuple(params_shape)),
         ],
@@ -112,106 +108,11 @@ def mlp_prior(condition_size, output_size, hidden_sizes=(200,)):
     return keras.Sequential(
         [
             input_layer((condition_size,)),
-            *_dense_layers(hidden_sizes),
+            *dense_layers(hidden_sizes),
             keras.layers.Dense(output_size, name="params"),
         ],
         name="prior",
     )
-
-
-def conv_encoder(
-    image_shape, output_size, filters=16, condition_size=0, residual_blocks=0
-):
-    """Builds a convolutional encoder for images of any size.
-
-    Each stage is a 3x3 convolution of stride 2 that doubles the channels (up
-    to 128), until the smaller side is at most 4 pixels.
-
-    Args:
-        image_shape: (height, width, channels).
-        output_size: int, size of the output per example.
-        filters: channels of the first stage.
-        condition_size: int >= 0, width of the features of a condition, which
-            a dense layer turns into one more channel of the image, and which
-            are concatenated to the flattened activations; 0: no condition.
-        residual_blocks: int >= 0, number of `ResidualBlock`s after each
-            convolution, which make it a residual network.
-
-    Returns:
-        `keras.Sequential`, `[batch, height, width, channels]` to
-        `[batch, output_size]`; with a condition a Functional `keras.Model` of
-        `[x, features]`, the features float `[batch, condition_size]`.
-
-    Raises:
-        ValueError: for a `condition_size` or `residual_blocks` below 0.
-    """
-    return _conv_encoder(
-        "encoder",
-        image_shape,
-        output_size,
-        filters,
-        residual_blocks,
-        condition_size,
-    )
-
-
-def conv_decoder(
-    latent_size, params_shape, filters=16, condition_size=0, residual_blocks=0
-):
-    """Builds a convolutional decoder, the mirror image of `conv_encoder`.
-
-    Each stage is a transposed convolution of stride 2, cropped to the size
-    of the encoder's stage, so that odd sizes are restored exactly.
-
-    Args:
-        latent_size: int, width of the latent.
-        params_shape: (height, width, channels of the output).
-        filters: channels of the last stage.
-        condition_size: int >= 0, width of the features of a condition, which
-            are concatenated to the latent; 0: no condition.
-        residual_blocks: int >= 0, number of `ResidualBlock`s at each size of
-            the image.
-
-    Returns:
-        `keras.Sequential`, `[batch, latent_size]` to
-        `[batch, *params_shape]`; with a condition a Functional `keras.Model`
-        of `[z, features]`, the features float `[batch, condition_size]`.
-
-    Raises:
-        ValueError: for a `condition_size` or `residual_blocks` below 0.
-    """
-    *image_size, channels = params_shape
-    sizes = _halvings(image_size)
-    width = _width(filters, len(sizes) - 1)
-    layers = [
-        *_dense_layers((256, math.prod(sizes[-1]) * width)),
-        keras.layers.Reshape((*sizes[-1], width)),
-        *_residual_layers(residual_blocks),
-    ]
-    for i in reversed(range(len(sizes) - 1)):
-        layers += [
-            keras.layers.Conv2DTranspose(
-                _width(filters, i),
-                4,
-                strides=2,
-                padding="same",
-                data_format=CHANNELS_LAST,
-                activation=_ACTIVATION,
-                name=f"up_{i}",
-            ),
-            _crop(sizes[i + 1], sizes[i]),
-            *_residual_layers(residual_blocks),
-        ]
-    layers.append(
-        keras.layers.Conv2D(
-            channels,
-            3,
-            padding="same",
-            data_format=CHANNELS_LAST,
-            name="params",
-        )
-    )
-    return _network("decoder", (latent_size,), condition_size, [], layers)
 
 
 @deprecation.accept_old_arguments({"num_labels": "num_classes"})
@@ -250,52 +151,7 @@ def label_embedding(num_classes, size):
     )
 
 
-def image_condition(image_shape, size, filters=16, residual_blocks=0):
-    """Builds the condition network of images, with `conv_encoder`'s layers.
-
-    Args:
-        image_shape: (height, width, channels) of the condition.
-        size: int, width of the features.
-        filters: channels of the first stage.
-        residual_blocks: as of `conv_encoder`.
-
-    Returns:
-        `keras.Sequential`, `[batch, height, width, channels]` to
-        `[batch, size]`.
-    """
-    return _conv_encoder(
-        "condition", image_shape, size, filters, residual_blocks
-    )
-
-
-def _conv_encoder(
-    name, image_shape, output_size, filters, residual_blocks, condition_size=0
-):
-    # In the order of the network, which is that of the initial random weights.
-    stages = [_convolution(filters, name="stem")]
-    stages += _residual_layers(residual_blocks)
-    for i in range(1, len(_halvings(image_shape[:2]))):
-        stages.append(
-            _convolution(_width(filters, i), strides=2, name=f"down_{i}")
-        )
-        stages += _residual_layers(residual_blocks)
-    return _network(
-        name,
-        image_shape,
-        condition_size,
-        [
-            *stages,
-            keras.layers.Flatten(data_format=CHANNELS_LAST),
-        ],
-        [
-            *_dense_layers((256,)),
-            keras.layers.Dense(output_size, name="params"),
-        ],
-        add_channel=True,
-    )
-
-
-def _network(
+def join_condition(
     name, input_shape, condition_size, before, after, add_channel=False
 ):
     """Builds a network that concatenates features between two lists of layers.
@@ -347,44 +203,8 @@ def input_layer(shape):
     return keras.Input(tuple(shape), dtype=dtype)
 
 
-def _dense_layers(sizes, gated=False):
+def dense_layers(sizes, gated=False):
+    """Returns a list of hidden layers of some widths."""
     if gated:
         return [GatedDense(n) for n in sizes]
-    return [keras.layers.Dense(n, activation=_ACTIVATION) for n in sizes]
-
-
-def _residual_layers(count):
-    check_count("residual_blocks", count, 0)
-    return [ResidualBlock() for _ in range(count)]
-
-
-def _convolution(filters, strides=1, name=None):
-    return keras.layers.Conv2D(
-        filters,
-        3,
-        strides=strides,
-        padding="same",
-        data_format=CHANNELS_LAST,
-        activation=_ACTIVATION,
-        name=name,
-    )
-
-
-def _width(filters, stage):
-    return min(filters * 2**stage, max(filters, _MAX_FILTERS))
-
-
-def _halvings(size):
-    """Lists image sizes from `size` down, each half of the one before."""
-    sizes = [tuple(size)]
-    while min(sizes[-1]) > _SMALLEST_SIDE:
-        sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
-    return sizes
-
-
-def _crop(size, target):
-    """Crops from twice `size` to `target`, at the bottom and the right."""
-    return keras.layers.Cropping2D(
-        [(0, 2 * side - goal) for side, goal in zip(size, target, strict=True)],
-        data_format=CHANNELS_LAST,
-    )
+    return [keras.layers.Dense(n, activation=ACTIVATION) for n in sizes]
