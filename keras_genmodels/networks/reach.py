@@ -1,5 +1,6 @@
 """How far the pixels are that a pixel of a network's output depends on."""
 
+import weakref
 from typing import NamedTuple
 
 import keras
@@ -21,6 +22,10 @@ _OF_ONE_PIXEL = (
     FiLM,
     PadToMultiple,
 )
+
+
+# By network: it is copied to find its reach, which takes as long as a tile.
+_reaches = weakref.WeakKeyDictionary()
 
 
 class Reach(NamedTuple):
@@ -70,6 +75,12 @@ def reach_of(network):
         f"the reach of a {type(network).__name__} is not known: it must be a "
         "functional Keras model",
     )
+    if network not in _reaches:
+        _reaches[network] = _compute(network)
+    return _reaches[network]
+
+
+def _compute(network):
     inputs = keras.tree.map_structure(
         lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), network.input
     )

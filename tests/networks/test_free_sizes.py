@@ -84,7 +84,9 @@ def test_crops_by_multiples_of_the_stride_have_the_same_interior():
 def test_the_default_network_reaches_44_pixels():
     # 1 by the stem; 8, 8 and 4 convolutions at the strides 1, 2 and 4; 3 by
     # the steps between them: 1 + 8 + 16 + 16 + 3.
-    assert reach_of(networks.unet((None, None, 3))) == Reach(44, 44, 4)
+    network = networks.unet((None, None, 3))
+    assert reach_of(network) == Reach(44, 44, 4)
+    assert reach_of(network) is reach_of(network)
 
 
 @pytest.mark.parametrize(
