@@ -5,10 +5,12 @@ the rows of a batch use one seed per row, so that they depend neither on the
 batch size nor on the position of the row.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import replicas
+from keras_genmodels.core import counter_rng
 
 _INT32_MAX = 2**31 - 1
 
@@ -55,13 +57,14 @@ def fold_in(seed, data):
 
     Args:
         seed: int32 tensor `[2]` or `[batch, 2]`.
-        data: integer, the same for all rows.
+        data: integer or integer scalar tensor, the same for all rows.
 
     Returns:
-        int32 tensor like `seed`.
+        int32 tensor like `seed`. A single seed, as of a training, is folded by
+        TensorFlow; the seeds of rows by `counter_rng`.
     """
     if seed.shape.rank == 2:
-        return seed if _is_empty(seed) else _by_rows(_fold_each, seed, data)
+        return counter_rng.derive(seed, counter_rng.FOLDED, data)
     return tf.random.experimental.stateless_fold_in(seed, data)
 
 
@@ -69,8 +72,8 @@ def row_seeds(seed, num_rows, first_row=0):
     """Returns one seed per row.
 
     Args:
-        seed: as in `as_seed`. A single seed is folded with the index of each
-            row; a seed per row is returned as it is.
+        seed: as in `as_seed`. From a single seed and the index of a row its
+            seed is derived; a seed per row is returned as it is.
         num_rows: int or int32 scalar tensor.
         first_row: index of the first row, for rows that come in parts.
 
@@ -83,12 +86,7 @@ def row_seeds(seed, num_rows, first_row=0):
     seed = as_seed(seed)
     if seed.shape.rank == 1:
         rows = tf.range(first_row, first_row + num_rows)
-        rows = tf.cast(rows, tf.int32)
-        return (
-            tf.zeros((0, 2), tf.int32)
-            if _is_empty(rows)
-            else _by_rows(_fold_rows, rows, seed)
-        )
+        return counter_rng.derive(seed, counter_rng.ROWS, rows)
     given, asked = seed.shape[0], tf.get_static_value(num_rows)
     if None not in (given, asked) and given != asked:
         raise ValueError(f"got {given} row seeds for {asked} rows")
@@ -106,9 +104,9 @@ def normal(seeds, shape, dtype="float32"):
     Returns:
         tensor `[batch, *shape]`.
     """
-    if _is_empty(seeds):
-        return tf.zeros((0, *shape), dtype)
-    return _by_rows(_normal_rows, seeds, tuple(shape), dtype)
+    shape = [int(side) for side in shape]
+    draws = counter_rng.noise(seeds, math.prod(shape), dtype)
+    return tf.reshape(draws, (tf.shape(seeds)[0], *shape))
 
 
 def uniform(seeds, dtype="float32"):
@@ -121,54 +119,7 @@ def uniform(seeds, dtype="float32"):
     Returns:
         tensor `[batch]`.
     """
-    return (
-        tf.zeros((0,), dtype)
-        if _is_empty(seeds)
-        else _by_rows(_uniform_rows, seeds, dtype)
-    )
-
-
-def _is_empty(rows):
-    """Returns whether there are no rows, which `vectorized_map` refuses."""
-    return rows.shape[0] == 0
-
-
-def _by_rows(function, rows, *args):
-    """Calls a function of rows, also if a replica has none in a graph."""
-    if rows.shape[0] is not None or replicas.count() == 1:
-        return function(rows, *args)
-    # `vectorized_map` refuses an empty batch.
-    one_more = tf.pad(rows, [[0, 1]] + [[0, 0]] * (rows.shape.rank - 1))
-    return function(one_more, *args)[:-1]
-
-
-# In functions, as `vectorized_map` would trace at every eager call.
-@tf.function(reduce_retracing=True, autograph=False)
-def _fold_rows(rows, seed):
-    return tf.vectorized_map(lambda row: fold_in(seed, row), rows, warn=False)
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _fold_each(rows, data):
-    return tf.vectorized_map(lambda row: fold_in(row, data), rows, warn=False)
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _normal_rows(seeds, shape, dtype):
-    return tf.vectorized_map(
-        lambda seed: tf.random.stateless_normal(shape, seed, dtype=dtype),
-        seeds,
-        warn=False,
-    )
-
-
-@tf.function(reduce_retracing=True, autograph=False)
-def _uniform_rows(seeds, dtype):
-    return tf.vectorized_map(
-        lambda seed: tf.random.stateless_uniform((), seed, dtype=dtype),
-        seeds,
-        warn=False,
-    )
+    return counter_rng.uniform(seeds, dtype)
 
 
 def content_seeds(seed, x):
@@ -189,8 +140,7 @@ def content_seeds(seed, x):
     bits = tf.reshape(bits, (tf.shape(bits)[0], -1))
     # The set bits of 1.0 are the highest, which a product would shift out.
     bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, 23))
-    weights = tf.random.stateless_uniform(
-        (tf.shape(bits)[1], 2), as_seed(seed), None, None, tf.int32
-    )
+    places = tf.range(tf.shape(bits)[1])
+    weights = counter_rng.derive(as_seed(seed), counter_rng.CONTENT, places)
     weights = tf.bitwise.bitwise_or(weights, 1)
     return tf.reduce_sum(bits[:, :, tf.newaxis] * weights, axis=1)

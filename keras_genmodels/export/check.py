@@ -141,8 +141,7 @@ def _run(loaded, signature, inputs):
 def _eager_signatures(description, model):
     """Returns the signatures of the model, to run eagerly without checks.
 
-    With XLA if the version was exported with it, as seeds then draw other
-    numbers.
+    With XLA if the version was exported with it, which rounds differently.
     """
     kind, shape = type(model).__name__, list(model.event_shape)
     if (kind, shape) != (description["kind"], description["image_shape"]):

@@ -86,9 +86,8 @@ def export(
             max_batch_size of batching.config, < 2**31; default 1024.
             `jit_compile`: bool or "auto", whether XLA compiles the signatures;
             default False, because a stock server on a CPU refuses such a model
-            (unless started with `--xla_cpu_compilation_enabled`). With XLA a
-            seed returns another image. "auto" is False for images of any size,
-            as XLA compiles anew for each size.
+            (unless started with `--xla_cpu_compilation_enabled`). "auto" is
+            False for images of any size, as XLA compiles anew for each size.
             Of a latent-variable model, `num_samples` of `log_likelihood`, in
             [1, 10**6]; default 100.
             Of a denoiser, `step_size`, `max_steps`, in [1, 10**6] and also the

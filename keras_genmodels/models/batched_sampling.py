@@ -91,10 +91,8 @@ def complete(model, x, num, *, seed):
         float array `[n, num, *event_shape]`, with unchanged observed entries.
     """
     row_seeds = seeds.row_seeds(seed, len(x))
-    # Tensors, as `fold_in` would be traced for each Python number.
-    numbers = tf.unstack(tf.range(num))
     draws = [
         sample(model, condition=x, seed=seeds.fold_in(row_seeds, j))
-        for j in numbers
+        for j in range(num)
     ]
     return np.stack(draws, axis=1)

