@@ -44,7 +44,7 @@ TEST = [
 ]
 # What benchmarks and apps.evaluate compare with; they run without. The licence
 # of bm3d is for non-commercial use.
-BENCH = ["bm3d>=4,<5", "torch>=2.2,<3", *SERVING]
+BENCH = ["bm3d>=4,<5", "pythae>=0.1.2,<0.2", "torch>=2.2,<3", *SERVING]
 
 setup(
     name="keras_genmodels",

@@ -16,6 +16,7 @@ noisy and the denoised picture, and the largest difference of PyTorch to Keras.
 """
 
 import importlib.util
+import math
 import multiprocessing
 import statistics
 import sys
@@ -217,7 +218,7 @@ def pytorch_part(options):
 
     denoiser = make_denoiser(options)
     reach = reach_of(denoiser.network)
-    network = TorchUnet(denoiser, options["filters"], options["blocks"])
+    network = torch_denoiser(denoiser, options)
 
     def denoise(x):
         result = np.empty_like(x)
@@ -236,113 +237,25 @@ def pytorch_part(options):
     return denoise
 
 
-class TorchUnet:
-    """The network of a denoiser with its preconditioning, in PyTorch.
-
-    Args:
-        denoiser: from `make_denoiser`.
-        filters, blocks: as of `kgm.unet`.
-    """
-
-    def __init__(self, denoiser, filters, blocks):
-        import torch
-
-        self.torch = torch
-        self.filters, self.blocks = filters, blocks
-        self.weights = torch_weights(denoiser.network)
-        self.modulations = torch_modulations(denoiser.network)
-        self.mean = float(denoiser.data_mean[0, 0, 0])
-        self.variance = float(denoiser.data_stddev) ** 2
-
-    def __call__(self, x):
-        total = self.variance + SIGMA**2
-        kept = self.variance / total
-        scale = SIGMA * (self.variance / total) ** 0.5
-        centred = x - self.mean
-        change = self.network(centred / total**0.5)
-        return self.mean + kept * centred + scale * change
-
-    def network(self, x):
-        """Applies the U-Net to `[1, 1, height, width]`."""
-        functional = self.torch.nn.functional
-        multiple = 2 ** (len(self.filters) - 1)
-        height, width = x.shape[2:]
-        padding = (0, -width % multiple, 0, -height % multiple)
-        h = self.conv(functional.pad(x, padding, mode="reflect"), "stem", 1)
-        skips = []
-        for i in range(len(self.filters) - 1):
-            h = self.level(h, f"down_{i}")
-            skips.append(h)
-            h = self.conv(h, f"down_{i}", stride=2)
-        h = self.level(h, "middle")
-        for i in reversed(range(len(skips))):
-            h = functional.pixel_shuffle(self.conv(h, f"up_{i}"), 2)
-            h = self.level(h + skips[i], f"up_{i}")
-        y = self.conv(functional.relu(h), "output")
-        return y[:, :, :height, :width]
-
-    def level(self, h, name):
-        """Applies the residual blocks of a level."""
-        for j in range(self.blocks):
-            block = f"{name}_block_{j}"
-            scale, shift = self.modulations[block]
-            y = self.conv(h, f"{block}_in", 1) * scale + shift
-            y = self.conv(self.torch.relu(y), f"{block}_out", 1)
-            h = h + y
-        return h
-
-    def conv(self, h, name, padding=0, stride=1):
-        """Applies a convolution by name."""
-        weight, bias = self.weights[name]
-        return self.torch.nn.functional.conv2d(
-            h, weight, bias, stride=stride, padding=padding
-        )
-
-
-def torch_weights(network):
-    """Returns the kernel and bias of each convolution, by its name."""
-    import keras
-    import numpy as np
+def torch_denoiser(denoiser, options):
+    """Returns D(x, SIGMA) of a denoiser from `make_denoiser` in PyTorch."""
     import torch
+    from torch_networks import Unet
 
-    found = {}
-    for layer in network.layers:
-        if not isinstance(layer, keras.layers.Conv2D):
-            continue
-        kernel = layer.kernel.numpy()
-        bias = layer.bias.numpy() if layer.use_bias else None
-        if layer.name.startswith("up_") and "block" not in layer.name:
-            # Keras' order of channels is (row, column, channel), and that of
-            # PyTorch (channel, row, column).
-            order = np.arange(kernel.shape[-1]).reshape(4, -1).T.reshape(-1)
-            kernel = kernel[..., order]
-            bias = None if bias is None else bias[order]
-        kernel = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-        found[layer.name] = (
-            kernel.to(memory_format=torch.channels_last),
-            None if bias is None else torch.from_numpy(bias.copy()),
-        )
-    return found
+    weights = {it.name: it.get_weights() for it in denoiser.network.layers}
+    network = Unet(weights, options["filters"], options["blocks"])
+    level = torch.full((1,), math.log(SIGMA) / 4)
+    mean = float(denoiser.data_mean[0, 0, 0])
+    variance = float(denoiser.data_stddev) ** 2
+    total = variance + SIGMA**2
 
+    def denoise(x):
+        centred = x - mean
+        change = network(centred / total**0.5, level)
+        out = SIGMA * (variance / total) ** 0.5
+        return mean + variance / total * centred + out * change
 
-def torch_modulations(network):
-    """Returns 1 + a and b of each block at the level SIGMA, by its name."""
-    import math
-
-    import keras
-    import numpy as np
-    import torch
-
-    ending = "_modulation"
-    layers = [it for it in network.layers if it.name.endswith(ending)]
-    model = keras.Model(network.inputs[1], [it.output for it in layers])
-    level = np.float32([math.log(SIGMA) / 4])
-    found = {}
-    for layer, value in zip(layers, model(level), strict=True):
-        scale, shift = torch.from_numpy(np.array(value)).chunk(2, 1)
-        name = layer.name.removesuffix(ending)
-        found[name] = 1 + scale[..., None, None], shift[..., None, None]
-    return found
+    return denoise
 
 
 def bm3d_part(_):
