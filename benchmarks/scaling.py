@@ -87,9 +87,12 @@ def work():
     os.sched_setaffinity(0, {cores[FLAGS.worker]})
     import tensorflow as tf
 
+    from keras_genmodels.core import allocator
     from keras_genmodels.training import strategy
     from keras_genmodels.training.workers import Workers
 
+    # As `training.fit.fit`.
+    allocator.keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     built = strategy.build("multi_worker")
     for network in FLAGS.networks:

@@ -11,7 +11,7 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import deprecation, private_api, xla
+from keras_genmodels.core import allocator, deprecation, private_api, xla
 from keras_genmodels.training import strategy as strategy_lib
 from keras_genmodels.training.callbacks import (
     BestWeights,
@@ -168,6 +168,8 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             another worker ends.
         OSError: if the disk is full.
     """
+    # Half of the time of a worker with a small network on a CPU went into it.
+    allocator.keep_freed_memory()
     strategy = strategy_lib.of_model(options.strategy, model)
     with Workers(strategy).raising_lost_workers():
         options = dataclasses.replace(options, strategy=strategy)
