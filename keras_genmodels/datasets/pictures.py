@@ -119,7 +119,9 @@ def _with_channels(image, channels):
         # In parts, as TensorFlow computes with floats.
         for start in range(0, len(image), _ROWS):
             rows = slice(start, start + _ROWS)
-            grey[rows] = tf.image.rgb_to_grayscale(image[rows])
+            # A copy, as TensorFlow releases arrays late: not the whole image.
+            part = np.array(image[rows])
+            grey[rows] = tf.image.rgb_to_grayscale(part)
         image = grey
     else:
         image = np.ascontiguousarray(image)

@@ -76,8 +76,9 @@ def summary(workdir):
     for name, section in metrics["test"]["sections"].items():
         lines += _section_lines(section, _HEADLINES.get(name))
     if training := metrics.get("training"):
+        count = training["epochs"]
         lines.append(
-            f"Trained for {training['epochs']} epochs in "
+            f"Trained for {count} epoch{'s' * (count != 1)} in "
             f"{training['seconds'] / 60:.1f} minutes; best epoch "
             f"{training['best_epoch']}."
         )
