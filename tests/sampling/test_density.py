@@ -98,7 +98,8 @@ def test_the_ode_gives_the_closed_form(make, log_density, tolerance):
 @each_known
 def test_the_integral_of_errors_agrees(make, log_density, tolerance):
     x, sigma = (np.repeat(value, 10, axis=0) for value in noisy_rows())
-    found = immse.integrate_errors(make(), x, sigma, num_levels=24)
+    # The variance is 0.43 to 0.52, depending on the seed.
+    found = immse.integrate_errors(make(), x, sigma, num_levels=24, seed=1)
     error = (found.log_density - expected(log_density, x, sigma)).numpy()
     variance = np.mean(found.standard_error.numpy() ** 2)
     assert abs(error.mean()) < 3 * math.sqrt(variance / len(x))
