@@ -141,6 +141,7 @@ def test_a_row_has_the_same_bits_in_any_batch(dtype):
         np.testing.assert_array_equal(graph(rows[part]), whole[part])
 
 
+@pytest.mark.slow
 def test_xla_draws_all_rows_at_once_and_the_same_up_to_rounding():
     def draw(seed):
         rows = seeds.row_seeds(seed, 50)
