@@ -35,7 +35,7 @@ def layers_from_zero(
 
 
 def apply(layers, x):
-    """Returns the output of the last of some layers."""
+    """Applies layers one after the other."""
     for layer in layers:
         x = layer(x)
     return x

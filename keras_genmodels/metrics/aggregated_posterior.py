@@ -1,6 +1,7 @@
 """The rate, decomposed by the average of the posteriors of some examples."""
 
 import functools
+import math
 
 import numpy as np
 import scipy.special
@@ -14,9 +15,8 @@ tfd = tfp.distributions
 
 # Largest number of log densities of a batch: 8 MB, which a cache holds.
 _MAX_SIZE = 2**20
-# Draws, and posteriors, of a batch of evaluations of networks: 33 MB for each
-# 256 features.
-_TILE = 180
+# Largest number of features of a batch of evaluations of networks: 33 MB.
+_MAX_FEATURES = 2**23
 
 
 def divide_rate(posteriors, z, log_prior):
@@ -85,8 +85,9 @@ def divide_rate_of_layers(posterior_of, encoded, z, log_prior):
         return posterior_of(encoded).log_prob(z[:, tf.newaxis])
 
     num = len(z)
+    side = max(1, math.isqrt(_MAX_FEATURES // encoded.shape[1]))
     own, total = np.empty(num), np.full(num, -np.inf)
-    tiles = [slice(i, min(i + _TILE, num)) for i in range(0, num, _TILE)]
+    tiles = [slice(i, min(i + side, num)) for i in range(0, num, side)]
     for draws in tiles:
         for rows in tiles:
             found = log_probs(z[draws], encoded[rows]).numpy().astype("f8")

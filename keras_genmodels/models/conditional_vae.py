@@ -236,7 +236,7 @@ class ConditionalVAE(WithPriorLayer, LatentVariableModel):
                 label_priors.encode_with_labels, self, features
             )
         if self.prior_layer.condition_size:
-            inputs["features"] = features
+            inputs["features"] = label_priors.vectors_of(features)
         return inputs
 
     @property

@@ -36,7 +36,7 @@ class WithPriorLayer:
         if hasattr(self.prior_layer, "adapt"):
             self.prior_layer.adapt(data, seed=self.seed)
 
-    def _set_prior(self, prior, size, whose="the model", features_shape=()):
+    def _set_prior(self, prior, size, whose="the model", features_shape=None):
         """Keeps and checks the argument `prior`.
 
         Args:
@@ -44,7 +44,7 @@ class WithPriorLayer:
             size: int, number of latents that it is a distribution of.
             whose: str, what has these latents, for messages.
             features_shape: tuple, shape of the features of a condition of one
-                example; () without conditions.
+                example; None without conditions.
         """
         if prior is None:
             prior = StandardNormal(size, dtype=self.statistics_dtype)
@@ -52,6 +52,11 @@ class WithPriorLayer:
             isinstance(prior, PriorLayer),
             "prior must be a layer of keras_genmodels such as RealNVPPrior, "
             f"got {prior!r}",
+        )
+        check(
+            features_shape is not None or not prior.condition_size,
+            f"prior has condition_size={prior.condition_size}, and "
+            f"{type(self).__name__} has no condition",
         )
         event_shape = getattr(prior, "event_shape", None)
         given = (prior.condition_size,) if prior.condition_size else None

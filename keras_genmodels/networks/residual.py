@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_genmodels.networks.encoders import ACTIVATION, CHANNELS_LAST
+
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class ResidualBlock(keras.layers.Layer):
@@ -25,7 +27,7 @@ class ResidualBlock(keras.layers.Layer):
     """
 
     def build(self, input_shape):
-        self._first = self._convolution(input_shape, "silu", 2.0)
+        self._first = self._convolution(input_shape, ACTIVATION, 2.0)
         self._second = self._convolution(input_shape, None, 0.02)
         super().build(input_shape)
 
@@ -34,7 +36,7 @@ class ResidualBlock(keras.layers.Layer):
             input_shape[-1],
             3,
             padding="same",
-            data_format="channels_last",
+            data_format=CHANNELS_LAST,
             activation=activation,
             kernel_initializer=keras.initializers.VarianceScaling(scale),
             dtype=self.dtype_policy,

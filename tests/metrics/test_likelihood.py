@@ -194,14 +194,16 @@ def test_the_rate_is_information_and_misfit_of_the_prior(posterior, float64):
 
 def test_the_rate_of_layers_is_divided_as_well(float64, monkeypatch):
     """By the log density of each draw under the posterior of each image."""
-    monkeypatch.setattr(aggregated_posterior, "_TILE", 3)
     model, x = make_hvae((2, 1)), binary_images(6)
+    encoded = model.encoder(x).numpy()
+    most = encoded.shape[1] * 4**2  # Batches of 4 and of 2 draws.
+    monkeypatch.setattr(aggregated_posterior, "_MAX_FEATURES", most)
     z = model.draw_latents(x, seed=5)
     log_probs = model.encode(x).log_prob(z[:, np.newaxis]).numpy()
     aggregated = scipy.special.logsumexp(log_probs, axis=1) - np.log(6)
     log_prior = model.prior().log_prob(z)
     found = aggregated_posterior.divide_rate_of_layers(
-        model.posterior_of, model.encoder(x).numpy(), z.numpy(), log_prior
+        model.posterior_of, encoded, z.numpy(), log_prior
     )
     information = np.diagonal(log_probs) - aggregated
     np.testing.assert_allclose(found["information"], information)

@@ -231,6 +231,22 @@ def test_a_vamp_prior_of_other_conditions_is_refused():
         of_parts(prior=kgm.VampPrior(SHAPE, 6))
 
 
+class WithFeatures(kgm.VampPrior):
+    """A VampPrior that also takes features of the condition."""
+
+    condition_size = WIDTH
+
+    def distribution(self, encode=None, features=None):
+        assert features.shape[1:] == (WIDTH,)
+        return super().distribution(encode)
+
+
+def test_a_prior_may_take_the_encoder_and_the_features_of_the_condition():
+    model = of_labels(prior=WithFeatures(SHAPE, 6))
+    assert model.prior(labels(3)).batch_shape == (3,)
+    assert model.sample(condition=labels(3), seed=1).shape == (3, *SHAPE)
+
+
 # --- Exact answers. --------------------------------------------------------
 
 

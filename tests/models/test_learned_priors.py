@@ -138,6 +138,7 @@ def test_training_starts_from_pseudo_inputs_of_the_data_and_keeps_them():
         ({"free_bits": 1, "num_importance_samples": 2}, "free_bits requires"),
         ({"free_bits": 1, "posterior": "full"}, "diagonal posterior"),
         ({"free_bits": 1, "prior": kgm.MixturePrior(3)}, "prior N"),
+        ({"prior": kgm.MixturePrior(3, condition_size=2)}, "no condition"),
     ],
 )
 def test_bad_priors_and_free_bits_are_refused(settings, message):
