@@ -28,7 +28,7 @@ def cached(owner, key, build):
         what `build` returned.
     """
     functions = _functions_of(owner)
-    key = (key, precision.is_for_any_machine())
+    key = (key, precision.traced_for())
     if key not in functions:
         functions[key] = build(_reference(owner))
     return functions[key]

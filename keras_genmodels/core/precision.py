@@ -59,7 +59,7 @@ def matmul(a, b, **settings):
 
     if a.dtype != tf.float32:
         return multiply()
-    return tf.cond(splits_factors(), multiply_wide, multiply)
+    return _choose(splits_factors(), multiply_wide, multiply)
 
 
 @contextlib.contextmanager
@@ -75,9 +75,14 @@ def for_any_machine():
         _for_any_machine.reset(token)
 
 
-def is_for_any_machine():
-    """Returns whether programs are traced `for_any_machine`."""
-    return _for_any_machine.get()
+def traced_for():
+    """Returns for what programs are traced now, which must not share them.
+
+    Returns:
+        tuple of bool: whether XLA compiles them, and whether they are traced
+        `for_any_machine`.
+    """
+    return private_api.is_traced_for_xla(), _for_any_machine.get()
 
 
 def splits_factors():
@@ -90,10 +95,11 @@ def splits_factors():
     `for_any_machine`, as exports are.
 
     Returns:
-        bool tensor, scalar.
+        bool, or a scalar tensor of a program that decides when it runs.
     """
-    if private_api.is_traced_for_xla():
-        return tf.constant(is_for_any_machine() or devices.has_gpu())
+    for_xla, for_any_machine = traced_for()
+    if for_xla:
+        return for_any_machine or devices.has_gpu()
     return tf.not_equal(tf.raw_ops.DeviceIndex(device_names=["CPU"]), 0)
 
 
@@ -122,7 +128,7 @@ def split_matmul(a, b, splits, *, short=(), transpose_a=False):
 
     Args:
         a, b: float matrices of one dtype and known shape.
-        splits: bool scalar tensor, `splits_factors()`.
+        splits: bool, or a scalar tensor, as of `splits_factors`.
         short: which of "a" and "b" consist of integers below 2048 in modulus,
             which need no splitting.
         transpose_a: as of `tf.matmul`.
@@ -157,7 +163,14 @@ def split_matmul(a, b, splits, *, short=(), transpose_a=False):
 
     if a.dtype != tf.float32:
         return multiply(a, b)
-    return tf.cond(splits, multiply_parts, lambda: multiply(a, b))
+    return _choose(splits, multiply_parts, lambda: multiply(a, b))
+
+
+def _choose(condition, if_true, if_false):
+    """Returns the result of one of two functions."""
+    if isinstance(condition, bool):
+        return if_true() if condition else if_false()
+    return tf.cond(condition, if_true, if_false)
 
 
 def _split(x):

@@ -18,7 +18,7 @@ class Query(NamedTuple):
 
     events: tf.Tensor
     precision: tf.Tensor
-    splits: tf.Tensor
+    splits: bool | tf.Tensor
 
 
 class Sums(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.events import per_event
-from keras_genmodels.core.precision import splits_factors
+from keras_genmodels.core.precision import splits_factors, traced_for
 from keras_genmodels.denoisers._events import Weights
 
 # Number of most probable events whose weights are computed in float64.
@@ -33,14 +33,15 @@ def average(events, x, sigma):
         tensor `[batch, M]`.
     """
     key = type(events), events.settings, x.dtype, events.specs
-    run = functools.partial(_compiled(*key), *_flatten(events.tensors))
+    compiled = _compiled(*key, traced_for())
+    run = functools.partial(compiled, *_flatten(events.tensors))
     if events.spans_devices:
         run = _with_gradient(run, key, events)
     return run(x, sigma)
 
 
 @functools.cache
-def _compiled(kind, settings, dtype, specs):
+def _compiled(kind, settings, dtype, specs, place):
     """Returns the compiled posterior mean for sets of one shape.
 
     Eager execution takes 1.5 times as long. The set is an argument, because
@@ -52,6 +53,7 @@ def _compiled(kind, settings, dtype, specs):
         settings: tuple, its first arguments.
         dtype: of x and sigma.
         specs: tuple of the `tf.TypeSpec` of each of the tensors.
+        place: tuple, what it is traced for.
 
     Returns:
         function of the tensors (of each replica, where these differ), `x`

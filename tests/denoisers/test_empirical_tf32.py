@@ -15,6 +15,7 @@ from support.dense_posterior import (
     noisy_like,
 )
 
+from keras_genmodels.core import precision
 from keras_genmodels.denoisers import _posterior_mean
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -90,6 +91,28 @@ def test_without_splits_tf32_breaks_the_bound(digits, monkeypatch):
     _posterior_mean._compiled.cache_clear()
     tf32.emulate_products(monkeypatch)
     assert max(errors(data, adapted(data).denoise)) > 100 * BOUND
+    _posterior_mean._compiled.cache_clear()
+
+
+@pytest.mark.slow
+def test_programs_of_xla_split_factors_for_other_machines_only(
+    digits, monkeypatch
+):
+    data = similar(digits)
+    _posterior_mean._compiled.cache_clear()
+    denoiser = adapted(data)
+    # The function that it compiles asks where it runs; XLA has no answer.
+    denoiser.denoise(data[:1] / np.float32(255), 0.5)
+    tf32.emulate_products(monkeypatch)
+
+    def error():
+        return max(
+            errors(data, tf.function(denoiser.denoise, jit_compile=True))
+        )
+
+    with precision.for_any_machine():
+        assert error() < BOUND
+    assert error() > 100 * BOUND
     _posterior_mean._compiled.cache_clear()
 
 
