@@ -15,7 +15,7 @@ class LazyArray:
     # Number of images that a pass over all of them should read at once, None
     # for the usual one.
     batch_size = None
-    # Whether they are some of infinitely many random ones.
+    # Whether the images are drawn at random, such as patches of pictures.
     is_random = False
 
     @property

@@ -74,7 +74,7 @@ def loop_of(denoiser, make, x, any_size=False, **options):
             loop = make(lambda x, s: denoise(x, s, *own), spec, **options)
             return loop(*args)
 
-        return _for_any_rows(run)
+        return _for_any_rows(run, spec, len(ranks))
 
     settings = (*ranks, *sorted(options.items()))
     key = (function, make, *spec.shape[1:], x.dtype, *settings)
@@ -82,8 +82,15 @@ def loop_of(denoiser, make, x, any_size=False, **options):
     return functools.partial(loop, *inputs) if inputs else loop
 
 
-def _for_any_rows(run):
-    """Compiles a function of tensors at its first call, for any rows."""
+def _for_any_rows(run, spec, place):
+    """Compiles a function of tensors at its first call, for any rows.
+
+    Args:
+        run: the function.
+        spec, place: `tf.TensorSpec` of one of its arguments, which may have
+            free sides, and the place of this argument. Others keep the shapes
+            of the first call, but for the rows.
+    """
     made = {}
 
     def call(*values):
@@ -93,6 +100,7 @@ def _for_any_rows(run):
                 tf.TensorSpec([None, *v.shape[1:]][: v.shape.rank], v.dtype)
                 for v in values
             ]
+            specs[place] = spec
             made["function"] = tf.function(
                 run, input_signature=specs, autograph=False
             )

@@ -83,7 +83,7 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
 
     Returns:
         dict of names to `Section`s: `denoising`, or `likelihood` with 100
-        draws; and, of a model of labels, `labels`.
+        draws; and, of a model of labels that generates, `labels`.
     """
     shown = data.test
     if isinstance(model, Denoiser):
@@ -104,7 +104,7 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
                 seed,
             ).section()
         }
-    if model.condition_kind == "label":
+    if model.condition_kind == "label" and not _only_restores(model):
         test = comparison.thresholded(subsample(shown), binarization)
         drawn = samples.draw(model, test, seed=seed)
         sections["labels"] = _labels(

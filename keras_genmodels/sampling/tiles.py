@@ -38,9 +38,11 @@ def check_sizes(denoiser, sizes, max_pixels=MAX_PIXELS):
         sizes: dict of names of pictures to `(height, width)`.
 
     Raises:
-        ValueError: for pictures that are smaller than the network allows, and
-            for large ones as `denoise_in_tiles`.
+        ValueError: for a denoiser without a network, for pictures that are
+            smaller than the network allows, and for large ones as
+            `denoise_in_tiles`.
     """
+    _check_network(denoiser)
     least = denoiser.least_side
     small = [
         f"{name} ({size[0]}x{size[1]})"
@@ -103,10 +105,7 @@ def denoise_in_tiles(
         x.ndim == 4,
         f"x must be [batch, height, width, channels], got {list(x.shape)}",
     )
-    check(
-        hasattr(denoiser, "network"),
-        f"tiles require a denoiser with a network, got {kind_of(denoiser)}",
-    )
+    _check_network(denoiser)
     per_row = [
         None if value is None else np.broadcast_to(value, x.shape[:1])
         for value in (sigma, condition)
@@ -131,6 +130,13 @@ def denoise_in_tiles(
                 :, :, x_span.first : x_span.last
             ] = cut(found, y_span, x_span)
     return result
+
+
+def _check_network(denoiser):
+    check(
+        hasattr(denoiser, "network"),
+        f"tiles require a denoiser with a network, got {kind_of(denoiser)}",
+    )
 
 
 def tiles_of(sides, reach, max_pixels):

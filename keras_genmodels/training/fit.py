@@ -168,7 +168,8 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
             another worker ends.
         OSError: if the disk is full.
     """
-    # Half of the time of a worker with a small network on a CPU went into it.
+    # Without it, a worker with a small network spends half of its time on a CPU
+    # on receiving memory from the system.
     allocator.keep_freed_memory()
     strategy = strategy_lib.of_model(options.strategy, model)
     with Workers(strategy).raising_lost_workers():

@@ -56,6 +56,21 @@ def test_a_single_level_takes_labels(float64):
     )
 
 
+@pytest.mark.usefixtures("without_xla")
+def test_the_loop_of_images_of_any_size_takes_labels():
+    network = kgm.unet((None, None, 1), num_classes=2, filters=(2,), blocks=1)
+    model = kgm.DenoisingAutoencoder(network, sigma=RANGE, num_classes=2)
+    rng = np.random.default_rng(0)
+    model.adapt(rng.random((3, 8, 8, 1), np.float32))
+    for size in ((8, 8), (5, 3)):
+        x = rng.random((1, *size, 1), np.float32)
+        np.testing.assert_allclose(
+            denoise_once(model, x, 0.5, [1]),
+            model.denoise(x, 0.5, [1]),
+            rtol=1e-5,
+        )
+
+
 def test_guidance_extrapolates_from_no_label_to_the_label(float64):
     model, x = make_exact(), events()
     guidance = np.array([0, 0.5, 1, 2, 3, 4.0])

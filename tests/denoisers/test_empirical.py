@@ -10,6 +10,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from support.dense_posterior import TOLERANCE, adapted, dense, flat, noisy_like
 
+from keras_genmodels.core import precision
 from keras_genmodels.denoisers import (
     EmpiricalDenoiser,
     LinearDenoiser,
@@ -169,6 +170,28 @@ def test_one_trace_serves_every_batch_and_sigma(of_digits, digits, jit_compile):
             posterior(x, sigma).probabilities, best, rtol=3e-3, atol=1e-30
         )
     assert denoise.experimental_get_tracing_count() == 1
+
+
+def test_programs_for_other_machines_are_traced_anew():
+    """XLA's for this machine split no factors; exports ask where they run."""
+    denoiser = adapted(np.eye(3, dtype="float32"))
+
+    def asks(jit_compile=False):
+        program = tf.function(
+            lambda x: denoiser.denoise(x, 0.5),
+            input_signature=[tf.TensorSpec([None, 3])],
+            jit_compile=jit_compile,
+        )
+        graph = program.get_concrete_function().graph.as_graph_def()
+        return "DeviceIndex" in {
+            node.op for it in graph.library.function for node in it.node_def
+        }
+
+    assert not asks(jit_compile=True)
+    assert asks()
+    with precision.for_any_machine():
+        assert asks()
+    assert not asks(jit_compile=True)
 
 
 def test_uint8_is_stored_and_read_as_value_over_255(float64, digits):
