@@ -84,7 +84,8 @@ class Entry:
             if not self._is_damaged:
                 self._is_damaged = True
                 print(
-                    f"{self.path} is damaged ({error}): prepared anew",
+                    f"{self.path} is damaged ({error}): its source is read "
+                    "again",
                     flush=True,
                 )
         return None
