@@ -15,8 +15,9 @@ tfd = tfp.distributions
 
 # Largest number of log densities of a batch: 8 MB, which a cache holds.
 _MAX_SIZE = 2**20
-# Largest number of features of a batch of evaluations of networks: 33 MB.
-_MAX_FEATURES = 2**23
+# Largest number of features of a batch of evaluations of networks: 8 MB. With
+# 32 MB, which no cache holds, it takes almost twice as long.
+_MAX_FEATURES = 2**21
 
 
 def divide_rate(posteriors, z, log_prior):
