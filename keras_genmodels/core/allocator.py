@@ -1,6 +1,7 @@
 """How the C library allocates memory."""
 
 import ctypes
+import sys
 
 # Parameters in <malloc.h> of the GNU C library, and the largest values allowed
 # of two of them. A heap of a thread has 64 MiB.
@@ -19,6 +20,8 @@ def keep_freed_memory():
     by page. With it a process keeps the memory of its largest step. Blocks
     above 32 MiB, and other libraries than the GNU C library, stay as they are.
     """
+    if sys.platform != "linux":
+        return
     set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_parameter is not None:
         for name, value in _PARAMETERS.items():

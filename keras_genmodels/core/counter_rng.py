@@ -179,12 +179,20 @@ def threefry(key, counter):
     words = (*key, *counter)
     if any(map(tf.is_tensor, words)):
         return _encrypted_in_graph(*words)
-    words = np.broadcast_arrays(*words)
-    shape, words = words[0].shape, [word.ravel() for word in words]
-    result = np.empty((2, words[0].size), np.uint32)
+    shape = np.broadcast_shapes(*map(np.shape, words))
+    # Single values are not repeated: a picture has many places.
+    words = [
+        np.reshape(word, 1)
+        if np.size(word) == 1
+        else np.broadcast_to(word, shape).ravel()
+        for word in words
+    ]
+    result = np.empty((2, math.prod(shape)), np.uint32)
     for i in range(0, result.shape[1], _BLOCK):
         block = slice(i, i + _BLOCK)
-        result[:, block] = _encrypted(*(word[block] for word in words))
+        result[:, block] = _encrypted(
+            *(word if word.size == 1 else word[block] for word in words)
+        )
     return tuple(result.reshape(2, *shape))
 
 

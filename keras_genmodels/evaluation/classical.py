@@ -38,9 +38,14 @@ class Classical(NamedTuple):
 
     def versions(self):
         """Returns a dict of its packages to their versions."""
-        return {
-            name: importlib.metadata.version(name) for name in self.packages
-        }
+        return {name: _version(name) for name in self.packages}
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # A folder on Python's path.
 
 
 def _nlm(image, sigma):
