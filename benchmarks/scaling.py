@@ -11,10 +11,10 @@ and with --batch_size images for each step. Each round measures
   cores share memory and, as threads of one core, arithmetic units,
 - all workers that train together, by `tf.distribute`.
 
-Prints the medians over rounds of the images/s and of two ratios: the images/s
-of the workers together to those of one times their number (1 is perfect), and
-to those of all that train alone at once. All without XLA, which several
-replicas cannot use.
+Prints the medians over rounds of images/s, by the steps of the first worker,
+and of two ratios: those of the workers together to those of one times their
+number (1 is perfect), and to those of all that train alone at once. All without
+XLA, which several replicas cannot use.
 """
 
 import contextlib
@@ -103,33 +103,30 @@ def work():
 
 def measure(network, built, workers):
     """Returns images/s of one, of all at once and together, for each round."""
-    num, steps = FLAGS.num_workers, STEPS[network]
+    num = FLAGS.num_workers
     alone = trainer(network, None, FLAGS.batch_size)
     together = trainer(network, built, num * FLAGS.batch_size)
 
     def speed(train, is_part=True):
         workers.agree()
-        start = time.perf_counter()
-        if is_part:
-            train()
-        own = time.perf_counter() - start
-        # Until the slowest has ended; one that trains alone is no slower.
-        workers.agree()
-        whole = time.perf_counter() - start
-        return steps * FLAGS.batch_size / own, steps * FLAGS.batch_size / whole
+        return train() * FLAGS.batch_size if is_part else None
 
     rounds = []
     for _ in range(1 + FLAGS.rounds):
-        one, _ = speed(alone, FLAGS.worker == 0)
-        _, at_once = speed(alone)
-        both, _ = speed(together)
+        one = speed(alone, FLAGS.worker == 0)
+        at_once, both = speed(alone), speed(together)
         rounds.append((one, num * at_once, num * both))
     # The first one traces the functions.
     return rounds[1:]
 
 
 def trainer(network, built, batch_size):
-    """Returns a function that trains a new model for some steps."""
+    """Returns a function that trains a new model, and returns steps/s.
+
+    Times are those between the first execution of steps and the last: starting
+    and ending a training takes seconds, once.
+    """
+    import keras
     import numpy as np
 
     from keras_genmodels import datasets
@@ -138,7 +135,10 @@ def trainer(network, built, batch_size):
     pixels = np.random.default_rng(0).random((20000, *SHAPE)) < 0.3
     split = datasets.Split(pixels.astype(np.uint8) * 255, None)
     options = fit.Options(
-        epochs=1, steps_per_epoch=STEPS[network], jit_compile=False
+        epochs=1,
+        steps_per_epoch=STEPS[network],
+        checkpoint_every=STEPS[network] // 4,
+        jit_compile=False,
     )
     model = build_model(network, split.images)
     if built is not None:
@@ -152,12 +152,21 @@ def trainer(network, built, batch_size):
     ).map(lambda batch: batch["image"])
 
     def train():
+        times = []
+        clock = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda batch, logs: times.append(
+                (batch, time.perf_counter())
+            )
+        )
         model.fit(
             batches,
             steps_per_epoch=options.steps_per_epoch,
+            callbacks=[clock],
             shuffle=False,
             verbose=0,
         )
+        (first, start), (last, end) = times[0], times[-1]
+        return (last - first) / (end - start)
 
     return train
 
