@@ -113,7 +113,7 @@ def test_conditional_estimates_agree_with_the_exact_likelihood(float64, mask):
     model.decoder.set_weights([0.5 * kernel, bias])
     # Wide posteriors, so that no weight outdoes all others.
     *weights, bias = model.encoder.get_weights()
-    model.encoder.set_weights([*weights, np.add(bias, [0, 0, 1.3, 0, 1.3])])
+    model.encoder.set_weights([*weights, np.add(bias, [0, 0, 2.3, 0, 2.3])])
     value, effective = estimate(model, x, c, num_samples=3000)
     exact = conditional_log_likelihood(model, x, c)
     error = 1 / np.sqrt(effective)
