@@ -114,7 +114,7 @@ def test_conditional_estimates_agree_with_the_exact_likelihood(float64, mask):
     # Wide posteriors, so that no weight outdoes all others.
     *weights, bias = model.encoder.get_weights()
     model.encoder.set_weights([*weights, np.add(bias, [0, 0, 2.3, 0, 2.3])])
-    value, effective = estimate(model, x, c, num_samples=3000)
+    value, effective = estimate(model, x, c, num_samples=5000)
     exact = conditional_log_likelihood(model, x, c)
     error = 1 / np.sqrt(effective)
     np.testing.assert_array_less(np.abs(value - exact), 4 * error)
