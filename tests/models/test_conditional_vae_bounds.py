@@ -151,7 +151,7 @@ def test_shuffled_labels_cost_far_more_than_the_error():
     drawn = model.sample(condition=labels, seed=2).numpy()
     drawn = drawn.reshape(3, 200, *SHAPE)
     distance = np.abs(drawn[:, None] - center[None, :, None]).sum((3, 4, 5))
-    # One in 200 is far from its latent's mean.
+    # One draw in 200 resembles another label.
     assert (distance.argmin(1) == np.arange(3)[:, None]).mean() > 0.98
     # Guidance drives the pixels further to black and white.
     guided = model.sample(condition=np.arange(3), seed=2, guidance=1.0).numpy()
