@@ -164,7 +164,8 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
         *("noisy", "non-local means", "total variation", "wavelets")
     }
     process = run("evaluate", *flags, "--max_pixels=9", "--seed=1")
-    assert_refused(process, "evaluate", "a.png: max_pixels must be at least")
+    words = "a.png (21x34)", "max_pixels must be at least"
+    assert_refused(process, "evaluate", *words)
 
 
 @pytest.mark.parametrize(
