@@ -80,12 +80,12 @@ def error(network, clean, noisy):
     return (kept + out * network(centred(noisy)) - clean) / out
 
 
-def keras_unet(options):
-    """Builds the default U-Net with random weights."""
+def keras_unet(options, sides=(SIDE, SIDE)):
+    """Builds the default U-Net with random weights, the same in each call."""
     import keras_genmodels as kgm
 
     network = kgm.unet(
-        (SIDE, SIDE, 1), filters=options["filters"], blocks=options["blocks"]
+        (*sides, 1), filters=options["filters"], blocks=options["blocks"]
     )
     rng = np.random.default_rng(1)
     for weight in network.weights:

@@ -192,19 +192,13 @@ def make_denoiser(options, policy="float32"):
     """Returns a denoiser with random weights, the same for each policy."""
     import keras
     import numpy as np
+    from peer_tasks import keras_unet
 
     import keras_genmodels as kgm
 
     keras.config.set_dtype_policy(policy)
-    network = kgm.unet(
-        (None, None, 1), filters=options["filters"], blocks=options["blocks"]
-    )
-    rng = np.random.default_rng(0)
-    for weight in network.weights:
-        scale = (2 / max(1, np.prod(weight.shape[:-1]))) ** 0.5
-        weight.assign(0.3 * scale * rng.standard_normal(weight.shape))
-    denoiser = kgm.DenoisingAutoencoder(network)
-    denoiser.adapt(rng.random((9, 8, 8, 1)))
+    denoiser = kgm.DenoisingAutoencoder(keras_unet(options, (None, None)))
+    denoiser.adapt(np.random.default_rng(0).random((9, 8, 8, 1)))
     return denoiser
 
 
