@@ -124,7 +124,7 @@ def trainer(network, built, batch_size):
     """Returns a function that trains a new model, and returns steps/s.
 
     Times are those between the first execution of steps and the last: starting
-    and ending a training takes seconds, once.
+    a training takes seconds, once.
     """
     import keras
     import numpy as np

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.eager import context
 from tensorflow.python.ops import control_flow_util
 
@@ -113,6 +114,25 @@ def use_one_replica(model):
     model was built, each with other rows.
     """
     model._distribute_strategy = None
+
+
+@functools.cache
+def stop_autotuning_on_replicas():
+    """Makes TensorFlow not autotune the queue of batches of each replica.
+
+    Its length is fixed, so that there is nothing to tune. The autotuner sleeps
+    for powers of two of 10 ms, and deleting an iterator waits for it: after the
+    last step for up to as long as all steps took.
+    """
+    create = multi_device_iterator_ops._create_device_dataset
+    options = tf.data.Options()
+    options.autotune.enabled = False
+
+    @functools.wraps(create)
+    def create_untuned(*args, **kwargs):
+        return create(*args, **kwargs).with_options(options)
+
+    multi_device_iterator_ops._create_device_dataset = create_untuned
 
 
 def limit_wait_for_workers(seconds):

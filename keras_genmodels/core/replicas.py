@@ -11,6 +11,8 @@ import math
 
 import tensorflow as tf
 
+from keras_genmodels.core import private_api
+
 # Normal numbers that Philox makes at once, of 128 bits.
 _GROUP = {tf.float64: 2, tf.float32: 4, tf.float16: 4}
 
@@ -203,6 +205,7 @@ def distribute(dataset, strategy):
         unknown size or one that replicas cannot share equally, and for an
         unknown number of batches.
     """
+    private_api.stop_autotuning_on_replicas()
     num_replicas = strategy.num_replicas_in_sync
     first = tf.nest.flatten(dataset.element_spec)[0]
     size = first.shape[0] if first.shape.rank else None

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 from tensorflow.python.eager import context
 
 import keras_genmodels
@@ -111,6 +112,16 @@ def test_every_worker_waits_for_the_others_no_longer_than_the_limit(
     assert found.service_type == "standalone"
     assert found.cluster_register_timeout_in_ms == 3000
     assert found.cluster_register_with_barrier
+
+
+def test_no_iterator_over_replicas_waits_for_the_autotuner():
+    private_api.stop_autotuning_on_replicas()
+    iterator = multi_device_iterator_ops.OwnedMultiDeviceIterator(
+        tf.data.Dataset.range(3), devices=["CPU:0"]
+    )
+    assert [int(item[0]) for item in iterator] == [0, 1, 2]
+    (own,) = iterator._device_iterators
+    assert own._dataset.options().autotune.enabled is False
 
 
 def test_tensorflow_still_has_the_functions_of_the_standalone_loader():
