@@ -76,8 +76,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "num_density_images",
     16,
-    "With denoisers: number of test images whose log p(x) is computed; each "
-    "takes a few hundred evaluations of the denoiser.",
+    "With denoisers that generate and receive sigma: number of test images "
+    "whose log p(x) is computed; each takes a few hundred evaluations of the "
+    "denoiser.",
     lower_bound=1,
 )
 picture_flags.define_flags()
@@ -129,7 +130,7 @@ def evaluate_shard(config, output):
     evaluated_runs.runs_of(config)
     workdir = Workdir(config.workdir[0])
     settings = evaluations.settings_of(config)
-    evaluations.check_families(config, [model_evaluation.is_latent(workdir)])
+    evaluations.check_used(config, [workdir])
     data = workdir.read_run().load_data(config.data_dir)
     num_images = min(settings.num_images, len(data.test.images))
     part = shard_flag.part_of(config, num_images, batch_size=1)

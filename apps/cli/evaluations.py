@@ -2,6 +2,9 @@
 
 from . import guard, merging, picture_flags, shard_flag
 
+# Flags that some kinds of models have no use for.
+_OF_SOME_KINDS = ("num_samples", "num_density_images")
+
 
 def settings_of(config):
     """Returns the `Settings` of the flags."""
@@ -28,11 +31,10 @@ class OfTestImages:
 
     def read_all(self, workdirs):
         """Returns the evaluations that are up to date; None for the others."""
-        from keras_genmodels.runs.evaluate import is_latent, read_current
+        from keras_genmodels.runs.evaluate import read_current
 
         found = [read_current(workdir, self._settings) for workdir in workdirs]
-        latent = [is_latent(workdir) for workdir in workdirs]
-        check_families(self._config, latent)
+        check_used(self._config, workdirs)
         self._computed = read_shards(self._config, workdirs[0])
         return found
 
@@ -79,14 +81,23 @@ class OfPictures:
         return evaluate_pictures.evaluate(workdir, self._settings)
 
 
-def check_families(config, latent):
-    """Checks that some run uses each flag of one family of models."""
-    for name, is_used, family in (
-        ("num_samples", any(latent), "latent-variable model"),
-        ("num_density_images", not all(latent), "denoiser"),
-    ):
-        if name in config.present and not is_used:
-            raise guard.WrongFlags(f"--{name} requires a {family}")
+def check_used(config, workdirs):
+    """Checks that each flag of some kinds of models has an effect on a run."""
+    from keras_genmodels.runs.evaluate import unused_settings
+
+    reasons = {name: {} for name in _OF_SOME_KINDS if name in config.present}
+    for workdir in workdirs:
+        if not reasons:  # So that models are not loaded for nothing.
+            return
+        unused = unused_settings(workdir)
+        reasons = {
+            name: {**earlier, workdir: unused[name]}
+            for name, earlier in reasons.items()
+            if name in unused
+        }
+    for name, of_runs in reasons.items():
+        listed = "; ".join(f"{run}: {why}" for run, why in of_runs.items())
+        raise guard.WrongFlags(f"--{name} has no effect on {listed}")
 
 
 def read_shards(config, workdir):

@@ -7,6 +7,7 @@ from keras_genmodels.evaluation.model import (
     evaluate,
     evaluate_briefly,
     per_image_terms,
+    unused_settings,
 )
 from keras_genmodels.evaluation.sections import Measure, Section
 
@@ -18,6 +19,7 @@ __all__ = [
     "evaluate",
     "evaluate_briefly",
     "per_image_terms",
+    "unused_settings",
 ]
 
 # For names that moved.

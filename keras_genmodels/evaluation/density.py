@@ -43,8 +43,7 @@ def terms(denoiser, images, *, seed, rows=None):
     Raises:
         NotMeasured: for a denoiser without an affordable log p(x).
     """
-    size = math.prod(images.shape[1:])
-    _check_measurable(denoiser, size)
+    check_measurable(denoiser)
     rows = range(len(images)) if rows is None else rows
     part = slice(rows.start, rows.stop)
     if images.dtype == np.uint8:
@@ -108,7 +107,7 @@ def section(denoiser, images, *, seed, computed=None):
     return found
 
 
-def _check_measurable(denoiser, size):
+def check_measurable(denoiser):
     """Raises `NotMeasured` for a denoiser without an affordable log p(x)."""
     if not denoiser.needs_sigma:
         raise NotMeasured(
@@ -120,7 +119,7 @@ def _check_measurable(denoiser, size):
             "this denoiser needs a label, and log p(x) is that without one: "
             "train with label dropout"
         )
-    if _is_exact(denoiser) and denoiser.num_events * size > _MOST_VALUES:
+    if _is_exact(denoiser) and _num_values(denoiser) > _MOST_VALUES:
         raise NotMeasured(
             f"the exact denoiser of {denoiser.num_events} images takes many "
             "minutes; noisy_data(sigma).log_prob(x) has its closed form"
@@ -161,6 +160,10 @@ def _measures(terms, size, is_8_bit):
 
 def _is_exact(denoiser):
     return isinstance(denoiser, EmpiricalDenoiser)
+
+
+def _num_values(denoiser):
+    return denoiser.num_events * math.prod(denoiser.event_shape)
 
 
 def _level(denoiser):

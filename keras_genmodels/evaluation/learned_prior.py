@@ -35,11 +35,7 @@ def terms(model, split, binarization, *, most, seed, rows=None):
     Raises:
         NotMeasured: if the model has too many latents.
     """
-    if model.latent_size > MAX_EXACT_SIZE:
-        raise NotMeasured(
-            f"the trace is exact for at most {MAX_EXACT_SIZE} latents, and "
-            f"this model has {model.latent_size}"
-        )
+    check_measurable(model)
     num_images, num_samples = most
     rows = range(len(split.take(num_images).images)) if rows is None else rows
     batches = datasets.evaluation_batches(
@@ -56,6 +52,15 @@ def terms(model, split, binarization, *, most, seed, rows=None):
         seed=seeds.row_seeds(seed, len(rows), rows.start),
         chunk_size=inputs.chunk_size(model),
     )
+
+
+def check_measurable(model):
+    """Raises `NotMeasured` for a model of too many latents."""
+    if model.latent_size > MAX_EXACT_SIZE:
+        raise NotMeasured(
+            f"the trace is exact for at most {MAX_EXACT_SIZE} latents, and "
+            f"this model has {model.latent_size}"
+        )
 
 
 def section(model, split, binarization, *, most, seed, computed=None):

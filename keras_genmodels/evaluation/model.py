@@ -139,6 +139,42 @@ def per_image_terms(model, data, settings, part, *, binarization="none"):
     return found
 
 
+def unused_settings(model):
+    """Finds settings that an evaluation of a model does not depend on.
+
+    Args:
+        model: as in `evaluate`.
+
+    Returns:
+        dict of names of `Settings` to texts that say why.
+    """
+    if not isinstance(model, Denoiser):
+        unused = {"num_density_images": "its model is no denoiser"}
+        if model.has_costly_prior:
+            unused |= _unmeasured(
+                "num_samples", learned_prior.check_measurable, model
+            )
+        return unused
+    unused = {"num_samples": "its model is no latent-variable model"}
+    if only_restores(model):
+        reason = f"the denoiser was {_trained_for_little_noise(model)}"
+        return unused | dict.fromkeys(
+            ("num_density_images", "classifier_steps"), reason
+        )
+    return unused | _unmeasured(
+        "num_density_images", density.check_measurable, model
+    )
+
+
+def _unmeasured(name, check_measurable, model):
+    """Returns a dict of the name and the reason, empty if there is none."""
+    try:
+        check_measurable(model)
+    except NotMeasured as error:
+        return {name: f"log p(x) is not measured: {error}"}
+    return {}
+
+
 def evaluate(
     model, data, settings, folder, *, binarization="none", computed=None
 ):
@@ -214,10 +250,16 @@ def _only_restores(model):
 
 def _only_restored(denoiser):
     return (
-        "Samples, attractors and log p(x) not measured: it was trained for "
-        f"noise of at most {denoiser.sigma_range[1]:g}, which hides no image, "
-        "so that it restores and does not generate. Pictures at their own "
-        "size, next to classical denoisers: evaluate with --input=PICTURES."
+        "Samples, attractors and log p(x) not measured: it was "
+        f"{_trained_for_little_noise(denoiser)}. Pictures at their own size, "
+        "next to classical denoisers: evaluate with --input=PICTURES."
+    )
+
+
+def _trained_for_little_noise(denoiser):
+    return (
+        f"trained for noise of at most {denoiser.sigma_range[1]:g}, which "
+        "hides no image, so that it restores and does not generate"
     )
 
 

@@ -23,10 +23,10 @@ __all__ = [
     "evaluate",
     "evaluate_shard",
     "finished_metrics",
-    "is_latent",
     "join_shards",
     "model_checksum",
     "read_current",
+    "unused_settings",
 ]
 
 # Name of the picture of `evaluation.nearest` below `figures` of the workdir.
@@ -49,10 +49,10 @@ def evaluate(workdir, data, settings, folder=None, computed=None):
         computed: what `join_shards` returns, if shards were evaluated.
 
     Returns:
-        dict, that `evaluation`: `settings`, `model` and `test_images`
-        (checksums), `kind`, `dataset`, `num_images` by split, `sections`
-        (dict of names to dicts of `Section`s), `seconds`, `written` and
-        `versions`. A number that is not finite is None.
+        dict, that `evaluation`: `settings` (those that have an effect),
+        `model` and `test_images` (checksums), `kind`, `dataset`, `num_images`
+        by split, `sections` (dict of names to dicts of `Section`s), `seconds`,
+        `written` and `versions`. A number that is not finite is None.
 
     Raises:
         UserError: if there is no finished run, or another process is at work
@@ -65,7 +65,6 @@ def evaluate(workdir, data, settings, folder=None, computed=None):
         metrics = finished_metrics(workdir)
         start = time.monotonic()
         found = {
-            **_identity(workdir, settings),
             **_evaluate(workdir, data, settings, folder, computed),
             "seconds": round(time.monotonic() - start, 1),
             **results.written(),
@@ -145,10 +144,28 @@ def read_current(workdir, settings):
     found = finished_metrics(workdir).get("evaluation")
     if not isinstance(found, dict):
         return None
-    identity = _identity(workdir, settings)
-    same = all(found.get(name) == value for name, value in identity.items())
+    # Which settings a model uses is the same for a version.
+    asked, used = dataclasses.asdict(settings), found.get("settings")
+    same = used == {name: asked.get(name) for name in used or ()}
+    same &= found.get("model") == model_checksum(workdir)
     version = found.get("versions", {}).get("keras_genmodels")
     return found if same and version == __version__ else None
+
+
+def unused_settings(workdir):
+    """Finds settings that the evaluation of a run does not depend on.
+
+    Args:
+        workdir: as in `evaluate`.
+
+    Returns:
+        dict of names of `Settings` to texts that say why.
+
+    Raises:
+        UserError: if there is no finished run.
+    """
+    finished_metrics(workdir)
+    return evaluation.unused_settings(workdir.load_model())
 
 
 def copy(workdir, folder):
@@ -169,12 +186,6 @@ def copy(workdir, folder):
             # Not its permissions.
             shutil.copyfile(path, place / inner)
     return Workdir(place)
-
-
-def is_latent(workdir):
-    """Returns whether the model of a run is a latent-variable model."""
-    # Only these have a binarisation.
-    return workdir.read_run().binarization is not None
 
 
 def finished_metrics(workdir):
@@ -199,17 +210,6 @@ def finished_metrics(workdir):
             f"to {asked}: let its command finish first"
         )
     return metrics
-
-
-def _identity(workdir, settings):
-    """Returns what an evaluation depends on, besides the data and versions."""
-    used = dataclasses.asdict(settings)
-    other = "num_density_images" if is_latent(workdir) else "num_samples"
-    del used[other]
-    return {
-        "settings": used,
-        "model": model_checksum(workdir),
-    }
 
 
 def model_checksum(workdir):
@@ -248,7 +248,14 @@ def _evaluate(workdir, data, settings, folder, computed):
         )
     if picture is not None:
         plots.save_png(workdir.figures / f"{SHEET}.png", picture)
+    unused = evaluation.unused_settings(model)
     return {
+        "settings": {
+            name: value
+            for name, value in dataclasses.asdict(settings).items()
+            if name not in unused
+        },
+        "model": model_checksum(workdir),
         "kind": type(model).__name__,
         "dataset": data.name,
         "num_images": _sizes(data),

@@ -21,9 +21,10 @@ from support.app_runs import (
     unfinished,
 )
 from support.browser import look
-from support.evaluated_runs import MAKE, digits, finish
+from support.evaluated_runs import MAKE, adapted, digits, finish
 from support.html_page import Page
 
+import keras_genmodels as kgm
 from keras_genmodels import datasets
 from keras_genmodels.metrics.estimates import as_text
 from keras_genmodels.runs.workdir import Workdir
@@ -236,8 +237,17 @@ def of_other_images(place, trained):
 
 def of_draws_of_a_denoiser(place, trained):
     flags = [f"--workdir={trained['exact']}", "--num_samples=9"]
-    named = ["--num_samples requires a latent-variable model"]
+    named = [f"--num_samples has no effect on {trained['exact']}: its model"]
     return Refused("evaluate", [*flags, f"--output={place}/a.html"], named)
+
+
+def of_densities_of_a_blind_denoiser(place, trained):
+    workdir = finish(
+        adapted(kgm.LinearDenoiser(rank=2)), Workdir(place / "run")
+    )
+    flags = [f"--workdir={workdir}", "--num_density_images=9"]
+    named = [f"--num_density_images has no effect on {workdir}", "take sigma"]
+    return Refused("evaluate", flags, named)
 
 
 def of_a_missing_second_run(place, trained):
@@ -249,13 +259,16 @@ def of_a_missing_second_run(place, trained):
 
 
 QUICK = [
-    of_draws_of_a_denoiser,
+    of_densities_of_a_blind_denoiser,
     of_a_missing_second_run,
     of_a_training_that_was_cut_short,
     of_other_images,
 ]
 
 
-@each_refused(QUICK, [of_no_run, of_an_unfinished_run])
+LONG = [of_no_run, of_an_unfinished_run, of_draws_of_a_denoiser]
+
+
+@each_refused(QUICK, LONG)
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

@@ -12,6 +12,27 @@ from keras_genmodels.datasets.picture_array import TABLE, PictureArray
 from keras_genmodels.evaluation import Settings, model
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"sigma": (0.1, 0.2)}, "at most 0.2, which hides no image"),
+        ({"sigma": (0.1, 2.0), "blind": True}, "does not take sigma"),
+        ({"sigma": (0.1, 2.0), "num_classes": 3}, "needs a label"),
+        ({"sigma": (0.1, 2.0)}, None),
+    ],
+)
+def test_some_denoisers_have_no_use_for_images_of_the_density(settings, reason):
+    of_network = {"num_classes": settings.get("num_classes")}
+    if "blind" in settings:
+        of_network["noise_conditional"] = False
+    network = kgm.unet((None, None, 1), filters=(2,), blocks=1, **of_network)
+    denoiser = kgm.DenoisingAutoencoder(network, **settings)
+    unused = model.unused_settings(denoiser)
+    assert "latent-variable" in unused["num_samples"]
+    assert ("num_density_images" in unused) == (reason is not None)
+    assert reason is None or reason in unused["num_density_images"]
+
+
 @pytest.fixture
 def of_patches(monkeypatch):
     """A data set of an endless epoch of patches, of which 20 are read."""

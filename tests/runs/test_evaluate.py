@@ -151,6 +151,23 @@ def test_an_evaluation_is_current_until_model_or_settings_change(
     assert evaluate.read_current(moved, SETTINGS) is None
 
 
+def test_an_evaluation_does_not_depend_on_settings_without_effect(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        evaluate.evaluation, "evaluate", lambda *_, **__: ({}, None)
+    )
+    run = finish(adapted(kgm.LinearDenoiser(rank=2)), Workdir(tmp_path))
+    found = evaluate.evaluate(run, digits(), SETTINGS)
+    unused = evaluate.unused_settings(run)
+    assert {*unused} == {"num_samples", "num_density_images"}
+    assert not {*unused} & {*found["settings"]}
+    other = dataclasses.replace(SETTINGS, num_density_images=5)
+    assert evaluate.read_current(run, other) == found
+    other = dataclasses.replace(SETTINGS, num_images=5)
+    assert evaluate.read_current(run, other) is None
+
+
 def test_a_run_in_use_is_refused(tmp_path):
     run = finish(adapted(kgm.LinearDenoiser()), Workdir(tmp_path))
     before = run.metrics.read_bytes()
