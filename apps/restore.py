@@ -170,20 +170,21 @@ def restore_files(config, denoiser, workdir, output):
     paths, names = paths[part.slice], names[part.slice]
     check_output(config, output, names)
     run = workdir.find_run()
-    return restore_pictures(
-        denoiser,
-        paths,
-        names,
-        output,
-        condition=label_of(config, denoiser, workdir),
-        sigma=config.sigma if denoiser.needs_sigma else None,
-        add_noise=config.add_noise,
-        seed=config.seed,
-        first_row=part.rows.start,
-        suffix=suffix_of(config),
-        white_level=run and run.source and run.source.white_level,
-        loop=loop,
-    )
+    with guard.naming_flags("max_pixels"):
+        return restore_pictures(
+            denoiser,
+            paths,
+            names,
+            output,
+            condition=label_of(config, denoiser, workdir),
+            sigma=config.sigma if denoiser.needs_sigma else None,
+            add_noise=config.add_noise,
+            seed=config.seed,
+            first_row=part.rows.start,
+            suffix=suffix_of(config),
+            white_level=run and run.source and run.source.white_level,
+            loop=loop,
+        )
 
 
 def restore_arrays(config, denoiser, workdir, output):

@@ -70,7 +70,8 @@ class OfPictures:
         # Before the first one, which is checked as it starts, takes minutes.
         for workdir, earlier in zip(workdirs[1:], found[1:], strict=True):
             if earlier is None:
-                evaluate_pictures.check(workdir, self._settings)
+                with guard.naming_flags("max_pixels"):
+                    evaluate_pictures.check(workdir, self._settings)
         return found
 
     def evaluate(self, workdir, classifiers):
@@ -78,7 +79,8 @@ class OfPictures:
         from keras_genmodels.runs import evaluate_pictures
 
         print(f"Evaluating {workdir}...", flush=True)
-        return evaluate_pictures.evaluate(workdir, self._settings)
+        with guard.naming_flags("max_pixels"):
+            return evaluate_pictures.evaluate(workdir, self._settings)
 
 
 def check_used(config, workdirs):

@@ -98,6 +98,23 @@ def load_tensorflow(import_modules=(), connect=None):
     return found
 
 
+@contextlib.contextmanager
+def naming_flags(*names):
+    """Writes arguments of the library as flags in the errors of the block.
+
+    Args:
+        names: of arguments that are flags of the same name.
+    """
+    from keras_genmodels.core.errors import UserError
+
+    try:
+        yield
+    except UserError as error:
+        # Whole words only, and not the parts of paths.
+        argument = rf"(?<![^ (])({'|'.join(names)})(?![^ =])"
+        raise UserError(re.sub(argument, r"--\1", str(error))) from error
+
+
 def program_of(module):
     """Returns the name of an app, given `__name__` of its module."""
     if module == "__main__":

@@ -15,6 +15,9 @@ from support.app_runs import (
     succeed,
 )
 
+from apps.cli import guard
+from keras_genmodels.core.errors import UserError
+
 # Flags of paths, by app.
 PATHS = {
     "train_vae": ("workdir", "data_dir", "init_from"),
@@ -171,6 +174,18 @@ def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
         name = flags[0].partition("=")[0].strip("-")
         assert_refused(process, app, name, message)
     assert not workdir.exists()
+
+
+def test_errors_of_the_library_name_the_flag_of_an_argument():
+    message = "max_pixels/max_pixels.png is large (max_pixels=9): max_pixels is"
+    with (
+        pytest.raises(UserError) as refused,
+        guard.naming_flags("max_pixels", "seed"),
+    ):
+        raise UserError(message)
+    assert str(refused.value) == (
+        "max_pixels/max_pixels.png is large (--max_pixels=9): --max_pixels is"
+    )
 
 
 def test_results_that_would_replace_the_input_are_refused(tmp_path):
