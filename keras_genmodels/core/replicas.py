@@ -11,8 +11,6 @@ import math
 
 import tensorflow as tf
 
-from keras_genmodels.core import private_api
-
 # Normal numbers that Philox makes at once, of 128 bits.
 _GROUP = {tf.float64: 2, tf.float32: 4, tf.float16: 4}
 
@@ -189,66 +187,3 @@ def from_logs(logs, names):
         return logs
     # A single worker keeps the first axis.
     return dict(zip(names, tf.unstack(tf.reshape(logs, [-1])), strict=True))
-
-
-def distribute(dataset, strategy):
-    """Divides the batches of a data set among replicas, by order of rows.
-
-    TensorFlow itself orders parts of a batch by worker last.
-
-    Args:
-        dataset: `tf.data.Dataset` of batches.
-        strategy: `tf.distribute.Strategy`.
-
-    Returns:
-        distributed data set; `dataset` for one replica, for batches of an
-        unknown size or one that replicas cannot share equally, and for an
-        unknown number of batches.
-    """
-    private_api.stop_autotuning_on_replicas()
-    num_replicas = strategy.num_replicas_in_sync
-    first = tf.nest.flatten(dataset.element_spec)[0]
-    size = first.shape[0] if first.shape.rank else None
-    known = dataset.cardinality()
-    if (
-        num_replicas == 1
-        or size is None
-        or size % num_replicas
-        or known == tf.data.UNKNOWN_CARDINALITY
-    ):
-        return dataset
-
-    def part(context):
-        num_rows = size // context.num_input_pipelines
-        start = context.input_pipeline_id * num_rows
-        count = num_replicas // context.num_input_pipelines
-
-        def divide(rows):
-            shape = [[count, num_rows // count], tf.shape(rows)[1:]]
-            parts = tf.reshape(
-                rows[start : start + num_rows], tf.concat(shape, axis=0)
-            )
-            parts.set_shape((count, num_rows // count, *rows.shape[1:]))
-            return parts
-
-        parts = dataset.map(_each(divide, dataset)).unbatch()
-        parts_in_all = known if known < 0 else known * count
-        # Without a length, workers would ask each other at each step whether
-        # data are left.
-        return parts.apply(
-            tf.data.experimental.assert_cardinality(parts_in_all)
-        )
-
-    return strategy.distribute_datasets_from_function(part)
-
-
-def _each(function, dataset):
-    """Returns a function of an item that applies one to all its tensors."""
-    is_tuple = isinstance(dataset.element_spec, tuple)
-
-    @tf.autograph.experimental.do_not_convert
-    def apply(*item):
-        item = item if is_tuple else item[0]
-        return tf.nest.map_structure(function, item)
-
-    return apply

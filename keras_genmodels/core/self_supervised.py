@@ -5,7 +5,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import private_api, replicas, seeds
+from keras_genmodels.core import batch_parts, private_api, replicas, seeds
 from keras_genmodels.core.events import num_events
 from keras_genmodels.core.keras_verbs import KerasVerbs
 from keras_genmodels.core.validation import check
@@ -103,9 +103,15 @@ class SelfSupervised(private_api.BuiltByConstructor, KerasVerbs):
         return super().fit(x, y, *args, **kwargs)
 
     def _checked_data(self, verb, x, y=None):
-        data = super()._checked_data(verb, x, y)
+        private_api.stop_autotuning_on_replicas()
+        strategy, check_data = self.distribute_strategy, super()._checked_data
+        if isinstance(x, batch_parts.PartialBatches):
+            return batch_parts.distribute_parts(
+                lambda part: check_data(verb, x.read(part)), strategy
+            )
+        data = check_data(verb, x, y)
         if verb == "fit" and isinstance(data, tf.data.Dataset):
-            return replicas.distribute(data, self.distribute_strategy)
+            return batch_parts.distribute(data, strategy)
         return data
 
     def train_step(self, data):

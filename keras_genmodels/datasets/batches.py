@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.arrays import as_cpu_tensor, as_float
+from keras_genmodels.core.batch_parts import WHOLE
 from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.seeds import as_seed, fold_in
 from keras_genmodels.datasets.patches import PatchArray
@@ -22,7 +23,13 @@ _BLOCK = 64
 
 
 def training_batches(
-    split, *, batch_size, seed, binarization="none", start_step=0
+    split,
+    *,
+    batch_size,
+    seed,
+    binarization="none",
+    start_step=0,
+    part=WHOLE,
 ):
     """Returns an endless data set of shuffled batches.
 
@@ -39,27 +46,31 @@ def training_batches(
             or "dynamic", 1 with the value as probability, drawn from (seed,
             step) and so anew each time an image is shown.
         start_step: int, index of the first batch.
+        part: `core.batch_parts.Part` of each batch that is read, for one of
+            several workers; by default all of it.
 
     Returns:
-        tf.data.Dataset of dicts: "image" float32 `[batch_size, height, width,
-        channels]` in [0, 1], and "label" int32 `[batch_size]` if the split
-        has labels.
+        tf.data.Dataset of dicts: "image" float32 `[batch_size / part.count,
+        height, width, channels]` in [0, 1], and "label" int32 `[batch_size /
+        part.count]` if the split has labels.
 
     Raises:
         ValueError: if an argument is out of range.
     """
     _check_batches(split, batch_size, binarization)
+    first, num_rows = part.rows(batch_size)
     is_random = isinstance(split.images, PatchArray)
-    read = (_drawn if is_random else _shuffled)(split, batch_size, seed)
+    read = (_drawn if is_random else _shuffled)(split, num_rows, seed)
     pixel_seed = stream_seed(seed, PIXELS)
 
     def batch(step):
-        rows = read(step * batch_size)
+        rows = read(step * batch_size + first)
         rows["image"] = _binarize(
             as_float(rows["image"], "float32"),
             binarization,
             fold_in(pixel_seed, step),
             batch_size,
+            first,
         )
         return rows
 
@@ -67,22 +78,22 @@ def training_batches(
     return _prefetched(steps.map(batch))
 
 
-def _shuffled(split, batch_size, seed):
-    """Returns the function from the position of a batch to its rows."""
+def _shuffled(split, num_rows, seed):
+    """Returns the function from the position of the first row to the rows."""
     data, order_seed = _Tensors(split, in_order=False), stream_seed(seed, ORDER)
 
     def read(first):
-        positions = first + tf.range(batch_size, dtype=tf.int64)
+        positions = first + tf.range(num_rows, dtype=tf.int64)
         return data.gather(shuffled(positions, len(split.images), order_seed))
 
     return read
 
 
-def _drawn(split, batch_size, seed):
+def _drawn(split, num_rows, seed):
     """Returns the function of `_shuffled` for a split of random patches."""
     patch_seed = stream_seed(seed, PATCHES)
     return lambda first: {
-        "image": split.images.draw(first, batch_size, patch_seed)
+        "image": split.images.draw(first, num_rows, patch_seed)
     }
 
 

@@ -74,8 +74,12 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         model,
         workdir,
         options,
-        batches=lambda step: datasets.training_batches(
-            data.train, batch_size=batch_size, seed=seed, start_step=step
+        batches=lambda step, part: datasets.training_batches(
+            data.train,
+            batch_size=batch_size,
+            seed=seed,
+            start_step=step,
+            part=part,
         ).map(input_of),
         validation=_validation(validation, seed, input_of),
         draw=lambda model: _watch(model, watched, data, seed),

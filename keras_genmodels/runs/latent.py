@@ -78,7 +78,7 @@ def run(model, data, workdir, description, options, *, batch_size, verbose=1):
         model,
         workdir,
         options,
-        batches=lambda step: inputs.training(batch_size, step),
+        batches=lambda step, part: inputs.training(batch_size, step, part),
         validation=validation and inputs.batches(validation),
         draw=lambda model: _draw(model, watched, data, seed),
         verbose=verbose,

@@ -6,12 +6,20 @@ everything else.
 
 import contextlib
 import dataclasses
+import functools
 import math
 
 import keras
 import tensorflow as tf
 
-from keras_genmodels.core import allocator, deprecation, private_api, xla
+from keras_genmodels.core import (
+    allocator,
+    batch_parts,
+    deprecation,
+    private_api,
+    xla,
+)
+from keras_genmodels.core.self_supervised import SelfSupervised
 from keras_genmodels.training import strategy as strategy_lib
 from keras_genmodels.training.callbacks import (
     BestWeights,
@@ -144,9 +152,10 @@ def fit(model, workdir, options, *, batches, validation, draw=None, verbose=1):
         model: an untrained Keras model that brings its own loss.
         workdir: a `Workdir`; checkpoints and TensorBoard events go there.
         options: an `Options`.
-        batches: function of a step that returns an endless `tf.data.Dataset`
-            of the arguments of `model.fit`, starting with that step. A batch
-            must depend on its step alone. Replicas share it equally.
+        batches: function of a step and a `core.batch_parts.Part` that returns
+            an endless `tf.data.Dataset` of the arguments of `model.fit`, with
+            that part of each batch, starting with that step. A batch must
+            depend on its step alone. Replicas share it equally.
         validation: finite `tf.data.Dataset` that decides which epoch is the
             best, the same at each pass; None for the last epoch.
         draw: function of the model that returns a dict of uint8 pictures, and
@@ -201,7 +210,8 @@ def _train(model, workdir, options, batches, validation, draw, verbose):
         callbacks = [NonFiniteLoss(state), best, checkpoints]
         if is_chief:
             callbacks += _tensorboard(workdir.tensorboard, draw)
-        _fit(state, options, batches(step), validation, callbacks, verbose)
+        data = _data(batches, step, replicated)
+        _fit(state, options, data, validation, callbacks, verbose)
     if best.exhausted and verbose:
         print(
             f"Stopped early: no better validation loss for {best.patience} "
@@ -220,7 +230,16 @@ def _tensorboard(directory, draw):
         yield Pictures(directory, draw)
 
 
-def _fit(state, options, batches, validation, callbacks, verbose):
+def _data(batches, step, model):
+    """Returns what `model.fit` takes, from the batch of a step on."""
+    are_several = Workers(model.distribute_strategy).are_several
+    # Of other models Keras divides whole batches.
+    if are_several and isinstance(model, SelfSupervised):
+        return batch_parts.PartialBatches(functools.partial(batches, step))
+    return batches(step, batch_parts.WHOLE)
+
+
+def _fit(state, options, data, validation, callbacks, verbose):
     """Calls Keras' `fit` so that it starts at the step of `state`."""
     model = state.model
     epoch, steps_done = divmod(state.step, options.steps_per_epoch)
@@ -234,7 +253,7 @@ def _fit(state, options, batches, validation, callbacks, verbose):
             stack.callback(progress.close)
             callbacks = [*callbacks, progress]
         model.fit(
-            batches,
+            data,
             epochs=options.epochs,
             initial_epoch=epoch,
             steps_per_epoch=options.steps_per_epoch,

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_genmodels import datasets
 from keras_genmodels.core import arrays, memory
+from keras_genmodels.core.batch_parts import WHOLE
 from keras_genmodels.operators.masks import fill_unobserved
 from keras_genmodels.training.workers import Workers
 
@@ -33,7 +34,7 @@ class Inputs:
     binarization: str
     seed: int
 
-    def training(self, batch_size, start_step):
+    def training(self, batch_size, start_step, part=WHOLE):
         """Returns an endless `tf.data.Dataset` of shuffled batches."""
         return datasets.training_batches(
             self.data.train,
@@ -41,6 +42,7 @@ class Inputs:
             seed=self.seed,
             binarization=self.binarization,
             start_step=start_step,
+            part=part,
         ).map(input_of(self.model))
 
     def batches(self, split):

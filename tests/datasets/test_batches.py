@@ -5,7 +5,10 @@ import pytest
 import tensorflow as tf
 
 from keras_genmodels import datasets
+from keras_genmodels.core import disk_arrays
+from keras_genmodels.core.batch_parts import Part
 from keras_genmodels.datasets import batches as _batches
+from keras_genmodels.datasets import storage
 
 
 def some_split(count=10, shape=(2, 3, 1), labelled=True):
@@ -235,3 +238,32 @@ def test_the_autotuner_is_off(batches):
     split = datasets.Split(np.zeros((8, 2, 2, 1), np.uint8), None)
     pipeline = batches(split, batch_size=8, seed=0).map(lambda rows: rows)
     assert pipeline.options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("is_on_disk", [False, True])
+def test_a_worker_reads_only_its_own_rows(tmp_path, monkeypatch, is_on_disk):
+    images = np.random.default_rng(0).integers(0, 256, (10, 5, 3, 1), np.uint8)
+    split = datasets.Split(images, np.arange(10, dtype=np.int32))
+    if is_on_disk:
+        np.save(tmp_path / "images.npy", images)
+        known = disk_arrays.statistics_of(images)
+        on_disk = storage.open_npy(tmp_path / "images.npy", known)
+        split = datasets.Split(on_disk, split.labels)
+    options = dict(batch_size=12, seed=7, binarization="dynamic", start_step=3)
+    whole = take(datasets.training_batches(split, **options), 5)
+    read, gather = [], _batches._Tensors.gather
+
+    def counted(data, indices):
+        read.append(indices.shape[0])
+        return gather(data, indices)
+
+    monkeypatch.setattr(_batches._Tensors, "gather", counted)
+    parts = [
+        take(datasets.training_batches(split, part=Part(i, 3), **options), 5)
+        for i in range(3)
+    ]
+    assert read == [4, 4, 4]
+    for batch, *own in zip(whole, *parts, strict=True):
+        for name, rows in batch.items():
+            joined = np.concatenate([part[name] for part in own])
+            np.testing.assert_array_equal(joined, rows)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_genmodels import datasets
 from keras_genmodels.core import memory
+from keras_genmodels.core.batch_parts import Part
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.core.events import event_batches
 from keras_genmodels.datasets import (
@@ -163,6 +164,28 @@ def test_training_batches_go_on_where_they_ended(tmp_path):
     )
     np.testing.assert_array_equal(
         np.concatenate([it["image"] for it in later.take(3)]), whole[48:]
+    )
+
+
+def test_a_worker_draws_only_its_own_patches(tmp_path, monkeypatch):
+    save_all(tmp_path / "in", SIZES)
+    split = load(tmp_path / "in").train
+    options = {"batch_size": 6, "seed": 5, "start_step": 2}
+    whole = next(iter(datasets.training_batches(split, **options)))
+    drawn, draw = [], split.images.draw
+
+    def counted(first, num, seed):
+        drawn.append(num)
+        return draw(first, num, seed)
+
+    monkeypatch.setattr(split.images, "draw", counted)
+    parts = [
+        next(iter(datasets.training_batches(split, part=part, **options)))
+        for part in (Part(0, 2), Part(1, 2))
+    ]
+    assert drawn == [3, 3]
+    np.testing.assert_array_equal(
+        np.concatenate([part["image"] for part in parts]), whole["image"]
     )
 
 

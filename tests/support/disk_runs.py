@@ -81,8 +81,12 @@ def train(path, workdir, steps, adapts):
             model,
             Workdir(workdir),
             fit.Options(1, steps, jit_compile=False),
-            batches=lambda step: datasets.training_batches(
-                data.train, batch_size=128, seed=0, start_step=step
+            batches=lambda step, part: datasets.training_batches(
+                data.train,
+                batch_size=128,
+                seed=0,
+                start_step=step,
+                part=part,
             ).map(lambda batch: batch["image"]),
             validation=datasets.evaluation_batches(
                 data.validation[:1000], batch_size=256, seed=0

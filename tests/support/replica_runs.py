@@ -82,6 +82,18 @@ KINDS = {
 }
 
 
+def _reader(images, as_input, parts):
+    """Returns the `batches` of `fit`, which note into how many parts."""
+
+    def read(step, part):
+        parts.append(part.count)
+        return datasets.training_batches(
+            images, batch_size=12, seed=0, start_step=step, part=part
+        ).map(as_input)
+
+    return read
+
+
 def train(kinds, name, workdir=None, **changes):
     """Trains models in float64.
 
@@ -92,7 +104,8 @@ def train(kinds, name, workdir=None, **changes):
         **changes: of the `fit.Options`.
 
     Returns:
-        dict of each kind to its weights and its report.
+        dict of each kind to its weights and its report, with the number of
+        `parts` into which batches were divided before they were read.
     """
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
@@ -114,13 +127,12 @@ def train(kinds, name, workdir=None, **changes):
             "strategy": built,
             **changes,
         }
+        parts = []
         report = fit.fit(
             model,
             Workdir(workdir / kind),
             fit.Options(**options),
-            batches=lambda step, as_input=as_input: datasets.training_batches(
-                images, batch_size=12, seed=0, start_step=step
-            ).map(as_input),
+            batches=_reader(images, as_input, parts),
             # The last batch leaves replicas without rows.
             validation=datasets.evaluation_batches(
                 _images(15, 1), batch_size=7, seed=0
@@ -128,6 +140,7 @@ def train(kinds, name, workdir=None, **changes):
             verbose=0,
         )
         del report["training_seconds"]
+        report["parts"] = parts
         found[kind] = model.get_weights(), report
     return found
 

@@ -50,8 +50,8 @@ def run(workdir, given=None, model=None, validation=VALIDATION, verbose=0):
         model,
         Workdir(workdir),
         given or options(),
-        batches=lambda step: datasets.training_batches(
-            TRAIN, batch_size=BATCH, seed=0, start_step=step
+        batches=lambda step, part: datasets.training_batches(
+            TRAIN, batch_size=BATCH, seed=0, start_step=step, part=part
         ).map(_images),
         validation=validation
         and datasets.evaluation_batches(validation, batch_size=64, seed=0).map(

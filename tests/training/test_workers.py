@@ -92,6 +92,7 @@ def test_two_workers_take_the_steps_of_one_process(on_two):
         for mine, theirs in zip(worker[0], weights, strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-9)
         assert worker[1]["steps"] == report["steps"] == 100
+        assert (worker[1]["parts"], report["parts"]) == ([2], [1])
         assert worker[1]["best_epoch"] == report["best_epoch"]
         loss = report["validation_loss"]
         assert worker[1]["validation_loss"] == pytest.approx(loss, rel=1e-5)
