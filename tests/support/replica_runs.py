@@ -11,6 +11,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import PIL.Image
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets, runs
@@ -143,6 +144,62 @@ def train(kinds, name, workdir=None, **changes):
         report["parts"] = parts
         found[kind] = model.get_weights(), report
     return found
+
+
+def train_on_patches(*names):
+    """Trains a network of any image size on patches, in float64.
+
+    Args:
+        *names: of strategies.
+
+    Returns:
+        list of the weights after three steps with each strategy.
+    """
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = datasets.load(
+            "image_folder",
+            data_dir=_save_pictures(folder),
+            patch_size=4,
+            patches_per_epoch=18,
+            in_memory=True,
+        )
+        for name in names:
+            keras.utils.set_random_seed(0)
+            model = kgm.DenoisingAutoencoder(
+                kgm.unet((None, None, 1), filters=(4, 4), blocks=1),
+                sigma=(0.1, 0.5),
+            )
+            model.adapt(data.train.for_statistics())
+            fit.fit(
+                model,
+                Workdir(pathlib.Path(folder, name)),
+                fit.Options(1, 3, jit_compile=False, strategy=name),
+                batches=lambda step, part: datasets.training_batches(
+                    data.train,
+                    batch_size=6,
+                    seed=0,
+                    start_step=step,
+                    part=part,
+                ).map(lambda batch: batch["image"]),
+                validation=None,
+                verbose=0,
+            )
+            found.append(model.get_weights())
+    return found
+
+
+def _save_pictures(folder):
+    """Writes pictures of several sizes, and returns their folder."""
+    path = pathlib.Path(folder, "pictures")
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for i, size in enumerate([(5, 9), (12, 7), (6, 6), (8, 5)]):
+        pixels = rng.integers(0, 256, size, np.uint8)
+        PIL.Image.fromarray(pixels).save(path / f"{i}.png")
+    return path
 
 
 def run_and_resume(name, workdir):

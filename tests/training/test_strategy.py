@@ -43,6 +43,14 @@ def test_a_hundred_steps_of_several_replicas_equal_those_of_one(
 
 
 @pytest.mark.slow
+def test_replicas_train_on_the_patches_of_one_device():
+    one, several = Fork(
+        replica_runs.train_on_patches, "one_device", "mirrored", num_devices=2
+    ).result()
+    assert_equal_weights(several, one)
+
+
+@pytest.mark.slow
 def test_a_run_on_replicas_is_that_of_one_device_and_goes_on_there(tmp_path):
     one, several = (
         Fork(
