@@ -42,7 +42,8 @@ def normals(rows, numbers, size, dtype):
     Args:
         rows: int32 tensor `[batch, 2]`, a seed per row.
         numbers: int32 tensor `[..., batch]`, >= 0, numbers of the draws.
-        size: int, length of the vector of a draw.
+        size: int, or in a graph an int32 scalar tensor, length of the vector
+            of a draw.
         dtype: a float dtype; the 16-bit ones are rounded float32.
 
     Returns:
@@ -133,7 +134,7 @@ def _normals(rows, numbers, size, dtype):
         return tf.cast(_normals(rows, numbers, size, tf.float32), dtype)
     keys = [key[:, tf.newaxis] for key in _keys(rows)]
     # Whole groups, so that a row has the same bits in any batch.
-    places = np.arange(size + -size % _GROUP, dtype=np.uint32)
+    places = _range(size + -size % _GROUP)
     high, low = threefry(keys, (numbers[..., tf.newaxis], places))
     # Midpoints of equal intervals of (-1, 1), as many as the dtype resolves.
     if dtype == tf.float64:
@@ -143,6 +144,13 @@ def _normals(rows, numbers, size, dtype):
         high = tf.bitwise.right_shift(high, np.uint32(9))
         middle = (tf.cast(high, dtype) + 0.5) * 2.0**-22 - 1
     return math.sqrt(2) * tf.math.erfinv(middle)[..., :size]
+
+
+def _range(count):
+    """Returns the numbers below a count as uint32: an array unless a tensor."""
+    if tf.is_tensor(count):
+        return tf.cast(tf.range(count), tf.uint32)
+    return np.arange(count, dtype=np.uint32)
 
 
 def _keys(rows):

@@ -114,6 +114,20 @@ def num_events(x):
     return tf.shape(x)[0] if x.shape[0] is None else x.shape[0]
 
 
+def shape_of_events(x):
+    """Returns the shape of an event of `[batch, ...]`, for `tf.reshape`.
+
+    Returns:
+        tuple of ints; a side that is not known yet, as of images of any size
+        in a graph, is an int32 tensor.
+    """
+    sides = tf.unstack(tf.shape(x)) if None in x.shape[1:] else x.shape
+    return tuple(
+        side if known is None else known
+        for side, known in zip(sides[1:], x.shape[1:], strict=True)
+    )
+
+
 def per_event(values, x):
     """Returns `[batch]` values in a shape that broadcasts with `x`."""
     return tf.reshape(values, (-1,) + (1,) * (x.shape.rank - 1))

@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from keras_genmodels.core.events import shape_of_events
 from keras_genmodels.core.validation import check
 from keras_genmodels.sampling._loop import checked_denoise
 
@@ -95,12 +96,12 @@ def quadratic_forms(multiply, x, sigma, probe, num_probes):
         sigma: float tensor `[batch]`.
         probe: function of int32 `[n]` rows of x and int32 `[n]` numbers of
             vectors to the vectors, `[n, M]`.
-        num_probes: int >= 1.
+        num_probes: int >= 1, or int32 scalar tensor.
 
     Returns:
         float64 tensor `[batch, num_probes]`.
     """
-    size = math.prod(x.shape[1:])
+    shape = shape_of_events(x)
     count = tf.shape(x)[0] * num_probes
     block = tf.minimum(count, _BLOCK)
 
@@ -111,9 +112,9 @@ def quadratic_forms(multiply, x, sigma, probe, num_probes):
         products = multiply(
             tf.gather(x, rows),
             tf.gather(sigma, rows),
-            tf.reshape(vectors, (-1, *x.shape[1:])),
+            tf.reshape(vectors, (-1, *shape)),
         )
-        terms = tf.reshape(products, (-1, size)) * vectors
+        terms = tf.reshape(products, (-1, math.prod(shape))) * vectors
         sums = tf.reduce_sum(tf.cast(terms, tf.float64), axis=1)
         return i + 1, forms.write(i, sums)
 

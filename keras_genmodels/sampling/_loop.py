@@ -1,10 +1,11 @@
 """The loop over a denoiser that restoring and generating share."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_genmodels.core.events import per_event
+from keras_genmodels.core.events import per_event, shape_of_events
 from keras_genmodels.core.validation import check
 
 
@@ -105,8 +106,6 @@ def checked_denoise(denoise, x, sigma):
 
 def root_mean_square(x):
     """Returns that of the values of each event, `[batch]`."""
-    size = x.shape[1:].num_elements()
-    if size is None:  # Images of any size, in a graph.
-        size = tf.reduce_prod(tf.shape(x)[1:])
+    size = math.prod(shape_of_events(x))
     x = tf.reshape(x, (tf.shape(x)[0], size))
     return tf.sqrt(tf.reduce_mean(x**2, axis=1))

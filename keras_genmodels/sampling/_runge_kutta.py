@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core.events import shape_of_events
+
 # Cash and Karp's pair of orders 5 and 4: stages, weights, and the weights of
 # the error estimate.
 _STAGES = np.zeros((6, 6))
@@ -181,10 +183,11 @@ def _step(problem, path, step):
     def zeros(size):
         return tf.zeros((tf.shape(path.x)[0], NUM_STAGES, size), path.x.dtype)
 
+    (size,) = shape_of_events(path.x)
     _, v, f = tf.while_loop(
         lambda i, *_: i < NUM_STAGES,
         stage,
-        (0, zeros(path.x.shape[1]), zeros(path.integrals.shape[2])),
+        (0, zeros(size), zeros(path.integrals.shape[2])),
     )
     errors = [combine(error_weights, values) for values in (v, f)]
     error = problem.error(path.t, v[:, 0], *errors)

@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 from keras_genmodels.core import counter_rng
-from keras_genmodels.core.events import per_event
+from keras_genmodels.core.events import per_event, shape_of_events
 from keras_genmodels.sampling import _loop
 from keras_genmodels.sampling.schedules import SCHEDULES, growing_step
 from keras_genmodels.sampling.solvers import SOLVERS, Evaluation
@@ -119,7 +119,7 @@ def _compiled(run, signature, jit_compile):
 def _noise(rows, step, x, scale):
     """Draws noise of a scale `[batch]`; number 0 is that of the start."""
     numbers = tf.zeros_like(rows[:, 0]) + step + 1
-    size = math.prod(x.shape[1:])
+    size = math.prod(shape_of_events(x))
     eps = counter_rng.normals(rows, numbers, size, x.dtype)
     scale = tf.cast(scale, x.dtype)
     return per_event(scale, x) * tf.reshape(eps, tf.shape(x))

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import counter_rng, loop_cache, seeds, xla
 from keras_genmodels.core.arrays import map_batches
+from keras_genmodels.core.events import shape_of_events
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling import _runge_kutta, attributes
 from keras_genmodels.sampling._inputs import validate_inputs
@@ -146,13 +147,16 @@ def probability_flow(
     check_count("num_probes", num_probes, least=2)
     denoiser = with_condition(denoiser, condition)
     levels = resolve(denoiser, x, sigma, sigma_max, noisy_data)
+    is_exact = math.prod(levels.x.shape[1:]) <= MAX_EXACT_SIZE
+    jit_compile = xla.resolve_loop(jit_compile, denoiser)
     run = loop_cache.loop_of(
         denoiser,
         _following,
         levels.x,
-        num_probes=num_probes,
+        any_size=not jit_compile,  # XLA compiles each size anyway.
+        num_probes=None if is_exact else num_probes,
         max_steps=max_steps,
-        jit_compile=xla.resolve_loop(jit_compile, denoiser),
+        jit_compile=jit_compile,
     )
     constants = [
         tf.constant(value, tf.float64)
@@ -236,8 +240,9 @@ def _following(denoise, spec, num_probes, max_steps, jit_compile):
 
     Args:
         denoise: function of x and sigma.
-        spec: `tf.TensorSpec` of x.
-        num_probes, max_steps: as of `probability_flow`.
+        spec: `tf.TensorSpec` of x, which may have free sides.
+        num_probes: as of `probability_flow`; None for the exact trace.
+        max_steps: as of `probability_flow`.
         jit_compile: bool, whether XLA compiles D and its products.
 
     Returns:
@@ -245,12 +250,12 @@ def _following(denoise, spec, num_probes, max_steps, jit_compile):
         the end of the path, the integral, its standard error, the number of
         evaluations and the error of the solver.
     """
-    flow = _Flow(denoise, spec, num_probes, jit_compile)
 
     def run(x, sigma, rows, sigma_max, tolerance):
+        flow = _Flow(denoise, x, rows, num_probes, jit_compile)
         start = tf.math.log(sigma)
         problem = _runge_kutta.Problem(
-            functools.partial(flow.derivative, rows),
+            flow.derivative,
             _error_in_nats,
             start,
             tf.broadcast_to(tf.math.log(sigma_max), tf.shape(start)),
@@ -261,7 +266,7 @@ def _following(denoise, spec, num_probes, max_steps, jit_compile):
         x = tf.reshape(tf.cast(x, tf.float64), (-1, flow.size))
         path = _runge_kutta.integrate(problem, x, flow.num_integrals)
         return (
-            tf.reshape(path.x, (-1, *spec.shape[1:])),
+            tf.reshape(path.x, (-1, *flow.shape)),
             tf.reduce_sum(tf.reduce_mean(path.integrals, axis=2), axis=1),
             _standard_error(path.integrals),
             path.num_steps * _runge_kutta.NUM_STAGES,
@@ -280,40 +285,45 @@ class _Flow:
     """The derivatives of x and log p along the probability-flow ODE.
 
     Args:
-        denoise, spec, num_probes, jit_compile: as of `_following`.
+        denoise, num_probes, jit_compile: as of `_following`.
+        x: float tensor `[batch, ...]`, whose path it is.
+        rows: int32 tensor `[batch, 2]`, a seed per row.
     """
 
-    def __init__(self, denoise, spec, num_probes, jit_compile):
+    def __init__(self, denoise, x, rows, num_probes, jit_compile):
         compiled = functools.partial(
             tf.function, jit_compile=jit_compile, autograph=False
         )
         self._denoise = compiled(functools.partial(checked_denoise, denoise))
         self._multiply = compiled(functools.partial(vector_product, denoise))
         self._trace = compiled(functools.partial(jacobian_trace, denoise))
-        self._spec = spec
-        self.size = math.prod(spec.shape[1:])
-        self._is_exact = self.size <= MAX_EXACT_SIZE
+        self._dtype = x.dtype
+        self._rows = rows
+        self.shape = shape_of_events(x)
+        self.size = math.prod(self.shape)
+        self._is_exact = num_probes is None
         self._num_probes = self.size if self._is_exact else num_probes
         self.num_integrals = 1 if self._is_exact else num_probes
         self.num_panels = 1 if self._is_exact else _NUM_PANELS
 
-    def derivative(self, rows, stage, x, t, panel):
+    def derivative(self, stage, x, t, panel):
         """Returns dx/ds `[batch, M]` and M - tr J `[batch, num_integrals]`."""
-        dtype = self._spec.dtype
-        events = tf.cast(tf.reshape(x, (-1, *self._spec.shape[1:])), dtype)
-        sigma = tf.cast(tf.exp(t), dtype)
+        events = tf.cast(tf.reshape(x, (-1, *self.shape)), self._dtype)
+        sigma = tf.cast(tf.exp(t), self._dtype)
         denoised = tf.cast(self._denoise(events, sigma), x.dtype)
         fall = tf.cond(
             stage == _runge_kutta.UNUSED_STAGE,
             lambda: tf.zeros((tf.shape(x)[0], self.num_integrals), x.dtype),
-            lambda: self.size - self._traces(rows, events, sigma, panel),
+            lambda: (
+                tf.cast(self.size, x.dtype) - self._traces(events, sigma, panel)
+            ),
         )
         return x - tf.reshape(denoised, (-1, self.size)), fall
 
-    def _traces(self, rows, events, sigma, panel):
+    def _traces(self, events, sigma, panel):
         if self._is_exact and events.shape.rank == 2:
             return traces(self._trace, events, sigma)
-        probe = functools.partial(self._probe, rows, panel)
+        probe = functools.partial(self._probe, panel)
         forms = quadratic_forms(
             self._multiply, events, sigma, probe, self._num_probes
         )
@@ -321,11 +331,11 @@ class _Flow:
             return tf.reduce_sum(forms, axis=1, keepdims=True)
         return forms
 
-    def _probe(self, rows, panel, row, number):
+    def _probe(self, panel, row, number):
         if self._is_exact:
             return tf.one_hot(number, self.size)
         numbers = tf.gather(panel, row) * self._num_probes + number
-        return _signs(tf.gather(rows, row), numbers, self.size)
+        return _signs(tf.gather(self._rows, row), numbers, self.size)
 
 
 def _error_in_nats(t, removed, error_of_x, error_of_integrals):

@@ -165,6 +165,7 @@ def _walk_by_levels(
         denoiser,
         _walks.by_levels,
         x,
+        any_size=not compiling["jit_compile"],
         stochastic=stochasticity > 0,
         **compiling,
     )
@@ -181,6 +182,7 @@ def _walk_by_residual(
         denoiser,
         _walks.by_residual,
         x,
+        any_size=not compiling["jit_compile"],
         stochastic=stochasticity > 0,
         **compiling,
     )

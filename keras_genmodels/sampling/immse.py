@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_genmodels.core import loop_cache, seeds, xla
 from keras_genmodels.core.counter_rng import normals
+from keras_genmodels.core.events import shape_of_events
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.sampling._loop import checked_denoise
 from keras_genmodels.sampling.conditions import with_condition
@@ -89,13 +90,15 @@ def integrate_errors(
     check_count("num_draws", num_draws, least=2)
     denoiser = with_condition(denoiser, condition)
     levels = resolve(denoiser, x, sigma, sigma_max, noisy_data)
+    jit_compile = xla.resolve_loop(jit_compile, denoiser)
     run = loop_cache.loop_of(
         denoiser,
         _measuring,
         levels.x,
+        any_size=not jit_compile,  # XLA compiles each size anyway.
         num_levels=num_levels,
         num_draws=num_draws,
-        jit_compile=xla.resolve_loop(jit_compile, denoiser),
+        jit_compile=jit_compile,
     )
     sigma_max = tf.constant(levels.sigma_max, tf.float64)
     rows = seeds.row_seeds(seed, tf.shape(levels.x)[0])
@@ -130,12 +133,13 @@ def _measuring(denoise, spec, num_levels, num_draws, jit_compile):
     count = num_levels * num_draws
 
     def run(x, sigma, rows, sigma_max):
+        size = math.prod(shape_of_events(x))
         length = tf.math.log(sigma_max / sigma)
         # ln(sigma / s) at the nodes.
         ratios = length * (nodes[:, None] + 1) / 2
 
         def advance(i, errors, squares):
-            eps = _draw(rows, i, math.prod(spec.shape[1:]))
+            eps = _draw(rows, i, size)
             error = measured(x, sigma, ratios[i // num_draws], eps)
             square = tf.reduce_sum(eps**2, axis=1)
             return i + 1, errors.write(i, error), squares.write(i, square)
@@ -151,7 +155,7 @@ def _measuring(denoise, spec, num_levels, num_draws, jit_compile):
             tf.reshape(array.stack(), (num_levels, num_draws, -1))
             for array in arrays
         )
-        gains = _gains(errors, squares, math.prod(spec.shape[1:]))
+        gains = _gains(errors, squares, tf.cast(size, tf.float64))
         # dtau^2 / (2 tau^2) = sigma^2 / tau^2 dln(sigma).
         scale = length * weights[:, None] / 2 / -tf.math.expm1(-2 * ratios)
         return _sum_of_means(gains * scale[:, None])
@@ -202,7 +206,7 @@ def _gains(errors, squares, size):
 
     Args:
         errors, squares: `[levels, draws, batch]`, mmse / tau^2 and |eps|^2.
-        size: int, M.
+        size: float64 scalar tensor, M.
     """
     ratios = tf.reduce_mean(errors, axis=1) / tf.reduce_mean(squares, axis=1)
     ratios = tf.concat([tf.ones_like(ratios[:1]), ratios[:-1]], axis=0)
