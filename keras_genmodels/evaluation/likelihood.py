@@ -201,7 +201,16 @@ def terms(model, split, binarization, *, num_samples, seed, rows=None):
     )
 
 
-def section(model, split, binarization, *, num_samples, seed, computed=None):
+def section(
+    model,
+    split,
+    binarization,
+    *,
+    num_samples,
+    seed,
+    num_divided=None,
+    computed=None,
+):
     """Measures how likely a model finds images, and what its latents encode.
 
     Args:
@@ -210,6 +219,8 @@ def section(model, split, binarization, *, num_samples, seed, computed=None):
         binarization: "none", "dynamic" or "threshold", as in training.
         num_samples: int >= 1, draws of the importance-weighted bound.
         seed: int in [0, 2**31), of the binarisation and all draws.
+        num_divided: int >= 1, how many of the images, the first ones,
+            `information` and `marginal_kl` are of; None for all.
         computed: what `terms` returns for these arguments, if it is known.
 
     Returns:
@@ -223,7 +234,7 @@ def section(model, split, binarization, *, num_samples, seed, computed=None):
         computed = terms(
             model, split, binarization, num_samples=num_samples, seed=seed
         )
-    completed = likelihood.with_divided_rate(model, computed)
+    completed = likelihood.with_divided_rate(model, computed, num_divided)
     measures = {
         name: measure(
             name,
@@ -236,15 +247,22 @@ def section(model, split, binarization, *, num_samples, seed, computed=None):
             model, completed, split.images, binarization
         ).items()
     }
+    notes = _notes(model, len(split.images), binarization)
     if "information" in measures:
-        log_num = Estimate(math.log(len(split.images)))
+        count = len(completed["information"])
         measures["information"] = dataclasses.replace(
-            measures["information"], references={"log N": log_num}
+            measures["information"],
+            references={"log N": Estimate(math.log(count))},
         )
+        if count < len(split.images):
+            notes.append(
+                f"I and KL(q(z) || p(z)) are of the first {count} of them, "
+                "whose rate they divide."
+            )
     return Section(
         title(model, binarization),
         measures,
-        _notes(model, len(split.images), binarization),
+        notes,
         key=key(model, binarization),
     )
 

@@ -19,6 +19,7 @@ from keras_genmodels.evaluation import (
     samples,
 )
 from keras_genmodels.metrics.labels import subsample
+from keras_genmodels.metrics.likelihood import has_costly_division
 from keras_genmodels.plots.denoiser import only_restores
 
 
@@ -55,6 +56,8 @@ class Settings:
 # Of `evaluate_briefly`: draws of the bound, test images of a denoiser.
 BRIEF_NUM_SAMPLES = 100
 _BRIEF_NUM_IMAGES = 1000
+# And of a costly division of the rate, which takes seconds for so many.
+_BRIEF_NUM_DIVIDED = 1000
 
 
 def brief_images(data):
@@ -83,7 +86,8 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
 
     Returns:
         dict of names to `Section`s: `denoising`, or `likelihood` with 100
-        draws; and, of a model of labels that generates, `labels`.
+        draws, whose rate is divided, if that is costly, for the first 1000
+        images only; and, of a model of labels that generates, `labels`.
     """
     shown = data.test
     if isinstance(model, Denoiser):
@@ -102,6 +106,7 @@ def evaluate_briefly(model, data, *, binarization="none", seed=0):
                 learned_prior.BRIEF_MOST,
                 BRIEF_NUM_SAMPLES,
                 seed,
+                num_divided=_BRIEF_NUM_DIVIDED,
             ).section()
         }
     if model.condition_kind == "label" and not _only_restores(model):
@@ -272,12 +277,14 @@ class _Averaged:
         num_images: int, how many test images are measured.
         arguments: tuple, the first arguments of both functions.
         settings: dict of further arguments of both.
+        of_section: dict of further arguments of `section` alone.
     """
 
     module: types.ModuleType
     num_images: int
     arguments: tuple
     settings: dict
+    of_section: dict = dataclasses.field(default_factory=dict)
 
     def terms(self, rows):
         """Computes the numbers of the images of a `range`."""
@@ -286,7 +293,10 @@ class _Averaged:
     def section(self, computed=None):
         """Returns the `Section`."""
         return self.module.section(
-            *self.arguments, **self.settings, computed=computed
+            *self.arguments,
+            **self.settings,
+            **self.of_section,
+            computed=computed,
         )
 
 
@@ -318,12 +328,24 @@ def _averaged(model, train, test, settings, binarization):
     return averaged
 
 
-def _likelihood(model, split, binarization, most, num_samples, seed):
-    """Returns the section; with a learned prior of fewer images and draws."""
+def _likelihood(
+    model, split, binarization, most, num_samples, seed, num_divided=None
+):
+    """Returns the section; with a learned prior of fewer images and draws.
+
+    Args:
+        model, split, binarization, num_samples, seed: as of
+            `likelihood.section`.
+        most: as of `learned_prior.section`.
+        num_divided: as of `likelihood.section`, for a costly division only.
+    """
     count, arguments = len(split.images), (model, split, binarization)
     if not model.has_costly_prior:
         settings = {"num_samples": num_samples, "seed": seed}
-        return _Averaged(likelihood, count, arguments, settings)
+        of_section = {}
+        if has_costly_division(model):
+            of_section["num_divided"] = num_divided
+        return _Averaged(likelihood, count, arguments, settings, of_section)
     most = most[0], min(num_samples, most[1])
     settings = {"most": most, "seed": seed}
     return _Averaged(learned_prior, min(count, most[0]), arguments, settings)

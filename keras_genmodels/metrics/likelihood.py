@@ -126,12 +126,14 @@ def separate_terms(
     return values
 
 
-def with_divided_rate(model, terms):
+def with_divided_rate(model, terms, num_divided=None):
     """Adds the terms of an example that depend on all examples.
 
     Args:
         model: the `LatentVariableModel`.
         terms: dict of arrays, as of `separate_terms`, of all examples.
+        num_divided: int >= 1, how many examples, the first ones, have these
+            terms, which depend on no others; None for all.
 
     Returns:
         dict of arrays, as of `likelihood_terms`.
@@ -139,8 +141,9 @@ def with_divided_rate(model, terms):
     terms = dict(terms)
     if "log_prior" not in terms:
         return terms
-    posterior = _taken(terms, "posterior")
-    log_prior, z = terms.pop("log_prior"), terms["latents"]
+    part = slice(num_divided)
+    posterior = {k: v[part] for k, v in _taken(terms, "posterior").items()}
+    log_prior, z = terms.pop("log_prior")[part], terms["latents"][part]
     if "encoded" not in posterior:
         return {**terms, **divide_rate(posterior, z, log_prior)}
     dtype = model.statistics_dtype
@@ -252,16 +255,17 @@ def _has_divided_rate(model):
         return False
     x = tf.zeros((1, *model.event_shape), model.statistics_dtype)
     posterior = model.encode(x)
-    return latents.is_gaussian(posterior) or _is_of_layers(model)
+    return latents.is_gaussian(posterior) or has_costly_division(model)
 
 
-def _is_of_layers(model):
+def has_costly_division(model):
+    """Returns whether dividing the rate takes networks for each pair of x."""
     return hasattr(model, "posterior_of")
 
 
 def _posterior_parameters(model, x):
     """Returns a dict of the tensors that q(z|x) is computed from."""
-    if _is_of_layers(model):
+    if has_costly_division(model):
         encoded = tf.cast(model.encoder(x), model.statistics_dtype)
         return {"encoded": encoded}
     return latents.parameters(model.encode(x))

@@ -7,12 +7,20 @@ import pytest
 import scipy.special
 from support.evaluated_runs import KNOWN, MAKE, SHAPE, digits
 from support.recording import recorded
+from support.small_hierarchies import make_hvae
 from support.small_vaes import make_vae
 
 import keras_genmodels as kgm
 from keras_genmodels import datasets
 from keras_genmodels.evaluation import likelihood
-from keras_genmodels.metrics.likelihood import active_units, latent_means
+from keras_genmodels.evaluation import model as evaluation
+from keras_genmodels.metrics.estimates import average
+from keras_genmodels.metrics.likelihood import (
+    active_units,
+    has_costly_division,
+    latent_means,
+    with_divided_rate,
+)
 from keras_genmodels.training import inputs as latent_inputs
 
 
@@ -137,6 +145,32 @@ def test_likelihoods_that_are_not_comparable_have_different_titles_and_keys(
     measured = title.partition(" ")[0].lower()
     pixels = "levels" if "levels" in title else binarization
     assert likelihood.key(model, binarization) == f"{measured}/{pixels}"
+
+
+def test_a_costly_division_of_the_rate_is_of_few_images(monkeypatch):
+    """After training; an evaluation divides that of all its images."""
+    monkeypatch.setattr(evaluation, "_BRIEF_NUM_DIVIDED", 6)
+    monkeypatch.setattr(evaluation, "BRIEF_NUM_SAMPLES", 3)
+    data, model = digits(), make_hvae()
+    count = len(data.test.images)
+    settings = evaluation.Settings(num_images=count, num_samples=3)
+    whole = evaluation._averaged(model, None, data.test, settings, "dynamic")
+    terms = whole["likelihood"].terms(range(count))
+    few = with_divided_rate(model, {k: v[:6] for k, v in terms.items()})
+    brief = evaluation.evaluate_briefly(model, data, binarization="dynamic")
+    for section, num in (
+        (brief["likelihood"], 6),
+        (whole["likelihood"].section(terms), count),
+    ):
+        found = section.measures["information"]
+        assert found.references["log N"].value == pytest.approx(math.log(num))
+        limited = any("of the first 6 of them" in n for n in section.notes)
+        assert limited == (num == 6)
+    for name in ("information", "marginal_kl"):
+        found = brief["likelihood"].measures[name].estimate
+        expected = average(few[name])
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert not has_costly_division(make_vae())
 
 
 def test_wide_networks_take_fewer_images_at_a_time():
