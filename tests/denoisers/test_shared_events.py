@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support import shared_denoisers
 from support.forks import Fork
+from support.worker_forks import start_workers
 
 from keras_genmodels.denoisers import _shared_events
 
@@ -38,6 +39,18 @@ def test_replicas_that_share_the_data_compute_what_one_device_does(
             ("CPU:1", (233, 12)),
             ("CPU:2", (233, 12)),
         ]
+
+
+@pytest.mark.slow
+def test_workers_that_share_the_data_compute_what_one_device_does():
+    both = start_workers(2, shared_denoisers.on_workers)
+    for one, several, places, message in [each.result() for each in both]:
+        for name, value in one.items():
+            np.testing.assert_allclose(
+                several[name], value, rtol=1e-12, atol=1e-13, err_msg=name
+            )
+        assert places == [("CPU:0", (350, 12))]
+        assert "shared among several workers" in message
 
 
 @pytest.mark.slow

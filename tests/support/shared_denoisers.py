@@ -89,6 +89,23 @@ def both(kinds, policy, name="mirrored"):
     return found
 
 
+def on_workers():
+    """Returns results of one device and of all workers, and what is refused.
+
+    Returns:
+        as an item of `both`, and the message of a file of the data of all.
+    """
+    keras.config.set_dtype_policy("float64")
+    built = strategy.build("multi_worker")
+    whole, shared = adapted("uint8"), adapted("uint8", built)
+    message = ""
+    try:
+        shared.save(pathlib.Path(tempfile.mkdtemp(), "model.keras"))
+    except ValueError as error:
+        message = str(error)
+    return results(whole), results(shared), places(shared), message
+
+
 def places(denoiser):
     """Returns the device and the shape of each part of the data."""
     parts = denoiser._strategy.experimental_local_results(denoiser._shared.data)

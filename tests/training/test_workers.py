@@ -1,41 +1,23 @@
 """Workers that train together: equal steps, kills, and lost workers."""
 
-import contextlib
-import json
 import random
-import socket
 import time
 
 import numpy as np
 import pytest
 from support import replica_runs
 from support.forks import Fork
+from support.worker_forks import free_addresses, start_worker, start_workers
 
 KIND = "importance_weighted"
 # Seconds within which workers end when another one is gone.
 GIVE_UP = 60
 
 
-def free_addresses(num):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(num)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [f"localhost:{each.getsockname()[1]}" for each in sockets]
-
-
 def start(num_workers, workdir):
     """Starts the workers of a run."""
-    addresses = free_addresses(num_workers)
     call = replica_runs.train, [KIND], "multi_worker", str(workdir)
-    return [worker(addresses, i, *call) for i in range(num_workers)]
-
-
-def worker(addresses, index, *call):
-    """Calls a function as one of the workers."""
-    task = {"type": "worker", "index": index}
-    config = {"cluster": {"worker": addresses}, "task": task}
-    return Fork(*call, environment={"TF_CONFIG": json.dumps(config)})
+    return start_workers(num_workers, *call)
 
 
 def finish(workers):
@@ -102,11 +84,10 @@ def test_two_workers_take_the_steps_of_one_process(on_two):
 @pytest.mark.slow
 def test_metrics_of_two_workers_are_those_of_one_process():
     call = replica_runs.metrics_of_keras
-    addresses = free_addresses(2)
-    workers = [worker(addresses, i, call, "multi_worker") for i in range(2)]
+    both = start_workers(2, call, "multi_worker")
     expected = Fork(call, "one_device").result()
     assert {"loss", "elbo", "rate"} <= expected.keys()
-    for found in [each.result() for each in workers]:
+    for found in [each.result() for each in both]:
         assert found.keys() == expected.keys()
         for name, values in expected.items():
             assert found[name] == pytest.approx(values, rel=1e-6), name
@@ -116,7 +97,7 @@ def test_metrics_of_two_workers_are_those_of_one_process():
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_worker_whose_others_do_not_start_names_them_and_ends(index):
     addresses = free_addresses(2)
-    alone = worker(addresses, index, replica_runs.wait_alone)
+    alone = start_worker(addresses, index, replica_runs.wait_alone)
     error, printed = alone.result()
     other = addresses[1 - index]
     assert other in error and "within 4 seconds" in error
