@@ -17,9 +17,10 @@ def evaluate(denoiser, x, sigma, labels=None, guidance=None):
     Operation by operation a U-Net costs more time on the host than its
     arithmetic takes on a GPU. The function is compiled once for each shape of
     events, or for images of any size, and for all batch sizes (XLA compiles
-    each size and batch size), and freed with the model. Without XLA it rounds
-    as these operations do, and is compiled only at the fifth call. In graphs,
-    and for a model with `run_eagerly`, nothing is compiled.
+    each size and batch size), and freed with the model. Without XLA it is
+    compiled only at the fifth call, and rounds as these operations do, except
+    where oneDNN replaces some in graphs (float32 and lower, on processors with
+    AVX512). In graphs, and for a model with `run_eagerly`, nothing is compiled.
 
     Args:
         denoiser: a `Denoiser`.
