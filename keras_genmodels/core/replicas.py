@@ -11,6 +11,8 @@ import math
 
 import tensorflow as tf
 
+from keras_genmodels.core.seeds import philox
+
 # Normal numbers that Philox makes at once, of 128 bits.
 _GROUP = {tf.float64: 2, tf.float32: 4, tf.float16: 4}
 
@@ -145,12 +147,9 @@ def _own_normals(num_draws, rows, shape):
 def _normals_from(start, num, seed, dtype):
     """Returns numbers of `tf.random.stateless_normal` from one on, `[num]`."""
     group = _GROUP[tf.as_dtype(dtype)]
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    skipped = tf.cast([start // group, 0], tf.uint64)
     values = tf.raw_ops.StatelessRandomNormalV2(
+        **philox(seed, start // group),
         shape=[num + group - 1],
-        key=key,
-        counter=counter + skipped,
         alg=3,  # That of the device, as `stateless_normal`.
         dtype=dtype,
     )

@@ -13,6 +13,8 @@ import tensorflow as tf
 from keras_genmodels.core import counter_rng
 
 _INT32_MAX = 2**31 - 1
+# TensorFlow's number of the generator that `philox` places.
+PHILOX = 1
 
 
 def as_seed(seed):
@@ -66,6 +68,24 @@ def fold_in(seed, data):
     if seed.shape.rank == 2:
         return counter_rng.derive(seed, counter_rng.FOLDED, data)
     return tf.random.experimental.stateless_fold_in(seed, data)
+
+
+def philox(seed, num_skipped):
+    """Returns where TensorFlow's generator is after some of its numbers.
+
+    Args:
+        seed: int32 tensor `[2]`.
+        num_skipped: int or integer scalar tensor, values of the counter that
+            are skipped. Each makes 128 bits.
+
+    Returns:
+        dict of the arguments `key` and `counter` of a stateless `tf.raw_ops`.
+    """
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    skipped = tf.stack(
+        [tf.cast(num_skipped, tf.uint64), tf.zeros((), "uint64")]
+    )
+    return {"key": key, "counter": counter + skipped}
 
 
 def row_seeds(seed, num_rows, first_row=0):

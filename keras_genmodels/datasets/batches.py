@@ -4,13 +4,15 @@ The k-th training batch is the same whether or not the k - 1 before it were
 drawn, so a resumed training gets the batches of an uninterrupted one.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.arrays import as_cpu_tensor, as_float
 from keras_genmodels.core.batch_parts import WHOLE
 from keras_genmodels.core.disk_arrays import DiskArray
-from keras_genmodels.core.seeds import as_seed, fold_in
+from keras_genmodels.core.seeds import PHILOX, as_seed, fold_in, philox
 from keras_genmodels.datasets.patches import PatchArray
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
@@ -69,7 +71,6 @@ def training_batches(
             as_float(rows["image"], "float32"),
             binarization,
             fold_in(pixel_seed, step),
-            batch_size,
             first,
         )
         return rows
@@ -131,7 +132,6 @@ def evaluation_batches(
             as_float(found["image"], "float32"),
             binarization,
             fold_in(pixel_seed, start),
-            _BLOCK,
             begin - start,
         )
         return found
@@ -273,16 +273,15 @@ def _order_key(seed, epoch):
     )
 
 
-def _binarize(images, binarization, seed, num_draws, first=0):
+def _binarize(images, binarization, seed, first=0):
     """Makes images binary.
 
     Args:
         images: float32 tensor `[n, ...]` in [0, 1].
         binarization: as in `training_batches`.
         seed: int32 tensor `[2]`.
-        num_draws: int >= first + n, number of images to draw for, so that the
-            draw for an image does not depend on n.
-        first: the draw of the first image, int or integer tensor.
+        first: int or int64 tensor, number of the first image. The draw for an
+            image depends on the seed and its number alone.
 
     Returns:
         float32 tensor like `images`.
@@ -291,16 +290,33 @@ def _binarize(images, binarization, seed, num_draws, first=0):
         return images
     if binarization == "threshold":
         return tf.cast(images >= 0.5, tf.float32)
-    draws = _uniform((num_draws, *images.shape[1:]), seed)
-    draws = draws[first : first + tf.shape(images, out_type=tf.int64)[0]]
-    return tf.cast(draws < images, tf.float32)
+    num, *shape = tf.shape(images, tf.int64)[0], *images.shape[1:]
+    return tf.cast(_uniform(num, shape, seed, first) < images, tf.float32)
 
 
-def _uniform(shape, seed):
-    """Draws odd multiples of 2**-17 in (0, 1), two per random 32-bit word."""
-    size = int(np.prod(shape))
-    words = tf.random.stateless_uniform(
-        [(size + 1) // 2], seed, None, None, tf.uint32, alg="philox"
+def _uniform(num, shape, seed, first):
+    """Draws odd multiples of 2**-17 in (0, 1), two per random 32-bit word.
+
+    Args:
+        num: int or int64 tensor, rows to draw.
+        shape: list of ints, of a row.
+        seed: int32 tensor `[2]`.
+        first: int or int64 tensor, number of the first row in the sequence of
+            the seed.
+
+    Returns:
+        float32 tensor `[num, *shape]`.
+    """
+    size = math.prod(shape)
+    # Of these, the counter makes 8 at once.
+    num_skipped, start = first * size // 8, first * size % 8
+    end = start + num * size
+    words = tf.raw_ops.StatelessRandomUniformFullIntV2(
+        **philox(seed, num_skipped),
+        shape=[(end + 1) // 2],
+        alg=PHILOX,
+        dtype=tf.uint32,
     )
-    halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:size]
-    return tf.reshape((tf.cast(halves, tf.float32) + 0.5) / 2**16, shape)
+    halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[start:end]
+    values = (tf.cast(halves, tf.float32) + 0.5) / 2**16
+    return tf.reshape(values, [num, *shape])

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core.lazy_arrays import LazyArray
+from keras_genmodels.core.seeds import PHILOX, philox
 from keras_genmodels.datasets import augmentation, blocks
 
-_PHILOX = 1
 _LARGEST_16_BITS = 65535
 # Values of the patches that a mean is computed of: seconds, not minutes.
 _MOST_VALUES = 2**27
@@ -152,15 +152,8 @@ def _words(first, num, seed):
     Returns:
         uint64 tensor `[num, 2]`: row i depends on the seed and `first` + i.
     """
-    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
-    # Philox makes 128 bits for each value of its counter.
-    skipped = tf.stack([tf.cast(first, tf.uint64), tf.constant(0, tf.uint64)])
     return tf.raw_ops.StatelessRandomUniformFullIntV2(
-        shape=[num, 2],
-        key=key,
-        counter=counter + skipped,
-        alg=_PHILOX,
-        dtype=tf.uint64,
+        **philox(seed, first), shape=[num, 2], alg=PHILOX, dtype=tf.uint64
     )
 
 

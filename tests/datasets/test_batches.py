@@ -1,5 +1,7 @@
 """Batches are functions of (seed, step): order, binarisation, resumption."""
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -238,6 +240,20 @@ def test_the_autotuner_is_off(batches):
     split = datasets.Split(np.zeros((8, 2, 2, 1), np.uint8), None)
     pipeline = batches(split, batch_size=8, seed=0).map(lambda rows: rows)
     assert pipeline.options().autotune.enabled is False
+
+
+def test_own_rows_are_drawn_from_their_place_in_the_sequence():
+    seed, total = tf.constant([3, -7]), 40
+    for shape in ([], [3], [5, 3, 1], [4, 4]):
+        size = math.prod(shape)
+        words = tf.random.stateless_uniform(
+            [(total * size + 1) // 2], seed, None, None, tf.uint32, "philox"
+        )
+        halves = words.numpy().view(np.uint16)[: total * size]
+        whole = ((halves + 0.5) / 2**16).reshape(total, *shape)
+        for first, num in ((0, 40), (1, 4), (7, 3), (39, 1), (8, 0)):
+            own = _batches._uniform(num, shape, seed, first)
+            np.testing.assert_array_equal(own, whole[first : first + num])
 
 
 @pytest.mark.parametrize("is_on_disk", [False, True])
