@@ -1,4 +1,4 @@
-"""A mixture of Gaussians over vectors, with `log_prob` by matrix products."""
+"""A mixture of many Gaussians over vectors, without tensors of all of them."""
 
 import math
 
@@ -15,8 +15,9 @@ tfd = tfp.distributions
 class GaussianMixture(tfd.MixtureSameFamily):
     """A mixture of K Gaussians over vectors of length L, or a batch of such.
 
-    TFP's own `log_prob` of n vectors makes a tensor `[n, K, L]`, this one a
-    matrix product `[n, K]`. In float32 the squares of z - loc in units of the
+    TFP's own `log_prob` and `sample` of n vectors make tensors `[n, K, L]`; this
+    `log_prob` is a matrix product `[n, K]`, and of a mixture without batch only
+    the components that were drawn are sampled. In float32 the squares of z - loc in units of the
     scale are then exact to about 1e-7 of the largest square of a loc in these
     units.
 
@@ -46,6 +47,15 @@ class GaussianMixture(tfd.MixtureSameFamily):
         log_probs = log_prob(draws) + log_weights[..., tf.newaxis, :]
         found = tf.transpose(tf.reduce_logsumexp(log_probs, axis=-1))
         return tf.reshape(found, tf.shape(z)[:-1])
+
+    def _sample_n(self, n, seed=None, **kwargs):
+        if self.components_distribution.batch_shape.rank > 1:
+            return super()._sample_n(n, seed, **kwargs)
+        of_components, of_vectors = tfp.random.split_seed(seed)
+        uniform = tf.random.stateless_uniform(
+            [n], of_components, dtype=self.dtype
+        )
+        return self.select(uniform).sample(seed=of_vectors)
 
     def select(self, uniform):
         """Returns the component that each of some uniform numbers selects.

@@ -116,11 +116,17 @@ def test_a_draw_depends_on_the_seed_of_its_row_alone(kind):
     )
 
 
+@pytest.mark.parametrize("by", ["rows", "distribution"])
 @pytest.mark.parametrize("kind", ["mixture", "vamp"])
-def test_draws_of_a_mixture_have_its_moments(kind):
+def test_draws_of_a_mixture_have_its_moments(kind, by):
     layer, num = KINDS[kind](), 4000
     prior = layer.distribution(encode)
-    drawn = layer.draw(seeds.row_seeds(0, num), encode).numpy()
+    drawn = (
+        layer.draw(seeds.row_seeds(0, num), encode)
+        if by == "rows"
+        else prior.sample((num // 2, 2), seed=(0, 0))
+    )
+    drawn = drawn.numpy().reshape(num, SIZE)
     variance = prior.variance().numpy()
     z = (drawn - prior.mean().numpy()) / np.sqrt(variance)
     assert np.abs(z.mean(0)).max() < 4 / np.sqrt(num)
