@@ -64,7 +64,7 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     uninterrupted = launch("train_vae", f"--workdir={whole}", *flags)
     moments = random.Random(0)
-    for _ in range(3):
+    for _ in range(2):
         killed = stop(signal.SIGKILL, moments.uniform(0, 0.3), cut, *flags)
         assert killed.returncode == -signal.SIGKILL
     interrupted = stop(signal.SIGINT, moments.uniform(0, 0.3), cut, *flags)

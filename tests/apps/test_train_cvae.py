@@ -120,7 +120,7 @@ def test_the_test_loss_is_that_of_three_samples(trained):
     assert -weighted < test["loss"]["value"] < -test["elbo"]["value"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # `train_dae` by label shows it, too.
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     trained, tmp_path
 ):

@@ -4,7 +4,7 @@ import pytest
 from support.app_runs import run_python
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_benchmark_finds_no_answer_lost():
     process = run_python(
         *("benchmarks/serving.py", "--requests=50", "--warmup=50")

@@ -74,12 +74,11 @@ def test_evaluate_takes_images_with_labels_and_bare_generators(kind):
 @pytest.mark.parametrize(
     "kind",
     [
-        # XLA compiles the denoiser with labels for minutes.
         pytest.param(
             kind,
-            marks=pytest.mark.exhaustive
-            if kind == "range by label"
-            else pytest.mark.slow,
+            marks=pytest.mark.slow
+            if kind in ("parts", "range")
+            else pytest.mark.exhaustive,
         )
         for kind in TRAINED
     ],

@@ -173,10 +173,12 @@ for name in sys.argv[2:]:
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "kinds",
-    [KINDS, pytest.param(OTHER_KINDS, marks=pytest.mark.slow)],
+    [
+        pytest.param(KINDS, marks=pytest.mark.exhaustive),
+        pytest.param(OTHER_KINDS, marks=pytest.mark.slow),
+    ],
     ids=["bernoulli", "others"],
 )
 def test_a_fresh_process_computes_the_same_whatever_the_dtype_policy(

@@ -25,8 +25,13 @@ def on_one():
     return Fork(replica_runs.train, kinds, "one_device").result()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("num_replicas", [2, 3])
+@pytest.mark.parametrize(
+    "num_replicas",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(3, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_hundred_steps_of_several_replicas_equal_those_of_one(
     on_one, num_replicas
 ):
