@@ -153,9 +153,7 @@ def test_the_references_are_the_same_for_runs_of_other_seeds(only):
     ("policy", "decibels", "levels", "num_images"),
     [
         pytest.param("float64", 1e-4, LEVELS, 40, marks=pytest.mark.exhaustive),
-        pytest.param(
-            "mixed_bfloat16", 0.2, LEVELS, 40, marks=pytest.mark.slow
-        ),
+        pytest.param("mixed_bfloat16", 0.2, LEVELS, 40, marks=pytest.mark.slow),
     ],
 )
 def test_precision_and_batch_size_change_measures_by_rounding_only(
