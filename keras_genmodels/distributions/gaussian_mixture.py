@@ -15,11 +15,11 @@ tfd = tfp.distributions
 class GaussianMixture(tfd.MixtureSameFamily):
     """A mixture of K Gaussians over vectors of length L, or a batch of such.
 
-    TFP's own `log_prob` and `sample` of n vectors make tensors `[n, K, L]`; this
-    `log_prob` is a matrix product `[n, K]`, and of a mixture without batch only
-    the components that were drawn are sampled. In float32 the squares of z - loc in units of the
-    scale are then exact to about 1e-7 of the largest square of a loc in these
-    units.
+    TFP's own `log_prob` and `sample` of n vectors make tensors `[n, K, L]`.
+    This `log_prob` is a matrix product `[n, K]`, and of a mixture without batch
+    only the components that were drawn are sampled. In float32 the squares of
+    z - loc in units of the scale are then exact to about 1e-7 of the largest
+    square of a loc in these units.
 
     Args:
         mixture_distribution: `tfd.Categorical` over the K components, batch
