@@ -130,6 +130,7 @@ def trainer(network, built, batch_size):
     import numpy as np
 
     from keras_genmodels import datasets
+    from keras_genmodels.core import batch_parts
     from keras_genmodels.training import fit, strategy
 
     pixels = np.random.default_rng(0).random((20000, *SHAPE)) < 0.3
@@ -144,12 +145,20 @@ def trainer(network, built, batch_size):
     if built is not None:
         model = strategy.replicate(model, built)
     fit.compile_model(model, options)
-    batches = datasets.training_batches(
-        split,
-        batch_size=batch_size,
-        seed=0,
-        binarization="dynamic" if network == "mlp" else "none",
-    ).map(lambda batch: batch["image"])
+
+    def read(part):
+        return datasets.training_batches(
+            split,
+            batch_size=batch_size,
+            seed=0,
+            binarization="dynamic" if network == "mlp" else "none",
+            part=part,
+        ).map(lambda batch: batch["image"])
+
+    # As `fit.fit`, whose workers read their own rows alone.
+    batches = read(batch_parts.WHOLE)
+    if built is not None:
+        batches = batch_parts.PartialBatches(read)
 
     def train():
         times = []
