@@ -63,6 +63,7 @@ def test_a_vae_encodes_its_test_split_and_pictures(encode, finished, tmp_path):
     assert not np.array_equal(*both["loc"])
 
 
+@pytest.mark.slow
 def test_conditional_models_encode_with_their_condition(
     encode, finished, tmp_path
 ):

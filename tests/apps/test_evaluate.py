@@ -86,6 +86,7 @@ def test_a_browser_shows_the_page(browser, trained, evaluated):
     assert len(found["cells"]) > 40
 
 
+@pytest.mark.slow
 def test_runs_are_shown_side_by_side(trained, evaluated, folder):
     succeed(evaluated)
     output = folder / "compare.html"

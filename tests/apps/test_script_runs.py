@@ -49,7 +49,7 @@ def make_learned():
 @pytest.mark.parametrize(
     ("make", "training", "section"),
     [
-        pytest.param(make_vae, TINY, "likelihood", id="vae"),
+        pytest.param(make_vae, TINY, "likelihood", id="vae", marks=SLOW),
         pytest.param(make_learned, TINY, "denoising", id="learned", marks=SLOW),
         pytest.param(
             functools.partial(kgm.LinearDenoiser, rank=5),

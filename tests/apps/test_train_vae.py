@@ -168,6 +168,7 @@ def test_the_same_command_again_changes_nothing(trained, tiny_run):
 OLD = ROOT / "tests" / "data" / "run_of_version_0_2"
 
 
+@pytest.mark.slow
 def test_a_run_of_version_0_2_is_extended(tmp_path):
     workdir = Workdir(shutil.copytree(OLD, tmp_path / "old"))
     flags = (f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}")

@@ -147,6 +147,7 @@ def test_likelihoods_that_are_not_comparable_have_different_titles_and_keys(
     assert likelihood.key(model, binarization) == f"{measured}/{pixels}"
 
 
+@pytest.mark.slow
 def test_a_costly_division_of_the_rate_is_of_few_images(monkeypatch):
     """After training; an evaluation divides that of all its images."""
     monkeypatch.setattr(evaluation, "_BRIEF_NUM_DIVIDED", 6)

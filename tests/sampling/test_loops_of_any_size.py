@@ -72,7 +72,7 @@ def integral(denoiser, x):
         (walk_with_noise, SMALL),
         (walk_by_residual, SMALL),
         (flow, SMALL),
-        (flow, LARGE),
+        pytest.param(flow, LARGE, marks=pytest.mark.slow),
         (integral, SMALL),
     ],
 )
