@@ -93,13 +93,15 @@ def check_used(config, workdirs):
             return
         unused = unused_settings(workdir)
         reasons = {
-            name: {**earlier, workdir: unused[name]}
+            name: {**earlier, unused[name]: workdir}
             for name, earlier in reasons.items()
             if name in unused
         }
     for name, of_runs in reasons.items():
-        listed = "; ".join(f"{run}: {why}" for run, why in of_runs.items())
-        raise guard.WrongFlags(f"--{name} has no effect on {listed}")
+        # One run for each reason, of possibly many seeds.
+        listed = "; ".join(f"{run}: {why}" for why, run in of_runs.items())
+        others = ", nor on the others" if len(workdirs) > len(of_runs) else ""
+        raise guard.WrongFlags(f"--{name} has no effect on {listed}{others}")
 
 
 def read_shards(config, workdir):

@@ -95,6 +95,8 @@ def section(model, split, binarization, *, most, seed, computed=None):
     found.measures["latent_size"] = _measure(
         model, "latent_size", Estimate(model.latent_size), num_samples
     )
+    if "log_likelihood" not in found.measures:
+        return found
     count = min(num_images, len(split.images))
     found.notes.append(
         f"The first {count} test images, {binarization} "

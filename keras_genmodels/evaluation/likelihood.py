@@ -107,8 +107,8 @@ _MEASURES = {
     ),
     "marginal_kl": (
         "KL(q({z}) || p({z}))",
-        "The rest of the rate, which is I + KL(q({z}) || p({z})): by how much "
-        "the prior misses the latents of these images.",
+        "The rest of the rate of the same images, which is I + KL(q({z}) || "
+        "p({z})): by how much the prior misses their latents.",
         "nats",
     ),
     "inference_gap": (
@@ -256,8 +256,8 @@ def section(
         )
         if count < len(split.images):
             notes.append(
-                f"I and KL(q(z) || p(z)) are of the first {count} of them, "
-                "whose rate they divide."
+                f"I and KL(q(z) || p(z)) are of the first {count} test images "
+                "and divide the rate of these, not that of all."
             )
     return Section(
         title(model, binarization),

@@ -146,7 +146,7 @@ def read_current(workdir, settings):
         return None
     # Which settings a model uses is the same for a version.
     asked, used = dataclasses.asdict(settings), found.get("settings")
-    same = used == {name: asked.get(name) for name in used or ()}
+    same = isinstance(used, dict) and used.items() <= asked.items()
     same &= found.get("model") == model_checksum(workdir)
     version = found.get("versions", {}).get("keras_genmodels")
     return found if same and version == __version__ else None
