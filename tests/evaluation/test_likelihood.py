@@ -165,7 +165,7 @@ def test_a_costly_division_of_the_rate_is_of_few_images(monkeypatch):
     ):
         found = section.measures["information"]
         assert found.references["log N"].value == pytest.approx(math.log(num))
-        limited = any("of the first 6 of them" in n for n in section.notes)
+        limited = any("the first 6 test images" in n for n in section.notes)
         assert limited == (num == 6)
     for name in ("information", "marginal_kl"):
         found = brief["likelihood"].measures[name].estimate
