@@ -10,6 +10,7 @@ import keras_genmodels as kgm
 from keras_genmodels import datasets
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit
+from support.image_batches import image_batches
 
 SHAPE = (28, 28, 1)
 
@@ -81,13 +82,7 @@ def train(path, workdir, steps, adapts):
             model,
             Workdir(workdir),
             fit.Options(1, steps, jit_compile=False),
-            batches=lambda step, part: datasets.training_batches(
-                data.train,
-                batch_size=128,
-                seed=0,
-                start_step=step,
-                part=part,
-            ).map(lambda batch: batch["image"]),
+            batches=image_batches(data.train, 128),
             validation=datasets.evaluation_batches(
                 data.validation[:1000], batch_size=256, seed=0
             ).map(lambda batch: batch["image"]),

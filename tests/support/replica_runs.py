@@ -23,6 +23,7 @@ from keras_genmodels.training import fit, strategy
 from support import small_priors, small_vaes
 from support.app_runs import ROOT
 from support.cheap_training import without_xla_and_figures
+from support.image_batches import image_batches
 from support.tiny_data import tiny_data
 
 SHAPE = small_vaes.SHAPE
@@ -177,13 +178,7 @@ def train_on_patches(*names):
                 model,
                 Workdir(pathlib.Path(folder, name)),
                 fit.Options(1, 3, jit_compile=False, strategy=name),
-                batches=lambda step, part: datasets.training_batches(
-                    data.train,
-                    batch_size=6,
-                    seed=0,
-                    start_step=step,
-                    part=part,
-                ).map(lambda batch: batch["image"]),
+                batches=image_batches(data.train, 6),
                 validation=None,
                 verbose=0,
             )

@@ -6,6 +6,7 @@ import numpy as np
 from keras_genmodels import datasets
 from keras_genmodels.runs.workdir import Workdir
 from keras_genmodels.training import fit as training
+from support.image_batches import as_image, image_batches
 from support.small_vaes import make_vae
 
 STEPS = 7
@@ -23,10 +24,6 @@ def _split(n, seed):
 
 
 TRAIN, VALIDATION = _split(100, 0), _split(40, 1)
-
-
-def _images(batch):
-    return batch["image"]
 
 
 def options(**changes):
@@ -50,12 +47,10 @@ def run(workdir, given=None, model=None, validation=VALIDATION, verbose=0):
         model,
         Workdir(workdir),
         given or options(),
-        batches=lambda step, part: datasets.training_batches(
-            TRAIN, batch_size=BATCH, seed=0, start_step=step, part=part
-        ).map(_images),
+        batches=image_batches(TRAIN, BATCH),
         validation=validation
         and datasets.evaluation_batches(validation, batch_size=64, seed=0).map(
-            _images
+            as_image
         ),
         verbose=verbose,
     )
