@@ -121,12 +121,7 @@ def measure(network, built, workers):
 
 
 def trainer(network, built, batch_size):
-    """Returns a function that trains a new model, and returns steps/s.
-
-    Times are those between the first execution of steps and the last: starting
-    a training takes seconds, once.
-    """
-    import keras
+    """Returns a function that trains a new model, and returns steps/s."""
     import numpy as np
 
     from keras_genmodels import datasets
@@ -159,25 +154,32 @@ def trainer(network, built, batch_size):
     batches = read(batch_parts.WHOLE)
     if built is not None:
         batches = batch_parts.PartialBatches(read)
+    return lambda: steps_per_second(model, batches, STEPS[network])
 
-    def train():
-        times = []
-        clock = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: times.append(
-                (batch, time.perf_counter())
-            )
-        )
-        model.fit(
-            batches,
-            steps_per_epoch=options.steps_per_epoch,
-            callbacks=[clock],
-            shuffle=False,
-            verbose=0,
-        )
-        (first, start), (last, end) = times[0], times[-1]
-        return (last - first) / (end - start)
 
-    return train
+def steps_per_second(model, batches, num_steps):
+    """Trains a model, and returns steps/s.
+
+    Times are those between the first execution of steps and the last: starting
+    a training takes seconds, once.
+    """
+    import keras
+
+    times = []
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: times.append(
+            (batch, time.perf_counter())
+        )
+    )
+    model.fit(
+        batches,
+        steps_per_epoch=num_steps,
+        callbacks=[clock],
+        shuffle=False,
+        verbose=0,
+    )
+    (first, start), (last, end) = times[0], times[-1]
+    return (last - first) / (end - start)
 
 
 def build_model(network, images):
