@@ -223,12 +223,19 @@ _PARSE = """
 import importlib, json, sys
 from absl import flags
 
-importlib.import_module(sys.argv[1])
+module = importlib.import_module(sys.argv[1])
+# Of a program that runs where there is no absl.
+parser = getattr(module, "PARSER", None)
+names = set()
 for line in json.load(sys.stdin):
+    if parser:
+        names |= {*vars(parser.parse_args(line))}
+        continue
     flags.FLAGS.unparse_flags()
     rest = flags.FLAGS(["program", *line])
     assert rest == ["program"], line
-print(json.dumps([*flags.FLAGS]))
+    names |= {*flags.FLAGS}
+print(json.dumps([*names]))
 """
 
 
