@@ -256,7 +256,7 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             )
         return terms
 
-    def noisy_terms(self, x, labels=None, *, seed):
+    def noisy_terms(self, x, labels=None, *, seed, target=None):
         """Adds noise to clean events, denoises them and returns the errors.
 
         Args:
@@ -264,6 +264,10 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             labels: integer tensor `[batch]` for a conditional denoiser.
             seed: int32 `[2]` for a training step; None to draw from (`seed`
                 of the model, values of the event) instead.
+            target: function of noisy events `[draws * batch, *event_shape]`
+                and their levels `[draws * batch]` that returns events like
+                them, whose error `weighted_error` is; None for `x`. With the
+                same mean given the noisy event it has the same best D.
 
         Returns:
             dict of tensors, as of calling the model.
@@ -273,10 +277,15 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             labels = self._labels.drop(labels, seed, draws)
         sigma, eps = self._draws(x, seed)
         x = tf.tile(x, (draws,) + (1,) * (x.shape.rank - 1))
-        denoised = self._denoise(x + per_event(sigma, x) * eps, sigma, labels)
+        noisy = x + per_event(sigma, x) * eps
+        denoised = self._denoise(noisy, sigma, labels)
+        errors = self._errors(denoised, x, sigma)
+        if target is not None:
+            wanted = self._errors(denoised, target(noisy, sigma), sigma)
+            errors["weighted_error"] = wanted["weighted_error"]
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
-            for name, value in self._errors(denoised, x, sigma).items()
+            for name, value in errors.items()
         }
         count = tf.shape(x)[0] // draws
         return {"denoised": denoised[:count], "sigma": sigma[:count], **terms}

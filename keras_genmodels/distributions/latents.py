@@ -140,6 +140,27 @@ def kl_of_each(first, second):
     )
 
 
+def mean_given_noisy(distribution, noisy, sigma):
+    """Computes E[z | z + sigma eps], z of diagonal Gaussians, eps ~ N(0, I).
+
+    Args:
+        distribution: of z, batch `[batch]`, event `[L]`; `is_diagonal`.
+        noisy: float tensor `[draws * batch, L]`, the batch once for each draw
+            of z + sigma eps.
+        sigma: float tensor `[draws * batch]`, > 0.
+
+    Returns:
+        float tensor like `noisy`.
+    """
+    draws = tf.shape(noisy)[0] // tf.shape(distribution.loc)[0]
+    mean, deviation = (
+        tf.tile(tf.cast(value, noisy.dtype), [draws, 1])
+        for value in (distribution.mean(), distribution.stddev())
+    )
+    share = deviation**2 / (deviation**2 + sigma[:, tf.newaxis] ** 2)
+    return mean + share * (noisy - mean)
+
+
 def is_diagonal(distribution):
     """Returns whether it is a Gaussian of TFP with diagonal covariance."""
     return is_gaussian(distribution) and isinstance(

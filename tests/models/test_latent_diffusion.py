@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+import tensorflow_probability as tfp
 from support import linear_gaussian
 from support.gaussian_priors import MEAN, covariance, gaussian_prior
 from support.linear_gaussian import B, S, W
@@ -13,6 +14,7 @@ import keras_genmodels as kgm
 from keras_genmodels.core import seeds
 from keras_genmodels.distributions import latents
 
+tfd = tfp.distributions
 pytestmark = pytest.mark.usefixtures("without_xla")
 
 
@@ -110,6 +112,45 @@ def test_fit_adapts_to_the_latents_and_evaluate_reports_the_error(model):
     np.testing.assert_allclose(mean, z.mean(0), rtol=0, atol=0.6)
     found = model.evaluate(images(), verbose=0, return_dict=True)
     assert found.keys() == {"loss", "squared_error"}
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_mean_given_a_noisy_draw_is_that_of_the_gaussian():
+    """What is left of z is independent of the noisy draw."""
+    rng, num = np.random.default_rng(0), 100_000
+    mean, deviation = np.array([[1.0, -2.0]]), np.array([[0.5, 1.5]])
+    sigma = 0.7
+    z = mean + deviation * rng.standard_normal((num, 2))
+    noisy = z + sigma * rng.standard_normal((num, 2))
+    posterior = tfd.MultivariateNormalDiag(mean, deviation)
+    found = latents.mean_given_noisy(
+        posterior, tf.constant(noisy), tf.fill([num], np.float64(sigma))
+    )
+    rest = z - found.numpy()
+    variance = deviation[0] ** 2 * sigma**2 / (deviation[0] ** 2 + sigma**2)
+    np.testing.assert_allclose(rest.mean(0), 0, atol=0.01)
+    np.testing.assert_allclose(rest.var(0), variance, rtol=0.02)
+    np.testing.assert_allclose((rest * noisy).mean(0), 0, atol=0.02)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("draws", [1, 3])
+def test_the_loss_is_zero_where_the_denoiser_knows_the_posterior(draws):
+    """A new network denoises N(mean, variance I) exactly."""
+    model = kgm.LatentDiffusion(
+        tiny_vae(), tiny_denoiser(num_noise_draws=draws)
+    )
+    model.denoiser.adapt(np.random.default_rng(0).normal(2, 3, (100, 2)))
+    mean = np.asarray(model.denoiser.data_mean)
+    deviation = np.sqrt(np.asarray(model.denoiser._variance))
+    model.encode = lambda x: tfd.MultivariateNormalDiag(
+        np.tile(mean, (len(x), 1)), np.full((len(x), 2), deviation)
+    )
+    model.compile("adam")
+    for training in (False, True):
+        terms = model(images(), training=training)
+        np.testing.assert_allclose(terms["weighted_error"], 0, atol=1e-12)
+        assert tf.reduce_mean(terms["squared_error"]) > 0.1
 
 
 def test_the_encoder_runs_as_in_inference_while_training():
