@@ -80,8 +80,9 @@ flags.DEFINE_float(
 )
 flags.DEFINE_integer(
     "num_noise_draws",
-    1,
-    "Number of noise draws for each image and step.",
+    None,
+    "Number of noise draws for each image and step (default: 1; with "
+    "--latents_of 4 for each latent).",
     lower_bound=1,
 )
 flag_types.define_alias("copies", "num_noise_draws")
@@ -157,6 +158,7 @@ def main():
 
 def resolve(config):
     """Checks the flags and fills in defaults."""
+    config = config.fill(num_noise_draws=1)
     if config.denoiser != "linear":
         config.forbid(("rank", "center"), "--denoiser=linear")
     if config.denoiser != "learned":

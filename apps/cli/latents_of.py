@@ -30,6 +30,8 @@ _ONLY_IMAGES = (
 )
 _SIGMA = (0.02, 10.0)
 _HIDDEN_SIZES = (256, 256, 256)
+# A latent costs an encoding, and its noise little.
+_NOISE_DRAWS = 4
 
 
 def resolve(config):
@@ -46,7 +48,10 @@ def resolve(config):
     """
     config.forbid(_ONLY_IMAGES, "a denoiser of images (no --latents_of)")
     config = config.fill(
-        network="mlp", sigma=_SIGMA, hidden_sizes=_HIDDEN_SIZES
+        network="mlp",
+        sigma=_SIGMA,
+        hidden_sizes=_HIDDEN_SIZES,
+        num_noise_draws=_NOISE_DRAWS,
     )
     if config.network != "mlp":
         raise guard.WrongFlags(
