@@ -158,13 +158,13 @@ def main():
 
 def resolve(config):
     """Checks the flags and fills in defaults."""
-    config = config.fill(num_noise_draws=1)
     if config.denoiser != "linear":
         config.forbid(("rank", "center"), "--denoiser=linear")
     if config.denoiser != "learned":
         only_learned = (*_ONLY_LEARNED, *training_flags.only_trained())
         config.forbid(only_learned, "--denoiser=learned")
-        return config
+        return config.fill(num_noise_draws=1)
+    config = config.fill(num_noise_draws=1)
     by_label = config.condition == "label"
     if not by_label:
         config.forbid(("label_dropout",), "--condition=label")
