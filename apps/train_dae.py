@@ -134,7 +134,6 @@ _ONLY_LEARNED = (
     "blind",
     "condition",
     "label_dropout",
-    "num_noise_draws",
     "network",
     "filters",
     "attention_levels",
@@ -158,13 +157,15 @@ def main():
 
 def resolve(config):
     """Checks the flags and fills in defaults."""
+    config = config.fill(num_noise_draws=1)
+    if config.denoiser != "learned" and config.num_noise_draws != 1:
+        raise guard.WrongFlags("--num_noise_draws requires --denoiser=learned")
     if config.denoiser != "linear":
         config.forbid(("rank", "center"), "--denoiser=linear")
     if config.denoiser != "learned":
         only_learned = (*_ONLY_LEARNED, *training_flags.only_trained())
         config.forbid(only_learned, "--denoiser=learned")
-        return config.fill(num_noise_draws=1)
-    config = config.fill(num_noise_draws=1)
+        return config
     by_label = config.condition == "label"
     if not by_label:
         config.forbid(("label_dropout",), "--condition=label")

@@ -100,6 +100,11 @@ def main(arguments=None):
     if options.write and device.platform == "cpu":
         PARSER.error("--write requires an accelerator: JAX found only a CPU")
     described = json.loads(path.read_text("utf-8"))
+    page = None
+    if options.write:
+        # Before measuring: what is wrong with the page must not cost the table.
+        page = PAGE.read_text("utf-8")
+        replaced(page, "")
     print(HEADER, flush=True)
     rows, late = [], []
     failed = {
@@ -112,7 +117,10 @@ def main(arguments=None):
             late.append(title)
             continue
         try:
-            for row in measure(program, device, options, deadline):
+            for case, row in measure(program, device, options, deadline):
+                if row is None:
+                    late.append(case)
+                    continue
                 rows.append(row)
                 print(row, flush=True)
                 if row.problem:
@@ -123,8 +131,7 @@ def main(arguments=None):
     print(f"\n{closing}")
     if options.write:
         table = "\n".join([HEADER, *map(str, rows)])
-        page = replaced(PAGE.read_text("utf-8"), f"{table}\n\n{closing}")
-        PAGE.write_text(page, "utf-8")
+        PAGE.write_text(replaced(page, f"{table}\n\n{closing}"), "utf-8")
     return 1 if failed else 0
 
 
@@ -161,7 +168,8 @@ def measure(program, device, options, deadline):
         deadline: time at which no further run starts.
 
     Returns:
-        iterator of a `Row` for each case.
+        iterator of the title and the `Row` of each case; None for one that
+        would start after the deadline.
     """
     import jax
     from accelerator_arrays import make
@@ -169,6 +177,10 @@ def measure(program, device, options, deadline):
     code = lzma.decompress((options.folder / program["file"]).read_bytes())
     run, updated = compile_program(code, device)
     for case in program.get("cases", [{}]):
+        title = ", ".join(filter(None, (program["title"], case.get("title"))))
+        if time.perf_counter() > deadline:
+            yield title, None
+            continue
         changes = case.get("events", {})
         values = [
             make({**it, **changes} if it["kind"] == "events" else it)
@@ -178,14 +190,8 @@ def measure(program, device, options, deadline):
         outputs = jax.block_until_ready(run(inputs))
         difference = check(program, values, outputs, updated, case)
         times = measure_times(run, inputs, options.runs, deadline)
-        names = program["title"], case.get("title")
-        yield Row(
-            ", ".join(filter(None, names)),
-            times,
-            program["operations"],
-            difference,
-            program["tolerance"],
-        )
+        limits = program["operations"], difference, program["tolerance"]
+        yield title, Row(title, times, *limits)
 
 
 def measure_times(run, inputs, num, deadline):

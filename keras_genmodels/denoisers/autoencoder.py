@@ -264,10 +264,11 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
             labels: integer tensor `[batch]` for a conditional denoiser.
             seed: int32 `[2]` for a training step; None to draw from (`seed`
                 of the model, values of the event) instead.
-            target: function of noisy events `[draws * batch, *event_shape]`
-                and their levels `[draws * batch]` that returns events like
-                them, whose error `weighted_error` is; None for `x`. With the
-                same mean given the noisy event it has the same best D.
+            target: function of noisy events `[draws, batch, *event_shape]`
+                and their levels `[draws, batch]` that returns what
+                `weighted_error` compares D with, like the events; None for
+                `x`. A target with the same mean given the noisy event has
+                the same best D. The other errors are those of `x`.
 
         Returns:
             dict of tensors, as of calling the model.
@@ -281,7 +282,12 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
         denoised = self._denoise(noisy, sigma, labels)
         errors = self._errors(denoised, x, sigma)
         if target is not None:
-            wanted = self._errors(denoised, target(noisy, sigma), sigma)
+            wanted = target(
+                tf.reshape(noisy, (draws, -1, *noisy.shape[1:])),
+                tf.reshape(sigma, (draws, -1)),
+            )
+            wanted = tf.reshape(wanted, tf.shape(noisy))
+            wanted = self._errors(denoised, wanted, sigma)
             errors["weighted_error"] = wanted["weighted_error"]
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)

@@ -145,19 +145,17 @@ def mean_given_noisy(distribution, noisy, sigma):
 
     Args:
         distribution: of z, batch `[batch]`, event `[L]`; `is_diagonal`.
-        noisy: float tensor `[draws * batch, L]`, the batch once for each draw
-            of z + sigma eps.
-        sigma: float tensor `[draws * batch]`, > 0.
+        noisy: float tensor `[draws, batch, L]`, draws of z + sigma eps.
+        sigma: float tensor `[draws, batch]`, > 0.
 
     Returns:
         float tensor like `noisy`.
     """
-    draws = tf.shape(noisy)[0] // tf.shape(distribution.loc)[0]
     mean, deviation = (
-        tf.tile(tf.cast(value, noisy.dtype), [draws, 1])
+        tf.cast(value, noisy.dtype)
         for value in (distribution.mean(), distribution.stddev())
     )
-    share = deviation**2 / (deviation**2 + sigma[:, tf.newaxis] ** 2)
+    share = deviation**2 / (deviation**2 + sigma[..., tf.newaxis] ** 2)
     return mean + share * (noisy - mean)
 
 

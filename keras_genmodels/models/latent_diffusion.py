@@ -37,9 +37,9 @@ class LatentDiffusion(LatentVariableModel):
     `fit` trains the denoiser only, on z drawn anew in each step, and calls
     `adapt` before if needed; `evaluate` reports its loss and `squared_error`
     (of z, the sum of its entries), averaged over the noise levels of training.
-    Where q(z|x) is a diagonal Gaussian the loss is the error of E[z | y, x], y
-    the noisy z, instead of z: both have the same mean given y, and so the same
-    best D, but that of z is nearly all noise.
+    Where q(z|x) is a diagonal Gaussian the loss compares D with E[z | y, x], y
+    the noisy z, instead of z. For both the best D is E[z | y], but the error of
+    z also contains the variance of z given y and x, most of it at low levels.
 
     A value of log p(z) takes about 60 evaluations of the denoiser and of its
     Jacobian: `log_likelihood` draws 100 z by default, and the rate has no

@@ -171,12 +171,15 @@ class SelfAttention(keras.layers.Layer):
 
 def multiply_add(x, scale, shift):
     """Returns x * scale + shift for `[batch, channels]` scale and shift."""
+    scale, shift = (tf.cast(s, x.dtype) for s in (scale, shift))
+    if len(x.shape) == 2:
+        return x * scale + shift
     sides = [*[1] * (len(x.shape) - 2), x.shape[-1]]
     # The batch of `x` also where TensorFlow does not know its size: it fuses
     # the sum of a residual block into a convolution if their shapes are equal.
     batch = tf.concat([tf.shape(x)[:1], sides], axis=0)
     scale, shift = (
-        tf.broadcast_to(tf.reshape(tf.cast(s, x.dtype), [-1, *sides]), batch)
+        tf.broadcast_to(tf.reshape(s, [-1, *sides]), batch)
         for s in (scale, shift)
     )
     return x * scale + shift

@@ -75,9 +75,9 @@ def _training_errors():
         yield
     except fit.NotFiniteError as error:
         raise UserError(
-            f"{error}: give a smaller learning_rate or gradient_clip_norm "
-            "(such as 1), and another workdir (the last good checkpoint is "
-            "kept in this one)"
+            f"{error}: give a smaller learning_rate, or clip the gradients "
+            "(gradient_clip_norm=1), and another workdir (the last good "
+            "checkpoint is kept in this one)"
         ) from error
     except fit.TrainingError as error:
         raise UserError(str(error)) from error

@@ -133,6 +133,15 @@ def test_programs_are_lowered_and_described(lowered, arrays):
             assert np.isfinite(arrays.make(spec)).all()
 
 
+@pytest.mark.exhaustive
+def test_all_programs_are_lowered(tmp_path):
+    process = run_python(
+        "benchmarks/accelerator.py", "--small", f"--folder={tmp_path}"
+    )
+    assert process.returncode == 0, process.stdout
+    assert len([*tmp_path.glob("*.xz")]) >= 18
+
+
 needs_jax = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="JAX is not installed"
 )

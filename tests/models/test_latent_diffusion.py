@@ -124,9 +124,11 @@ def test_the_mean_given_a_noisy_draw_is_that_of_the_gaussian():
     noisy = z + sigma * rng.standard_normal((num, 2))
     posterior = tfd.MultivariateNormalDiag(mean, deviation)
     found = latents.mean_given_noisy(
-        posterior, tf.constant(noisy), tf.fill([num], np.float64(sigma))
+        posterior,
+        tf.constant(noisy)[:, None],
+        tf.fill([num, 1], tf.cast(sigma, tf.float64)),
     )
-    rest = z - found.numpy()
+    rest = z - found[:, 0].numpy()
     variance = deviation[0] ** 2 * sigma**2 / (deviation[0] ** 2 + sigma**2)
     np.testing.assert_allclose(rest.mean(0), 0, atol=0.01)
     np.testing.assert_allclose(rest.var(0), variance, rtol=0.02)
