@@ -78,7 +78,12 @@ def write_description(path, described, failed):
         name: importlib.metadata.version(name)
         for name in ("keras_genmodels", "tensorflow")
     }
-    content = {"versions": versions, "programs": described, "failed": failed}
+    content = {
+        "versions": versions,
+        "small": FLAGS.small,
+        "programs": described,
+        "failed": failed,
+    }
     path.write_text(json.dumps(content, separators=(",", ":")), "utf-8")
 
 

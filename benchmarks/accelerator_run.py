@@ -27,8 +27,9 @@ import sys
 import time
 from typing import NamedTuple
 
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- accelerator: begin -->", "<!-- accelerator: end -->"
+from tables_page import PAGE, replaced
+
+TABLE = "accelerator"
 HEADER = "| program | ms | TFLOP/s | difference |\n|---|---|---|---|"
 
 PARSER = argparse.ArgumentParser(
@@ -91,6 +92,9 @@ def main(arguments=None):
     path = options.folder / "programs.json"
     if not path.exists():
         PARSER.error(f"no {path}: write it by accelerator.py --folder")
+    described = json.loads(path.read_text("utf-8"))
+    if options.write and described["small"]:
+        PARSER.error("--write requires programs of full size (no --small)")
     if importlib.util.find_spec("jax") is None:
         PARSER.error("JAX is not installed")
     import jax
@@ -99,12 +103,34 @@ def main(arguments=None):
     device = jax.devices()[0]
     if options.write and device.platform == "cpu":
         PARSER.error("--write requires an accelerator: JAX found only a CPU")
-    described = json.loads(path.read_text("utf-8"))
     page = None
     if options.write:
         # Before measuring: what is wrong with the page must not cost the table.
         page = PAGE.read_text("utf-8")
-        replaced(page, "")
+        replaced(page, TABLE, "")
+    rows, late, failed = run_programs(described, device, options, deadline)
+    closing = notes(rows, late, failed, device, described["versions"])
+    print(f"\n{closing}")
+    if options.write:
+        table = "\n".join([HEADER, *map(str, rows)])
+        text = replaced(page, TABLE, f"{table}\n\n{closing}")
+        PAGE.write_text(text, "utf-8")
+    return 1 if failed else 0
+
+
+def run_programs(described, device, options, deadline):
+    """Runs the programs and prints their rows.
+
+    Args:
+        described: dict, of `programs.json`.
+        device: JAX's device.
+        options: of the command line.
+        deadline: time at which no further case starts.
+
+    Returns:
+        list of `Row`s; list of the titles that were left out; dict of the
+        titles of those that failed or differ to what is wrong.
+    """
     print(HEADER, flush=True)
     rows, late = [], []
     failed = {
@@ -127,12 +153,7 @@ def main(arguments=None):
                     failed[row.title] = row.problem
         except Exception as error:
             failed[title] = first_line(error)
-    closing = notes(rows, late, failed, device, described["versions"])
-    print(f"\n{closing}")
-    if options.write:
-        table = "\n".join([HEADER, *map(str, rows)])
-        PAGE.write_text(replaced(page, f"{table}\n\n{closing}"), "utf-8")
-    return 1 if failed else 0
+    return rows, late, failed
 
 
 def notes(rows, late, failed, device, versions):
@@ -307,19 +328,6 @@ def separate_variables(module):
             (updated[place],) = ir.DenseI64ArrayAttr(pair["output_index"])
         del attributes[name]
     return updated
-
-
-def replaced(page, text):
-    """Returns a page with a text between the two markers.
-
-    Raises:
-        ValueError: if the page does not have both.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page must contain {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
 if __name__ == "__main__":

@@ -48,8 +48,7 @@ TASKS = {
     "training_bfloat16": "U-Net, training, bfloat16",
     "vae": "VAE, training, float32",
 }
-PAGE = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+TABLE = "peers"
 
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_float(
@@ -94,7 +93,10 @@ def main(_):
     )
     print(text)
     if FLAGS.write:
-        PAGE.write_text(replaced(PAGE.read_text("utf-8"), text), "utf-8")
+        from tables_page import PAGE, replaced
+
+        page = replaced(PAGE.read_text("utf-8"), TABLE, text)
+        PAGE.write_text(page, "utf-8")
     return 0
 
 
@@ -245,19 +247,6 @@ def processor():
     text = path.read_text() if path.exists() else ""
     found = re.search(r"model name\s*: (.*)", text)
     return found[1] if found else platform.machine()
-
-
-def replaced(page, text):
-    """Returns a page with a text between the two markers.
-
-    Raises:
-        ValueError: if the page does not have both.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"the page must contain {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
 
 
 if __name__ == "__main__":

@@ -287,8 +287,8 @@ class DenoisingAutoencoder(PairTraining, DataMoments, Denoiser):
                 tf.reshape(sigma, (draws, -1)),
             )
             wanted = tf.reshape(wanted, tf.shape(noisy))
-            wanted = self._errors(denoised, wanted, sigma)
-            errors["weighted_error"] = wanted["weighted_error"]
+            of_target = self._errors(denoised, wanted, sigma)
+            errors["weighted_error"] = of_target["weighted_error"]
         terms = {
             name: tf.reduce_mean(tf.reshape(value, (draws, -1)), axis=0)
             for name, value in errors.items()

@@ -15,16 +15,10 @@ rows = {
 }
 print(peers.table(rows, ["keras", "pytorch", "pythae"]))
 print(*peers.left_out({"pythae": "pythae"}))
-page = f"before {peers.BEGIN} old {peers.END} after"
-assert peers.replaced(page, "new") == (
-    f"before {peers.BEGIN}\\nnew\\n{peers.END} after"
-)
-assert peers.replaced(peers.PAGE.read_text("utf-8"), "new")
-peers.replaced("a page", "new")
 """
 
 
-def test_ratios_are_to_the_fastest_peer_and_replace_the_table_of_the_page():
+def test_ratios_are_to_the_fastest_peer():
     process = run_python("-c", TABLE)
     assert process.stdout.splitlines() == [
         "| images/s | this package | PyTorch | pythae | ratio to the fastest "
@@ -34,7 +28,7 @@ def test_ratios_are_to_the_fastest_peer_and_replace_the_table_of_the_page():
         "| U-Net, forward, float32 | 4 | - | - | - |",
         "Left out, with what is not installed: pythae (pythae).",
     ]
-    assert "the page must contain" in process.stderr
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.slow
