@@ -27,8 +27,6 @@ import sys
 import time
 from typing import NamedTuple
 
-from tables_page import PAGE, replaced
-
 TABLE = "accelerator"
 HEADER = "| program | ms | TFLOP/s | difference |\n|---|---|---|---|"
 
@@ -98,6 +96,7 @@ def main(arguments=None):
     if importlib.util.find_spec("jax") is None:
         PARSER.error("JAX is not installed")
     import jax
+    from tables_page import PAGE, replaced
 
     jax.config.update("jax_enable_x64", True)
     device = jax.devices()[0]
