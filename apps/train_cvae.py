@@ -66,6 +66,12 @@ def resolve(config):
             "--prior=vamp requires --condition=label: with parts of images all "
             "pseudo-inputs would be encoded for each image"
         )
+    if config.likelihood == "logistic_mixture":
+        raise guard.WrongFlags(
+            "--likelihood=logistic_mixture requires --condition=label: its "
+            "channels depend on each other, so that no part can be observed "
+            "alone"
+        )
     return config.fill(num_quadrants=1)
 
 

@@ -169,9 +169,8 @@ def resolve(config):
     by_label = config.condition == "label"
     if not by_label:
         config.forbid(("label_dropout",), "--condition=label")
-    if config.patch_size is None:
-        config.forbid(("patches_per_epoch",), "--patch_size")
-    else:
+    data_flags.check_patch_flags(config)
+    if config.patch_size is not None:
         config = config.fill(sigma=_PATCH_SIGMA)
     is_bias_free = config.blind and not by_label
     network = "bias_free_unet" if is_bias_free else "unet"
@@ -199,7 +198,7 @@ def resolve(config):
 def check_patches(config):
     """Checks the flags of a training on patches."""
     config.forbid(
-        ("image_size", "condition", "attention_levels"),
+        ("condition", "attention_levels"),
         "images of one size (no --patch_size)",
     )
     least = 2 ** (len(config.filters) - 1)

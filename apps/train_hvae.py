@@ -9,7 +9,7 @@ The same command resumes an interrupted run. Results are written to --workdir:
 model.keras, metrics.json, figures/ and tensorboard/.
 """
 
-from .cli import guard, latent_flags, prior_flags, training_flags
+from .cli import data_flags, guard, latent_flags, prior_flags, training_flags
 
 # With --network=conv or resnet: width of the features of an image, and of the
 # hidden layer of each network of them.
@@ -18,6 +18,7 @@ _FEATURES = 256
 training_flags.define_flags("runs/hvae", default_steps=3000)
 latent_flags.define_flags(has_layers=True)
 prior_flags.define_flags()
+data_flags.define_patch_flags()
 
 
 def main():
@@ -33,6 +34,7 @@ def resolve(config):
             f"--latent_sizes={config.latent_sizes[0]} is a single layer: give "
             "two or more, such as 16,16, or use train_vae"
         )
+    data_flags.check_patch_flags(config)
     return prior_flags.resolve(latent_flags.resolve(config))
 
 

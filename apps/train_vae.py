@@ -8,16 +8,18 @@ The same command resumes an interrupted run. Results are written to --workdir:
 model.keras, metrics.json, figures/ and tensorboard/.
 """
 
-from .cli import guard, latent_flags, prior_flags, training_flags
+from .cli import data_flags, guard, latent_flags, prior_flags, training_flags
 
 training_flags.define_flags("runs/vae", default_steps=3000)
 latent_flags.define_flags()
 prior_flags.define_flags()
+data_flags.define_patch_flags()
 
 
 def main():
     """Trains and writes the results."""
     config = latent_flags.resolve(training_flags.read(__name__))
+    data_flags.check_patch_flags(config)
     config = prior_flags.resolve(config)
     training_flags.train(build_model, config)
 

@@ -19,6 +19,9 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
+from keras_genmodels.distributions.logistic_mixture import (
+    IndependentLogisticMixture,
+)
 from keras_genmodels.distributions.mixture_priors import MixturePrior, VampPrior
 from keras_genmodels.distributions.priors import StandardNormal
 from keras_genmodels.distributions.real_nvp import RealNVPPrior
@@ -64,6 +67,7 @@ __all__ = [
     "HierarchicalVAE",
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
+    "IndependentLogisticMixture",
     "IndependentNormal",
     "LatentDiffusion",
     "LatentVariableModel",

@@ -84,6 +84,18 @@ def define_patch_flags():
     )
 
 
+def check_patch_flags(config):
+    """Checks that no flag of `define_patch_flags` would be ignored.
+
+    Raises:
+        WrongFlags: otherwise.
+    """
+    if config.patch_size is None:
+        config.forbid(("patches_per_epoch",), "--patch_size")
+    else:
+        config.forbid(("image_size",), "images of one size (no --patch_size)")
+
+
 def load(config):
     """Loads the data set that the flags name.
 

@@ -78,8 +78,21 @@ def define_flags(has_layers=False):
     flags.DEFINE_enum(
         "likelihood",
         "bernoulli",
-        ["bernoulli", "gaussian", "discretized_logistic"],
-        "Distribution p(x|z) of the pixels.",
+        [
+            "bernoulli",
+            "gaussian",
+            "discretized_logistic",
+            "logistic_mixture",
+        ],
+        "Distribution p(x|z) of the pixels; the last has channels that depend "
+        "on each other, for colours.",
+    )
+    flags.DEFINE_integer(
+        "num_logistics",
+        None,
+        "With --likelihood=logistic_mixture: components of each pixel's "
+        "mixture (default: 5).",
+        lower_bound=1,
     )
     flags.DEFINE_float(
         "observation_stddev",
@@ -140,6 +153,10 @@ def resolve(config):
         _check_free_bits(config)
     if config.likelihood != "gaussian":
         config.forbid(("observation_stddev",), "--likelihood=gaussian")
+    if config.likelihood == "logistic_mixture":
+        config = config.fill(num_logistics=5)
+    else:
+        config.forbid(("num_logistics",), "--likelihood=logistic_mixture")
     bernoulli = config.likelihood == "bernoulli"
     config = config.fill(binarization="dynamic" if bernoulli else "none")
     if not is_convolutional(config):
@@ -277,7 +294,7 @@ def build_encoder(
 
 
 def _build_likelihood(config, data):
-    from keras_genmodels.distributions import layers
+    from keras_genmodels.distributions import layers, logistic_mixture
 
     shape = data.image_shape
     if config.likelihood == "bernoulli":
@@ -286,4 +303,8 @@ def _build_likelihood(config, data):
     if config.likelihood == "gaussian":
         return layers.IndependentNormal(shape, stddev=config.observation_stddev)
     data.check_levels()
+    if config.likelihood == "logistic_mixture":
+        return logistic_mixture.IndependentLogisticMixture(
+            shape, config.num_logistics
+        )
     return layers.IndependentDiscretizedLogistic(shape)

@@ -8,6 +8,7 @@ import numpy as np
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.disk_arrays import DiskArray, checksum
 from keras_genmodels.core.errors import UserError
+from keras_genmodels.datasets.patches import PatchArray
 from keras_genmodels.datasets.splits import Split
 
 
@@ -101,8 +102,9 @@ class ImageDataset:
             if value is not None:
                 raise UserError(
                     f"{self.name} has pixels such as {value:.6g}, not k/255 "
-                    "for an integer k, which discretized_logistic requires: "
-                    "round them to uint8, or choose the gaussian likelihood"
+                    "for an integer k, which a likelihood of 256 levels "
+                    "requires: round them to uint8, or choose the gaussian "
+                    "likelihood"
                 )
 
 
@@ -112,6 +114,8 @@ def _value_off_the_levels(images):
         return None
     if isinstance(images, DiskArray):
         images = images.without_levels()[:1]
+    elif isinstance(images, PatchArray):
+        images = images[: images.batch_size]
     images = np.asarray(images)
     levels = images * np.float32(255)
     off = np.abs(levels - np.round(levels)) > 1e-3

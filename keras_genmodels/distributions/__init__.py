@@ -7,6 +7,10 @@ from keras_genmodels.distributions.layers import (
     MultivariateNormalDiag,
     MultivariateNormalTriL,
 )
+from keras_genmodels.distributions.logistic_mixture import (
+    DiscretizedLogisticMixture,
+    IndependentLogisticMixture,
+)
 from keras_genmodels.distributions.mixture_priors import MixturePrior, VampPrior
 from keras_genmodels.distributions.pixels import (
     DiscretizedLogistic,
@@ -17,9 +21,11 @@ from keras_genmodels.distributions.real_nvp import RealNVPPrior
 
 __all__ = [
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "GreyBernoulli",
     "IndependentBernoulli",
     "IndependentDiscretizedLogistic",
+    "IndependentLogisticMixture",
     "IndependentNormal",
     "MixturePrior",
     "MultivariateNormalDiag",

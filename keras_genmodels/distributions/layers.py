@@ -26,6 +26,14 @@ def statistics_dtype():
     return "float64" if policy.variable_dtype == "float64" else "float32"
 
 
+def logistic_scale(raw_scale):
+    """Returns the scale of a logistic that is rounded to 256 levels.
+
+    It is 0.07 of the range for 0, and at least a 50th of a level.
+    """
+    return 0.02 / 255 + 0.1 * tf.nn.softplus(raw_scale)
+
+
 def _event_shape(shape):
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     if not all(isinstance(n, (int, np.integer)) and n > 0 for n in shape):
@@ -46,6 +54,8 @@ class DistributionLayer(keras.layers.Layer):
       "real".
     - `is_normalized`: whether `log_prob` is normalised, so that it bounds and
       compares as a log-likelihood; False for a cross entropy.
+    - `is_factorized`: whether the entries of an event are independent, as a
+      model of the unobserved ones requires.
 
     `params_meaning` says in messages what the parameters are, in their order.
 
@@ -68,6 +78,7 @@ class DistributionLayer(keras.layers.Layer):
     params_meaning = "see the class"
     support = "real"
     is_normalized = True
+    is_factorized = True
 
     def __init__(self, event_shape, dtype=None, **kwargs):
         super().__init__(dtype=dtype or statistics_dtype(), **kwargs)
@@ -351,6 +362,6 @@ class IndependentDiscretizedLogistic(DistributionLayer):
 
     def call(self, params):
         loc, raw_scale = self.split_params(params)
-        # Initially about 0.07 of the range, at least a 50th of a level.
-        scale = 0.02 / 255 + 0.1 * tf.nn.softplus(raw_scale)
-        return self.independent(pixels.DiscretizedLogistic(0.5 + loc, scale))
+        return self.independent(
+            pixels.DiscretizedLogistic(0.5 + loc, logistic_scale(raw_scale))
+        )

@@ -187,7 +187,7 @@ class Bounds(SelfSupervised):
         """Returns -log p(x|z, c) of the entries that are not observed."""
         if self.observed_mask is None:
             return -likelihood.log_prob(x)
-        # Every likelihood is independent over its entries.
+        # Its entries are independent, which the model requires of it.
         log_probs = likelihood.distribution.log_prob(x)
         counted = tf.where(self.observed_mask, tf.zeros_like(x), log_probs)
         return -tf.reduce_sum(counted, list(range(1, x.shape.rank)))

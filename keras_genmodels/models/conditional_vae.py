@@ -142,6 +142,12 @@ class ConditionalVAE(WithPriorLayer, LatentVariableModel):
             num_classes is None or observed_mask is None,
             "observed_mask excludes num_classes",
         )
+        check(
+            observed_mask is None or likelihood.is_factorized,
+            "observed_mask requires a likelihood whose entries are "
+            f"independent, but the channels of {type(likelihood).__name__} "
+            "depend on each other",
+        )
         self.encoder = encoder
         self.decoder = decoder
         self.posterior = posterior

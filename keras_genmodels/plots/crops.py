@@ -18,8 +18,8 @@ class Comparison(NamedTuple):
         name: str.
         whole: uint8 `[h, w, 3]`, the first version, shrunk, with a frame
             around the part.
-        parts: dict of names to uint8 `[h, w, 3]`, the part of each version at
-            full resolution.
+        parts: dict of names to uint8 `[h, w, 3]`, the part of each version and
+            of the difference of the first two, at full resolution.
     """
 
     name: str
@@ -34,17 +34,23 @@ class Comparison(NamedTuple):
             name: str.
             versions: dict of names to float arrays `[height, width, channels]`
                 of one size, in [0, 1]; the part is cut from their middle.
+                The difference of the first two is drawn after them, with grey
+                for 0.
         """
-        first = next(iter(versions.values()))
-        starts = [max(0, side - _SIDE) // 2 for side in first.shape[:2]]
+        first, second, *others = versions
+        shape = versions[first].shape[:2]
+        starts = [max(0, side - _SIDE) // 2 for side in shape]
         rows, columns = (
             slice(i, min(i + _SIDE, side))
-            for i, side in zip(starts, first.shape[:2], strict=True)
+            for i, side in zip(starts, shape, strict=True)
         )
+        parts = {key: x[rows, columns] for key, x in versions.items()}
+        parts[f"{first} - {second}"] = 0.5 + parts[first] - parts[second]
+        order = [first, second, f"{first} - {second}", *others]
         return cls(
             name,
-            _whole(first, rows, columns),
-            {k: _as_rgb(x[rows, columns]) for k, x in versions.items()},
+            _whole(versions[first], rows, columns),
+            {key: _as_rgb(parts[key]) for key in order},
         )
 
 

@@ -93,6 +93,7 @@ WRONG = {
         (["--latent_sizes=8,0"], "positive"),
         (["--prior=flow", "--latent_sizes=8,1"], "last of --latent_sizes"),
         (["--num_couplings=2"], "requires --prior=flow"),
+        (["--num_logistics=2"], "requires --likelihood=logistic_mixture"),
         (
             ["--free_bits=1", "--num_importance_samples=2"],
             "requires --num_importance_samples=1",
@@ -109,6 +110,10 @@ WRONG = {
         ),
         (
             ["--prior=vamp", "--condition=quadrants"],
+            "requires --condition=label",
+        ),
+        (
+            ["--likelihood=logistic_mixture", "--condition=quadrants"],
             "requires --condition=label",
         ),
         (["--num_components=2"], "requires --prior=mixture"),

@@ -1,4 +1,4 @@
-"""Denoisers of patches of pictures at their own size, by the apps."""
+"""Denoisers and VAEs of patches of pictures at their own size, by the apps."""
 
 import json
 
@@ -12,6 +12,7 @@ from support.app_runs import (
     check_refusal,
     each_refused,
     kill,
+    measures,
     metrics,
     picture,
     run,
@@ -116,6 +117,31 @@ def flags_of(folder, *flags):
     return [f"--data_dir={folder}", *flags]
 
 
+@pytest.mark.slow
+def test_a_vae_of_patches_has_colours_that_depend_on_each_other(
+    photos, tmp_path
+):
+    workdir = tmp_path / "run"
+    flags = (
+        f"--workdir={workdir}",
+        f"--data_dir={photos}",
+        *(flag for flag in TINY if not flag.startswith("--filters")),
+        "--likelihood=logistic_mixture",
+        "--num_logistics=2",
+        "--prior=vamp",
+        "--num_pseudo_inputs=10",
+        "--latent_size=2",
+        "--filters=4",
+    )
+    said = succeed(run("train_vae", *flags))
+    assert "64 training" in said and "images of 8x8x3" in said
+    assert measures(workdir, "likelihood")["bits_per_dimension"]["value"] < 20
+    evaluate = ("--num_images=20", "--num_samples=3")
+    succeed(run("evaluate", f"--workdir={workdir}", *evaluate))
+    other = run("train_vae", *flags, "--num_logistics=3")
+    assert "num_logistics=3 (was 2)" in other.stderr
+
+
 def an_mlp_of_patches(folder, trained):
     flags = flags_of(folder, "--patch_size=8", "--network=mlp")
     return Refused("train_dae", flags, ["--patch_size requires --network=unet"])
@@ -146,9 +172,14 @@ def patches_of_too_few_pictures(folder, trained):
     return Refused("train_dae", flags, ["too few pictures"])
 
 
-def patches_of_a_vae(folder, trained):
+def patches_of_a_conditional_vae(folder, trained):
     flags = flags_of(folder, "--patch_size=8")
-    return Refused("train_vae", flags, ["patch_size"])
+    return Refused("train_cvae", flags, ["patch_size"])
+
+
+def a_number_of_patches_without_a_size(folder, trained):
+    flags = ["--patches_per_epoch=50"]
+    return Refused("train_vae", flags, ["requires --patch_size"])
 
 
 @each_refused(
@@ -159,7 +190,8 @@ def patches_of_a_vae(folder, trained):
         patches_without_training,
         patches_of_digits,
         patches_of_too_few_pictures,
-        patches_of_a_vae,
+        patches_of_a_conditional_vae,
+        a_number_of_patches_without_a_size,
     ],
 )
 def test_errors_are_one_line(refusals, make):

@@ -118,6 +118,7 @@ def test_distributions_are_float64_under_a_float64_policy(float64):
         kgm.IndependentNormal((2, 2, 1), stddev=0.5),
         kgm.IndependentNormal((2, 2, 1)),
         kgm.IndependentDiscretizedLogistic((2, 2, 1)),
+        kgm.IndependentLogisticMixture((2, 2, 3), 2),
     ],
     ids=lambda layer: layer.name,
 )
@@ -157,6 +158,7 @@ def test_full_posteriors_of_older_formats_load(float64):
         ),
         (kgm.IndependentNormal(2), "real", True),
         (kgm.IndependentDiscretizedLogistic(2), "levels", True),
+        (kgm.IndependentLogisticMixture((2, 2)), "levels", True),
     ],
 )
 def test_likelihoods_say_what_they_are_over(layer, support, is_normalized):

@@ -146,8 +146,9 @@ def test_quality_is_reported_if_noise_is_added(grey, tmp_path):
     assert "PSNR 20." in lines[0] and "SSIM" in lines[0]
     assert lines[1].startswith("PSNR before 20.")
     with PIL.Image.open(out / "before_after.png") as sheet:
-        # The whole, and a part of the input, the restored and the clean one.
-        assert sheet.size[0] > 4 * 256
+        # The whole, and a part of the input, the restored one, their
+        # difference and the clean one.
+        assert sheet.size[0] > 5 * 256
     assert restore(grey, out, path, add_noise=0.1, seed=0) == text
     assert restore(grey, out, path, add_noise=0.1, seed=4) != text
 
