@@ -1,22 +1,26 @@
 """Times generating, and computes how far it is from the data for each solver.
 
   python benchmarks/generation.py             # about two minutes on 2 cores
+  python benchmarks/generation.py --euler_steps=185
   python benchmarks/generation.py --distances --dataset=fashion_mnist
 
 Each round measures 64 images of the default denoising autoencoder, with its
 default walk, 20 evaluations by DPM-Solver++(2M), and as many forward passes of
-its U-Net alone, in a `tf.function` with the same XLA setting; and the walk of
-version 0.3, 100 Euler steps. Prints the times of each round, and the medians
-of the ratios.
+its U-Net alone, in a `tf.function` with the same XLA setting; and Euler steps,
+100 as in version 0.3. Prints the times of each round, and the medians of the
+ratios.
 
 With --distances nothing is drawn: for the Wiener filter each solver multiplies
 the coordinate along a principal axis by a factor. Prints the Wasserstein-2
-distance of what is generated, from 40 to 0.02, to Gaussian data with the
-covariance of the first 3000 test images (the 1437 training images of the
-digits), and the smallest and largest share of the variance that is kept along
-the first ten axes by the defaults of `generate`.
+distance of what is generated to Gaussian data with the covariance of the first
+3000 test images (the 1437 training images of the digits): for the range of
+levels of version 0.3 and for today's, from N(m, sigma^2 I) and from the noisy
+data; how many Euler steps come as close as 20 evaluations by DPM-Solver++(2M);
+and the smallest and largest share of the variance that is kept along the first
+ten axes by the defaults of `generate`.
 """
 
+import bisect
 import statistics
 import sys
 import time
@@ -28,13 +32,22 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
 flags.DEFINE_integer("rounds", 5, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("num_images", 64, "Images.", lower_bound=1)
+flags.DEFINE_integer("euler_steps", 100, "Euler steps.", lower_bound=1)
 flags.DEFINE_bool("distances", False, "Compute distances instead of times.")
 flags.DEFINE_string("dataset", "digits", "Data set of --distances.")
 flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS data sets.")
 
 SHAPE = (28, 28, 1)
-NUM_STEPS, OLD_STEPS = 20, 100
-SIGMA_MAX, SIGMA_MIN = 40.0, 0.02
+NUM_STEPS = 20
+# Highest and lowest level of version 0.3, and of today.
+OLD_LEVELS, LEVELS = (1.5, 0.05), (40.0, 0.02)
+# Numbers of evaluations by the highest and the lowest level.
+COUNTS = {
+    OLD_LEVELS: (10, 35, 100),
+    LEVELS: (10, 18, 20, 35, 100, 1000),
+}
+SCHEDULES = {"euler": "geometric", "heun": "karras", "dpmpp_2m": "geometric"}
+MOST_EULER_STEPS = 1000
 
 
 def main(_):
@@ -58,7 +71,7 @@ def print_times():
         ).numpy()
 
     def old():
-        walk(solver="euler", num_steps=OLD_STEPS)
+        walk(solver="euler", num_steps=FLAGS.euler_steps)
 
     passes = passes_part(denoiser.network, use_xla)
     walk(), passes(), old()
@@ -69,13 +82,14 @@ def print_times():
     for new, bare, before in rounds:
         print(
             f"{NUM_STEPS} evaluations {new:.2f} s, as many bare passes "
-            f"{bare:.2f} s, {OLD_STEPS} Euler steps {before:.2f} s"
+            f"{bare:.2f} s, {FLAGS.euler_steps} Euler steps {before:.2f} s"
         )
     overhead = statistics.median(new / bare for new, bare, _ in rounds)
     speedup = statistics.median(before / new for new, _, before in rounds)
     print(
         f"XLA: {use_xla}; generating to bare passes: {overhead:.3f}; "
-        f"{OLD_STEPS} Euler steps to {NUM_STEPS} evaluations: {speedup:.2f}"
+        f"{FLAGS.euler_steps} Euler steps to {NUM_STEPS} evaluations: "
+        f"{speedup:.2f}"
     )
 
 
@@ -122,33 +136,54 @@ def print_distances():
 
     denoiser = wiener_filter()
     variances = np.asarray(denoiser.eigenvalues)
-    start = np.full_like(variances, SIGMA_MAX**2)
-    counts = (10, 18, 35, 100, 1000)
-    print(f"evaluations: {counts}; start N(m, {SIGMA_MAX:g}^2 I)")
-    for solver, schedule in (
-        ("euler", "geometric"),
-        ("heun", "karras"),
-        ("dpmpp_2m", "geometric"),
-    ):
-        distances = []
-        for count in counts:
-            # Heun's method takes an odd number.
-            steps = count - (solver == "heun" and count % 2 == 0)
-            gain = gains(
-                denoiser,
-                start,
-                solver=solver,
-                schedule=schedule,
-                num_steps=steps,
-                sigma_max=SIGMA_MAX,
-                sigma_min=SIGMA_MIN,
-            )
-            errors = np.sqrt(variances) - np.abs(gain) * np.sqrt(start)
-            distances.append(f"{np.sqrt((errors**2).sum()):.4f}")
-        print(f"{solver}, {schedule}: {' / '.join(distances)}")
+    total = np.sqrt(variances.sum())
+    print(f"square root of the total variance: {total:.2f}")
+    for levels, counts in COUNTS.items():
+        for name, own in (("N(m, sigma^2 I)", 0), ("the noisy data", 1)):
+            start = own * variances + levels[0] ** 2
+            print(f"{levels[0]:g} to {levels[1]:g}, from {name}: {counts}")
+            for solver in SCHEDULES:
+                found = [
+                    distance(denoiser, start, levels, solver, count)
+                    for count in counts
+                ]
+                print(f"  {solver}: {' / '.join(f'{d:.4f}' for d in found)}")
+    start = variances + LEVELS[0] ** 2
+    aim = distance(denoiser, start, LEVELS, "dpmpp_2m", NUM_STEPS)
+    count = bisect.bisect_left(
+        range(1, MOST_EULER_STEPS + 1),
+        True,
+        key=lambda n: distance(denoiser, start, LEVELS, "euler", n) <= aim,
+    )
+    print(f"Euler steps as close as {NUM_STEPS} evaluations: {count + 1}")
     start = variances + denoiser.sigma_range[1] ** 2
     kept = (gains(denoiser, start) ** 2 * start)[:10] / variances[:10]
     print(f"kept variance by default: {kept.min():.4f} to {kept.max():.4f}")
+
+
+def distance(denoiser, start, levels, solver, count):
+    """Returns the distance of what is generated to the data.
+
+    Args:
+        denoiser: Wiener filter of the data.
+        start: array `[M]`, the variances of the start along the axes.
+        levels: highest and lowest level.
+        solver: str.
+        count: int, evaluations of D; one less for Heun's method if it is even.
+    """
+    import numpy as np
+
+    gain = gains(
+        denoiser,
+        start,
+        solver=solver,
+        schedule=SCHEDULES[solver],
+        num_steps=count - (solver == "heun" and count % 2 == 0),
+        sigma_max=levels[0],
+        sigma_min=levels[1],
+    )
+    wanted = np.sqrt(np.asarray(denoiser.eigenvalues))
+    return np.linalg.norm(wanted - np.abs(gain) * np.sqrt(start))
 
 
 def wiener_filter():

@@ -2,6 +2,8 @@
 
   python benchmarks/vae_training.py                  # MLP, default XLA setting
   python benchmarks/vae_training.py --network=conv --jit_compile=false
+  python benchmarks/vae_training.py --network=gated_mlp --hidden_sizes=300,300 \
+      --latent_size=40 --dtype_policy=mixed_bfloat16
 
 Each round measures Keras' `fit` as `train_vae` calls it (with shuffling and
 binarisation, without checkpoints and TensorBoard); a bare `tf.function` loop
@@ -24,10 +26,26 @@ flags.DEFINE_enum(
     "network",
     "mlp",
     ["mlp", "gated_mlp", "conv", "resnet"],
-    "784-512-512-16 MLP and its mirror image, plain or gated, or convolutions, "
-    "plain or with residual blocks.",
+    "An MLP and its mirror image, plain or gated, or convolutions, plain or "
+    "with residual blocks.",
+)
+flags.DEFINE_list("hidden_sizes", ["512", "512"], "Widths of an MLP.")
+flags.DEFINE_integer(
+    "filters", 16, "Channels of convolutions at full size.", lower_bound=1
+)
+flags.DEFINE_integer("latent_size", 8, "Width of the latent.", lower_bound=1)
+flags.DEFINE_enum(
+    "dtype_policy",
+    "float32",
+    ["float32", "mixed_bfloat16"],
+    "Keras' dtype policy of the networks.",
 )
 flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
+flags.register_validator(
+    "hidden_sizes",
+    lambda sizes: sizes and all(size.isdecimal() for size in sizes),
+    "must be ints joined by commas",
+)
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
 
@@ -37,11 +55,13 @@ STEPS = 208
 
 def main(_):
     """Prints each round and the medians of the ratios."""
+    import keras
     import numpy as np
 
     from keras_genmodels import datasets
     from keras_genmodels.training import fit as training
 
+    keras.config.set_dtype_policy(FLAGS.dtype_policy)
     pixels = np.random.default_rng(0).random((20000, *SHAPE)) < 0.3
     split = datasets.Split(pixels.astype(np.uint8) * 255, None)
     is_mlp = FLAGS.network in ("mlp", "gated_mlp")
@@ -60,7 +80,10 @@ def main(_):
     ).map(lambda batch: batch["image"])
     bare = bare_loop(split.images / np.float32(255), model.jit_compile)
     count = operations(model)
-    print(f"{count / 1e6:.1f} million operations per image, forward")
+    print(
+        f"{model.count_params()} weights, {count / 1e6:.1f} million operations "
+        "per image, forward"
+    )
 
     def fit():
         model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
@@ -100,24 +123,29 @@ def speed(part):
 
 
 def build_model():
-    """Builds the VAE; its 8 latents have 16 parameters of q(z|x)."""
+    """Builds the VAE that the flags describe."""
     import keras_genmodels as kgm
 
-    posterior = kgm.MultivariateNormalDiag(8)
+    size = FLAGS.latent_size
+    posterior = kgm.MultivariateNormalDiag(size)
     likelihood = kgm.IndependentBernoulli(SHAPE)
     if FLAGS.network in ("mlp", "gated_mlp"):
+        hidden = [int(width) for width in FLAGS.hidden_sizes]
         settings = {"gated": FLAGS.network == "gated_mlp"}
         networks = (
-            kgm.mlp_encoder(
-                SHAPE, posterior.params_size, (512, 512), **settings
+            kgm.mlp_encoder(SHAPE, posterior.params_size, hidden, **settings),
+            kgm.mlp_decoder(
+                size, likelihood.params_shape, hidden[::-1], **settings
             ),
-            kgm.mlp_decoder(8, likelihood.params_shape, (512, 512), **settings),
         )
     else:
-        settings = {"residual_blocks": int(FLAGS.network == "resnet")}
+        settings = {
+            "filters": FLAGS.filters,
+            "residual_blocks": int(FLAGS.network == "resnet"),
+        }
         networks = (
             kgm.conv_encoder(SHAPE, posterior.params_size, **settings),
-            kgm.conv_decoder(8, likelihood.params_shape, **settings),
+            kgm.conv_decoder(size, likelihood.params_shape, **settings),
         )
     return kgm.VAE(*networks, posterior, likelihood)
 
@@ -156,7 +184,8 @@ def bare_loop(images, jit_compile):
 
     @tf.function(jit_compile=jit_compile)
     def train_step(x, seed):
-        noise = tf.random.stateless_normal((FLAGS.batch_size, 8), seed)
+        shape = (FLAGS.batch_size, FLAGS.latent_size)
+        noise = tf.random.stateless_normal(shape, seed)
         with tf.GradientTape() as tape:
             posterior = model.encode(x)
             z = posterior.loc + posterior.scale.matvec(noise)

@@ -15,6 +15,8 @@ from keras_genmodels.training import inputs
 # Name of the reference, and the measures that have it.
 _OWN = "the VAE's own prior"
 _COMPARED = ("log_likelihood", "elbo", "rate", "effective_samples")
+# Suffix of those under the VAE's own prior.
+_OF_OWN = "_own"
 # Largest numbers of images and of draws of each, of a full evaluation and of
 # the one after training: each draw solves an ODE.
 MOST = (200, 25)
@@ -76,8 +78,8 @@ def section(model, split, binarization, *, most, seed, computed=None):
         computed: what `terms` returns for these arguments, if it is known.
 
     Returns:
-        `Section` of `log_likelihood`, `gain`, `elbo`, `rate`, `distortion`,
-        `effective_samples` and `latent_size`.
+        `Section` of `log_likelihood`, `gain`, `elbo`, `inference_gap`, `rate`,
+        `distortion`, `effective_samples` and `latent_size`.
     """
     num_images, num_samples = most
     found = Section(
@@ -110,14 +112,21 @@ def section(model, split, binarization, *, most, seed, computed=None):
 
 
 def _measures(model, terms, num_samples):
+    gaps = {
+        f"inference_gap{own}": terms[f"log_likelihood{own}"]
+        - terms[f"elbo{own}"]
+        for own in ("", _OF_OWN)
+    }
+    terms = terms | gaps
+    compared = (*_COMPARED, "inference_gap")
     found = {
         name: _measure(model, name, average(terms[name]), num_samples)
-        for name in (*_COMPARED, "distortion")
+        for name in (*compared, "distortion")
     }
-    for name in _COMPARED:
-        own = {_OWN: average(terms[f"{name}_own"])}
+    for name in compared:
+        own = {_OWN: average(terms[f"{name}{_OF_OWN}"])}
         found[name] = dataclasses.replace(found[name], references=own)
-    gain = terms["log_likelihood"] - terms["log_likelihood_own"]
+    gain = terms["log_likelihood"] - terms[f"log_likelihood{_OF_OWN}"]
     found["gain"] = Measure(
         "Gain by the learned prior",
         average(gain),

@@ -112,9 +112,9 @@ _MEASURES = {
         "nats",
     ),
     "inference_gap": (
-        "Inference gap",
+        "Inference gap, by {k} draws",
         "The importance-weighted bound less the elbo: what q({zx}) loses "
-        "against the true posterior.",
+        "against the true posterior. Fewer draws find less of it.",
         "nats",
     ),
 }

@@ -25,6 +25,9 @@ from keras_genmodels.sampling.noisy_data import noisy_data_of
 
 # Largest event whose Jacobian's trace is computed exactly.
 MAX_EXACT_SIZE = 256
+# Folded into the seeds of rows: x may be a sample of the same seeds, and the
+# estimates are unbiased for draws that x does not depend on.
+_DENSITY_STREAM = 11
 # Parts of the interval of ln sigma that have random signs of their own.
 _NUM_PANELS = 16
 # Images, and vectors, that are computed at once outside of graphs.
@@ -162,7 +165,7 @@ def probability_flow(
         tf.constant(value, tf.float64)
         for value in (levels.sigma_max, tolerance)
     ]
-    rows = seeds.row_seeds(seed, tf.shape(levels.x)[0])
+    rows = density_seeds(seed, levels.x)
     end, *found = in_batches(
         functools.partial(_apply, run, constants),
         *(levels.x, levels.sigma, rows),
@@ -221,6 +224,12 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
         )
         noisy_data = noisy_data_of(denoiser, sigma_max, x.shape[1:])
     return Levels(x, level, float(sigma_max), noisy_data)
+
+
+def density_seeds(seed, x):
+    """Returns the seeds of the draws of an estimate, int32 `[batch, 2]`."""
+    rows = seeds.row_seeds(seed, tf.shape(x)[0])
+    return seeds.fold_in(rows, _DENSITY_STREAM)
 
 
 def in_batches(run, *rows, batch_size=_BATCH_SIZE):

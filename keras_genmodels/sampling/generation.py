@@ -197,6 +197,12 @@ def _counts(x, num_steps, default):
     """Returns the number of evaluations of each row, int32 `[batch]`."""
     if num_steps is None:
         num_steps = default
+    if tf.is_tensor(num_steps) and num_steps.shape.rank:
+        check(
+            num_steps.shape.is_compatible_with(x.shape[:1]),
+            f"num_steps must be one int, or one for each of {x.shape[0]} "
+            f"samples, got {num_steps.shape[0]}",
+        )
     return tf.broadcast_to(tf.cast(num_steps, tf.int32), tf.shape(x)[:1])
 
 

@@ -7,13 +7,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core import loop_cache, seeds, xla
+from keras_genmodels.core import loop_cache, xla
 from keras_genmodels.core.counter_rng import normals
 from keras_genmodels.core.events import shape_of_events
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.sampling._loop import checked_denoise
 from keras_genmodels.sampling.conditions import with_condition
-from keras_genmodels.sampling.density import in_batches, resolve
+from keras_genmodels.sampling.density import (
+    density_seeds,
+    in_batches,
+    resolve,
+)
 
 # Pairs of draws of the density at the highest level, which cost no D.
 _NUM_END_DRAWS = 64
@@ -101,7 +105,7 @@ def integrate_errors(
         jit_compile=jit_compile,
     )
     sigma_max = tf.constant(levels.sigma_max, tf.float64)
-    rows = seeds.row_seeds(seed, tf.shape(levels.x)[0])
+    rows = density_seeds(seed, levels.x)
 
     def estimate(*rows):
         integral, variance = run(*rows, sigma_max)
@@ -135,6 +139,9 @@ def _measuring(denoise, spec, num_levels, num_draws, jit_compile):
     def run(x, sigma, rows, sigma_max):
         size = math.prod(shape_of_events(x))
         length = tf.math.log(sigma_max / sigma)
+        # At the highest level there is no integral.
+        is_below = length > 0
+        length = tf.where(is_below, length, 1)
         # ln(sigma / s) at the nodes.
         ratios = length * (nodes[:, None] + 1) / 2
 
@@ -158,7 +165,8 @@ def _measuring(denoise, spec, num_levels, num_draws, jit_compile):
         gains = _gains(errors, squares, tf.cast(size, tf.float64))
         # dtau^2 / (2 tau^2) = sigma^2 / tau^2 dln(sigma).
         scale = length * weights[:, None] / 2 / -tf.math.expm1(-2 * ratios)
-        return _sum_of_means(gains * scale[:, None])
+        terms = tf.where(is_below, gains * scale[:, None], 0)
+        return _sum_of_means(terms)
 
     row, scalar = (tf.TensorSpec(shape, tf.float64) for shape in ([None], []))
     signature = [spec, row, tf.TensorSpec([None, 2], tf.int32), scalar]

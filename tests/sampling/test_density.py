@@ -12,8 +12,9 @@ import tensorflow as tf
 from support.known_denoisers import MEAN, Blind, Gaussian
 
 import keras_genmodels as kgm
+from keras_genmodels.core import seeds
 from keras_genmodels.sampling import density, immse
-from keras_genmodels.sampling.noisy_data import NoisyGaussian
+from keras_genmodels.sampling.noisy_data import NoisyGaussian, start_noise
 
 LEVELS = (0.05, 0.3, 1.0)
 ROWS = 24
@@ -193,6 +194,35 @@ def test_the_density_at_the_highest_level_is_the_denoisers_own():
     found = kgm.probability_flow(denoiser, x, highest)
     expected = log_density_of_set(x, highest)
     np.testing.assert_allclose(found.log_density, expected, rtol=1e-12)
+    # One event at the highest level, and the others below it.
+    levels = np.full(len(x), 0.3)
+    levels[1] = highest
+    found = immse.integrate_errors(denoiser, x, levels, num_levels=8)
+    assert abs(found.log_density[1] - expected[1]) < 1e-9
+    assert np.isfinite(found.standard_error).all()
+    same = immse.integrate_errors(denoiser, x, 0.3, num_levels=8).log_density
+    np.testing.assert_array_equal(
+        np.delete(found.log_density, 1), np.delete(same, 1)
+    )
+
+
+def test_the_draws_of_an_estimate_are_not_those_of_samples(monkeypatch):
+    """x may be a sample of the same seed, and must not depend on them."""
+    used, draw = [], immse._draw
+
+    def keep(rows, number, size):
+        used.append(rows)
+        return draw(rows, number, size)
+
+    monkeypatch.setattr(immse, "_draw", keep)
+    x = points()
+    immse.integrate_errors(exact(), x, 0.3, num_levels=2, seed=0)
+    rows = seeds.row_seeds(0, len(x))
+    starts = start_noise(rows, x.shape[1:], tf.float64)
+    found = start_noise(used[-1], x.shape[1:], tf.float64)
+    assert np.abs(found - starts).min() > 1e-3
+    # Those of Hutchinson's signs.
+    np.testing.assert_array_equal(used[-1], density.density_seeds(0, x))
 
 
 def test_a_denoiser_that_is_not_finite_has_no_density():

@@ -48,6 +48,14 @@ ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
             {"denoiser": ONE_LEVEL, "num_steps": tf.constant(1001)},
         ),
         (
+            r"or one for each of 2 samples, got 3",
+            {"num_steps": tf.constant([3, 4, 5])},
+        ),
+        (
+            r"or one for each of 2 samples, got 1",
+            {"num_steps": tf.constant([3])},
+        ),
+        (
             r"single noise level takes no stochasticity",
             {"denoiser": ONE_LEVEL, "stochasticity": 0.5},
         ),
