@@ -134,8 +134,8 @@ class AdaptedDenoiser(Denoiser):
             values: dict of `mean` and the `weight_names` to arrays.
         """
         self._set_weights(event_shape, values)
-        # At this level the data look like their mean: N(mean, sigma^2 I) is
-        # close to the distribution of noisy data.
+        # Even if all of the variance lies along one axis, noise of this level
+        # has four times as much.
         self._highest_sigma = max(
             2 * math.sqrt(total_variance), 10 * _LOWEST_SIGMA
         )
