@@ -143,6 +143,36 @@ def test_matrix_products_give_the_log_density_of_tfp(float64, full):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("full", [False, True], ids=["diagonal", "full"])
+@pytest.mark.parametrize("scale", [0.2, 0.02, 0.005])
+def test_narrow_components_are_exact_in_float32(scale, full, jit_compile):
+    rng = np.random.default_rng(0)
+    loc = rng.normal(size=(50, 20)).astype(np.float32)
+    stddev = scale * np.exp(rng.normal(size=loc.shape) / 3).astype(np.float32)
+    z = (loc[:30] + scale * rng.normal(size=(30, 20))).astype(np.float32)
+
+    @tf.function(jit_compile=jit_compile)
+    def log_prob(loc, stddev):
+        components = (
+            tfd.MultivariateNormalTriL(loc, tf.linalg.diag(stddev))
+            if full
+            else tfd.MultivariateNormalDiag(loc, stddev)
+        )
+        with tf.GradientTape() as tape:
+            tape.watch(loc)
+            found = gaussian_mixture.uniform_mixture(components).log_prob(z)
+        return found, tape.gradient(found, loc)
+
+    found, gradient = log_prob(tf.constant(loc), tf.constant(stddev))
+    each = scipy.stats.norm(loc.astype("f8"), stddev.astype("f8")).logpdf(
+        z[:, np.newaxis].astype("f8")
+    )
+    expected = scipy.special.logsumexp(each.sum(-1), axis=1) - np.log(50)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.isfinite(gradient).all()
+
+
 def test_a_mixture_is_that_of_its_weights(float64):
     layer = mixture()
     z = vectors((3,), "f8")
