@@ -24,6 +24,7 @@ the pictures of that shard: all shards may write to the same folder.
 `apps.generate --merge` joins their restored_INDEX_of_COUNT.npz.
 """
 
+import collections
 import pathlib
 
 from absl import flags
@@ -39,7 +40,8 @@ from .cli import (
 from .cli.config import Config
 
 _NUM_IMAGES = 64
-# Defaults for images of one size.
+# Defaults of the iteration; a denoiser of images of any size denoises once,
+# with a step size of 1, unless --max_steps is given.
 _STEP_SIZE, _MAX_STEPS = 0.1, 100
 _AUTO = "auto"
 # Files of the folder --output, next to images/; {} is the shard.
@@ -77,14 +79,14 @@ label_flag.define_flag(
 flags.DEFINE_float(
     "step_size",
     None,
-    f"Step size of the iteration, in (0, 2) (default: {_STEP_SIZE}; for "
-    "pictures at their own size 1).",
+    f"Step size of the iteration, in (0, 2) (default: {_STEP_SIZE}; of a "
+    "single step 1).",
 )
 flags.DEFINE_integer(
     "max_steps",
     None,
-    f"Maximum number of steps (default: {_MAX_STEPS}; for pictures at their "
-    "own size 1, which returns D(x, sigma)).",
+    f"Maximum number of steps (default: {_MAX_STEPS}; with a denoiser of "
+    "images of any size 1, which returns D(x, sigma)).",
     lower_bound=1,
 )
 flags.DEFINE_integer(
@@ -119,7 +121,8 @@ def main():
     check_flags(config)
     check_output(config, output)
     guard.load_tensorflow(config.import_module)
-    from keras_genmodels.core.errors import user_errors
+    from keras_genmodels.core import wording
+    from keras_genmodels.core.errors import UserError, user_errors
     from keras_genmodels.core.events import is_any_size
     from keras_genmodels.denoisers import Denoiser
     from keras_genmodels.runs import Workdir
@@ -141,8 +144,14 @@ def main():
         config.forbid(("max_pixels",), of)
         restore = restore_arrays
     with user_errors():
-        summary = restore(config, denoiser, workdir, output)
-    print(f"{shard_flag.title(config)}{summary}")
+        found = restore(config, denoiser, workdir, output)
+    print(f"{shard_flag.title(config)}{found.summary}")
+    if found.unreadable:
+        names = wording.listed([str(path) for path in found.unreadable], 3)
+        raise UserError(
+            f"{wording.count_of(len(found.unreadable), 'picture')} could not "
+            f"be read, repair or remove it: {names}; all others are restored"
+        )
 
 
 def restore_files(config, denoiser, workdir, output):
@@ -159,12 +168,8 @@ def restore_files(config, denoiser, workdir, output):
     paths = list(datasets.list_pictures(config.input))[: config.num_images]
     input_flags.print_skipped(config.input)
     names = png_names(input_flags.picture_names(config.input))
-    loop = Loop(
-        step_size=config.step_size or 1.0,
-        max_steps=config.max_steps or 1,
-        tolerance=config.tolerance,
-        max_pixels=config.max_pixels,
-    )
+    step_size, max_steps = iteration_of(config, denoiser)
+    loop = Loop(step_size, max_steps, config.tolerance, config.max_pixels)
     if loop.max_steps == loop.step_size == 1:
         config.forbid(("tolerance",), "--max_steps above 1 for such pictures")
     part = shard_flag.part_of(config, len(paths), 1)
@@ -191,6 +196,7 @@ def restore_files(config, denoiser, workdir, output):
 def restore_arrays(config, denoiser, workdir, output):
     """Restores images of one size, all of them in memory."""
     from keras_genmodels.runs import restore
+    from keras_genmodels.runs.restore_pictures import Restored
 
     split, names = read_input(config, workdir, denoiser.event_shape)
     part = shard_flag.part_of(
@@ -204,7 +210,8 @@ def restore_arrays(config, denoiser, workdir, output):
         check_output(config, output, names)
     condition = labels_of(config, split, denoiser, workdir)
     is_clean = input_flags.is_split(config.input)
-    return restore.restore_images(
+    step_size, max_steps = iteration_of(config, denoiser)
+    summary = restore.restore_images(
         denoiser,
         split.images,
         output,
@@ -217,10 +224,21 @@ def restore_arrays(config, denoiser, workdir, output):
         suffix=suffix_of(config),
         extra=extra,
         sigma=config.sigma,
-        step_size=config.step_size or _STEP_SIZE,
-        max_steps=config.max_steps or _MAX_STEPS,
+        step_size=step_size,
+        max_steps=max_steps,
         tolerance=config.tolerance,
     )
+    return Restored(summary)
+
+
+def iteration_of(config, denoiser):
+    """Returns the step size and the maximum number of steps."""
+    from keras_genmodels.core.events import is_any_size
+
+    once = is_any_size(denoiser.event_shape)
+    max_steps = config.max_steps or (1 if once else _MAX_STEPS)
+    step_size = 1.0 if once and max_steps == 1 else _STEP_SIZE
+    return config.step_size or step_size, max_steps
 
 
 def check_levels(config, denoiser):
@@ -317,10 +335,15 @@ def png_names(pictures):
     """Returns the path of the restored PNG for each picture."""
     pictures = list(pictures)
     names = [picture.with_suffix(".png") for picture in pictures]
-    if len({*names}) < len(names):
-        # Such as a.png and a.jpg.
-        names = [p.with_name(f"{p.name}.png") for p in pictures]
-    return names
+    counts = collections.Counter(names)
+    # Such as a.png and a.jpg.
+    both = [
+        name if counts[name] == 1 else picture.with_name(f"{picture.name}.png")
+        for picture, name in zip(pictures, names, strict=True)
+    ]
+    if len({*both}) < len(both):
+        return [p.with_name(f"{p.name}.png") for p in pictures]
+    return both
 
 
 def check_flags(config):

@@ -116,10 +116,7 @@ def build_image_condition(config, image_shape, size):
 
     if latent_flags.is_convolutional(config):
         return convolutions.image_condition(
-            image_shape,
-            size,
-            config.filters,
-            latent_flags.residual_blocks(config),
+            image_shape, size, **latent_flags.convolutions_of(config)
         )
     return encoders.mlp_encoder(
         image_shape,

@@ -64,17 +64,17 @@ class _PathListParser(_PathParser):
 
 
 class _SizesParser(flags.ArgumentParser):
-    """Parses positive integers joined by commas."""
+    """Parses integers of at least 1, or another number, joined by commas."""
 
-    syntactic_help = "positive integers joined by commas"
-
-    def __init__(self, most=99):
+    def __init__(self, most=99, least=1):
         super().__init__()
-        self.most = most
+        self.most, self.least = most, least
+        kind = "positive integers" if least == 1 else f"integers >= {least}"
+        self.syntactic_help = f"{kind} joined by commas"
 
     def parse(self, argument):
         sizes = _numbers(argument, int)
-        if not 1 <= len(sizes) <= self.most or min(sizes) < 1:
+        if not 1 <= len(sizes) <= self.most or min(sizes) < self.least:
             raise ValueError(f"{self.syntactic_help} expected")
         return sizes
 
@@ -235,9 +235,9 @@ def define_path_list(name, default, help_text):
     define(_PathListParser(), name, default, help_text)
 
 
-def define_sizes(name, default, help_text, most=99):
+def define_sizes(name, default, help_text, most=99, least=1):
     """Defines a flag that holds positive integers, such as 200,200."""
-    define(_SizesParser(most), name, default, help_text)
+    define(_SizesParser(most, least), name, default, help_text)
 
 
 def define_seeds(name, help_text):

@@ -120,6 +120,8 @@ def read_pictures(path, image_shape, white_level):
 
     if not is_arrays(path):
         print_skipped(path)
+        for note in notes.on_resizing(path, image_shape):
+            print(note)
     images = datasets.read_pictures(
         path, image_shape=image_shape, white_level=white_level
     )

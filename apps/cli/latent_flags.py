@@ -9,9 +9,8 @@ _POSTERIORS = {
     "diagonal": "MultivariateNormalDiag",
     "full": "MultivariateNormalTriL",
 }
-# Residual blocks at each size of the image, by the values of --network that
-# have convolutions.
-_RESIDUAL_BLOCKS = {"conv": 0, "resnet": 1}
+# Values of --network that have convolutions.
+_CONVOLUTIONAL = ("conv", "resnet")
 
 
 def define_flags(has_layers=False):
@@ -44,12 +43,20 @@ def define_flags(has_layers=False):
         "encoder, which the decoder has in reverse order (default: 200,200; "
         "300,300 for gated_mlp).",
     )
-    flags.DEFINE_integer(
+    flag_types.define_sizes(
         "filters",
         None,
-        "With --network=conv or resnet: channels at full resolution; each "
-        "halving of the resolution doubles them, up to 128 (default: 16).",
-        lower_bound=1,
+        "With --network=conv or resnet: channels at full resolution, which "
+        "each halving of the resolution doubles, up to 128 (default: 16); or "
+        "the channels at each resolution, such as 8,64,128,128 for 28x28 "
+        "pixels: few at full resolution make a network cheaper.",
+    )
+    flag_types.define_sizes(
+        "residual_blocks",
+        None,
+        "With --network=resnet: residual blocks at each resolution, one number "
+        "for all (default: 1) or one for each, such as 0,1,2,2.",
+        least=0,
     )
     if has_layers:
         flag_types.define_sizes(
@@ -159,12 +166,16 @@ def resolve(config):
         config.forbid(("num_logistics",), "--likelihood=logistic_mixture")
     bernoulli = config.likelihood == "bernoulli"
     config = config.fill(binarization="dynamic" if bernoulli else "none")
+    if config.network == "resnet":
+        config = config.fill(residual_blocks=(1,))
+    else:
+        config.forbid(("residual_blocks",), "--network=resnet")
     if not is_convolutional(config):
         config.forbid(("filters",), "--network=conv or resnet")
         width = 300 if is_gated(config) else 200
         return config.fill(hidden_sizes=(width, width))
     config.forbid(("hidden_sizes",), "--network=mlp or gated_mlp")
-    return config.fill(filters=16)
+    return config.fill(filters=(16,))
 
 
 def _check_free_bits(config):
@@ -177,12 +188,23 @@ def _check_free_bits(config):
 
 def is_convolutional(config):
     """Returns whether the networks of images have convolutions."""
-    return config.network in _RESIDUAL_BLOCKS
+    return config.network in _CONVOLUTIONAL
 
 
-def residual_blocks(config):
-    """Returns the number of residual blocks at each size of the image."""
-    return _RESIDUAL_BLOCKS[config.network]
+def convolutions_of(config):
+    """Returns `filters` and `residual_blocks` of the networks of images.
+
+    Returns:
+        dict of each to an int for all resolutions, or a tuple of one for each.
+    """
+    each = {
+        "filters": config.filters,
+        "residual_blocks": config.residual_blocks or (0,),
+    }
+    return {
+        name: sizes[0] if len(sizes) == 1 else sizes
+        for name, sizes in each.items()
+    }
 
 
 def is_gated(config):
@@ -231,7 +253,7 @@ def build_shared_parts(config, data, latent_size, condition_size=0):
     shapes = latent_size, likelihood.params_shape
     if is_convolutional(config):
         decoder = convolutions.conv_decoder(
-            *shapes, config.filters, condition_size, residual_blocks(config)
+            *shapes, condition_size=condition_size, **convolutions_of(config)
         )
     else:
         decoder = encoders.mlp_decoder(
@@ -280,9 +302,8 @@ def build_encoder(
         return convolutions.conv_encoder(
             image_shape,
             output_size,
-            config.filters,
-            condition_size,
-            residual_blocks(config),
+            condition_size=condition_size,
+            **convolutions_of(config),
         )
     return encoders.mlp_encoder(
         image_shape,

@@ -6,9 +6,8 @@ from . import flag_types, guard, input_flags
 
 # The name of scikit-image's pictures, as in `datasets.standard_pictures`.
 STANDARD = "skimage"
-# Of `evaluation.classical`: all, and those that take seconds a picture.
+# Of `evaluation.classical`.
 _PEERS = ("nlm", "tv", "wavelets", "bm3d")
-_QUICK = ("nlm", "tv", "wavelets")
 _ALL, _NONE = "all", "none"
 _FLAGS = ("sigma", "peers", "max_pixels")
 
@@ -54,9 +53,8 @@ def define_flags():
         "peers",
         None,
         f"With --input: classical denoisers to compare with, {_NONE}, {_ALL} "
-        f"(that are installed) or some of {','.join(_PEERS)} joined by commas "
-        f"(default: {','.join(_QUICK)}). bm3d requires the package bm3d, and "
-        "takes longest.",
+        f"(that are installed; the default) or some of {','.join(_PEERS)} "
+        "joined by commas. bm3d requires the package bm3d, and takes longest.",
     )
     flags.DEFINE_integer(
         "max_pixels",
@@ -122,14 +120,14 @@ def _peers_of(value):
     if value == _NONE:
         return ()
     lacking = [n for n in _PEERS if not CLASSICAL[n].is_installed()]
-    if value == _ALL:
-        for name in lacking:
+    if value in (None, _ALL):
+        for name in lacking if value == _ALL else ():
             print(f"Without {name}: the package {name} is not installed.")
         return tuple(name for name in _PEERS if name not in lacking)
-    for name in value or ():
+    for name in value:
         if name in lacking:
             raise guard.WrongFlags(
                 f"--peers={name} requires the package {name}: pip install "
                 f"{name}, whose licence is for non-commercial use"
             )
-    return value or _QUICK
+    return value

@@ -11,6 +11,11 @@ def kind_of(value):
     return with_article(type(value).__name__)
 
 
+def count_of(num, noun):
+    """Returns such as "1 picture" or "2 pictures"."""
+    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
+
+
 def listed(texts, most):
     """Returns such as "a, b and 3 more", with at most `most` of the texts."""
     more = len(texts) - most

@@ -13,7 +13,6 @@ from keras_genmodels.core.arrays import as_cpu_tensor, as_float
 from keras_genmodels.core.batch_parts import WHOLE
 from keras_genmodels.core.disk_arrays import DiskArray
 from keras_genmodels.core.seeds import PHILOX, as_seed, fold_in, philox
-from keras_genmodels.datasets.patches import PatchArray
 
 BINARIZATIONS = ("none", "dynamic", "threshold")
 
@@ -61,7 +60,7 @@ def training_batches(
     """
     _check_batches(split, batch_size, binarization)
     first, num_rows = part.rows(batch_size)
-    is_random = isinstance(split.images, PatchArray)
+    is_random = getattr(split.images, "is_random", False)
     read = (_drawn if is_random else _shuffled)(split, num_rows, seed)
     pixel_seed = stream_seed(seed, PIXELS)
 

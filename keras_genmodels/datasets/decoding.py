@@ -1,5 +1,6 @@
 """Decodes a picture file to the pixels that a viewer shows."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import pathlib
@@ -20,6 +21,11 @@ _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 # TensorFlow decodes these, as in earlier versions: JPEG decoders differ.
 _FORMATS_OF_TENSORFLOW = ("GIF", "JPEG", "MPO", "PNG")
+# Pillow warns above so many pixels, and refuses twice as many; its own number,
+# of 89 million, is below that of a panorama.
+_MANY_PIXELS = 2**30
+# Rows that are converted at once, whose temporary arrays are larger.
+_ROWS = 256
 # What the decoders raise for a file that is not a picture.
 _UNREADABLE = (
     EOFError,
@@ -29,7 +35,6 @@ _UNREADABLE = (
     SyntaxError,
     ValueError,
     struct.error,
-    PIL.Image.DecompressionBombError,
     tf.errors.OpError,
 )
 
@@ -68,7 +73,7 @@ def read_header(path):
         UserError: if it is not a picture.
     """
     path = pathlib.Path(path)
-    try:
+    with _one_error(path):
         with path.open("rb") as file:
             start = file.read(8)
         if start == _PNG_START:
@@ -77,10 +82,6 @@ def read_header(path):
             return _tiff_header(path)
         with PIL.Image.open(path) as picture:
             return _other_header(picture)
-    except UserError:
-        raise
-    except _UNREADABLE as error:
-        raise _unreadable(path) from error
 
 
 def decode(path, white_level=None):
@@ -102,12 +103,8 @@ def decode(path, white_level=None):
         UserError: if the file cannot be decoded.
     """
     header = read_header(path)
-    try:
+    with _one_error(path):
         image = _decoder_of(header)(path, header, white_level)
-    except UserError:
-        raise
-    except _UNREADABLE as error:
-        raise _unreadable(path) from error
     image = _oriented(_over_white(image), header.orientation)
     if image.shape[2] == 1:
         # Without a copy, which would be the largest array of a restoration.
@@ -139,11 +136,26 @@ def scale_16_bits(values, white_level, name):
     return values.astype(np.float32) / np.float32(white_level)
 
 
-def _unreadable(path):
-    return UserError(
-        f"{path} cannot be read as a picture: repair or remove it, or save it "
-        "again as PNG or JPEG"
-    )
+@contextlib.contextmanager
+def _one_error(path):
+    """Raises what a decoder raises as a `UserError`; lets Pillow read more."""
+    usual = PIL.Image.MAX_IMAGE_PIXELS
+    PIL.Image.MAX_IMAGE_PIXELS = _MANY_PIXELS
+    try:
+        yield
+    except UserError:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise UserError(
+            f"{path} has more than {2 * _MANY_PIXELS} pixels, or is damaged"
+        ) from error
+    except _UNREADABLE as error:
+        raise UserError(
+            f"{path} cannot be read as a picture: repair or remove it, or save "
+            "it again as PNG or JPEG"
+        ) from error
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = usual
 
 
 def _decoder_of(header):
@@ -191,19 +203,37 @@ def _scaled_png(values, header):
         return scale_16_bits(values, None, "")
     bits = np.asarray(header.significant_bits)
     levels = 2.0**bits - 1
+    parts = _row_parts(values)
+    is_scaled = all(_are_scaled(values[part], bits) for part in parts)
+    scaled = np.empty(values.shape, np.float32)
+    if is_scaled or any((values[part] > levels).any() for part in parts):
+        for part in parts:
+            scaled[part] = (values[part] >> (16 - bits)) / levels
+    else:
+        for part in parts:
+            scaled[part] = values[part] / levels
+    return scaled
+
+
+def _are_scaled(values, bits):
+    """Returns whether samples of some bits were scaled up to 16.
+
+    By the equation of the PNG specification, by repeating bits, or by zeros.
+    """
     samples = values >> (16 - bits)
-    # By the equation of the specification, by repeating bits, or by zeros.
     repeated = (samples << (16 - bits)) | (
         samples >> np.maximum(2 * bits - 16, 0)
     )
-    is_scaled = (
-        (values == np.round(samples * (65535 / levels)))
+    return (
+        (values == np.round(samples * (65535 / (2.0**bits - 1))))
         | (values == repeated)
         | (values == samples << (16 - bits))
     ).all()
-    if is_scaled or (values > levels).any():
-        return (samples / levels).astype(np.float32)
-    return (values / levels).astype(np.float32)
+
+
+def _row_parts(image):
+    """Lists slices of the rows of an image."""
+    return [slice(i, i + _ROWS) for i in range(0, len(image), _ROWS)]
 
 
 def _decode_tiff_16(path, header, white_level):
@@ -247,12 +277,16 @@ def _over_white(image):
     """Composes an image of 2 or 4 channels, the last alpha, over white."""
     if image.shape[2] in (1, 3):
         return image
-    colours, alpha = image[..., :-1], image[..., -1:]
-    if image.dtype != np.uint8:
-        return colours * alpha + (1 - alpha)
-    alpha = alpha.astype(np.uint32)
-    colours = colours * alpha + 255 * (255 - alpha)
-    return ((colours + 127) // 255).astype(np.uint8)
+    composed = np.empty((*image.shape[:2], image.shape[2] - 1), image.dtype)
+    for part in _row_parts(image):
+        colours, alpha = image[part, :, :-1], image[part, :, -1:]
+        if image.dtype == np.uint8:
+            alpha = alpha.astype(np.uint32)
+            colours = colours * alpha + 255 * (255 - alpha)
+            composed[part] = (colours + 127) // 255
+        else:
+            composed[part] = colours * alpha + (1 - alpha)
+    return composed
 
 
 def _oriented(image, orientation):

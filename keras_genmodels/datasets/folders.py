@@ -79,7 +79,8 @@ def find_own_size(folder, white_level=None, color="auto"):
     """Finds the pictures in a folder, to be read at their own size.
 
     Args:
-        folder, white_level, color: as in `read`. Labels are not used.
+        folder, white_level, color: as in `read`. Labels are not used, so that
+            pictures may also lie next to sub-folders of pictures.
 
     Returns:
         `PictureFiles`.
@@ -88,7 +89,7 @@ def find_own_size(folder, white_level=None, color="auto"):
         UserError: as `read`.
     """
     folder = pathlib.Path(folder)
-    parts, notes = _find_parts(folder)
+    parts, notes = _find_parts(folder, with_labels=False)
     paths = {key: part.paths for key, part in parts.items()}
     headers = [
         header
@@ -147,7 +148,7 @@ def _labels(part, label_names):
     return np.array([indices[name] for name in part.names], np.int32)
 
 
-def _find_parts(folder):
+def _find_parts(folder, with_labels=True):
     """Returns a dict of splits to `_Part`s, and a list of notes."""
     flat, nested, skipped, empty = _scan(folder)
     base = folder
@@ -162,7 +163,7 @@ def _find_parts(folder):
         (found[1] for found in nested.values()), collections.Counter()
     )
     splits = _split_folders(nested)
-    _check_layout(base, flat, nested, splits, skipped)
+    _check_layout(base, flat, nested, splits, skipped, with_labels)
     if len(splits) < len(nested) or not splits:
         _check_no_splits_below(base, nested)
         parts = {"train": _part(flat, nested)}
@@ -171,7 +172,9 @@ def _find_parts(folder):
         parts, notes = {}, []
         for key in ("train", "validation", "test"):
             if key in splits:
-                parts[key], found_empty = _read_split_folder(base / splits[key])
+                parts[key], found_empty = _read_split_folder(
+                    base / splits[key], with_labels
+                )
                 empty += found_empty
         names = ", ".join(f"{k} in {splits[k]}/" for k in parts)
         notes.append(f"splits of {base}: {names}")
@@ -225,11 +228,11 @@ def _split_folders(nested):
     return found
 
 
-def _check_layout(folder, flat, nested, splits, skipped):
+def _check_layout(folder, flat, nested, splits, skipped, with_labels):
     """Raises a `UserError` for a folder whose layout is not clear."""
     if not flat and not nested:
         raise UserError(file_kinds.no_pictures(folder, skipped))
-    if flat and nested:
+    if flat and nested and (with_labels or splits):
         raise UserError(
             f"{folder} holds pictures ({flat[0].name}) next to sub-folders of "
             f"pictures ({next(iter(nested))}): put all of them in one folder, "
@@ -266,16 +269,17 @@ def _check_no_splits_below(folder, nested):
             )
 
 
-def _read_split_folder(folder):
+def _read_split_folder(folder, with_labels):
     """Returns the `_Part` of a split, and its folders without pictures."""
     flat, nested, _, empty = _scan(folder)
-    _check_layout(folder, flat, nested, {}, ())
+    _check_layout(folder, flat, nested, {}, (), with_labels)
     return _part(flat, nested), [f"{folder.name}/{name}" for name in empty]
 
 
 def _part(flat, nested):
     if flat:
-        return _Part(flat, None)
+        below = [path for paths, _ in nested.values() for path in paths]
+        return _Part([*flat, *below], None)
     return _Part(
         [path for paths, _ in nested.values() for path in paths],
         [name for name, (paths, _) in nested.items() for _ in paths],

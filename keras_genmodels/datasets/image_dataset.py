@@ -8,7 +8,6 @@ import numpy as np
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.disk_arrays import DiskArray, checksum
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets.patches import PatchArray
 from keras_genmodels.datasets.splits import Split
 
 
@@ -114,7 +113,7 @@ def _value_off_the_levels(images):
         return None
     if isinstance(images, DiskArray):
         images = images.without_levels()[:1]
-    elif isinstance(images, PatchArray):
+    elif getattr(images, "is_random", False):
         images = images[: images.batch_size]
     images = np.asarray(images)
     levels = images * np.float32(255)

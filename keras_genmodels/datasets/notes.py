@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from keras_genmodels.core import wording
+from keras_genmodels.datasets import file_kinds, pictures
+
 _MOST_NAMES = 10
 # Labels that are no classes may be large.
 _MOST_CLASSES = 10**6
@@ -43,6 +46,33 @@ def on_darkness(images, name):
         f"dark images: the largest value in {name} is {highest:.4g}, white "
         f"is {white}; give the white level if they are 16-bit images of "
         "fewer bits"
+    ]
+
+
+def on_resizing(path, image_shape):
+    """Checks whether pictures have another size than a model takes.
+
+    Args:
+        path: of a picture or a folder of pictures.
+        image_shape: `(height, width, channels)` of the model.
+
+    Returns:
+        list of str: one note if pictures will be squeezed; else empty.
+
+    Raises:
+        UserError: if a file is not a picture.
+    """
+    headers = pictures.read_headers(file_kinds.list_pictures(path))
+    size = tuple(image_shape[:2])
+    others = [header.size for header in headers if header.size != size]
+    if not others:
+        return []
+    ends = [min(others, key=np.prod), max(others, key=np.prod)]
+    texts = dict.fromkeys(f"{height}x{width}" for height, width in ends)
+    count = wording.count_of(len(others), "picture")
+    return [
+        f"{count} of {' to '.join(texts)} squeezed to {size[0]}x{size[1]}, the "
+        "size of the model's images"
     ]
 
 

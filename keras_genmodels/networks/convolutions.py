@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_genmodels.core.validation import check_count
+from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.networks.encoders import (
     ACTIVATION,
     CHANNELS_LAST,
@@ -22,18 +22,21 @@ def conv_encoder(
 ):
     """Builds a convolutional encoder for images of any size.
 
-    Each stage is a 3x3 convolution of stride 2 that doubles the channels (up
-    to 128), until the smaller side is at most 4 pixels.
+    A 3x3 convolution at full size, then stages of one of stride 2 that halves
+    the size, until the smaller side is at most 4 pixels.
 
     Args:
         image_shape: (height, width, channels).
         output_size: int, size of the output per example.
-        filters: channels of the first stage.
+        filters: channels at full size, int >= 1, which each halving doubles,
+            up to 128; or a sequence of ints, the channels at each size. Few
+            at full size make a network much cheaper.
         condition_size: int >= 0, width of the features of a condition, which
             a dense layer turns into one more channel of the image, and which
             are concatenated to the flattened activations; 0: no condition.
         residual_blocks: int >= 0, number of `ResidualBlock`s after each
-            convolution, which make it a residual network.
+            convolution, which make it a residual network; or a sequence of
+            ints, the number at each size.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
@@ -41,7 +44,8 @@ def conv_encoder(
         `[x, features]`, the features float `[batch, condition_size]`.
 
     Raises:
-        ValueError: for a `condition_size` or `residual_blocks` below 0.
+        ValueError: for a `condition_size` or `residual_blocks` below 0, and
+            for a sequence with another length than there are sizes.
     """
     return _conv_encoder(
         "encoder",
@@ -64,11 +68,12 @@ def conv_decoder(
     Args:
         latent_size: int, width of the latent.
         params_shape: (height, width, channels of the output).
-        filters: channels of the last stage.
+        filters: channels at each size, as of `conv_encoder`: in the same
+            order, from the full size down.
         condition_size: int >= 0, width of the features of a condition, which
             are concatenated to the latent; 0: no condition.
-        residual_blocks: int >= 0, number of `ResidualBlock`s at each size of
-            the image.
+        residual_blocks: number of `ResidualBlock`s at each size of the image,
+            as of `conv_encoder`.
 
     Returns:
         `keras.Sequential`, `[batch, latent_size]` to
@@ -76,20 +81,23 @@ def conv_decoder(
         of `[z, features]`, the features float `[batch, condition_size]`.
 
     Raises:
-        ValueError: for a `condition_size` or `residual_blocks` below 0.
+        ValueError: for a `condition_size` or `residual_blocks` below 0, and
+            for a sequence with another length than there are sizes.
     """
     *image_size, channels = params_shape
     sizes = _halvings(image_size)
-    width = _width(filters, len(sizes) - 1)
+    stages = _stages(sizes, filters, residual_blocks)
+    width, blocks = stages[-1]
     layers = [
         *dense_layers((256, math.prod(sizes[-1]) * width)),
         keras.layers.Reshape((*sizes[-1], width)),
-        *_residual_layers(residual_blocks),
+        *_residual_layers(blocks),
     ]
     for i in reversed(range(len(sizes) - 1)):
+        width, blocks = stages[i]
         layers += [
             keras.layers.Conv2DTranspose(
-                _width(filters, i),
+                width,
                 4,
                 strides=2,
                 padding="same",
@@ -98,7 +106,7 @@ def conv_decoder(
                 name=f"up_{i}",
             ),
             _crop(sizes[i + 1], sizes[i]),
-            *_residual_layers(residual_blocks),
+            *_residual_layers(blocks),
         ]
     layers.append(
         keras.layers.Conv2D(
@@ -118,8 +126,7 @@ def image_condition(image_shape, size, filters=16, residual_blocks=0):
     Args:
         image_shape: (height, width, channels) of the condition.
         size: int, width of the features.
-        filters: channels of the first stage.
-        residual_blocks: as of `conv_encoder`.
+        filters, residual_blocks: as of `conv_encoder`.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
@@ -134,18 +141,20 @@ def _conv_encoder(
     name, image_shape, output_size, filters, residual_blocks, condition_size=0
 ):
     # In the order of the network, which is that of the initial random weights.
-    stages = [_convolution(filters, name="stem")]
-    stages += _residual_layers(residual_blocks)
-    for i in range(1, len(_halvings(image_shape[:2]))):
-        stages.append(
-            _convolution(_width(filters, i), strides=2, name=f"down_{i}")
+    layers = []
+    stages = _stages(_halvings(image_shape[:2]), filters, residual_blocks)
+    for i, (width, blocks) in enumerate(stages):
+        layers.append(
+            _convolution(width, strides=2, name=f"down_{i}")
+            if i
+            else _convolution(width, name="stem")
         )
-        stages += _residual_layers(residual_blocks)
+        layers += _residual_layers(blocks)
     return join_condition(
         name,
         image_shape,
         condition_size,
-        [*stages, keras.layers.Flatten(data_format=CHANNELS_LAST)],
+        [*layers, keras.layers.Flatten(data_format=CHANNELS_LAST)],
         [
             *dense_layers((256,)),
             keras.layers.Dense(output_size, name="params"),
@@ -154,8 +163,29 @@ def _conv_encoder(
     )
 
 
+def _stages(sizes, filters, residual_blocks):
+    """Lists channels and number of residual blocks at each size."""
+    if isinstance(filters, int):
+        most = max(filters, _MAX_FILTERS)
+        filters = [min(filters * 2**i, most) for i in range(len(sizes))]
+    if isinstance(residual_blocks, int):
+        residual_blocks = [residual_blocks] * len(sizes)
+    for name, each, least in (
+        ("filters", filters, 1),
+        ("residual_blocks", residual_blocks, 0),
+    ):
+        names = ", ".join("x".join(map(str, size)) for size in sizes)
+        check(
+            len(each) == len(sizes),
+            f"{name} must be one int or {len(sizes)}, for {names} pixels, got "
+            f"{len(each)}",
+        )
+        for count in each:
+            check_count(name, count, least)
+    return list(zip(filters, residual_blocks, strict=True))
+
+
 def _residual_layers(count):
-    check_count("residual_blocks", count, 0)
     return [ResidualBlock() for _ in range(count)]
 
 
@@ -169,10 +199,6 @@ def _convolution(filters, strides=1, name=None):
         activation=ACTIVATION,
         name=name,
     )
-
-
-def _width(filters, stage):
-    return min(filters * 2**stage, max(filters, _MAX_FILTERS))
 
 
 def _halvings(size):

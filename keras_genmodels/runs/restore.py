@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_genmodels import plots
 from keras_genmodels.core import arrays as arrays_lib
-from keras_genmodels.core import files, seeds
+from keras_genmodels.core import files, seeds, wording
 from keras_genmodels.metrics import estimates, image_quality
 from keras_genmodels.metrics.estimates import average
 from keras_genmodels.operators import noise
@@ -86,8 +86,9 @@ def restore_images(
     lines = [_convergence(arrays, tolerance)]
     if truth_known:
         lines += _quality(noisy, restored, clean)
+    count = wording.count_of(len(restored), "image")
     lines.append(
-        f"{len(restored)} images in {output}: before_after{suffix}.png, "
+        f"{count} in {output}: before_after{suffix}.png, "
         f"steps{suffix}.png, restored{suffix}.npz"
         + (", images/" if names else "")
     )

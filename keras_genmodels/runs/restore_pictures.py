@@ -11,8 +11,8 @@ import tensorflow as tf
 import tqdm
 
 from keras_genmodels import plots
-from keras_genmodels.core import arrays, files, seeds
-from keras_genmodels.core.errors import user_errors
+from keras_genmodels.core import arrays, files, seeds, wording
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.validation import check
 from keras_genmodels.datasets import pictures
 from keras_genmodels.metrics import image_quality
@@ -45,6 +45,18 @@ class Loop(NamedTuple):
     max_steps: int = 1
     tolerance: float = TOLERANCE
     max_pixels: int = MAX_PIXELS
+
+
+class Restored(NamedTuple):
+    """What `restore_pictures` did.
+
+    Args:
+        summary: str, a few lines.
+        unreadable: tuple of the picture files that could not be read.
+    """
+
+    summary: str
+    unreadable: tuple = ()
 
 
 def restore_pictures(
@@ -80,11 +92,11 @@ def restore_pictures(
         loop: `Loop`; by default one denoising.
 
     Returns:
-        str, a summary in a few lines.
+        `Restored`. Pictures that cannot be read are left out.
 
     Raises:
-        UserError: if a picture cannot be read, and as `tiles.check_sizes` and
-            `denoise_in_tiles` raise.
+        UserError: if no picture can be read, if a file is none, and as
+            `tiles.check_sizes` and `denoise_in_tiles` raise.
     """
     loop = loop or Loop()
     # Refuses other files, and such sizes, before any work.
@@ -95,21 +107,33 @@ def restore_pictures(
     with user_errors():
         check_sizes(denoiser, sizes, loop.max_pixels)
     rows = seeds.row_seeds(seed, len(paths), first_row).numpy()
-    shown, results = [], {}
+    shown, results, unreadable = [], {}, {}
+    megapixels = {path: math.prod(size) / 1e6 for path, size in sizes.items()}
     bar = tqdm.tqdm(
-        zip(paths, names, rows, strict=True),
-        total=len(paths),
-        unit="picture",
+        total=sum(megapixels.values()),
+        unit="MP",
+        bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}"
+        "{postfix}]",
         file=sys.stdout,
         disable=not sys.stdout.isatty(),
     )
-    for path, name, row in bar:
-        clean, is_deep = _read(path, denoiser, white_level)
+    done = 0.0
+    for path, name, row in zip(paths, names, rows, strict=True):
+        bar.set_postfix_str(str(name))
+        try:
+            clean, is_deep = _read(path, denoiser, white_level)
+        except UserError as error:
+            unreadable[path] = error
+            continue
         noisy = _with_noise(clean, add_noise, row) if add_noise else clean
         level = _estimate(noisy, denoiser) if sigma == AUTO else sigma
         with user_errors(f"{path}: "):
-            restored, steps = _restore(denoiser, noisy, level, condition, loop)
+            restored, steps = _restore(
+                denoiser, noisy, level, condition, loop, bar
+            )
             check(np.isfinite(restored).all(), "D(x) is not finite")
+        done += megapixels[path]
+        bar.update(done - bar.n)
         versions = {"input": noisy, "restored": restored}
         if add_noise:
             versions["clean"] = clean
@@ -119,11 +143,15 @@ def restore_pictures(
         del clean, noisy, versions  # Before the file is encoded in memory.
         _write(output / "images" / name, restored, is_deep)
         del restored
+    bar.close()
+    if not results:
+        raise next(iter(unreadable.values()))
     sheet = output / f"before_after{suffix}.png"
     plots.save_png(sheet, crops.sheet(shown))
     lines = _summary(results, loop)
-    lines.append(f"{len(results)} pictures in {output}: {sheet.name}, images/")
-    return "\n".join(lines)
+    count = wording.count_of(len(results), "picture")
+    lines.append(f"{count} in {output}: {sheet.name}, images/")
+    return Restored("\n".join(lines), tuple(unreadable))
 
 
 class _Result(NamedTuple):
@@ -157,8 +185,12 @@ def _estimate(image, denoiser):
     return float(np.clip(level, *denoiser.sigma_range))
 
 
-def _restore(denoiser, x, sigma, condition, loop):
+def _restore(denoiser, x, sigma, condition, loop, bar):
     """Returns the restored picture, and the number of steps."""
+
+    def progress(pixels):
+        bar.update(pixels / 1e6 / loop.max_steps)
+
     for step in range(loop.max_steps):
         denoised = denoise_in_tiles(
             denoiser,
@@ -167,6 +199,7 @@ def _restore(denoiser, x, sigma, condition, loop):
             condition,
             max_pixels=loop.max_pixels,
             any_scale=step > 0,
+            progress=progress,
         )[0]
         if loop.max_steps == 1 and loop.step_size == 1:
             return denoised, 1

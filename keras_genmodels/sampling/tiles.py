@@ -1,5 +1,6 @@
 """Denoising of large pictures in overlapping tiles, in bounded memory."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,7 @@ def denoise_in_tiles(
     *,
     max_pixels=MAX_PIXELS,
     any_scale=False,
+    progress=None,
 ):
     """Computes D(x, sigma) of large pictures, tile by tile.
 
@@ -90,6 +92,8 @@ def denoise_in_tiles(
             picture of at most as many is denoised as a whole.
         any_scale: whether x may be on another scale than pixels in [0, 1], as
             an iterate of `restore` may.
+        progress: function of an int, which is called after each tile with the
+            number of pixels that it denoised.
 
     Returns:
         array like x.
@@ -126,9 +130,12 @@ def denoise_in_tiles(
             found = denoise_once(
                 denoiser, tf.constant(part), *given, any_scale=any_scale
             ).numpy()
+            inner = cut(found, y_span, x_span)
             result[rows, y_span.first : y_span.last][
                 :, :, x_span.first : x_span.last
-            ] = cut(found, y_span, x_span)
+            ] = inner
+            if progress is not None:
+                progress(math.prod(inner.shape[:3]))
     return result
 
 

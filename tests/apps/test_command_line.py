@@ -65,6 +65,9 @@ WRONG = {
         (["--observation_stddev=0.1"], "requires --likelihood=gaussian"),
         (["--hidden_sizes=20"], "requires --network=mlp"),
         (["--filters=8", "--network=mlp"], "requires --network=conv or resnet"),
+        (["--residual_blocks=2"], "requires --network=resnet"),
+        (["--residual_blocks=-1", "--network=resnet"], ">= 0"),
+        (["--filters=8,16,32"], "2, for 8x8, 4x4 pixels, got 3"),
         (["--hidden_sizes=8", "--network=resnet"], "requires --network=mlp"),
         (["--doubly_reparameterized"], "--num_importance_samples above 1"),
         (

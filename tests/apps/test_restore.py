@@ -75,7 +75,7 @@ def test_pictures_and_arrays_of_the_user_are_restored(
     of_arrays = restore("linear", "noisy.npz", *once)
     assert "PSNR" not in succeed(of_pictures.result())
     images = tmp_path / "pictures-restored" / "images"
-    for name in ("a.png.png", "a.bmp.png", "sub/b.png.png"):
+    for name in ("a.png.png", "a.bmp.png", "sub/b.png"):
         assert picture(images / name).shape == (SIDE, SIDE, 3)
     assert "PSNR" not in succeed(of_arrays.result())
     restored = np.load(tmp_path / "noisy.npz-restored" / "restored.npz")

@@ -1,6 +1,7 @@
 """A picture is read as a viewer shows it: rotation, transparency, 16 bits."""
 
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -213,6 +214,46 @@ def test_samples_that_are_scaled_up_as_png_asks_are_not_scaled_again(
         np.testing.assert_allclose(
             decoding.decode(path)[..., :1], raw / 4095, rtol=1e-6
         )
+
+
+@pytest.mark.parametrize(
+    ("channels", "bits"), [(4, 8), (3, 16), (4, 16), (3, (12, 12, 12))]
+)
+def test_decoding_takes_little_memory_beside_the_picture(
+    tmp_path, channels, bits
+):
+    """At most 12 bytes for each value that is returned, itself included."""
+    values = deep_values(1500, 400, channels)
+    path = tmp_path / "x.png"
+    if bits == 8:
+        PIL.Image.fromarray((values >> 8).astype(np.uint8)).save(path)
+    else:
+        save_png_16(path, values, None if bits == 16 else bits)
+    tracemalloc.start()
+    try:
+        decoded = decoding.decode(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * decoded.size
+
+
+def test_pictures_of_many_pixels_are_no_damaged_files(tmp_path):
+    """Pillow warns above 89 million pixels, and refuses twice as many."""
+    path = tmp_path / "panorama.jpg"
+    PIL.Image.fromarray(colours(8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xc0") + 5  # Height and width.
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    for height, width in ((10_000, 20_000), (60_000, 60_000)):
+        data[frame : frame + 4] = struct.pack(">HH", height, width)
+        path.write_bytes(data)
+        if height == 10_000:
+            assert decoding.read_header(path).size == (height, width)
+        else:
+            with pytest.raises(UserError, match="more than 2147483648 pixels"):
+                decoding.read_header(path)
+    assert limit == PIL.Image.MAX_IMAGE_PIXELS
 
 
 def test_the_scale_does_not_depend_on_the_largest_value(tmp_path):

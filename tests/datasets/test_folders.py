@@ -6,7 +6,7 @@ import pytest
 
 from keras_genmodels import datasets
 from keras_genmodels.core.errors import UserError
-from keras_genmodels.datasets import file_kinds
+from keras_genmodels.datasets import file_kinds, folders
 
 
 def save(folder, names, value=0):
@@ -115,6 +115,22 @@ def test_ambiguous_layouts_are_refused(tmp_path, names, message):
     with pytest.raises(UserError, match=message) as info:
         load(tmp_path)
     assert "\n" not in str(info.value)
+
+
+def test_patches_are_of_all_pictures_as_they_have_no_labels(tmp_path):
+    names = ["x.png", "a/y.png", "a/b/z.png", *numbered("c/w", 7)]
+    save(tmp_path, names)
+    found = folders.find_own_size(tmp_path)
+    assert sorted(
+        path.relative_to(tmp_path).as_posix() for path in found.paths["train"]
+    ) == sorted(names)
+    for part in ("train", "test"):
+        save(tmp_path / "split" / part, ["x.png", "a/y.png"])
+    found = folders.find_own_size(tmp_path / "split")
+    assert [len(found.paths[key]) for key in ("train", "test")] == [2, 2]
+    save(tmp_path / "split", ["z.png"])
+    with pytest.raises(UserError, match="next to sub-folders"):
+        folders.find_own_size(tmp_path / "split")
 
 
 def test_all_kinds_of_pictures_are_read_and_hidden_files_are_skipped(tmp_path):

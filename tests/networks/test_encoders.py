@@ -213,6 +213,23 @@ def test_residual_blocks_add_two_convolutions_at_each_resolution(tmp_path):
         kgm.conv_encoder((8, 8, 1), 6, residual_blocks=-1)
 
 
+def test_channels_and_residual_blocks_may_be_given_for_each_resolution():
+    """Of 16x16, 8x8 and 4x4 images."""
+    settings = {"filters": (2, 5, 3), "residual_blocks": (0, 1, 2)}
+    encoder = kgm.conv_encoder((16, 16, 1), 6, **settings)
+    decoder = kgm.conv_decoder(5, (16, 16, 1), **settings)
+    for network in (encoder, decoder):
+        shapes = [w.shape for w in network.weights if len(w.shape) == 4]
+        square = [tuple(s[2:]) for s in shapes if s[2] == s[3]]
+        assert sorted(square) == [(3, 3)] * 4 + [(5, 5)] * 2
+    assert decoder(np.zeros((1, 5), np.float32)).shape == (1, 16, 16, 1)
+    named = "filters must be one int or 3, for 16x16, 8x8, 4x4 pixels, got 2"
+    with pytest.raises(ValueError, match=named):
+        kgm.conv_decoder(5, (16, 16, 1), (2, 3))
+    with pytest.raises(ValueError, match="filters must be an int >= 1"):
+        kgm.conv_encoder((16, 16, 1), 6, (2, 0, 3))
+
+
 def test_a_new_residual_block_is_nearly_the_identity():
     x = np.random.default_rng(0).random((3, 8, 8, 32), np.float32)
     block = ResidualBlock()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_genmodels.denoisers import DenoisingAutoencoder
 from keras_genmodels.networks import denoisers as networks
 from keras_genmodels.networks.reach import Reach, reach_of
 
@@ -46,6 +47,21 @@ def test_sizes_are_padded_by_reflection_and_cropped(name, size):
     np.testing.assert_allclose(
         free(x), whole[:, : size[0], : size[1]], rtol=1e-6
     )
+
+
+def test_every_size_from_the_least_up_is_denoised_as_if_padded():
+    model = DenoisingAutoencoder(
+        positive(BUILDS["bias_free_unet"]((None, None, 1))), blind=True
+    )
+    rng = np.random.default_rng(1)
+    model.adapt(rng.random((4, 8, 8, 1)))
+    for height in range(4, 14):
+        for width in range(4, 14):
+            x = rng.random((1, height, width, 1), np.float32)
+            sides = [(0, -side % 4) for side in (height, width)]
+            padded = np.pad(x, [(0, 0), *sides, (0, 0)], "reflect")
+            whole = model.denoise(padded)[:, :height, :width]
+            np.testing.assert_allclose(model.denoise(x), whole, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("float64")

@@ -51,7 +51,7 @@ def save(path, pixels, **settings):
 def restore(model, output, *paths, **settings):
     names = [pathlib.Path(path.name).with_suffix(".png") for path in paths]
     settings = {"sigma": 0.1, **settings}
-    return restore_pictures(model, paths, names, output, **settings)
+    return restore_pictures(model, paths, names, output, **settings).summary
 
 
 def pixels_of(path):
@@ -68,7 +68,7 @@ def test_pictures_of_several_sizes_keep_them_and_their_folders(
     ]
     names = [pathlib.Path("a.png"), pathlib.Path("sub/b.png")]
     out = tmp_path / "out"
-    text = restore_pictures(colour, paths, names, out, sigma=0.2)
+    text = restore_pictures(colour, paths, names, out, sigma=0.2).summary
     for name, image in zip(names, pictures, strict=True):
         x = np.float32(image)[None] / 255
         expected = np.clip(colour.denoise(x, 0.2)[0], 0, 1) * 255
@@ -111,6 +111,23 @@ def test_transparent_pixels_are_white(colour, tmp_path):
     expected = np.clip(colour.denoise(np.ones((1, 12, 12, 3)), 0.1)[0], 0, 1)
     with PIL.Image.open(tmp_path / "out" / "images" / "a.png") as written:
         np.testing.assert_allclose(written, 255 * expected, atol=0.51)
+
+
+def test_a_damaged_file_is_left_out_and_named(grey, tmp_path):
+    paths = [
+        save(tmp_path / f"{name}.png", smooth(60, 60, 1)) for name in "abc"
+    ]
+    # The header is whole.
+    paths[1].write_bytes(paths[1].read_bytes()[:200])
+    names = [path.name for path in paths]
+    out = tmp_path / "out"
+    found = restore_pictures(grey, paths, names, out)
+    assert found.unreadable == (paths[1],)
+    assert "2 pictures in" in found.summary
+    written = {path.name for path in (out / "images").iterdir()}
+    assert written == {"a.png", "c.png"}
+    with pytest.raises(UserError, match=r"b\.png cannot be read"):
+        restore_pictures(grey, paths[1:2], names[1:2], out)
 
 
 def test_the_noise_level_is_estimated_within_the_range(

@@ -38,6 +38,19 @@ def seen(monkeypatch):
     return shapes
 
 
+@pytest.mark.slow
+def test_tiles_of_the_default_network_equal_the_whole_in_float32():
+    model = make("sigma", kgm.unet((None, None, 1)))
+    x = np.random.default_rng(1).random((1, 150, 131, 1), np.float32)
+    whole = model.denoise(x, 0.1).numpy()
+    done = []
+    found = kgm.denoise_in_tiles(
+        model, x, 0.1, max_pixels=120 * 120, progress=done.append
+    )
+    assert np.abs(found - whole).max() < 1e-5 * np.abs(whole).max()
+    assert len(done) > 1 and sum(done) == 150 * 131
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("kind", "size"),
