@@ -151,6 +151,7 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
     save(tmp_path / "in" / "b.png", 40, 40)
     flags = [f"--workdir={workdir}", f"--input={tmp_path}/in"]
     flags += ["--sigma=25/255,0.2", "--max_pixels=900", "--num_images=2"]
+    flags += ["--peers=nlm,tv,wavelets"]
     said = succeed(run("evaluate", *flags))
     page = Page((workdir.path / "report.html").read_text(encoding="utf-8"))
     for text in (said, page.text):

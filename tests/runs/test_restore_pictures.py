@@ -121,13 +121,13 @@ def test_a_damaged_file_is_left_out_and_named(grey, tmp_path):
     paths[1].write_bytes(paths[1].read_bytes()[:200])
     names = [path.name for path in paths]
     out = tmp_path / "out"
-    found = restore_pictures(grey, paths, names, out)
+    found = restore_pictures(grey, paths, names, out, sigma=0.1)
     assert found.unreadable == (paths[1],)
     assert "2 pictures in" in found.summary
     written = {path.name for path in (out / "images").iterdir()}
     assert written == {"a.png", "c.png"}
     with pytest.raises(UserError, match=r"b\.png cannot be read"):
-        restore_pictures(grey, paths[1:2], names[1:2], out)
+        restore_pictures(grey, paths[1:2], names[1:2], out, sigma=0.1)
 
 
 def test_the_noise_level_is_estimated_within_the_range(
