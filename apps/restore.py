@@ -79,8 +79,8 @@ label_flag.define_flag(
 flags.DEFINE_float(
     "step_size",
     None,
-    f"Step size of the iteration, in (0, 2) (default: {_STEP_SIZE}; of a "
-    "single step 1).",
+    f"Step size of the iteration, in (0, 2) (default: {_STEP_SIZE}; of the "
+    "single step of a denoiser of images of any size 1).",
 )
 flags.DEFINE_integer(
     "max_steps",
@@ -147,10 +147,10 @@ def main():
         found = restore(config, denoiser, workdir, output)
     print(f"{shard_flag.title(config)}{found.summary}")
     if found.unreadable:
-        names = wording.listed([str(path) for path in found.unreadable], 3)
+        count = wording.count_of(len(found.unreadable), "picture")
         raise UserError(
-            f"{wording.count_of(len(found.unreadable), 'picture')} could not "
-            f"be read, repair or remove it: {names}; all others are restored"
+            f"{count} left out, all others are restored: "
+            + "; ".join(found.unreadable[:3])
         )
 
 

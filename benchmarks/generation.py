@@ -155,7 +155,11 @@ def print_distances():
         True,
         key=lambda n: distance(denoiser, start, LEVELS, "euler", n) <= aim,
     )
-    print(f"Euler steps as close as {NUM_STEPS} evaluations: {count + 1}")
+    more = count == MOST_EULER_STEPS
+    print(
+        f"Euler steps as close as {NUM_STEPS} evaluations: "
+        + (f"more than {count}" if more else f"{count + 1}")
+    )
     start = variances + denoiser.sigma_range[1] ** 2
     kept = (gains(denoiser, start) ** 2 * start)[:10] / variances[:10]
     print(f"kept variance by default: {kept.min():.4f} to {kept.max():.4f}")

@@ -166,9 +166,7 @@ def resolve(config):
         config.forbid(("num_logistics",), "--likelihood=logistic_mixture")
     bernoulli = config.likelihood == "bernoulli"
     config = config.fill(binarization="dynamic" if bernoulli else "none")
-    if config.network == "resnet":
-        config = config.fill(residual_blocks=(1,))
-    else:
+    if config.network != "resnet":
         config.forbid(("residual_blocks",), "--network=resnet")
     if not is_convolutional(config):
         config.forbid(("filters",), "--network=conv or resnet")
@@ -197,9 +195,11 @@ def convolutions_of(config):
     Returns:
         dict of each to an int for all resolutions, or a tuple of one for each.
     """
+    blocks = (1,) if config.network == "resnet" else (0,)
     each = {
         "filters": config.filters,
-        "residual_blocks": config.residual_blocks or (0,),
+        # Not filled in before, as the records of earlier runs do not have it.
+        "residual_blocks": config.residual_blocks or blocks,
     }
     return {
         name: sizes[0] if len(sizes) == 1 else sizes

@@ -21,9 +21,8 @@ _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 # TensorFlow decodes these, as in earlier versions: JPEG decoders differ.
 _FORMATS_OF_TENSORFLOW = ("GIF", "JPEG", "MPO", "PNG")
-# Pillow warns above so many pixels, and refuses twice as many; its own number,
-# of 89 million, is below that of a panorama.
-_MANY_PIXELS = 2**30
+# TensorFlow decodes fewer pixels than this.
+_MOST_PIXELS = 2**29
 # Rows that are converted at once, whose temporary arrays are larger.
 _ROWS = 256
 # What the decoders raise for a file that is not a picture.
@@ -77,11 +76,18 @@ def read_header(path):
         with path.open("rb") as file:
             start = file.read(8)
         if start == _PNG_START:
-            return _png_header(path)
-        if start[:4] in _TIFF_STARTS:
-            return _tiff_header(path)
-        with PIL.Image.open(path) as picture:
-            return _other_header(picture)
+            header = _png_header(path)
+        elif start[:4] in _TIFF_STARTS:
+            header = _tiff_header(path)
+        else:
+            with PIL.Image.open(path) as picture:
+                header = _other_header(picture)
+        if header.size[0] * header.size[1] >= _MOST_PIXELS:
+            raise UserError(
+                f"{path} has {_MOST_PIXELS} pixels or more, or is damaged: cut "
+                "it into parts"
+            )
+        return header
 
 
 def decode(path, white_level=None):
@@ -138,17 +144,14 @@ def scale_16_bits(values, white_level, name):
 
 @contextlib.contextmanager
 def _one_error(path):
-    """Raises what a decoder raises as a `UserError`; lets Pillow read more."""
+    """Raises what a decoder raises as a `UserError`."""
     usual = PIL.Image.MAX_IMAGE_PIXELS
-    PIL.Image.MAX_IMAGE_PIXELS = _MANY_PIXELS
+    # Pillow's own limit is below a panorama; `read_header` has another.
+    PIL.Image.MAX_IMAGE_PIXELS = None
     try:
         yield
     except UserError:
         raise
-    except PIL.Image.DecompressionBombError as error:
-        raise UserError(
-            f"{path} has more than {2 * _MANY_PIXELS} pixels, or is damaged"
-        ) from error
     except _UNREADABLE as error:
         raise UserError(
             f"{path} cannot be read as a picture: repair or remove it, or save "

@@ -57,7 +57,7 @@ def on_resizing(path, image_shape):
         image_shape: `(height, width, channels)` of the model.
 
     Returns:
-        list of str: one note if pictures will be squeezed; else empty.
+        list of str: one note if pictures will be resized; else empty.
 
     Raises:
         UserError: if a file is not a picture.
@@ -67,11 +67,12 @@ def on_resizing(path, image_shape):
     others = [header.size for header in headers if header.size != size]
     if not others:
         return []
-    ends = [min(others, key=np.prod), max(others, key=np.prod)]
+    others.sort(key=lambda size: (size[0] * size[1], size))
+    ends = others[0], others[-1]
     texts = dict.fromkeys(f"{height}x{width}" for height, width in ends)
     count = wording.count_of(len(others), "picture")
     return [
-        f"{count} of {' to '.join(texts)} squeezed to {size[0]}x{size[1]}, the "
+        f"{count} of {' to '.join(texts)} resized to {size[0]}x{size[1]}, the "
         "size of the model's images"
     ]
 

@@ -122,6 +122,8 @@ class MultivariateNormalLayer(DistributionLayer):
     z = loc + scale eps, eps ~ N(0, I).
     """
 
+    is_factorized = False
+
     def __init__(self, event_shape, **kwargs):
         super().__init__(event_shape, **kwargs)
         if len(self.event_shape) != 1:

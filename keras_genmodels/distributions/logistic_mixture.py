@@ -115,8 +115,11 @@ class DiscretizedLogisticMixture(tfd.Distribution):
 
     def _sample_n(self, n, seed=None):
         first, *rest = tfp.random.split_seed(seed, 1 + self.num_channels)
-        component = tfd.Categorical(self.logits).sample(n, seed=first)
-        chosen = tf.one_hot(component, self.logits.shape[-1], dtype=self.dtype)
+        size = self.logits.shape[-1]
+        shape = tf.concat([self.batch_shape_tensor(), [size]], axis=0)
+        logits = tf.broadcast_to(self.logits, shape)
+        component = tfd.Categorical(logits).sample(n, seed=first)
+        chosen = tf.one_hot(component, size, dtype=self.dtype)
 
         def of_chosen(values):
             return tf.reduce_sum(values * chosen, -1)
@@ -136,6 +139,9 @@ class DiscretizedLogisticMixture(tfd.Distribution):
             means = _clipped_mean(self.loc, self.scale)
             return tf.reduce_sum(weights[..., tf.newaxis, :] * means, -1)
         logistic = tf.constant(_logistic_points(self.num_channels - 1))
+        shape = tf.concat(
+            [self.batch_shape_tensor(), [self.num_channels]], axis=0
+        )
 
         def add_point(i, total):
             point = tf.cast(logistic[i], self.dtype)
@@ -153,7 +159,7 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         _, total = tf.while_loop(
             lambda i, _: i < _NUM_POINTS,
             add_point,
-            (0, tf.zeros_like(self.loc[..., 0])),
+            (0, tf.zeros(shape, self.dtype)),
             maximum_iterations=_NUM_POINTS,
         )
         return total / _NUM_POINTS

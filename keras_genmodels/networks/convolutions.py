@@ -29,14 +29,14 @@ def conv_encoder(
         image_shape: (height, width, channels).
         output_size: int, size of the output per example.
         filters: channels at full size, int >= 1, which each halving doubles,
-            up to 128; or a sequence of ints, the channels at each size. Few
+            up to 128; or a list or tuple, the channels at each size. Few
             at full size make a network much cheaper.
         condition_size: int >= 0, width of the features of a condition, which
             a dense layer turns into one more channel of the image, and which
             are concatenated to the flattened activations; 0: no condition.
         residual_blocks: int >= 0, number of `ResidualBlock`s after each
-            convolution, which make it a residual network; or a sequence of
-            ints, the number at each size.
+            convolution, which make it a residual network; or a list or
+            tuple, the number at each size.
 
     Returns:
         `keras.Sequential`, `[batch, height, width, channels]` to
@@ -45,7 +45,7 @@ def conv_encoder(
 
     Raises:
         ValueError: for a `condition_size` or `residual_blocks` below 0, and
-            for a sequence with another length than there are sizes.
+            for a list with another length than there are sizes.
     """
     return _conv_encoder(
         "encoder",
@@ -82,7 +82,7 @@ def conv_decoder(
 
     Raises:
         ValueError: for a `condition_size` or `residual_blocks` below 0, and
-            for a sequence with another length than there are sizes.
+            for a list with another length than there are sizes.
     """
     *image_size, channels = params_shape
     sizes = _halvings(image_size)
@@ -165,10 +165,12 @@ def _conv_encoder(
 
 def _stages(sizes, filters, residual_blocks):
     """Lists channels and number of residual blocks at each size."""
-    if isinstance(filters, int):
+    if not isinstance(filters, list | tuple):
+        check_count("filters", filters)
         most = max(filters, _MAX_FILTERS)
         filters = [min(filters * 2**i, most) for i in range(len(sizes))]
-    if isinstance(residual_blocks, int):
+    if not isinstance(residual_blocks, list | tuple):
+        check_count("residual_blocks", residual_blocks, 0)
         residual_blocks = [residual_blocks] * len(sizes)
     for name, each, least in (
         ("filters", filters, 1),
@@ -177,8 +179,8 @@ def _stages(sizes, filters, residual_blocks):
         names = ", ".join("x".join(map(str, size)) for size in sizes)
         check(
             len(each) == len(sizes),
-            f"{name} must be one int or {len(sizes)}, for {names} pixels, got "
-            f"{len(each)}",
+            f"{name} must be one int, or {len(sizes)} ints for {names} pixels, "
+            f"got {len(each)}",
         )
         for count in each:
             check_count(name, count, least)

@@ -52,7 +52,8 @@ class Restored(NamedTuple):
 
     Args:
         summary: str, a few lines.
-        unreadable: tuple of the picture files that could not be read.
+        unreadable: tuple of str, why a picture could not be read, for each
+            that was left out.
     """
 
     summary: str
@@ -92,7 +93,7 @@ def restore_pictures(
         loop: `Loop`; by default one denoising.
 
     Returns:
-        `Restored`. Pictures that cannot be read are left out.
+        `Restored`. Pictures whose pixels cannot be read are left out.
 
     Raises:
         UserError: if no picture can be read, if a file is none, and as
@@ -107,7 +108,7 @@ def restore_pictures(
     with user_errors():
         check_sizes(denoiser, sizes, loop.max_pixels)
     rows = seeds.row_seeds(seed, len(paths), first_row).numpy()
-    shown, results, unreadable = [], {}, {}
+    shown, results, unreadable = [], {}, []
     megapixels = {path: math.prod(size) / 1e6 for path, size in sizes.items()}
     bar = tqdm.tqdm(
         total=sum(megapixels.values()),
@@ -123,7 +124,8 @@ def restore_pictures(
         try:
             clean, is_deep = _read(path, denoiser, white_level)
         except UserError as error:
-            unreadable[path] = error
+            unreadable.append(str(error))
+            done += megapixels[path]
             continue
         noisy = _with_noise(clean, add_noise, row) if add_noise else clean
         level = _estimate(noisy, denoiser) if sigma == AUTO else sigma
@@ -145,7 +147,7 @@ def restore_pictures(
         del restored
     bar.close()
     if not results:
-        raise next(iter(unreadable.values()))
+        raise UserError(unreadable[0])
     sheet = output / f"before_after{suffix}.png"
     plots.save_png(sheet, crops.sheet(shown))
     lines = _summary(results, loop)

@@ -67,7 +67,6 @@ WRONG = {
         (["--filters=8", "--network=mlp"], "requires --network=conv or resnet"),
         (["--residual_blocks=2"], "requires --network=resnet"),
         (["--residual_blocks=-1", "--network=resnet"], ">= 0"),
-        (["--filters=8,16,32"], "2, for 8x8, 4x4 pixels, got 3"),
         (["--hidden_sizes=8", "--network=resnet"], "requires --network=mlp"),
         (["--doubly_reparameterized"], "--num_importance_samples above 1"),
         (

@@ -245,13 +245,13 @@ def test_pictures_of_many_pixels_are_no_damaged_files(tmp_path):
     data = bytearray(path.read_bytes())
     frame = data.index(b"\xff\xc0") + 5  # Height and width.
     limit = PIL.Image.MAX_IMAGE_PIXELS
-    for height, width in ((10_000, 20_000), (60_000, 60_000)):
+    for height, width in ((10_000, 20_000), (20_000, 30_000), (60_000,) * 2):
         data[frame : frame + 4] = struct.pack(">HH", height, width)
         path.write_bytes(data)
         if height == 10_000:
             assert decoding.read_header(path).size == (height, width)
         else:
-            with pytest.raises(UserError, match="more than 2147483648 pixels"):
+            with pytest.raises(UserError, match="has 536870912 pixels or more"):
                 decoding.read_header(path)
     assert limit == PIL.Image.MAX_IMAGE_PIXELS
 

@@ -173,6 +173,27 @@ def test_narrow_components_are_exact_in_float32(scale, full, jit_compile):
     assert np.isfinite(gradient).all()
 
 
+@pytest.mark.parametrize("narrow", [1e-2, 1e-3])
+def test_turned_narrow_components_are_exact_in_float32(narrow):
+    """The terms of a square cancel, though centres lie within the scales."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(20, 10, 10)))[0]
+    scales = np.repeat([1, narrow], 5)
+    covariance = (axes * scales**2) @ axes.swapaxes(1, 2)
+    root = np.linalg.cholesky(covariance).astype(np.float32)
+    loc, z = (
+        np.einsum("kij,kj->ki", root, rng.normal(size=(20, 10))).astype("f4")
+        for _ in range(2)
+    )
+    components = tfd.MultivariateNormalTriL(loc, root)
+    found = gaussian_mixture.uniform_mixture(components).log_prob(z)
+    each = tfd.MultivariateNormalTriL(loc.astype("f8"), root.astype("f8"))
+    expected = scipy.special.logsumexp(
+        each.log_prob(z[:, np.newaxis].astype("f8")), axis=1
+    ) - np.log(20)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-3)
+
+
 def test_a_mixture_is_that_of_its_weights(float64):
     layer = mixture()
     z = vectors((3,), "f8")

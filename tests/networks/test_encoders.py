@@ -223,11 +223,16 @@ def test_channels_and_residual_blocks_may_be_given_for_each_resolution():
         square = [tuple(s[2:]) for s in shapes if s[2] == s[3]]
         assert sorted(square) == [(3, 3)] * 4 + [(5, 5)] * 2
     assert decoder(np.zeros((1, 5), np.float32)).shape == (1, 16, 16, 1)
-    named = "filters must be one int or 3, for 16x16, 8x8, 4x4 pixels, got 2"
+    named = (
+        "filters must be one int, or 3 ints for 16x16, 8x8, 4x4 pixels, got 2"
+    )
     with pytest.raises(ValueError, match=named):
         kgm.conv_decoder(5, (16, 16, 1), (2, 3))
     with pytest.raises(ValueError, match="filters must be an int >= 1"):
         kgm.conv_encoder((16, 16, 1), 6, (2, 0, 3))
+    with pytest.raises(ValueError, match="residual_blocks must be an int"):
+        kgm.conv_encoder((16, 16, 1), 6, residual_blocks=1.5)
+    assert kgm.conv_encoder((8, 8, 1), 6, np.int64(2)).count_params()
 
 
 def test_a_new_residual_block_is_nearly_the_identity():
