@@ -106,7 +106,7 @@ def test_the_integral_of_errors_agrees(make, log_density, tolerance):
     assert abs(error.mean()) < 3 * math.sqrt(variance / len(x))
     # Of 240 errors, at levels with different variances.
     assert np.mean(error**2) == pytest.approx(variance, rel=0.3)
-    assert variance < 0.5
+    assert variance < 0.55
 
 
 @pytest.mark.slow
