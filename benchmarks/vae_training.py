@@ -99,20 +99,27 @@ def main(_):
         [speed(part) for part in (fit, loop, matrix_products)]
         for _ in range(FLAGS.rounds)
     ]
+    print(
+        f"XLA: {model.jit_compile}; steps/execution: "
+        f"{model.steps_per_execution}"
+    )
+    print_rounds(rounds, 3 * count)
+    return 0
+
+
+def print_rounds(rounds, operations_per_image):
+    """Prints the speeds of `fit`, loop and product, and the median ratios."""
     for fitted, looped, product in rounds:
         print(
             f"fit {fitted:7.0f} images/s, bare loop {looped:7.0f} images/s, "
             f"product {product / 1e9:5.0f} GFLOP/s"
         )
-    print(
-        f"XLA: {model.jit_compile}; steps/execution: "
-        f"{model.steps_per_execution}"
-    )
     to_bare = statistics.median(r[0] / r[1] for r in rounds)
     print(f"fit to bare loop: {to_bare:.2f}")
-    to_product = statistics.median(3 * count * r[0] / r[2] for r in rounds)
+    to_product = statistics.median(
+        operations_per_image * r[0] / r[2] for r in rounds
+    )
     print(f"fit to matrix product: {to_product:.2f}")
-    return 0
 
 
 def speed(part):

@@ -145,20 +145,14 @@ def log_prob_of_each(components):
         terms_of_loc = precisions * loc**2
     else:
         first, second = np.tril_indices(size)
-        whiten = components.scale.solve(tf.eye(size, dtype=dtype))
-        whiten = tf.cast(whiten, tf.float64)
-        precision = matmul(whiten, whiten, transpose_a=True)
+        precision = _inverse_covariance(components)
         scaled_loc = matmul(precision, loc[..., tf.newaxis])[..., 0]
         # z reaches about as far; the terms cancel along narrow axes.
         reach = tf.abs(loc) + tf.cast(components.stddev(), tf.float64)
         terms_of_loc = (
             reach * matmul(tf.abs(precision), reach[..., tf.newaxis])[..., 0]
         )
-        # Each product off the diagonal stands for two.
-        count = tf.constant(np.where(first == second, 1, 2), loc.dtype)
-        shape = tf.concat([tf.shape(loc)[:-1], [size**2]], axis=0)
-        entries = tf.reshape(precision, shape)
-        precisions = count * tf.gather(entries, first * size + second, axis=-1)
+        precisions = _lower_entries(precision, first, second)
     coefficients = tf.concat([-precisions / 2, scaled_loc], axis=-1)
     squares = tf.reduce_sum(loc * scaled_loc, -1)
     constant = -(size * math.log(2 * math.pi) + squares) / 2 - tf.cast(
@@ -181,3 +175,23 @@ def log_prob_of_each(components):
         lambda: product(z, tf.float64),
         lambda: product(z, dtype),
     )
+
+
+def _inverse_covariance(gaussians):
+    """Returns the inverses of the covariances, float64 `[..., L, L]`."""
+    size = gaussians.event_shape[0]
+    whiten = gaussians.scale.solve(tf.eye(size, dtype=gaussians.dtype))
+    whiten = tf.cast(whiten, tf.float64)
+    return matmul(whiten, whiten, transpose_a=True)
+
+
+def _lower_entries(matrices, first, second):
+    """Returns entries (first, second) of symmetric matrices, `[..., n]`.
+
+    Each one off the diagonal counts for two.
+    """
+    size = matrices.shape[-1]
+    shape = tf.concat([tf.shape(matrices)[:-2], [size**2]], axis=0)
+    entries = tf.reshape(matrices, shape)
+    count = tf.constant(np.where(first == second, 1, 2), matrices.dtype)
+    return count * tf.gather(entries, first * size + second, axis=-1)
