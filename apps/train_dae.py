@@ -100,6 +100,12 @@ flag_types.define_sizes(
     "32,64,128).",
 )
 flags.DEFINE_integer(
+    "blocks",
+    2,
+    "Residual blocks at each level of the U-Net, both down and up.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
     "attention_levels",
     0,
     "Levels of the U-Net, from the smallest up, with self-attention.",
@@ -130,12 +136,14 @@ flags.DEFINE_bool(
 _ONLY_LEARNED = (
     "patch_size",
     "patches_per_epoch",
+    "smallest_scale",
     "sigma",
     "blind",
     "condition",
     "label_dropout",
     "network",
     "filters",
+    "blocks",
     "attention_levels",
     "hidden_sizes",
 )
@@ -185,8 +193,8 @@ def resolve(config):
     if config.network != "unet":
         config.forbid(("attention_levels",), "--network=unet")
     if config.network == "mlp":
-        config.forbid(("filters",), "--network=unet or bias_free_unet")
-        config.forbid(("patch_size",), "--network=unet or bias_free_unet")
+        only_unets = ("filters", "blocks", "patch_size")
+        config.forbid(only_unets, "--network=unet or bias_free_unet")
         return config.fill(hidden_sizes=(512, 512))
     config.forbid(("hidden_sizes",), "--network=mlp")
     config = config.fill(filters=(32, 64, 128))
@@ -247,10 +255,13 @@ def build_network(config, image_shape, num_classes):
             image_shape, hidden_sizes=config.hidden_sizes, **inputs
         )
     if config.network == "bias_free_unet":
-        return networks.bias_free_unet(image_shape, config.filters)
+        return networks.bias_free_unet(
+            image_shape, config.filters, config.blocks
+        )
     return networks.unet(
         image_shape,
         filters=config.filters,
+        blocks=config.blocks,
         attention_levels=config.attention_levels,
         **inputs,
     )

@@ -82,6 +82,15 @@ def define_patch_flags():
         "With --patch_size: number of patches of an epoch.",
         lower_bound=1,
     )
+    flags.DEFINE_float(
+        "smallest_scale",
+        1.0,
+        "With --patch_size: draw patches of pictures shrunk down to this scale "
+        "too, as often of each, in steps of at most a factor of 1.41. Pictures "
+        "of cameras are smooth at full size: others have finer details.",
+        lower_bound=0.01,
+        upper_bound=1,
+    )
 
 
 def check_patch_flags(config):
@@ -91,7 +100,7 @@ def check_patch_flags(config):
         WrongFlags: otherwise.
     """
     if config.patch_size is None:
-        config.forbid(("patches_per_epoch",), "--patch_size")
+        config.forbid(("patches_per_epoch", "smallest_scale"), "--patch_size")
     else:
         config.forbid(("image_size",), "images of one size (no --patch_size)")
 
@@ -111,7 +120,7 @@ def load(config):
     # Flags of some apps only.
     patches = {
         name: config.values[name]
-        for name in ("patch_size", "patches_per_epoch")
+        for name in ("patch_size", "patches_per_epoch", "smallest_scale")
         if name in config.values
     }
     return datasets.load(

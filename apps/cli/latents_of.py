@@ -22,9 +22,11 @@ _ONLY_IMAGES = (
     "blind",
     "patch_size",
     "patches_per_epoch",
+    "smallest_scale",
     "condition",
     "label_dropout",
     "filters",
+    "blocks",
     "attention_levels",
     "init_from",
 )

@@ -24,6 +24,7 @@ _NOT_SETTINGS = (
     "color",
     "patch_size",
     "patches_per_epoch",
+    "smallest_scale",
     "binarization",
     "seed",
     "seeds",

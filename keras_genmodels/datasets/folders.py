@@ -75,12 +75,13 @@ def read(folder, size, white_level=None, color="auto"):
     return Splits(**splits, label_names=label_names, notes=tuple(notes))
 
 
-def find_own_size(folder, white_level=None, color="auto"):
+def find_own_size(folder, white_level=None, color="auto", scales=(1.0,)):
     """Finds the pictures in a folder, to be read at their own size.
 
     Args:
         folder, white_level, color: as in `read`. Labels are not used, so that
             pictures may also lie next to sub-folders of pictures.
+        scales: of `PictureFiles`.
 
     Returns:
         `PictureFiles`.
@@ -104,6 +105,7 @@ def find_own_size(folder, white_level=None, color="auto"):
         16 if _has_16_bits(folder, headers, white_level) else 8,
         white_level,
         (*notes, *_header_notes(headers)),
+        scales,
     )
 
 

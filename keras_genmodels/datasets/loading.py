@@ -39,7 +39,7 @@ class Source:
             machine may have less memory.
         color: "auto", "grey" or "rgb".
         patch_size: int or None.
-        patches_per_epoch: int, used with `patch_size`.
+        patches_per_epoch, smallest_scale: used with `patch_size`.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Source:
     color: str = "auto"
     patch_size: int | None = None
     patches_per_epoch: int = PATCHES_PER_EPOCH
+    smallest_scale: float = 1.0
 
     def load(self):
         """Loads the data set, as `load` does."""
@@ -86,6 +87,7 @@ def load(
     color="auto",
     patch_size=None,
     patches_per_epoch=PATCHES_PER_EPOCH,
+    smallest_scale=1.0,
 ):
     """Loads a data set into memory, or makes it readable from disk.
 
@@ -126,6 +128,11 @@ def load(
             pictures, and fixed. Pictures smaller than a patch are left out.
         patches_per_epoch: int >= 1, number of training patches; requires
             `patch_size`.
+        smallest_scale: float in [0.01, 1]: patches are also of shrunken
+            pictures, as often of each scale, from 1 down to this in steps of at
+            most a factor of the square root of 2. Details are then finer. A
+            picture is left out at scales where it is smaller than a patch.
+            Requires `patch_size`.
 
     Returns:
         ImageDataset.
@@ -155,15 +162,30 @@ def load(
             raise UserError(
                 f"patches_per_epoch={patches_per_epoch} requires patch_size"
             )
+        if smallest_scale != 1:
+            raise UserError(
+                f"smallest_scale={smallest_scale} requires patch_size"
+            )
         reader = sources.reader(name, data_dir, size, white_level, color)
         found = _load_images(name, reader, in_memory, validation_split, seed)
     else:
         _check_patches(name, size, patch_size, patches_per_epoch)
-        # run.json holds no integers of NumPy.
+        if not 0.01 <= smallest_scale <= 1:
+            raise UserError(
+                f"smallest_scale must be in [0.01, 1], got {smallest_scale}"
+            )
+        # run.json holds no numbers of NumPy.
         patch_size, patches_per_epoch = int(patch_size), int(patches_per_epoch)
-        reader = sources.own_size_reader(data_dir, white_level, color)
+        smallest_scale = float(smallest_scale)
         drawn = patch_dataset.Patches(
-            patch_size, patches_per_epoch, validation_split, seed
+            patch_size,
+            patches_per_epoch,
+            validation_split,
+            seed,
+            smallest_scale,
+        )
+        reader = sources.own_size_reader(
+            data_dir, white_level, color, drawn.scales
         )
         found = patch_dataset.load(reader, in_memory, drawn)
     return ImageDataset(
@@ -179,6 +201,7 @@ def load(
             color,
             patch_size,
             patches_per_epoch,
+            smallest_scale,
         ),
     )
 

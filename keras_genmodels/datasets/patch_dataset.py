@@ -1,6 +1,7 @@
 """Pictures at their own size as splits of random and of fixed patches."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -33,12 +34,21 @@ class Patches:
         validation_split: in [0, 1), part of the pictures for training that is
             held out, at least one; 0 for none.
         seed: int in [0, 2**31).
+        smallest_scale: float in (0, 1]: patches are as often of pictures that
+            are shrunk to each of `scales`.
     """
 
     size: int
     per_epoch: int
     validation_split: float
     seed: int
+    smallest_scale: float = 1.0
+
+    @property
+    def scales(self):
+        """Floats from 1 down, each at least half of the one before, squared."""
+        steps = math.ceil(-2 * math.log2(self.smallest_scale) - 1e-9)
+        return tuple(np.geomspace(1, self.smallest_scale, steps + 1).tolist())
 
     def num_fixed(self, channels):
         """Returns how many patches are for validation, and for the test."""
@@ -72,20 +82,13 @@ def load(reader, in_memory, drawn):
     stored = picture_storage.load(reader, in_memory)
     rows, small = _without_small(reader.name, stored, drawn.size)
     rows = _completed(reader.name, rows, drawn)
-    by_split = {
-        split: stored.pictures.select(of_split)
-        for split, of_split in rows.items()
-    }
-    train = PatchArray(
-        by_split["train"],
-        drawn.size,
-        drawn.per_epoch,
-        batches.stream_seed(drawn.seed, batches.PATCHES),
+    train = _array(
+        stored, rows["train"], drawn, drawn.per_epoch, batches.PATCHES
     )
     fixed = {
-        split: _fixed(by_split[split], drawn, stream)
+        split: _fixed(stored, rows[split], drawn, stream)
         for split, stream in _FIXED.items()
-        if split in by_split
+        if split in rows
     }
     return {
         "train": Split(train, None),
@@ -94,7 +97,7 @@ def load(reader, in_memory, drawn):
         "notes": (
             *stored.notes,
             *small,
-            _describe(by_split, fixed, drawn),
+            _describe(rows, fixed, drawn),
             *notes.on_darkness(train, reader.name),
         ),
     }
@@ -106,7 +109,7 @@ def _without_small(name, stored, size):
     Returns:
         dict of splits to indices of pictures, and a list of notes.
     """
-    rows, fits = stored.rows_by_split(), stored.pictures.fits(size)
+    rows, fits = stored.rows_by_split(), stored.at_scale(0).fits(size)
     for split, of_split in rows.items():
         rows[split] = of_split[fits[of_split]]
         if not len(rows[split]):
@@ -124,7 +127,7 @@ def _without_small(name, stored, size):
 
 def _listed(stored, rows):
     """Returns the names and sizes of the first of some pictures, as a text."""
-    table = stored.pictures.table
+    table = stored.at_scale(0).table
     texts = [
         f"{stored.names[row]} ({table['height'][row]}x{table['width'][row]})"
         for row in rows
@@ -153,30 +156,58 @@ def _completed(name, rows, drawn):
     return rows
 
 
-def _fixed(pictures, drawn, stream):
+def _fixed(stored, rows, drawn, stream):
     """Returns a `Split` of patches in memory."""
-    patches = PatchArray(
-        pictures,
-        drawn.size,
-        drawn.num_fixed(pictures.channels),
-        batches.stream_seed(drawn.seed, stream),
-        augmented=False,
-    )
+    num = drawn.num_fixed(stored.pictures.channels)
+    patches = _array(stored, rows, drawn, num, stream, augmented=False)
     return Split(patches[:], None)
 
 
-def _describe(pictures, fixed, drawn):
+def _array(stored, rows, drawn, num, stream, augmented=True):
+    """Returns the `PatchArray` of some pictures, of all scales alike.
+
+    Raises:
+        UserError: if no picture is as large as a patch at one of the scales.
+    """
+    scales, numbers, counts = len(stored.scales), [], []
+    for number, scale in enumerate(stored.scales):
+        fits = stored.at_scale(number).fits(drawn.size)[rows]
+        if not fits.any():
+            raise UserError(
+                f"smallest_scale={drawn.smallest_scale:g} is too small for "
+                f"patches of {drawn.size}x{drawn.size}: shrunk to {scale:.2g}, "
+                f"no picture is as large: {_listed(stored, rows)}"
+            )
+        numbers.extend(rows[fits] * scales + number)
+        counts.append(fits.sum())
+    return PatchArray(
+        stored.pictures.select(np.array(numbers)),
+        drawn.size,
+        num,
+        batches.stream_seed(drawn.seed, stream),
+        augmented,
+        counts,
+    )
+
+
+def _describe(rows, fixed, drawn):
     """Returns the note on what the patches of each split are."""
-    count = {split: len(it) for split, it in pictures.items()}
+    count = {split: len(it) for split, it in rows.items()}
     fixed = ", ".join(
         f"{split} {len(it.images)} fixed ones (of {_pictures(count[split])})"
         for split, it in fixed.items()
     )
     return (
         f"patches of {drawn.size}x{drawn.size} pixels: an epoch is "
-        f"{drawn.per_epoch} random ones of {_pictures(count['train'])}, "
-        f"flipped and turned; {fixed}"
+        f"{drawn.per_epoch} random ones of {_pictures(count['train'])}"
+        f"{_shrunk(drawn.scales)}, flipped and turned; {fixed}"
     )
+
+
+def _shrunk(scales):
+    if len(scales) == 1:
+        return ""
+    return f", at {', '.join(f'{scale:.2g}' for scale in scales)} of their size"
 
 
 def _pictures(count):

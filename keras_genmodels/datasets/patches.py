@@ -18,9 +18,9 @@ _MOST_VALUES = 2**27
 class PatchArray(LazyArray):
     """The first patches of an endless random sequence, as an array.
 
-    Patch k is drawn from (seed, k) alone. All positions of all pictures are
-    equally likely, so that each pixel counts the same, in a large picture as
-    in a small one.
+    Patch k is drawn from (seed, k) alone. All positions of all pictures of a
+    group are equally likely, so that each pixel counts the same, in a large
+    picture as in a small one; and all groups are.
 
     Args:
         pictures: `PictureArray`, each at least `size` pixels high and wide.
@@ -29,6 +29,8 @@ class PatchArray(LazyArray):
         seed: int32 tensor `[2]`.
         augmented: whether each patch is also flipped and turned, by one of the
             8 symmetries of a square.
+        counts: ints >= 1, number of pictures of each group, one group after
+            the other; by default all of them are one.
 
     Attributes:
         shape: `(num, size, size, channels)`.
@@ -37,8 +39,9 @@ class PatchArray(LazyArray):
 
     is_random = True
 
-    def __init__(self, pictures, size, num, seed, augmented=True):
+    def __init__(self, pictures, size, num, seed, augmented=True, counts=None):
         self.pictures, self.size, self.augmented = pictures, size, augmented
+        self.counts = [len(pictures)] if counts is None else [*counts]
         self.shape = (num, size, size, pictures.channels)
         self.dtype = np.dtype("uint8" if pictures.bits == 8 else "float32")
         self._seed = seed
@@ -49,9 +52,15 @@ class PatchArray(LazyArray):
         columns = table["width"] - size + 1
         counts = columns * (table["height"] - size + 1)
         ends = np.cumsum(counts)
+        ends_of_groups = ends[np.cumsum(self.counts) - 1]
         with tf.device("cpu"):
             # Positions are numbered through all pictures.
             self._ends = tf.constant(ends, tf.int64)
+            sizes = np.diff(ends_of_groups, prepend=0)
+            self._groups = {
+                "first": tf.constant(ends_of_groups - sizes, tf.int64),
+                "size": tf.constant(sizes, tf.int64),
+            }
             self._pictures = {
                 "first": tf.constant(ends - counts, tf.int64),
                 "columns": tf.constant(columns, tf.int64),
@@ -100,6 +109,7 @@ class PatchArray(LazyArray):
             min(len(self), most),
             self._seed,
             self.augmented,
+            self.counts,
         )
 
     def max(self):
@@ -112,6 +122,8 @@ class PatchArray(LazyArray):
     def checksum(self, start=0):
         """Returns a CRC-32 of what the patches are drawn from."""
         text = f"patches of {self.size}, augmented: {self.augmented}"
+        if len(self.counts) > 1:
+            text += f", of groups of {self.counts}"
         start = zlib.crc32(text.encode(), start)
         return self.pictures.checksum(start)
 
@@ -125,7 +137,10 @@ class PatchArray(LazyArray):
 
     def _patches(self, words, num):
         """Returns the patches that random words `[num, 2]` choose."""
-        position = tf.cast(_shifted(words[:, 0], 1), tf.int64) % self._ends[-1]
+        group = tf.cast(words[:, 1] % len(self.counts), tf.int32)
+        group = {k: tf.gather(it, group) for k, it in self._groups.items()}
+        position = tf.cast(_shifted(words[:, 0], 1), tf.int64) % group["size"]
+        position += group["first"]
         index = tf.searchsorted(self._ends, position, side="right")
         of = {k: tf.gather(it, index) for k, it in self._pictures.items()}
         position -= of["first"]

@@ -1,7 +1,8 @@
 """Pictures at their own size: decoded once, to memory or to one file on disk.
 
-On disk they are one `.npy` file of the pixels of all pictures, in the cache
-folder, next to a table of what is known of each picture without reading it
+Each picture is followed by its shrunken copies, if there are any. On disk they
+are one `.npy` file of the pixels of all pictures, in the cache folder, next to
+a table of what is known of each picture without reading it
 (`picture_array.TABLE`).
 """
 
@@ -35,6 +36,8 @@ class PictureFiles:
         bits: 8 or 16, of each value: 16 if a picture has them.
         white_level: int or None, as in `decoding.decode`.
         notes: tuple of str, one line each.
+        scales: tuple of floats in (0, 1], the first of which is 1: each picture
+            is also kept shrunk to the others.
     """
 
     folder: pathlib.Path
@@ -44,11 +47,17 @@ class PictureFiles:
     bits: int
     white_level: int | None
     notes: tuple[str, ...]
+    scales: tuple[float, ...] = (1.0,)
 
     @property
     def shape(self):
         """Shape of the array of all pixels."""
-        return (sum(map(math.prod, self.sizes)), self.channels)
+        sizes = [
+            pictures.shrunken_size(size, scale)
+            for size in self.sizes
+            for scale in self.scales
+        ]
+        return (sum(map(math.prod, sizes)), self.channels)
 
     @property
     def dtype(self):
@@ -71,23 +80,26 @@ class PictureFiles:
 
         Args:
             write: function of the number of the first pixel and the pixels,
-                array `[num_pixels, channels]`, of each picture.
+                array `[num_pixels, channels]`, of each picture and scale.
 
         Returns:
-            array `[n]` of `TABLE`.
+            array `[n]` of `TABLE`, of each picture and scale.
 
         Raises:
             UserError: if a file cannot be read.
         """
-        table, start = np.empty(len(self), TABLE), 0
+        rows, start = [], 0
         paths = [path for part in self.paths.values() for path in part]
-        for row, (path, size) in enumerate(zip(paths, self.sizes, strict=True)):
-            pixels = self._read(path, size)
-            write(start, pixels)
-            checksum = zlib.crc32(pixels)
-            table[row] = (start, *size, checksum, pixels.max())
-            start += len(pixels)
-        return table
+        for path, size in zip(paths, self.sizes, strict=True):
+            image = self._read(path, size)
+            for scale in self.scales:
+                pixels = self._stored(pictures.shrink(image, scale))
+                flat = pixels.reshape(-1, self.channels)
+                write(start, flat)
+                known = zlib.crc32(flat), pixels.max()
+                rows.append((start, *pixels.shape[:2], *known))
+                start += len(flat)
+        return np.array(rows, TABLE)
 
     def _read(self, path, size):
         image = pictures.read_own_size(path, self.channels, self.white_level)
@@ -95,10 +107,13 @@ class PictureFiles:
             raise UserError(
                 f"{path} changed while it was read: repeat the command"
             )
+        return image
+
+    def _stored(self, image):
+        """Returns the image in the dtype of the array."""
         if self.bits == 16:
             image = np.rint(arrays.as_float(image, "float64") * 65535)
-        image = np.ascontiguousarray(image, self.dtype)
-        return image.reshape(-1, self.channels)
+        return np.ascontiguousarray(image, self.dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,16 +121,27 @@ class StoredPictures:
     """Pictures that can be read at random.
 
     Args:
-        pictures: `PictureArray` of those of all splits, one after the other.
+        pictures: `PictureArray` of those of all splits, one after the other,
+            each at all scales.
         names: list of str, the path of each in its folder.
         counts: dict of the splits that there are to their number of pictures.
         notes: tuple of str, one line each.
+        scales: tuple of floats, of `PictureFiles`.
     """
 
     pictures: PictureArray
     names: list
     counts: dict
     notes: tuple[str, ...]
+    scales: tuple[float, ...]
+
+    def at_scale(self, number):
+        """Returns the `PictureArray` of all pictures at one of the scales.
+
+        Args:
+            number: int, index of the scale.
+        """
+        return self.pictures.select(slice(number, None, len(self.scales)))
 
     def rows_by_split(self):
         """Returns a dict of the splits to the indices of their pictures."""
@@ -188,6 +214,7 @@ def _decode_to_memory(unread):
         unread.names(),
         _counts(unread),
         unread.notes,
+        unread.scales,
     )
 
 
@@ -207,6 +234,7 @@ def _write(folder, unread):
             "names": unread.names(),
             "counts": _counts(unread),
             "notes": unread.notes,
+            "scales": unread.scales,
         },
     )
 
@@ -244,6 +272,7 @@ def _open(folder, name, in_memory):
         about["names"],
         about["counts"],
         tuple(notes),
+        about["scales"],
     )
 
 
@@ -252,8 +281,14 @@ def _known(folder):
     table = np.load(folder / _TABLE)
     cache.require(table.dtype == TABLE and table.ndim == 1, folder / _TABLE)
     about = files.read_json(folder / _ABOUT)
+    # Earlier versions shrunk no pictures.
+    about["scales"] = tuple(about.get("scales", (1.0,)))
     count = sum(about["counts"].values())
-    cache.require(len(about["names"]) == len(table) == count, folder / _ABOUT)
+    cache.require(
+        len(about["names"]) == count
+        and len(table) == count * len(about["scales"]),
+        folder / _ABOUT,
+    )
     sizes = table["height"] * table["width"]
     cache.require(
         np.array_equal(table["start"], np.cumsum(sizes) - sizes),

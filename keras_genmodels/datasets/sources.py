@@ -57,20 +57,23 @@ def reader(name, data_dir, size, white_level, color="auto"):
     return _reader_of_name(name, data_dir, settings)
 
 
-def own_size_reader(data_dir, white_level, color="auto"):
+def own_size_reader(data_dir, white_level, color="auto", scales=(1.0,)):
     """Returns the `storage.Reader` of `PictureFiles`, at their own size.
 
     Args:
         data_dir, white_level, color: as of `load`.
+        scales: of `PictureFiles`.
 
     Raises:
         UserError: if there is no such folder.
     """
     folder = _local_folder(_check_given(data_dir))
     settings = {"white_level": white_level, "color": color}
+    if len(scales) > 1:
+        settings["scales"] = scales
     return storage.Reader(
         str(folder),
-        lambda: folders.find_own_size(folder, white_level, color),
+        lambda: folders.find_own_size(folder, white_level, color, scales),
         {"pictures": str(folder.resolve()), **settings},
         lambda: folders.state(folder),
     )

@@ -16,7 +16,12 @@ from keras_genmodels.runs import results
 # Of run.json; a file of a higher one is refused.
 FORMAT = 1
 # Arguments of `datasets.Source` that earlier versions do not know.
-_ADDED_SETTINGS = ("color", "patch_size", "patches_per_epoch")
+_ADDED_SETTINGS = (
+    "color",
+    "patch_size",
+    "patches_per_epoch",
+    "smallest_scale",
+)
 _ADDED = ("in_memory", *_ADDED_SETTINGS)
 
 
@@ -293,7 +298,10 @@ def _without_default(source):
 def _added_since(source):
     """Returns the settings of a source that earlier versions do not know."""
     if source.get("patch_size"):
-        return {name: source[name] for name in _ADDED_SETTINGS}
+        names = _ADDED_SETTINGS
+        if source.get("smallest_scale", 1) == 1:
+            names = names[:-1]
+        return {name: source[name] for name in names}
     color = source.get("color", "auto")
     return {} if color == "auto" else {"color": color}
 

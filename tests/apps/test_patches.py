@@ -177,6 +177,11 @@ def patches_of_a_conditional_vae(folder, trained):
     return Refused("train_cvae", flags, ["patch_size"])
 
 
+def a_scale_without_patches(folder, trained):
+    flags = ["--smallest_scale=0.5"]
+    return Refused("train_dae", flags, ["requires --patch_size"])
+
+
 def a_number_of_patches_without_a_size(folder, trained):
     flags = ["--patches_per_epoch=50"]
     return Refused("train_vae", flags, ["requires --patch_size"])
@@ -191,6 +196,7 @@ def a_number_of_patches_without_a_size(folder, trained):
         patches_of_digits,
         patches_of_too_few_pictures,
         patches_of_a_conditional_vae,
+        a_scale_without_patches,
         a_number_of_patches_without_a_size,
     ],
 )

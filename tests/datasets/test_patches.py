@@ -19,6 +19,7 @@ from keras_genmodels.datasets import (
     loading,
     patch_dataset,
     patches,
+    pictures,
 )
 from keras_genmodels.datasets.picture_array import TABLE, PictureArray
 
@@ -114,6 +115,24 @@ def test_patches_are_parts_of_pictures_all_places_and_turns_alike():
     expected = 16000 / (18 * 8)
     assert len(found) == 18 * 8
     assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_patches_are_as_often_of_each_group():
+    sizes = [(4, 4), (9, 9), (4, 5), (5, 4)]
+    pictures = some_pictures(sizes)
+    seed = batches.stream_seed(3, batches.PATCHES)
+    options = {"augmented": False, "counts": (2, 1, 1)}
+    array = patches.PatchArray(pictures, SIZE, 12000, seed, **options)
+    corners, counts = np.unique(array[:][:, 0, 0, 0], return_counts=True)
+    firsts = pictures.table["start"]
+    # 1 + 36 positions, 2 and 2: a third of all patches for each group.
+    assert len(corners) == 1 + 36 + 2 + 2
+    for group in (corners < firsts[2], corners >= firsts[3]):
+        assert abs(counts[group].sum() - 4000) < 5 * 52
+    assert np.abs(counts[corners >= firsts[2]] - 2000).max() < 5 * 41
+    other = patches.PatchArray(pictures, SIZE, 12000, seed, augmented=False)
+    assert other.checksum() != array.checksum()
+    assert [*array.for_statistics().counts] == [2, 1, 1]
 
 
 def test_a_patch_is_a_function_of_seed_and_number():
@@ -218,6 +237,88 @@ def test_patches_from_disk_are_those_in_memory(
             np.testing.assert_array_equal(mine.images[:], theirs.images[:])
     for mine, theirs in zip(*map(batches_of, (data, in_memory)), strict=True):
         np.testing.assert_array_equal(mine["image"], theirs["image"])
+
+
+def test_patches_are_also_of_shrunken_pictures(tmp_path, prepared):
+    """At 1, 0.71 and 0.5 of their size, where those are large enough."""
+    sizes = [(9, 12)] * 20 + [(7, 7), (6, 5), (5, 5)]
+    drawn = {"smallest_scale": 0.5, "patches_per_epoch": 300}
+    for channels, dtype in ((3, np.uint8), (1, np.uint16)):
+        folder = tmp_path / str(channels)
+        names = save_all(folder, sizes, channels, dtype)
+        data = load(folder, **drawn)
+        assert any("at 1, 0.71, 0.5 of their size" in it for it in data.notes)
+        on_disk = load(folder, in_memory=False, **drawn)
+        for split in ("train", "validation", "test"):
+            mine, theirs = (
+                getattr(it, split).images[:] for it in (data, on_disk)
+            )
+            np.testing.assert_array_equal(mine, theirs)
+        assert on_disk.fingerprint() == data.fingerprint()
+        assert load(folder).fingerprint() != data.fingerprint()
+        levels = np.iinfo(dtype).max
+
+        def as_ints(image, levels=levels, dtype=dtype):
+            is_float = image.dtype == np.float32
+            return np.rint(image * levels).astype(dtype) if is_float else image
+
+        whole = [
+            pictures.read_own_size(folder / name, channels) for name in names
+        ]
+        shrunken = [
+            as_ints(pictures.shrink(it, scale))
+            for scale in (1, 0.5**0.5, 0.5)
+            for it in whole
+        ]
+        places = places_of(as_ints(data.train.images[:]), shrunken, 8)
+        counts = np.bincount([place[0] // len(sizes) for place in places])
+        assert len(counts) == 3 and counts.min() > 70
+
+
+def test_pictures_prepared_by_earlier_versions_are_read(tmp_path, prepared):
+    save_all(tmp_path / "in", SIZES, channels=1)
+    before = load(tmp_path / "in", in_memory=False)
+    (path,) = prepared.rglob("about.json")
+    about = json.loads(path.read_text())
+    assert about.pop("scales") == [1.0]
+    path.write_text(json.dumps(about))
+    again = load(tmp_path / "in", in_memory=False)
+    assert again.fingerprint() == before.fingerprint()
+    assert json.loads(path.read_text()) == about
+
+
+def test_shrinking_keeps_what_fits_and_removes_the_rest():
+    columns = np.arange(240) / 240
+    waves = {
+        per_width: np.float32(
+            0.5 + 0.4 * np.sin(2 * np.pi * per_width * columns)
+        )
+        for per_width in (9, 100)
+    }
+    for per_width, contrast in ((9, 1), (100, 0)):
+        wave = np.tile(waves[per_width][:, np.newaxis], (40, 1, 1))
+        small = pictures.shrink(wave, 0.5)
+        assert small.shape == (20, 120, 1) and small.dtype == np.float32
+        # Away from the borders, where the filter lacks neighbours.
+        spread = np.ptp(small[5:-5, 8:-8])
+        assert spread == pytest.approx(0.8 * contrast, abs=0.03)
+    edge = np.zeros((20, 20, 3), np.uint8)
+    edge[:, 10:] = 255
+    small = pictures.shrink(edge, 0.3)
+    assert small.shape == (6, 6, 3) and small.dtype == np.uint8
+    # It swings beyond the edge, by a hundredth here, but not over the range.
+    assert small[:, :2].max() <= 2 and small[:, 4:].min() >= 253
+    assert pictures.shrink(edge, 1) is edge
+    assert pictures.shrink(edge[:1], 0.3).shape == (1, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "expected"),
+    [(1, [1]), (0.5, [1, 0.5**0.5, 0.5]), (0.36, [1, 0.71, 0.51, 0.36])],
+)
+def test_scales_are_even_steps(smallest, expected):
+    drawn = patch_dataset.Patches(8, 5, 0, seed=0, smallest_scale=smallest)
+    np.testing.assert_allclose(drawn.scales, expected, rtol=0.01)
 
 
 DAMAGES = [
@@ -362,6 +463,21 @@ def test_fixed_patches_of_any_size_fit_in_memory():
         ({"image_size": 4}, "image_size cannot be"),
         ({"color": "green"}, "color must be"),
         ({"white_level": 9}, "white_level=9 requires 16-bit"),
+        ({"smallest_scale": 0}, "smallest_scale must be in"),
+        ({"smallest_scale": 2}, "smallest_scale must be in"),
+        (
+            {"smallest_scale": 0.3},
+            r"smallest_scale=0.3 is too small for patches of 4x4: shrunk to "
+            r"0.\d+, no picture is as large: \d.png \(\dx\d\)",
+        ),
+        (
+            {
+                "smallest_scale": 0.5,
+                "patch_size": None,
+                "patches_per_epoch": loading.PATCHES_PER_EPOCH,
+            },
+            "smallest_scale=0.5 requires patch_size",
+        ),
         ({"data_dir": None}, "name it as data_dir"),
     ],
 )
