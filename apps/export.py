@@ -46,8 +46,9 @@ flags.DEFINE_bool(
 flags.DEFINE_bool("warmup", True, "Write warm-up records.")
 flags.DEFINE_integer(
     "max_rows",
-    1024,
-    "Maximum number of rows of a request.",
+    None,
+    "Maximum number of rows of a request (default: 1024; 64 for images of any "
+    "size).",
     lower_bound=1,
     upper_bound=2**31 - 1,
 )
@@ -62,13 +63,14 @@ flags.DEFINE_integer(
 flags.DEFINE_float(
     "step_size",
     None,
-    "Denoiser: step size of restore, in (0, 2) (default: 0.1).",
+    "Denoiser: step size of restore, in (0, 2) (default: 0.1; 1 for one step "
+    "on images of any size).",
 )
 flags.DEFINE_integer(
     "max_steps",
     None,
     "Denoiser: maximum number of steps of restore, and of a request to "
-    "restore_with (default: 100).",
+    "restore_with (default: 100; 1 for images of any size).",
     lower_bound=1,
     upper_bound=10**6,
 )
@@ -76,7 +78,8 @@ flags.DEFINE_integer(
     "max_pixels",
     None,
     "Denoiser of images of any size: maximum number of pixels of an image, "
-    "height times width (default: 1048576). The server refuses larger ones.",
+    "height times width (default: 1048576). The server refuses larger ones, "
+    "and denoises no more pixels at a time.",
     lower_bound=1,
     upper_bound=2**31 - 1,
 )

@@ -22,6 +22,7 @@ from keras_genmodels.export.fields import (
     compiler,
     seeds,
 )
+from keras_genmodels.export.row_blocks import in_blocks
 from keras_genmodels.export.settings import Setting
 from keras_genmodels.export.values import (
     FINITE,
@@ -42,8 +43,8 @@ _MOST_ABOVE = 10
 _DENSITY_STEPS = 32
 _NO_TOLERANCE = 1e-300
 _DENSITY_ROWS = 5
-# Default number of pixels of an image of any size.
-_MAX_PIXELS = 2**20
+# Default number of pixels of an image of any size, and of images of a request.
+_MAX_PIXELS, _MAX_ROWS = 2**20, 64
 
 
 def known_settings(denoiser, given):
@@ -52,22 +53,32 @@ def known_settings(denoiser, given):
     Args:
         denoiser: a `Denoiser`.
         given: dict of the values that are given; the default of `num_steps`
-            depends on the solver.
+            depends on the solver, that of `step_size` on `max_steps`.
 
     Raises:
         UserError: for a solver or schedule of a denoiser that does not receive
             sigma.
     """
+    any_size = is_any_size(denoiser.event_shape)
+    step_size, max_steps = restoration.STEP_SIZE, restoration.MAX_STEPS
+    if any_size:
+        # Denoised once, as by `apps.restore`; the loop only if asked for.
+        max_steps = 1
+        step_size = 1.0 if given.get("max_steps") in (None, 1) else step_size
     known = {
-        "step_size": Setting(restoration.STEP_SIZE, Interval(0, 2, "()")),
-        "max_steps": Setting(restoration.MAX_STEPS, Integers(1, 10**6)),
+        "step_size": Setting(step_size, Interval(0, 2, "()")),
+        "max_steps": Setting(max_steps, Integers(1, 10**6)),
         "tolerance": Setting(restoration.TOLERANCE, Interval(0)),
     }
-    if not is_any_size(denoiser.event_shape):
+    if not any_size:
         return {**known, **walk_fields.known_settings(denoiser, given)}
     allowed = Integers(denoiser.least_side**2, 2**31 - 1)
     default = max(_MAX_PIXELS, allowed.low)
-    return {**known, "max_pixels": Setting(default, allowed)}
+    return {
+        **known,
+        "max_pixels": Setting(default, allowed),
+        "max_rows": Setting(_MAX_ROWS, Integers(1, 2**31 - 1)),
+    }
 
 
 def signatures(denoiser, settings):
@@ -122,7 +133,12 @@ def signatures(denoiser, settings):
         ),
     }
     if sides is not None:
-        return found
+        return {
+            name: signature._replace(
+                compute=in_blocks(signature.compute, sides.max_pixels)
+            )
+            for name, signature in found.items()
+        }
     found |= _generating(denoiser, settings)
     if _has_density(denoiser):
         levels = given["sigma"]._replace(values=Interval(0, highest, "(]"))

@@ -97,7 +97,10 @@ def export(
             `generate_with` takes up to 5 times `num_steps`, but at most 1000 of
             a denoiser that does not receive sigma. Of a denoiser of images of
             any size `max_pixels` in place of those of `generate`: the largest
-            height times width of an image, < 2**31; default 2**20.
+            height times width of an image, < 2**31, default 2**20, and the
+            pixels that are denoised at a time. The defaults of such a denoiser
+            are 64 `max_rows` and one step of `restore`, which denoises once;
+            with more `max_steps`, steps of 0.1.
 
     Returns:
         pathlib.Path of the version, absolute.

@@ -75,7 +75,9 @@ def _size_lines(description):
     return [
         "",
         f"Images may have any size from {sides['least']}x{sides['least']} to "
-        f"{sides['max_pixels']} pixels (--max_pixels).",
+        f"{sides['max_pixels']} pixels (--max_pixels),",
+        f"and a request {description['settings']['max_rows']} of them "
+        "(--max_rows); no more pixels than that are denoised at a time.",
         "The server does not batch their requests: this version has no "
         f"{serving_config.OF_VERSION}.",
         "If all clients send images of one size, copy "

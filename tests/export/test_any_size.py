@@ -12,6 +12,7 @@ from keras_genmodels.export import (
     example_requests,
     loader,
     read_description,
+    row_blocks,
     summary,
 )
 from keras_genmodels.export.fields import checked
@@ -104,6 +105,56 @@ def test_settings_are_of_sizes_and_not_of_generating(model):
             settings_of(model, given)
     with pytest.raises(kgm.UserError, match="max_pixels is not a setting"):
         settings_of(make("rank"), {"max_pixels": 5})
+
+
+def test_restoring_is_denoising_once_unless_more_steps_are_asked_for(model):
+    found = settings_of(model, {})
+    assert (found["step_size"], found["max_steps"]) == (1, 1)
+    assert found["max_rows"] == 64
+    x = np.random.default_rng(0).random((3, 9, 8, 1), np.float32)
+    once = signatures_of(model, found)["restore"].compute(image=x)
+    np.testing.assert_allclose(once["image"], model.denoise(x), atol=1e-6)
+    for given, step_size in (
+        ({"max_steps": 5}, 0.1),
+        ({"max_steps": 5, "step_size": 0.5}, 0.5),
+        ({"max_steps": 1, "step_size": 0.5}, 0.5),
+    ):
+        found = settings_of(model, given)
+        assert found["max_steps"] == given["max_steps"]
+        assert found["step_size"] == step_size
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_few_images_are_computed_at_a_time(rows):
+    """Also in a graph, which does not know the sizes."""
+    seen = []
+
+    def compute(image, sigma):
+        seen.append(tf.shape(image)[0] if tf.executing_eagerly() else None)
+        return {
+            "sum": image + sigma[:, tf.newaxis, tf.newaxis, tf.newaxis],
+            "level": 2 * sigma,
+        }
+
+    run = row_blocks.in_blocks(compute, max_pixels=30)
+    x = np.random.default_rng(0).random((rows, 2, 5, 1), np.float32)
+    sigma = np.arange(rows, dtype=np.float32)
+    expected = compute(x, sigma)
+    spec = tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None,))
+    compiled = tf.function(
+        lambda image, sigma: run(image, sigma=sigma),
+        input_signature=spec,
+        autograph=False,
+    )
+    seen.clear()
+    for found in (run(image=x, sigma=sigma), compiled(x, sigma)):
+        for name, value in expected.items():
+            np.testing.assert_array_equal(found[name], value)
+    sizes = [int(it) for it in seen if it is not None]
+    assert max(sizes) == min(rows, 3) and sum(sizes) == rows
+    # An image beyond the limit is a block of its own.
+    large = np.zeros((2, 7, 5, 1), np.float32)
+    assert run(image=large, sigma=sigma[:1].repeat(2))["sum"].shape[0] == 2
 
 
 def test_xla_does_not_compile_for_each_size_unless_asked(model, monkeypatch):
