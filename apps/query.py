@@ -196,7 +196,7 @@ def main():
             inputs = query_inputs.read(config, found.inputs)
             outputs = predict(client, signature, inputs)
             if config.output:
-                query_outputs.write(config.output, outputs, names)
+                query_outputs.write(config, outputs, names)
             return outputs
 
         parts = query_inputs.each_picture(config, found.inputs)

@@ -17,7 +17,8 @@ A denoiser of images of any size restores each picture of --input at its own
 size, upright, with 16 bits if it has 16, by one denoising unless --max_steps is
 given. The folder then gets images/ and before_after.png, which shows each
 picture as a whole and a part of it at full resolution: the input, the restored
-one, and what was removed, their difference, with grey for 0.
+one, and what was removed, their difference, with grey for 0. Transparent
+pixels are drawn over white: what is written has no transparency.
 
 With --shard=3/16 the names of these files end in _003_of_016, and images/ gets
 the pictures of that shard: all shards may write to the same folder.

@@ -45,20 +45,23 @@ def check_images(config, infos):
         )
 
 
-def write(output, outputs, names):
+def write(config, outputs, names):
     """Writes the outputs to --output.
 
+    A picture of a folder has 16 bits if that of --input has.
+
     Args:
-        output: the value of --output.
+        config: `Config`.
         outputs: dict of names to arrays.
         names: as for `written`.
     """
     import numpy as np
 
-    from keras_genmodels import plots
+    from keras_genmodels import datasets, plots
     from keras_genmodels.core import files
+    from keras_genmodels.datasets import pictures
 
-    path = pathlib.Path(output)
+    path = pathlib.Path(config.output)
     if path.suffix == ".npz":
         files.write_arrays(path, **outputs)
         return
@@ -66,9 +69,11 @@ def write(output, outputs, names):
     if path.suffix == ".png":
         plots.save_png(path, plots.image_grid(images))
         return
-    for name, image in zip(names, images, strict=False):
-        picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
-        plots.save_png(path / _png_name(name), picture)
+    read = datasets.list_pictures(config.input)[: len(images)]
+    for name, image, header in zip(
+        names, images, pictures.read_headers(read), strict=False
+    ):
+        pictures.write(path / _png_name(name), np.array(image), header.bits)
 
 
 def lines(config, outputs, names):

@@ -1,8 +1,9 @@
-"""Picture files: decoded and resized in one way, whoever reads them."""
+"""Picture files: decoded, resized and written in one way, by whomever."""
 
 import numpy as np
 import tensorflow as tf
 
+from keras_genmodels.core import files
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.datasets import blocks, decoding
 
@@ -99,6 +100,30 @@ def resize(images, size, method="bilinear", antialias=True):
     if images.dtype == "uint8":
         resized = tf.clip_by_value(tf.round(resized), 0, 255)
     return tf.cast(resized, images.dtype)
+
+
+def write(path, image, bits=8):
+    """Writes a picture as a PNG file, atomically.
+
+    Args:
+        path: of the file.
+        image: float array `[height, width, channels]`, clipped to [0, 1]; NaN
+            becomes 0. 1 channel for grey or 3 for RGB; of any other number
+            only the first is written. A float32 array is overwritten.
+        bits: 8 or 16, of each value.
+    """
+    dtype = np.dtype(f"uint{bits}")
+    if image.shape[-1] not in (1, 3):
+        image = image[..., :1]
+    image = np.asarray(image, np.float32)
+    # Unlike `np.clip`, these ignore NaN; in place, as pictures are large.
+    np.fmax(image, 0, out=image)
+    np.fmin(image, 1, out=image)
+    image *= np.iinfo(dtype).max
+    np.rint(image, out=image)
+    encoded = tf.io.encode_png(image.astype(dtype)).numpy()
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def shrink(image, scale):

@@ -5,6 +5,7 @@ import numpy as np
 from keras_genmodels import plots
 from keras_genmodels.core import arrays as arrays_lib
 from keras_genmodels.core import files, seeds, wording
+from keras_genmodels.datasets import pictures
 from keras_genmodels.metrics import estimates, image_quality
 from keras_genmodels.metrics.estimates import average
 from keras_genmodels.operators import noise
@@ -47,7 +48,8 @@ def restore_images(
         output: pathlib.Path of the folder.
         condition: array `[n]` for a conditional denoiser, else None.
         names: for each image a relative path ending in .png, under which it
-            is written; None for no such files.
+            is written, with 8 bits if `images` are uint8, else 16; None for no
+            such files.
         truth_known: whether `images`, before noise is added, are clean.
         add_noise: standard deviation of the noise to add first, >= 0.
         seed: int, of that noise.
@@ -76,9 +78,9 @@ def restore_images(
     files.write_arrays(
         output / f"restored{suffix}.npz", **arrays, **(extra or {})
     )
+    bits = 8 if images.dtype == np.uint8 else 16
     for name, image in zip(names or [], restored, strict=False):
-        picture = plots.image_grid(image[np.newaxis], smallest_tile=1)
-        plots.save_png(output / "images" / name, picture)
+        pictures.write(output / "images" / name, np.array(image), bits)
     truth = clean if truth_known and add_noise else None
     sheet, steps = _draw(denoiser, noisy, condition, restored, truth, settings)
     plots.save_png(output / f"before_after{suffix}.png", sheet)

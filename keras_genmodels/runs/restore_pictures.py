@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import skimage.restoration
-import tensorflow as tf
 import tqdm
 
 from keras_genmodels import plots
-from keras_genmodels.core import arrays, files, seeds, wording
+from keras_genmodels.core import arrays, seeds, wording
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.validation import check
 from keras_genmodels.datasets import pictures
@@ -122,7 +121,7 @@ def restore_pictures(
     for path, name, row in zip(paths, names, rows, strict=True):
         bar.set_postfix_str(str(name))
         try:
-            clean, is_deep = _read(path, denoiser, white_level)
+            clean, bits = _read(path, denoiser, white_level)
         except UserError as error:
             unreadable.append(str(error))
             done += megapixels[path]
@@ -143,7 +142,7 @@ def restore_pictures(
         if len(shown) < _NUM_SHOWN:
             shown.append(crops.Comparison.of(str(name), versions))
         del clean, noisy, versions  # Before the file is encoded in memory.
-        _write(output / "images" / name, restored, is_deep)
+        pictures.write(output / "images" / name, restored, bits)
         del restored
     bar.close()
     if not results:
@@ -164,10 +163,10 @@ class _Result(NamedTuple):
 
 
 def _read(path, denoiser, white_level):
-    """Returns a picture as floats, and whether it has 16 bits."""
+    """Returns a picture as floats, and the bits of each of its values."""
     channels = denoiser.event_shape[-1]
     image = pictures.read_own_size(path, channels, white_level)
-    return arrays.as_float(image), image.dtype != np.uint8
+    return arrays.as_float(image), 8 if image.dtype == np.uint8 else 16
 
 
 def _with_noise(clean, sigma, row):
@@ -233,17 +232,6 @@ def _quality(input, restored, clean=None):
         for measure in measures
     ]
     return found[0], found[1] if len(found) > 1 else None
-
-
-def _write(path, image, is_deep):
-    """Writes a PNG of 8 or 16 bits; `image` is overwritten."""
-    dtype = np.uint16 if is_deep else np.uint8
-    np.clip(image, 0, 1, out=image)
-    image *= np.iinfo(dtype).max
-    np.rint(image, out=image)
-    encoded = tf.io.encode_png(image.astype(dtype)).numpy()
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(encoded)
 
 
 def _summary(results, loop):

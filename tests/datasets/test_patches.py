@@ -287,31 +287,6 @@ def test_pictures_prepared_by_earlier_versions_are_read(tmp_path, prepared):
     assert json.loads(path.read_text()) == about
 
 
-def test_shrinking_keeps_what_fits_and_removes_the_rest():
-    columns = np.arange(240) / 240
-    waves = {
-        per_width: np.float32(
-            0.5 + 0.4 * np.sin(2 * np.pi * per_width * columns)
-        )
-        for per_width in (9, 100)
-    }
-    for per_width, contrast in ((9, 1), (100, 0)):
-        wave = np.tile(waves[per_width][:, np.newaxis], (40, 1, 1))
-        small = pictures.shrink(wave, 0.5)
-        assert small.shape == (20, 120, 1) and small.dtype == np.float32
-        # Away from the borders, where the filter lacks neighbours.
-        spread = np.ptp(small[5:-5, 8:-8])
-        assert spread == pytest.approx(0.8 * contrast, abs=0.03)
-    edge = np.zeros((20, 20, 3), np.uint8)
-    edge[:, 10:] = 255
-    small = pictures.shrink(edge, 0.3)
-    assert small.shape == (6, 6, 3) and small.dtype == np.uint8
-    # It swings beyond the edge, by a hundredth here, but not over the range.
-    assert small[:, :2].max() <= 2 and small[:, 4:].min() >= 253
-    assert pictures.shrink(edge, 1) is edge
-    assert pictures.shrink(edge[:1], 0.3).shape == (1, 6, 3)
-
-
 @pytest.mark.parametrize(
     ("smallest", "expected"),
     [(1, [1]), (0.5, [1, 0.5**0.5, 0.5]), (0.36, [1, 0.71, 0.51, 0.36])],
