@@ -27,13 +27,17 @@ _NOTES = (
     "data, as of an exact or linear denoiser. Of one that was learned, their "
     "difference measures the error of D itself.",
 )
+_NOTE_ON_LABELS = (
+    "log p(x) is log p(x | label) of each image's own label: this denoiser was "
+    "trained without label dropout."
+)
 
 
-def terms(denoiser, images, *, seed, rows=None):
+def terms(denoiser, images, labels=None, *, seed, rows=None):
     """Computes the numbers of each image that `section` averages.
 
     Args:
-        denoiser, images, seed: as in `section`.
+        denoiser, images, labels, seed: as in `section`.
         rows: `range` of the images; by default all.
 
     Returns:
@@ -51,10 +55,12 @@ def terms(denoiser, images, *, seed, rows=None):
     else:
         x = arrays.as_float(images[part])
     sigma = _level(denoiser)
-    row_seeds = seeds.row_seeds(seed, len(rows), rows.start)
+    given = {"seed": seeds.row_seeds(seed, len(rows), rows.start)}
+    if _needs_label(denoiser):
+        given["condition"] = labels[part]
     found = {
-        _FLOW: probability_flow(denoiser, x, sigma, seed=row_seeds),
-        _INTEGRAL: integrate_errors(denoiser, x, sigma, seed=row_seeds),
+        _FLOW: probability_flow(denoiser, x, sigma, **given),
+        _INTEGRAL: integrate_errors(denoiser, x, sigma, **given),
     }
     return {
         f"{kind}/{name}": np.asarray(getattr(of_kind, name))
@@ -63,8 +69,11 @@ def terms(denoiser, images, *, seed, rows=None):
     }
 
 
-def section(denoiser, images, *, seed, computed=None):
+def section(denoiser, images, labels=None, *, seed, computed=None):
     """Measures log p(x) of images with noise of the denoiser's lowest level.
+
+    It is log p(x | label), of the image's own label, if the denoiser is
+    conditioned on labels and was trained without dropping them.
 
     Of the exact denoiser it is the lowest common level: with less noise the
     ODE is stiff for images that are not in the set.
@@ -78,6 +87,7 @@ def section(denoiser, images, *, seed, computed=None):
         images: array `[n, height, width, channels]`, floating in [0, 1] or
             uint8, few of them: each takes about a hundred evaluations of D
             and of its Jacobian.
+        labels: int array `[n]`, for a conditional denoiser.
         seed: int, of all draws.
         computed: what `terms` returns for these arguments, if it is known.
 
@@ -96,13 +106,15 @@ def section(denoiser, images, *, seed, computed=None):
     def measures():
         known = computed
         if known is None:
-            known = terms(denoiser, images, seed=seed)
+            known = terms(denoiser, images, labels, seed=seed)
         size = math.prod(images.shape[1:])
         return _measures(known, size, images.dtype == np.uint8)
 
     found.add("log p(x)", measures)
     if found.measures:
         notes = [note.format(sigma=_level(denoiser)) for note in _NOTES]
+        if _needs_label(denoiser):
+            notes.insert(0, _NOTE_ON_LABELS)
         found.notes.extend([f"{len(images)} test images.", *notes])
     return found
 
@@ -113,11 +125,6 @@ def check_measurable(denoiser):
         raise NotMeasured(
             "it needs D at every noise level, and this denoiser does not take "
             "sigma"
-        )
-    if denoiser.condition_kind is not None and not denoiser.label_dropout:
-        raise NotMeasured(
-            "this denoiser needs a label, and log p(x) is that without one: "
-            "train with label dropout"
         )
     if _is_exact(denoiser) and _num_values(denoiser) > _MOST_VALUES:
         raise NotMeasured(
@@ -156,6 +163,10 @@ def _measures(terms, size, is_8_bit):
     if is_8_bit:
         found["density_bits"] = _bits(terms, size)
     return found
+
+
+def _needs_label(denoiser):
+    return denoiser.condition_kind is not None and not denoiser.label_dropout
 
 
 def _is_exact(denoiser):

@@ -321,7 +321,7 @@ def _averaged(model, train, test, settings, binarization):
     }
     if not only_restores(model):
         few = test.images[: settings.num_density_images]
-        arguments = model, few
+        arguments = model, few, labels
         averaged["density"] = _Averaged(
             density, len(few), arguments, {"seed": seed}
         )

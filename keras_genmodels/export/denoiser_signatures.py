@@ -143,7 +143,7 @@ def signatures(denoiser, settings):
     if _has_density(denoiser):
         levels = given["sigma"]._replace(values=Interval(0, highest, "(]"))
         found["log_density"] = Signature(
-            {"image": given["image"], "sigma": levels},
+            {**given, "sigma": levels},
             functools.partial(_log_density, denoiser, settings["jit_compile"]),
             max_example_rows=_DENSITY_ROWS,
         )
@@ -244,16 +244,12 @@ def _generate(
 
 
 def _has_density(denoiser):
-    """Returns whether log p(x) has an exact trace, and needs no label."""
-    needs_label = denoiser.condition_kind is not None
-    return (
-        denoiser.needs_sigma
-        and math.prod(denoiser.event_shape) <= density.MAX_EXACT_SIZE
-        and not (needs_label and not denoiser.label_dropout)
-    )
+    """Returns whether log p(x) has an exact trace."""
+    size = math.prod(denoiser.event_shape)
+    return denoiser.needs_sigma and size <= density.MAX_EXACT_SIZE
 
 
-def _log_density(denoiser, jit_compile, image, sigma):
+def _log_density(denoiser, jit_compile, image, sigma, condition=None):
     if isinstance(denoiser, EmpiricalDenoiser | LinearDenoiser):
         # In closed form: their ODE can be stiff.
         nats = denoiser.noisy_data(sigma).log_prob(image)
@@ -262,6 +258,7 @@ def _log_density(denoiser, jit_compile, image, sigma):
         denoiser,
         image,
         sigma,
+        condition=condition,
         tolerance=_NO_TOLERANCE,
         max_steps=_DENSITY_STEPS,
         jit_compile=jit_compile,

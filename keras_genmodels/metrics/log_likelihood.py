@@ -2,10 +2,6 @@
 
 import inspect
 
-import numpy as np
-import tensorflow as tf
-
-from keras_genmodels.core import seeds
 from keras_genmodels.core.validation import check
 from keras_genmodels.models import LatentVariableModel, likelihood
 from keras_genmodels.sampling.density import probability_flow
@@ -44,33 +40,8 @@ def log_likelihood(
         _check_names(settings, likelihood.log_likelihood, model)
         return likelihood.log_likelihood(model, x, condition, **settings)
     _check_names(settings, probability_flow, model)
-    if np.ndim(condition) == 0:
-        found = probability_flow(model, x, condition=condition, **settings)
-        return found.log_density
-    return _of_each_label(model, x, condition, **settings)
-
-
-def _of_each_label(denoiser, x, labels, *, seed, sigma=None, **settings):
-    """Returns log p(x|c) of a denoiser, for labels `[batch]`."""
-    x, labels = np.asarray(x), np.asarray(labels)
-    check(
-        labels.shape == x.shape[:1],
-        f"condition must be a scalar or [batch], got {labels.shape} for "
-        f"{len(x)} events",
-    )
-    seed = seeds.row_seeds(seed, len(x)).numpy()
-    found = np.empty(len(x))
-    for label in np.unique(labels):
-        rows = labels == label
-        found[rows] = probability_flow(
-            denoiser,
-            x[rows],
-            sigma if np.ndim(sigma) == 0 else np.asarray(sigma)[rows],
-            condition=label,
-            seed=seed[rows],
-            **settings,
-        ).log_density
-    return tf.constant(found)
+    found = probability_flow(model, x, condition=condition, **settings)
+    return found.log_density
 
 
 def _check_names(settings, function, model):

@@ -21,6 +21,7 @@ from keras_genmodels.sampling._jacobian import (
 )
 from keras_genmodels.sampling._loop import checked_denoise
 from keras_genmodels.sampling.conditions import with_condition
+from keras_genmodels.sampling.label_groups import by_label, has_label_per_event
 from keras_genmodels.sampling.noisy_data import noisy_data_of
 
 # Largest event whose Jacobian's trace is computed exactly.
@@ -111,7 +112,8 @@ def probability_flow(
         x: float tensor or array `[batch, *event_shape]`.
         sigma: level of the density, > 0, scalar or `[batch]`; by default the
             denoiser's lowest. A function needs it.
-        condition: one label for all events, for a conditional denoiser; None
+        condition: label of all events, or int `[batch]`, for a conditional
+            denoiser: log p(x|label). Each label is a pass of its own. None
             stands for "no label" in a model trained with label dropout.
         sigma_max: level where the path ends, float >= sigma; by default the
             denoiser's highest. A function needs it.
@@ -148,6 +150,20 @@ def probability_flow(
     check(tolerance > 0, f"tolerance must be > 0, got {tolerance}")
     check_count("max_steps", max_steps)
     check_count("num_probes", num_probes, least=2)
+    if has_label_per_event(denoiser, condition):
+        estimate = functools.partial(
+            probability_flow,
+            denoiser,
+            sigma_max=sigma_max,
+            noisy_data=noisy_data,
+            tolerance=tolerance,
+            max_steps=max_steps,
+            num_probes=num_probes,
+            jit_compile=jit_compile,
+        )
+        return by_label(
+            estimate, ProbabilityFlow, denoiser, x, sigma, condition, seed
+        )
     denoiser = with_condition(denoiser, condition)
     levels = resolve(denoiser, x, sigma, sigma_max, noisy_data)
     is_exact = math.prod(levels.x.shape[1:]) <= MAX_EXACT_SIZE

@@ -18,6 +18,7 @@ from keras_genmodels.sampling.density import (
     in_batches,
     resolve,
 )
+from keras_genmodels.sampling.label_groups import by_label, has_label_per_event
 
 # Pairs of draws of the density at the highest level, which cost no D.
 _NUM_END_DRAWS = 64
@@ -92,6 +93,19 @@ def integrate_errors(
     """
     check_count("num_levels", num_levels)
     check_count("num_draws", num_draws, least=2)
+    if has_label_per_event(denoiser, condition):
+        estimate = functools.partial(
+            integrate_errors,
+            denoiser,
+            sigma_max=sigma_max,
+            noisy_data=noisy_data,
+            num_levels=num_levels,
+            num_draws=num_draws,
+            jit_compile=jit_compile,
+        )
+        return by_label(
+            estimate, LogDensity, denoiser, x, sigma, condition, seed
+        )
     denoiser = with_condition(denoiser, condition)
     levels = resolve(denoiser, x, sigma, sigma_max, noisy_data)
     jit_compile = xla.resolve_loop(jit_compile, denoiser)

@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 from support.evaluated_runs import adapted, digits
@@ -41,6 +42,32 @@ def test_the_density_is_that_of_dequantised_images(section):
     bits = -np.mean(nats) / (64 * math.log(2)) + math.log2(255)
     found = section.measures["density_bits"].estimate.value
     assert found == pytest.approx(bits, abs=0.01)
+
+
+def test_without_label_dropout_it_is_that_of_each_images_label(section):
+    images = np.random.default_rng(0).random((5, 2, 2, 1), np.float32)
+    labels = np.array([0, 1, 2, 0, 1])
+    network = kgm.mlp_denoiser((2, 2, 1), hidden_sizes=(8,), num_classes=3)
+    denoiser = kgm.DenoisingAutoencoder(
+        network, sigma=(0.05, 1.5), num_classes=3
+    )
+    denoiser.adapt(images)
+    for weight in denoiser.trainable_weights:
+        weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 9)
+    found = density.terms(denoiser, images, labels, seed=0)
+    for label in range(3):
+        rows = labels == label
+        alone = kgm.log_likelihood(denoiser, images[rows], label)
+        np.testing.assert_allclose(
+            found["flow/log_density"][rows], alone, atol=0.01
+        )
+    assert np.isfinite(found["integral/log_density"]).all()
+    part = density.terms(denoiser, images, labels, seed=0, rows=range(3, 5))
+    for name, values in part.items():
+        np.testing.assert_allclose(values, found[name][3:], rtol=1e-3)
+    made = density.section(denoiser, images, labels, seed=0, computed=found)
+    assert any("log p(x | label)" in note for note in made.notes)
+    assert not any("| label" in note for note in section.notes)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from keras_genmodels.evaluation import Settings, model
     [
         ({"sigma": (0.1, 0.2)}, "at most 0.2, which hides no image"),
         ({"sigma": (0.1, 2.0), "blind": True}, "does not take sigma"),
-        ({"sigma": (0.1, 2.0), "num_classes": 3}, "needs a label"),
+        ({"sigma": (0.1, 2.0), "num_classes": 3}, None),
         ({"sigma": (0.1, 2.0)}, None),
     ],
 )

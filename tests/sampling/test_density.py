@@ -270,8 +270,31 @@ def test_each_row_has_the_density_of_its_label():
         which = [label // 2, 2 + label // 2]
         np.testing.assert_allclose(rows[which], alone[which], atol=1e-6)
     assert np.abs(rows - alone)[[0, 2]].min() > 1e-3
-    given = immse.integrate_errors(denoiser, x, condition=1, num_levels=4)
-    assert np.isfinite(given.log_density).all()
+    few = {"num_levels": 4, "seed": np.array([[0, 1]] * 4, np.int32)}
+    rows, alone = (
+        immse.integrate_errors(denoiser, x, 0.5, condition=condition, **few)
+        for condition in ([0, 2, 0, 2], 2)
+    )
+    for mine, theirs in zip(rows, alone, strict=True):
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_allclose(mine[1::2], theirs[1::2], rtol=1e-5)
+    # In a graph, of labels that are not known when it is traced, as exported.
+    compiled = tf.function(
+        lambda x, labels: kgm.probability_flow(
+            denoiser, x, 0.5, condition=labels, tolerance=1e-3
+        ),
+        input_signature=[
+            tf.TensorSpec((None, 4)),
+            tf.TensorSpec((None,), tf.int32),
+        ],
+        autograph=False,
+    )
+    found = compiled(x, tf.constant([0, 2, 0, 2]))
+    eager = kgm.log_likelihood(denoiser, x, [0, 2, 0, 2], **settings)
+    np.testing.assert_allclose(found.log_density, eager, rtol=1e-5)
+    assert found.num_evaluations.dtype == tf.int32
+    with pytest.raises(ValueError, match="condition"):
+        kgm.log_likelihood(denoiser, x, [0, 2], sigma=0.5)
 
 
 @pytest.mark.parametrize(

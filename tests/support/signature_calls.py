@@ -67,7 +67,7 @@ def expected_of_latent(model, signature, image=None, **given):
     return {"image": decoded}
 
 
-def expected_density(model, image, sigma):
+def expected_density(model, image, sigma, condition):
     if isinstance(model, kgm.EmpiricalDenoiser | kgm.LinearDenoiser):
         nats = model.noisy_data(sigma).log_prob(image)
         error = np.zeros(len(image))
@@ -76,7 +76,12 @@ def expected_density(model, image, sigma):
         # the errors that both report.
         found, controlled = (
             kgm.probability_flow(
-                model, image, sigma, jit_compile=False, **settings
+                model,
+                image,
+                sigma,
+                condition=condition,
+                jit_compile=False,
+                **settings,
             )
             for settings in ({"tolerance": 1e-300, "max_steps": 32}, {})
         )
@@ -95,7 +100,7 @@ def expected_of_denoiser(
     if signature == "noise":
         return {"noise": image - model.denoise(image, sigma, condition)}
     if signature == "log_density":
-        return expected_density(model, image, sigma)
+        return expected_density(model, image, sigma, condition)
     if signature in ("generate", "generate_with"):
         steps = given.get("num_steps", WALK["num_steps"])
         image = kgm.generate(
