@@ -1,6 +1,8 @@
 """Files and dtype policies of a denoising autoencoder."""
 
 import json
+import math
+import pathlib
 import subprocess
 import sys
 
@@ -23,6 +25,8 @@ from support.small_autoencoders import (
 )
 
 import keras_genmodels as kgm
+
+DATA = pathlib.Path(__file__).parents[1] / "data"
 
 # Precision.
 
@@ -229,3 +233,26 @@ def test_a_config_of_format_2_loads():
     assert (copy.num_noise_draws, copy.seed) == (2, 7)
     x = events(5)
     np.testing.assert_array_equal(copy.denoise(x, 0.3), model.denoise(x, 0.3))
+
+
+def test_a_denoiser_of_version_0_2_is_as_before_and_starts_at_its_data():
+    """It knows the mean and the variance of its data, not their directions."""
+    path = DATA / "denoiser_of_version_0_2.keras"
+    model = keras.saving.load_model(path)
+    stored = np.load(path.with_suffix(".npz"))
+    found = model.denoise(stored["noisy"], 0.3)
+    np.testing.assert_allclose(found, stored["denoised"], rtol=0, atol=1e-5)
+    start = model.noisy_data(1.5)
+    variance = start.remainder + 1.5**2
+    x = stored["noisy"]
+    expected = scipy.stats.norm.logpdf(
+        x, model.data_mean, math.sqrt(variance)
+    ).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(start.log_prob(x), expected, rtol=1e-5)
+    assert float(start.remainder) == pytest.approx(
+        float(model.data_stddev) ** 2
+    )
+    samples = model.sample(200, seed=0).numpy()
+    assert samples.mean() == pytest.approx(
+        float(np.mean(model.data_mean)), abs=0.03
+    )
