@@ -4,6 +4,8 @@ from . import guard, merging, picture_flags, shard_flag
 
 # Flags that some kinds of models have no use for.
 _OF_SOME_KINDS = ("num_samples", "num_density_images")
+# The kind of runs that also take pictures.
+_DENOISER = "DenoisingAutoencoder"
 
 
 def settings_of(config):
@@ -42,8 +44,14 @@ class OfTestImages:
         """Evaluates a run; the folder of classifiers is that of all runs."""
         from keras_genmodels.runs.evaluate import evaluate
 
-        data = workdir.read_run().load_data(self._config.data_dir)
+        run = workdir.read_run()
+        data = run.load_data(self._config.data_dir)
         print(f"Evaluating {workdir}...", flush=True)
+        if run.kind == _DENOISER and run.source and run.source.patch_size:
+            print(
+                "Its test images are patches; --input=skimage, or a folder of "
+                "pictures, measures whole ones."
+            )
         return evaluate(
             workdir, data, self._settings, classifiers, self._computed
         )

@@ -25,6 +25,7 @@ from keras_genmodels.runs import Workdir
 TINY = (
     "--patch_size=8",
     "--patches_per_epoch=64",
+    "--smallest_scale=0.89",
     "--batch_size=8",
     "--filters=4,8",
     "--epochs=3",
@@ -35,7 +36,7 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def photos(folder):
-    for i, shape in enumerate([(20, 31), (9, 9), (12, 8), (25, 10), (7, 90)]):
+    for i, shape in enumerate([(20, 31), (9, 9), (12, 9), (25, 10), (7, 90)]):
         save_noise(folder / "photos" / f"{i}.png", (*shape, 3), seed=i)
     return folder / "photos"
 
@@ -62,13 +63,14 @@ def test_a_run_on_patches_restores_pictures_at_their_own_size(
         "holds pictures: --dataset=image_folder",
         "64 training, 6 validation, 6 test images of 8x8x3; 3 epochs of 8 step",
         "left out, as smaller than 8x8: 4.png (7x90)",
-        "an epoch is 64 random ones of 2 pictures",
+        "an epoch is 64 random ones of 2 pictures, at 1, 0.89 of their size",
         "PSNR at sigma 0.1",
     ):
         assert line in said
     recorded = json.loads((workdir / "run.json").read_text())
     source = recorded["data"]["source"]
     assert source["patch_size"] == 8 and source["patches_per_epoch"] == 64
+    assert source["smallest_scale"] == 0.89
     assert (
         source["color"] == "auto" and "patch_size" not in (recorded["settings"])
     )
@@ -107,6 +109,8 @@ def test_a_killed_run_goes_on_from_disk_with_the_same_patches(
     assert_same_weights(cut, whole)
     assert_same_results(cut, whole)
     assert "finished" in succeed(run("train_dae", *flags))
+    said = succeed(run("evaluate", f"--workdir={cut}"))
+    assert "--input=skimage" in said and "Density" not in said
     # Other patches are another run.
     process = run("train_dae", *flags, "--patches_per_epoch=72")
     assert "patches_per_epoch=72 (was 64)" in process.stderr
