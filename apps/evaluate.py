@@ -70,7 +70,8 @@ flags.DEFINE_integer(
     "num_samples",
     500,
     "With latent-variable models: draws of the importance-weighted bound for "
-    "each image. 5000 are usual in papers, and take ten times as long.",
+    "each image (with a denoiser as prior 25, of 200 images at most). 5000 are "
+    "usual in papers, and take ten times as long.",
     lower_bound=1,
 )
 flags.DEFINE_integer(

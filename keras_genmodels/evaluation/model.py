@@ -144,11 +144,13 @@ def per_image_terms(model, data, settings, part, *, binarization="none"):
     return found
 
 
-def unused_settings(model):
+def unused_settings(model, num_samples=1):
     """Finds settings that an evaluation of a model does not depend on.
 
     Args:
         model: as in `evaluate`.
+        num_samples: int >= 1, of the `Settings`, if it was asked for: without
+            effect where fewer draws are the most.
 
     Returns:
         dict of names of `Settings` to texts that say why.
@@ -159,6 +161,12 @@ def unused_settings(model):
             unused |= _unmeasured(
                 "num_samples", learned_prior.check_measurable, model
             )
+            most = learned_prior.MOST[1]
+            if num_samples > most:
+                unused["num_samples"] = (
+                    f"at most {most} draws are made, as each solves an ODE of "
+                    "its prior"
+                )
         return unused
     unused = {"num_samples": "its model is no latent-variable model"}
     if only_restores(model):

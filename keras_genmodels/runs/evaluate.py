@@ -152,11 +152,12 @@ def read_current(workdir, settings):
     return found if same and version == __version__ else None
 
 
-def unused_settings(workdir):
+def unused_settings(workdir, **values):
     """Finds settings that the evaluation of a run does not depend on.
 
     Args:
         workdir: as in `evaluate`.
+        **values: as of `evaluation.unused_settings`.
 
     Returns:
         dict of names of `Settings` to texts that say why.
@@ -165,7 +166,7 @@ def unused_settings(workdir):
         UserError: if there is no finished run.
     """
     finished_metrics(workdir)
-    return evaluation.unused_settings(workdir.load_model())
+    return evaluation.unused_settings(workdir.load_model(), **values)
 
 
 def copy(workdir, folder):

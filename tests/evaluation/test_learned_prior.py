@@ -56,3 +56,12 @@ def test_a_prior_of_many_latents_is_not_measured():
     section = evaluate_briefly(prior, digits())["likelihood"]
     assert section.measures.keys() == {"latent_size"}
     assert any("256 latents" in note for note in section.notes)
+
+
+def test_more_draws_than_are_made_are_named():
+    prior = make_prior()
+    assert "num_samples" not in model.unused_settings(prior, num_samples=25)
+    reason = model.unused_settings(prior, num_samples=26)["num_samples"]
+    assert "at most 25 draws" in reason
+    vae = make_vae(latent_size=2)
+    assert "num_samples" not in model.unused_settings(vae, num_samples=5000)
