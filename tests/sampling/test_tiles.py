@@ -119,3 +119,33 @@ def test_what_the_network_takes_does_not_grow_with_the_picture(megapixels):
     assert sum((y.stop - y.start) * (x.stop - x.start) for y, x in found) < (
         1.7 * returned
     )
+
+
+def test_each_tile_reads_what_its_pixels_depend_on():
+    generator = np.random.default_rng(0)
+    network = reach.Reach(44, 46, 4)
+    before, after, stride = network
+    for _ in range(200):
+        sides = generator.integers(4, 2000, 2)
+        most = int(generator.integers(96**2, 2**18))
+        found = tiles.tiles_of(tuple(sides), network, most)
+        covered = np.zeros(sides, np.uint8)
+        for spans in found:
+            for span, length in zip(spans, sides, strict=True):
+                assert span.start % stride == 0
+                assert 0 <= span.start <= span.first < span.last <= span.stop
+                assert span.start == 0 or span.first - span.start >= before
+                assert span.stop == length or span.stop - span.last >= after
+            y, x = spans
+            assert (y.stop - y.start) * (x.stop - x.start) <= most
+            covered[y.first : y.last, x.first : x.last] += 1
+        assert (covered == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("sides", "most"), [((2000, 3000), 1.14), ((3000, 4000), 1.16)]
+)
+def test_tiles_are_as_large_as_the_picture_allows(sides, most):
+    found = tiles.tiles_of(sides, reach.Reach(44, 44, 4), 2**20)
+    read = sum((y.stop - y.start) * (x.stop - x.start) for y, x in found)
+    assert read < most * sides[0] * sides[1]
