@@ -63,14 +63,15 @@ flags.DEFINE_integer(
 flags.DEFINE_float(
     "step_size",
     None,
-    "Denoiser: step size of restore, in (0, 2) (default: 0.1; 1 for one step "
-    "on images of any size).",
+    "Denoiser: step size of restore, in (0, 2) (default: 0.1; for images of "
+    "any size 1, which denoises once, unless --max_steps or --tolerance is "
+    "given).",
 )
 flags.DEFINE_integer(
     "max_steps",
     None,
     "Denoiser: maximum number of steps of restore, and of a request to "
-    "restore_with (default: 100; 1 for images of any size).",
+    "restore_with (default: 100).",
     lower_bound=1,
     upper_bound=10**6,
 )

@@ -96,13 +96,12 @@ def check_used(config, workdirs):
     from keras_genmodels.runs.evaluate import unused_settings
 
     reasons = {name: {} for name in _OF_SOME_KINDS if name in config.present}
-    values = {
-        name: config.values[name] for name in reasons if name == "num_samples"
-    }
+    asked = {"num_samples": config.num_samples}
+    asked = asked if "num_samples" in reasons else {}
     for workdir in workdirs:
         if not reasons:  # So that models are not loaded for nothing.
             return
-        unused = unused_settings(workdir, **values)
+        unused = unused_settings(workdir, **asked)
         reasons = {
             name: {**earlier, unused[name]: workdir}
             for name, earlier in reasons.items()

@@ -1,6 +1,7 @@
 """Loads image data sets by name: in memory, or on disk."""
 
 import dataclasses
+import numbers
 import pathlib
 
 import numpy as np
@@ -169,11 +170,9 @@ def load(
         reader = sources.reader(name, data_dir, size, white_level, color)
         found = _load_images(name, reader, in_memory, validation_split, seed)
     else:
-        _check_patches(name, size, patch_size, patches_per_epoch)
-        if not 0.01 <= smallest_scale <= 1:
-            raise UserError(
-                f"smallest_scale must be in [0.01, 1], got {smallest_scale}"
-            )
+        _check_patches(
+            name, size, patch_size, patches_per_epoch, smallest_scale
+        )
         # run.json holds no numbers of NumPy.
         patch_size, patches_per_epoch = int(patch_size), int(patches_per_epoch)
         smallest_scale = float(smallest_scale)
@@ -219,7 +218,7 @@ def _load_images(name, reader, in_memory, validation_split, seed):
     }
 
 
-def _check_patches(name, image_size, size, per_epoch):
+def _check_patches(name, image_size, size, per_epoch, smallest_scale):
     """Checks the arguments of `load` on patches."""
     if name != "image_folder":
         raise UserError(
@@ -234,6 +233,15 @@ def _check_patches(name, image_size, size, per_epoch):
     with user_errors():
         check_count("patch_size", size)
         check_count("patches_per_epoch", per_epoch)
+    is_number = isinstance(smallest_scale, numbers.Real)
+    if not is_number or isinstance(smallest_scale, bool):
+        raise UserError(
+            f"smallest_scale must be a number, got {smallest_scale!r}"
+        )
+    if not 0.01 <= smallest_scale <= 1:
+        raise UserError(
+            f"smallest_scale must be in [0.01, 1], got {smallest_scale}"
+        )
 
 
 def _absolute(name, data_dir):

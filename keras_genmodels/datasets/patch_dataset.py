@@ -46,9 +46,11 @@ class Patches:
 
     @property
     def scales(self):
-        """Floats from 1 down, each at least half of the one before, squared."""
+        """Floats from 1 down, each at least 1 / sqrt(2) of the one before."""
         steps = math.ceil(-2 * math.log2(self.smallest_scale) - 1e-9)
-        return tuple(np.geomspace(1, self.smallest_scale, steps + 1).tolist())
+        scales = np.geomspace(1, self.smallest_scale, steps + 1)
+        # The last digits differ between machines, and the sizes with them.
+        return tuple(scales.round(6).tolist())
 
     def num_fixed(self, channels):
         """Returns how many patches are for validation, and for the test."""
@@ -83,10 +85,10 @@ def load(reader, in_memory, drawn):
     rows, small = _without_small(reader.name, stored, drawn.size)
     rows = _completed(reader.name, rows, drawn)
     train = _array(
-        stored, rows["train"], drawn, drawn.per_epoch, batches.PATCHES
+        stored, rows, "train", drawn, drawn.per_epoch, batches.PATCHES
     )
     fixed = {
-        split: _fixed(stored, rows[split], drawn, stream)
+        split: _fixed(stored, rows, split, drawn, stream)
         for split, stream in _FIXED.items()
         if split in rows
     }
@@ -97,7 +99,7 @@ def load(reader, in_memory, drawn):
         "notes": (
             *stored.notes,
             *small,
-            _describe(rows, fixed, drawn),
+            _describe(rows, train.counts, fixed, drawn),
             *notes.on_darkness(train, reader.name),
         ),
     }
@@ -156,30 +158,32 @@ def _completed(name, rows, drawn):
     return rows
 
 
-def _fixed(stored, rows, drawn, stream):
+def _fixed(stored, rows, split, drawn, stream):
     """Returns a `Split` of patches in memory."""
     num = drawn.num_fixed(stored.pictures.channels)
-    patches = _array(stored, rows, drawn, num, stream, augmented=False)
+    patches = _array(stored, rows, split, drawn, num, stream, augmented=False)
     return Split(patches[:], None)
 
 
-def _array(stored, rows, drawn, num, stream, augmented=True):
-    """Returns the `PatchArray` of some pictures, of all scales alike.
+def _array(stored, rows, split, drawn, num, stream, augmented=True):
+    """Returns the `PatchArray` of a split, of all scales alike.
 
     Raises:
         UserError: if no picture is as large as a patch at one of the scales.
     """
-    scales, numbers, counts = len(stored.scales), [], []
+    of_split, numbers, counts = rows[split], [], []
     for number, scale in enumerate(stored.scales):
-        fits = stored.at_scale(number).fits(drawn.size)[rows]
+        fits = stored.at_scale(number).fits(drawn.size)[of_split]
         if not fits.any():
             raise UserError(
-                f"smallest_scale={drawn.smallest_scale:g} is too small for "
-                f"patches of {drawn.size}x{drawn.size}: shrunk to {scale:.2g}, "
-                f"no picture is as large: {_listed(stored, rows)}"
+                f"smallest_scale={drawn.smallest_scale:g}: no picture for "
+                f"{split}, shrunk to {scale:.2g} of its size, is as large as a "
+                f"patch of {drawn.size}x{drawn.size}: "
+                f"{_listed(stored, of_split)} before; give a larger "
+                "smallest_scale or a smaller patch_size"
             )
-        numbers.extend(rows[fits] * scales + number)
-        counts.append(fits.sum())
+        numbers.extend(of_split[fits] * len(stored.scales) + number)
+        counts.append(int(fits.sum()))
     return PatchArray(
         stored.pictures.select(np.array(numbers)),
         drawn.size,
@@ -190,7 +194,7 @@ def _array(stored, rows, drawn, num, stream, augmented=True):
     )
 
 
-def _describe(rows, fixed, drawn):
+def _describe(rows, counts, fixed, drawn):
     """Returns the note on what the patches of each split are."""
     count = {split: len(it) for split, it in rows.items()}
     fixed = ", ".join(
@@ -200,14 +204,17 @@ def _describe(rows, fixed, drawn):
     return (
         f"patches of {drawn.size}x{drawn.size} pixels: an epoch is "
         f"{drawn.per_epoch} random ones of {_pictures(count['train'])}"
-        f"{_shrunk(drawn.scales)}, flipped and turned; {fixed}"
+        f"{_shrunk(drawn.scales, counts)}, flipped and turned; {fixed}"
     )
 
 
-def _shrunk(scales):
+def _shrunk(scales, counts):
+    """Returns the scales, and how many pictures are large enough at each."""
     if len(scales) == 1:
         return ""
-    return f", at {', '.join(f'{scale:.2g}' for scale in scales)} of their size"
+    texts = ", ".join(f"{scale:.2g}" for scale in scales)
+    counts = "" if len({*counts}) == 1 else f" ({', '.join(map(str, counts))})"
+    return f", at {texts} of their size{counts}"
 
 
 def _pictures(count):

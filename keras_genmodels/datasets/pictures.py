@@ -1,10 +1,11 @@
-"""Picture files: decoded, resized and written in one way, by whomever."""
+"""Picture files: decoded, resized and written in one way, whoever does it."""
 
 import numpy as np
 import tensorflow as tf
 
 from keras_genmodels.core import files
 from keras_genmodels.core.arrays import as_float
+from keras_genmodels.core.validation import check
 from keras_genmodels.datasets import blocks, decoding
 
 # Rows of a picture that are converted to grey at once.
@@ -108,13 +109,15 @@ def write(path, image, bits=8):
     Args:
         path: of the file.
         image: float array `[height, width, channels]`, clipped to [0, 1]; NaN
-            becomes 0. 1 channel for grey or 3 for RGB; of any other number
-            only the first is written. A float32 array is overwritten.
+            becomes 0. 1 channel for grey or 3 for RGB. A float32 array is
+            overwritten.
         bits: 8 or 16, of each value.
+
+    Raises:
+        ValueError: for another number of channels.
     """
-    dtype = np.dtype(f"uint{bits}")
-    if image.shape[-1] not in (1, 3):
-        image = image[..., :1]
+    check(image.shape[-1] in (1, 3), "a picture has 1 or 3 channels")
+    dtype = {8: np.uint8, 16: np.uint16}[bits]
     image = np.asarray(image, np.float32)
     # Unlike `np.clip`, these ignore NaN; in place, as pictures are large.
     np.fmax(image, 0, out=image)

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_genmodels.core import arrays, seeds
 from keras_genmodels.core.errors import NotMeasured
+from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers import EmpiricalDenoiser
 from keras_genmodels.evaluation.sections import Measure, Section
 from keras_genmodels.metrics.denoising import noise_levels
@@ -46,6 +47,7 @@ def terms(denoiser, images, labels=None, *, seed, rows=None):
 
     Raises:
         NotMeasured: for a denoiser without an affordable log p(x).
+        ValueError: without labels that the denoiser needs.
     """
     check_measurable(denoiser)
     rows = range(len(images)) if rows is None else rows
@@ -57,6 +59,7 @@ def terms(denoiser, images, labels=None, *, seed, rows=None):
     sigma = _level(denoiser)
     given = {"seed": seeds.row_seeds(seed, len(rows), rows.start)}
     if _needs_label(denoiser):
+        check(labels is not None, "this denoiser needs the images' labels")
         given["condition"] = labels[part]
     found = {
         _FLOW: probability_flow(denoiser, x, sigma, **given),

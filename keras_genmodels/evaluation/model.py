@@ -163,9 +163,10 @@ def unused_settings(model, num_samples=1):
             )
             most = learned_prior.MOST[1]
             if num_samples > most:
-                unused["num_samples"] = (
+                unused.setdefault(
+                    "num_samples",
                     f"at most {most} draws are made, as each solves an ODE of "
-                    "its prior"
+                    "its prior",
                 )
         return unused
     unused = {"num_samples": "its model is no latent-variable model"}

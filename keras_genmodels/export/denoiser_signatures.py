@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from keras_genmodels.core.errors import user_errors
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.events import is_any_size
 from keras_genmodels.core.pixel_scale import is_image
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
@@ -53,21 +53,20 @@ def known_settings(denoiser, given):
     Args:
         denoiser: a `Denoiser`.
         given: dict of the values that are given; the default of `num_steps`
-            depends on the solver, that of `step_size` on `max_steps`.
+            depends on the solver, that of `step_size` on the other settings
+            of `restore`.
 
     Raises:
         UserError: for a solver or schedule of a denoiser that does not receive
-            sigma.
+            sigma, and for settings of a loop of `restore` next to one step.
     """
     any_size = is_any_size(denoiser.event_shape)
-    step_size, max_steps = restoration.STEP_SIZE, restoration.MAX_STEPS
+    step_size = restoration.STEP_SIZE
     if any_size:
-        # Denoised once, as by `apps.restore`; the loop only if asked for.
-        max_steps = 1
-        step_size = 1.0 if given.get("max_steps") in (None, 1) else step_size
+        step_size = _step_size_of_any_size(given)
     known = {
         "step_size": Setting(step_size, Interval(0, 2, "()")),
-        "max_steps": Setting(max_steps, Integers(1, 10**6)),
+        "max_steps": Setting(restoration.MAX_STEPS, Integers(1, 10**6)),
         "tolerance": Setting(restoration.TOLERANCE, Interval(0)),
     }
     if not any_size:
@@ -79,6 +78,27 @@ def known_settings(denoiser, given):
         "max_pixels": Setting(default, allowed),
         "max_rows": Setting(_MAX_ROWS, Integers(1, 2**31 - 1)),
     }
+
+
+def _step_size_of_any_size(given):
+    """Returns the default step size: 1, to denoise once, unless a loop is set.
+
+    Raises:
+        UserError: for settings of a loop next to a step size of 1.
+    """
+    of_loop = {
+        name: given[name]
+        for name in ("max_steps", "tolerance")
+        if given.get(name) is not None
+    }
+    if of_loop.get("max_steps") == 1:
+        del of_loop["max_steps"]
+    if given.get("step_size") == 1 and of_loop:
+        raise UserError(
+            f"{' and '.join(of_loop)}: images of any size are denoised once "
+            "with a step_size of 1: give a smaller one for a loop"
+        )
+    return restoration.STEP_SIZE if of_loop else 1.0
 
 
 def signatures(denoiser, settings):
@@ -116,6 +136,9 @@ def signatures(denoiser, settings):
     given |= label
     compiled = compiler(settings)
     fixed = {k: settings[k] for k in ("step_size", "max_steps", "tolerance")}
+    if sides is not None and settings["step_size"] == 1:
+        # Denoised once, as by `apps.restore`, however little that changes.
+        fixed |= {"max_steps": 1, "tolerance": 0.0}
     restore = functools.partial(_restore, denoiser, settings["jit_compile"])
 
     def denoise(image, sigma=None, condition=None):

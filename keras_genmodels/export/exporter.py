@@ -61,8 +61,8 @@ def export(
       One of events of at most 256 values that takes sigma also has
       `log_density` (image, sigma to `log_density`, log p_sigma(image) in nats,
       and `solver_error`): in closed form of an exact or linear denoiser, else
-      by `kgm.probability_flow` with at most 1000 steps, apart from rejected
-      ones. A conditional one without label dropout has none.
+      by `kgm.probability_flow` with steps of one length. A conditional one
+      also takes `condition`, for log p_sigma(image | label).
       One of images of any size has `denoise`, `noise`, `restore` and
       `restore_with`, with free height and width. Its version has no batching
       options, so that a server started with the printed commands does not
@@ -98,9 +98,9 @@ def export(
             a denoiser that does not receive sigma. Of a denoiser of images of
             any size `max_pixels` in place of those of `generate`: the largest
             height times width of an image, < 2**31, default 2**20, and the
-            pixels that are denoised at a time. The defaults of such a denoiser
-            are 64 `max_rows` and one step of `restore`, which denoises once;
-            with more `max_steps`, steps of 0.1.
+            pixels that are denoised at a time. Such a denoiser takes 64
+            `max_rows` by default, and `restore` denoises once: its `step_size`
+            is 1, unless `max_steps` or `tolerance` ask for a loop.
 
     Returns:
         pathlib.Path of the version, absolute.

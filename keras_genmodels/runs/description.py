@@ -289,6 +289,8 @@ def _without_default(source):
     if source is None:
         return None
     added = _added_since(source)
+    if added.get("smallest_scale") == 1:
+        del added["smallest_scale"]
     if source["in_memory"] is False:
         added["in_memory"] = False
     known = {k: v for k, v in source.items() if k not in _ADDED}
@@ -298,10 +300,7 @@ def _without_default(source):
 def _added_since(source):
     """Returns the settings of a source that earlier versions do not know."""
     if source.get("patch_size"):
-        names = _ADDED_SETTINGS
-        if source.get("smallest_scale", 1) == 1:
-            names = names[:-1]
-        return {name: source[name] for name in names}
+        return {name: source[name] for name in _ADDED_SETTINGS}
     color = source.get("color", "auto")
     return {} if color == "auto" else {"color": color}
 

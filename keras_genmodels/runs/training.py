@@ -31,7 +31,7 @@ _OPTIONS = tuple(
 # A run may go on with other devices.
 _SETTINGS = tuple(name for name in _OPTIONS if name != "strategy")
 # Settings of a script's run that earlier versions do not record.
-_ASSUMED = {"free_bits": 0.0}
+_ASSUMED = {"free_bits": 0.0, "smallest_scale": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)

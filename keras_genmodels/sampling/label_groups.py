@@ -35,10 +35,17 @@ def by_label(estimate, result, denoiser, x, sigma, condition, seed):
     """
     x, _ = denoiser.validate_inputs(x, 1.0 if sigma is None else sigma)
     num = num_events(x)
+    if tf.get_static_value(num) == 0:
+        return result(*_of_no_events(result))
     labels = denoiser.validate_condition(condition, num)
+    # In a graph the numbers may not have been known before.
+    labels = tf.broadcast_to(labels, [num])
     rows = seeds.row_seeds(seed, num)
     if sigma is not None:
-        sigma = tf.broadcast_to(tf.cast(sigma, tf.float64), tf.shape(labels))
+        # TensorFlow would round a number of Python to float32.
+        is_tensor = tf.is_tensor(sigma)
+        sigma = sigma if is_tensor else tf.constant(sigma, tf.float64)
+        sigma = tf.broadcast_to(tf.cast(sigma, tf.float64), [num])
     distinct, group = tf.unique(labels)
 
     def step(number, places, parts):
@@ -64,10 +71,20 @@ def by_label(estimate, result, denoiser, x, sigma, condition, seed):
         parallel_iterations=1,
     )
     order = tf.argsort(places.concat())
-    found = result(*(tf.gather(part.concat(), order) for part in parts))
-    return found._replace(
-        num_evaluations=tf.cast(found.num_evaluations, tf.int32)
+    return _with_counts(
+        result(*(tf.gather(part.concat(), order) for part in parts))
     )
+
+
+def _of_no_events(result):
+    empty = result(*(tf.zeros([0], tf.float64) for _ in result._fields))
+    return _with_counts(empty)
+
+
+def _with_counts(found):
+    """Returns the result with a number of evaluations that is an integer."""
+    count = tf.cast(found.num_evaluations, tf.int32)
+    return found._replace(num_evaluations=count)
 
 
 def _array(count, dtype):

@@ -115,6 +115,8 @@ def test_an_export_answers_pictures_of_any_size(workdir, tmp_path, in_process):
         name: save(tmp_path / "in" / name, *size)
         for name, size in (("a.png", (21, 34)), ("sub/b.png", (12, 9)))
     }
+    deep = np.random.default_rng(5).integers(0, 2**16, (9, 8), np.uint16)
+    PIL.Image.fromarray(deep).save(tmp_path / "in" / "deep.png")
     large = tmp_path / "large.png"
     save(large, 31, 30)
     query = ["--model=model", "--signature=denoise", "--sigma=0.1"]
@@ -136,13 +138,14 @@ def test_an_export_answers_pictures_of_any_size(workdir, tmp_path, in_process):
         )
     assert_refused(process, "query", "at most 900 pixels")
     assert_refused(one_by_one, "query", "large.png: the model model refused")
-    assert "2 pictures in" in said
+    assert "3 pictures in" in said
     model = workdir.load_model()
-    for name, pixels in given.items():
-        x = (pixels[np.newaxis, ..., np.newaxis] / 255).astype("float32")
-        expected = 255 * np.clip(model.denoise(x, 0.1)[0, ..., 0], 0, 1)
+    for name, pixels in {**given, "deep.png": deep}.items():
+        levels = np.iinfo(pixels.dtype).max
+        x = (pixels[np.newaxis, ..., np.newaxis] / levels).astype("float32")
+        expected = levels * np.clip(model.denoise(x, 0.1)[0, ..., 0], 0, 1)
         with PIL.Image.open(tmp_path / "out" / name) as picture:
-            found = np.asarray(picture.convert("L"))
+            found = np.asarray(picture)
         np.testing.assert_allclose(found, expected, atol=1.01)
 
 

@@ -20,6 +20,7 @@ from support.app_runs import (
     succeed,
 )
 
+import keras_genmodels as kgm
 from keras_genmodels.runs import Workdir
 
 TINY = (
@@ -28,6 +29,7 @@ TINY = (
     "--smallest_scale=0.89",
     "--batch_size=8",
     "--filters=4,8",
+    "--blocks=1",
     "--epochs=3",
     "--checkpoint_every=5",
     "--jit_compile=false",
@@ -78,6 +80,8 @@ def test_a_run_on_patches_restores_pictures_at_their_own_size(
     assert {"--patch_size=8", "--patches_per_epoch=64"} < {*kept}
     model = Workdir(workdir).load_model()
     assert model.event_shape == (None, None, 3)
+    network = kgm.unet((None, None, 3), filters=(4, 8), blocks=1)
+    assert model.network.count_params() == network.count_params()
     assert model.sigma_range == pytest.approx((0.01, 0.25))
     assert metrics(workdir)["training"]["validation_loss"] > 0
     # Nothing to generate from: noise of 0.25 hides no image.
@@ -129,7 +133,7 @@ def test_a_vae_of_patches_has_colours_that_depend_on_each_other(
     flags = (
         f"--workdir={workdir}",
         f"--data_dir={photos}",
-        *(flag for flag in TINY if not flag.startswith("--filters")),
+        *(f for f in TINY if not f.startswith(("--filters", "--blocks"))),
         "--likelihood=logistic_mixture",
         "--num_logistics=2",
         "--prior=vamp",

@@ -169,9 +169,14 @@ def attention_in_an_mlp(folder, trained):
     return Refused("train_dae", flags, ["--network=unet"])
 
 
+def blocks_in_an_mlp(folder, trained):
+    flags = ["--blocks=1", "--network=mlp", f"--workdir={folder / 'new'}"]
+    return Refused("train_dae", flags, ["--network=unet or bias_free_unet"])
+
+
 @each_refused(
     [other_sigma_than_before],
-    [label_dropout_without_labels, attention_in_an_mlp],
+    [label_dropout_without_labels, attention_in_an_mlp, blocks_in_an_mlp],
 )
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

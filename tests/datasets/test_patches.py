@@ -157,6 +157,15 @@ def test_a_patch_is_a_function_of_seed_and_number():
     np.testing.assert_array_equal(np.concatenate(read), whole)
 
 
+def test_patches_are_those_of_earlier_versions():
+    """A run that was begun by one goes on with the same patches."""
+    seed = batches.stream_seed(0, batches.PATCHES)
+    array = patches.PatchArray(some_pictures([(9, 9), (20, 5)]), 2, 9, seed)
+    corners = array[:][:, 0, 0, 0].tolist()
+    assert corners == [128, 45, 67, 78, 132, 126, 56, 52, 11]
+    assert array.checksum() == 481802031
+
+
 def test_statistics_are_of_some_of_many_patches(monkeypatch):
     monkeypatch.setattr(patches, "_MOST_VALUES", 5 * SIZE**2)
     seed = batches.stream_seed(0, batches.PATCHES)
@@ -440,10 +449,11 @@ def test_fixed_patches_of_any_size_fit_in_memory():
         ({"white_level": 9}, "white_level=9 requires 16-bit"),
         ({"smallest_scale": 0}, "smallest_scale must be in"),
         ({"smallest_scale": 2}, "smallest_scale must be in"),
+        ({"smallest_scale": "0.5"}, "smallest_scale must be a number"),
         (
             {"smallest_scale": 0.3},
-            r"smallest_scale=0.3 is too small for patches of 4x4: shrunk to "
-            r"0.\d+, no picture is as large: \d.png \(\dx\d\)",
+            r"smallest_scale=0.3: no picture for \w+, shrunk to 0.\d+ of its "
+            r"size, is as large as a patch of 4x4: \d.png \(\dx\d\) before",
         ),
         (
             {

@@ -33,7 +33,7 @@ def test_shrinking_keeps_what_fits_and_removes_the_rest():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
 def test_a_written_picture_has_its_size_channels_and_bits(
     tmp_path, channels, bits
 ):
@@ -41,13 +41,12 @@ def test_a_written_picture_has_its_size_channels_and_bits(
     image[0, 0], image[0, 1], image[0, 2] = np.nan, -3, 7
     path = tmp_path / "in" / "a.png"
     pictures.write(path, image.copy(), bits)
-    written = channels if channels == 3 else 1
     with PIL.Image.open(path) as found:
         assert found.size == (9, 5)
-        assert len(found.getbands()) == written
+        assert len(found.getbands()) == channels
     assert decoding.read_header(path).bits == bits
-    read = np.float64(pictures.read_own_size(path, written))
+    read = np.float64(pictures.read_own_size(path, channels))
     if bits == 8:
         read /= 255
-    expected = np.clip(np.nan_to_num(image[..., :written]), 0, 1)
+    expected = np.clip(np.nan_to_num(image), 0, 1)
     np.testing.assert_allclose(read, expected, atol=0.51 / (2**bits - 1))

@@ -109,19 +109,29 @@ def test_settings_are_of_sizes_and_not_of_generating(model):
 
 def test_restoring_is_denoising_once_unless_more_steps_are_asked_for(model):
     found = settings_of(model, {})
-    assert (found["step_size"], found["max_steps"]) == (1, 1)
+    assert (found["step_size"], found["max_steps"]) == (1, 100)
     assert found["max_rows"] == 64
     x = np.random.default_rng(0).random((3, 9, 8, 1), np.float32)
-    once = signatures_of(model, found)["restore"].compute(image=x)
+    # The second is changed by less than the tolerance of a loop.
+    x[1] = 0.5 + 1e-4 * x[1]
+    signatures = signatures_of(model, found)
+    once = signatures["restore"].compute(image=x)
+    np.testing.assert_array_equal(once["num_steps"], 1)
     np.testing.assert_allclose(once["image"], model.denoise(x), atol=1e-6)
-    for given, step_size in (
-        ({"max_steps": 5}, 0.1),
-        ({"max_steps": 5, "step_size": 0.5}, 0.5),
-        ({"max_steps": 1, "step_size": 0.5}, 0.5),
+    limit = signatures["restore_with"].fields["max_steps"].values
+    assert limit.contains(100.0) and not limit.contains(101.0)
+    for given, step_size, steps in (
+        ({"max_steps": 5}, 0.1, 5),
+        ({"tolerance": 0.1}, 0.1, 100),
+        ({"max_steps": 5, "step_size": 0.5}, 0.5, 5),
+        ({"step_size": 0.5}, 0.5, 100),
+        ({"max_steps": 1}, 1, 1),
     ):
         found = settings_of(model, given)
-        assert found["max_steps"] == given["max_steps"]
-        assert found["step_size"] == step_size
+        assert (found["step_size"], found["max_steps"]) == (step_size, steps)
+    for loop in ({"max_steps": 5}, {"tolerance": 0.1}):
+        with pytest.raises(kgm.UserError, match="denoised once with a step"):
+            settings_of(model, {"step_size": 1, **loop})
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7])

@@ -248,12 +248,10 @@ def test_a_denoiser_that_is_not_finite_has_no_density():
     np.testing.assert_array_equal(np.isfinite(found), [True, False])
 
 
-def labelled():
+def labelled(sigma=(0.05, 1.5)):
     """Returns an untrained denoiser of three classes that its label shifts."""
     network = kgm.mlp_denoiser((4,), hidden_sizes=(8,), num_classes=3)
-    denoiser = kgm.DenoisingAutoencoder(
-        network, sigma=(0.05, 1.5), num_classes=3
-    )
+    denoiser = kgm.DenoisingAutoencoder(network, sigma=sigma, num_classes=3)
     denoiser.adapt(points(4))
     for weight in denoiser.trainable_weights:
         weight.assign(weight + keras.random.normal(weight.shape, seed=1) / 3)
@@ -289,12 +287,25 @@ def test_each_row_has_the_density_of_its_label():
         ],
         autograph=False,
     )
-    found = compiled(x, tf.constant([0, 2, 0, 2]))
+    labels = tf.constant([0, 2, 0, 2])
+    found = compiled(x, labels)
     eager = kgm.log_likelihood(denoiser, x, [0, 2, 0, 2], **settings)
     np.testing.assert_allclose(found.log_density, eager, rtol=1e-5)
     assert found.num_evaluations.dtype == tf.int32
     with pytest.raises(ValueError, match="condition"):
         kgm.log_likelihood(denoiser, x, [0, 2], sigma=0.5)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        compiled(x, tf.constant([0, 2]))
+    assert kgm.log_likelihood(denoiser, x[:0], labels[:0]).shape == (0,)
+
+
+def test_the_highest_level_is_not_rounded_for_labels():
+    """1.1 is above 1.1 in float32, and there the density is known."""
+    denoiser, x, labels = labelled((0.05, 1.1)), points(4)[:3], [1, 0, 2]
+    expected = denoiser.noisy_data(1.1).log_prob(x)
+    for sigma in (1.1, [1.1] * 3):
+        found = kgm.log_likelihood(denoiser, x, labels, sigma=sigma)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
