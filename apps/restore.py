@@ -36,6 +36,7 @@ from .cli import (
     input_flags,
     label_flag,
     noise_level,
+    picture_flags,
     shard_flag,
 )
 from .cli.config import Config
@@ -97,6 +98,7 @@ flags.DEFINE_integer(
     "Larger pictures are denoised in overlapping tiles, with the same result.",
     lower_bound=1,
 )
+picture_flags.define_self_ensemble("With pictures at their own size: ")
 flags.DEFINE_float(
     "tolerance",
     1e-3,
@@ -142,7 +144,7 @@ def main():
         of = "pictures and a denoiser of images of any size"
         if config.sigma == _AUTO:
             raise guard.WrongFlags(f"--sigma=auto requires {of}")
-        config.forbid(("max_pixels",), of)
+        config.forbid(("max_pixels", "self_ensemble"), of)
         restore = restore_arrays
     with user_errors():
         found = restore(config, denoiser, workdir, output)
@@ -170,7 +172,13 @@ def restore_files(config, denoiser, workdir, output):
     input_flags.print_skipped(config.input)
     names = png_names(input_flags.picture_names(config.input))
     step_size, max_steps = iteration_of(config, denoiser)
-    loop = Loop(step_size, max_steps, config.tolerance, config.max_pixels)
+    loop = Loop(
+        step_size,
+        max_steps,
+        config.tolerance,
+        config.max_pixels,
+        config.self_ensemble,
+    )
     if loop.max_steps == loop.step_size == 1:
         config.forbid(("tolerance",), "--max_steps above 1 for such pictures")
     part = shard_flag.part_of(config, len(paths), 1)

@@ -19,8 +19,9 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_CHUNKS = (b"IHDR", b"sBIT", b"tRNS", b"eXIf", b"acTL")
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
-# TensorFlow decodes these, as in earlier versions: JPEG decoders differ.
-_FORMATS_OF_TENSORFLOW = ("GIF", "JPEG", "MPO", "PNG")
+# TensorFlow decodes these, as in earlier versions: JPEG decoders differ. Those
+# of PNG do not, and TensorFlow's keeps the memory of a second copy.
+_FORMATS_OF_TENSORFLOW = ("GIF", "JPEG", "MPO")
 # TensorFlow decodes fewer pixels than this.
 _MOST_PIXELS = 2**29
 # Rows that are converted at once, whose temporary arrays are larger.

@@ -8,8 +8,9 @@ from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.validation import check
 from keras_genmodels.datasets import blocks, decoding
 
-# Rows of a picture that are converted to grey at once.
-_ROWS = 256
+# Rows of a picture that are converted to grey at once; of more rows the memory
+# is not returned at once.
+_ROWS = 64
 
 
 def read_headers(paths):

@@ -22,7 +22,14 @@ _SHORT = 5
 
 
 def measure(
-    denoiser, image, levels=LEVELS, peers=(), *, seed=0, max_pixels=MAX_PIXELS
+    denoiser,
+    image,
+    levels=LEVELS,
+    peers=(),
+    *,
+    seed=0,
+    max_pixels=MAX_PIXELS,
+    self_ensemble=False,
 ):
     """Adds noise to a picture, denoises it and compares it with the clean one.
 
@@ -37,7 +44,7 @@ def measure(
         levels: the noise levels, each > 0.
         peers: names of `classical.CLASSICAL` to compare with.
         seed: int.
-        max_pixels: as of `denoise_in_tiles`.
+        max_pixels, self_ensemble: as of `denoise_in_tiles`.
 
     Returns:
         dict of levels to dicts of `psnr` and `ssim` to dicts of names to
@@ -56,6 +63,7 @@ def measure(
             noisy.astype(np.float32),
             sigma if denoiser.needs_sigma else None,
             max_pixels=max_pixels,
+            self_ensemble=self_ensemble,
         )
         images = {"": denoised, _NOISY: noisy}
         for name in peers:
@@ -65,7 +73,7 @@ def measure(
     return found
 
 
-def sections(found, denoiser, peers):
+def sections(found, denoiser, peers, self_ensemble=False):
     """Returns the tables of the averages and of each picture.
 
     Args:
@@ -73,6 +81,7 @@ def sections(found, denoiser, peers):
             of them.
         denoiser: the `DenoisingAutoencoder`.
         peers: names of `classical.CLASSICAL` that were compared with.
+        self_ensemble: as of `measure`.
 
     Returns:
         dict of `pictures` and `each_picture` to `Section`s: of `psnr/S` and
@@ -91,7 +100,7 @@ def sections(found, denoiser, peers):
         "pictures": Section(
             "Denoising of pictures",
             _measures(found, levels),
-            _notes(len(found), levels, denoiser),
+            _notes(len(found), levels, denoiser, self_ensemble),
             _peer_notes(peers),
         ),
         "each_picture": Section(
@@ -154,7 +163,7 @@ def _measures(found, levels, prefix=""):
     return measures
 
 
-def _notes(count, levels, denoiser):
+def _notes(count, levels, denoiser, self_ensemble):
     notes = [
         f"{count} picture{'s' * (count > 1)}, each at its own size; sigma is "
         "the standard deviation of the noise, for pixels in [0, 1]. Noisy "
@@ -166,6 +175,11 @@ def _notes(count, levels, denoiser):
         listed = ", ".join(map(level_as_text, outside))
         notes.append(
             f"Trained for a sigma of {low:g} to {high:g}, without {listed}."
+        )
+    if self_ensemble:
+        notes.append(
+            "This denoiser is averaged over the 8 flips and quarter turns of "
+            "each picture (a self-ensemble)."
         )
     return notes
 

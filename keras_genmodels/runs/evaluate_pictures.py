@@ -35,6 +35,7 @@ class PictureSettings:
         num_pictures: int >= 1, how many pictures, the first ones; None for
             all.
         max_pixels: int >= 1, pixels that the network takes at a time.
+        self_ensemble: bool, whether D is averaged over flips and turns.
     """
 
     source: str
@@ -43,14 +44,18 @@ class PictureSettings:
     seed: int = 0
     num_pictures: int | None = None
     max_pixels: int = MAX_PIXELS
+    self_ensemble: bool = False
 
     def as_texts(self):
         """Returns what the numbers depend on, besides the pictures."""
-        return {
+        texts = {
             "sigma": ", ".join(map(evaluation.level_as_text, self.levels)),
             "peers": ", ".join(self.peers) or "none",
             "seed": self.seed,
         }
+        if self.self_ensemble:
+            texts["self_ensemble"] = "true"
+        return texts
 
 
 def evaluate(workdir, settings):
@@ -241,6 +246,9 @@ def _measure(workdir, denoiser, chosen, settings):
                 settings.peers,
                 seed=settings.seed,
                 max_pixels=settings.max_pixels,
+                self_ensemble=settings.self_ensemble,
             )
-    sections = evaluation.sections(found, denoiser, settings.peers)
+    sections = evaluation.sections(
+        found, denoiser, settings.peers, settings.self_ensemble
+    )
     return {name: section.as_dict() for name, section in sections.items()}

@@ -38,12 +38,14 @@ class Loop(NamedTuple):
         max_steps: int >= 1.
         tolerance: >= 0, root mean square of D(x) - x at convergence.
         max_pixels: int >= 1, pixels that the network takes at a time.
+        self_ensemble: bool, whether D is averaged over flips and turns.
     """
 
     step_size: float = 1.0
     max_steps: int = 1
     tolerance: float = TOLERANCE
     max_pixels: int = MAX_PIXELS
+    self_ensemble: bool = False
 
 
 class Restored(NamedTuple):
@@ -200,6 +202,7 @@ def _restore(denoiser, x, sigma, condition, loop, bar):
             condition,
             max_pixels=loop.max_pixels,
             any_scale=step > 0,
+            self_ensemble=loop.self_ensemble,
             progress=progress,
         )[0]
         if loop.max_steps == 1 and loop.step_size == 1:

@@ -65,6 +65,15 @@ def test_a_folder_of_pictures_is_restored_at_their_own_sizes(workdir, tmp_path):
         expected = 255 * np.clip(model.denoise(x, 0.1)[0, ..., 0], 0, 1)
         with PIL.Image.open(output / "images" / name) as picture:
             np.testing.assert_allclose(picture, expected, atol=0.51)
+    # Averaged over flips and turns.
+    flags = ("--sigma=0.1", "--self_ensemble")
+    succeed(restore(workdir, source / "a.png", tmp_path / "all", *flags))
+    x = (given["a.png"][np.newaxis, ..., np.newaxis] / 255).astype("float32")
+    expected = kgm.denoise_in_tiles(model, x, 0.1, self_ensemble=True)
+    with PIL.Image.open(tmp_path / "all" / "images" / "a.png") as picture:
+        found = np.asarray(picture)
+    expected = 255 * np.clip(expected[0, ..., 0], 0, 1)
+    np.testing.assert_allclose(found, expected, atol=0.51)
     # Each shard writes its own pictures.
     for shard in ("0/2", "1/2"):
         flags = ("--sigma=auto", "--add_noise=0.2", f"--shard={shard}")
@@ -80,6 +89,7 @@ def test_what_has_no_meaning_for_pictures_is_refused(workdir, tmp_path):
     for source, flags, words in (
         ("test", ["--sigma=auto"], ["--sigma=auto", "any size"]),
         ("test", ["--sigma=0.1", "--max_pixels=99"], ["--max_pixels"]),
+        ("test", ["--sigma=0.1", "--self_ensemble"], ["--self_ensemble"]),
         (
             tmp_path / "a.png",
             ["--sigma=auto", "--max_pixels=9"],
@@ -167,6 +177,10 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
         ):
             assert words in text
     assert "was evaluated before" in succeed(run("evaluate", *flags))
+    said = succeed(run("evaluate", *flags, "--self_ensemble", "--peers=none"))
+    assert "a self-ensemble" in " ".join(said.split())
+    assert "was evaluated before" not in said
+    succeed(run("evaluate", *flags))
     found = workdir.read_metrics()["pictures"]["sections"]["pictures"]
     assert found["measures"]["psnr/0.2"]["references"].keys() == {
         *("noisy", "non-local means", "total variation", "wavelets")
@@ -180,6 +194,7 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
     ("flags", "words"),
     [
         (["--sigma=0.1"], "--sigma requires --input"),
+        (["--self_ensemble"], "--self_ensemble requires --input"),
         (["--input=x.npz"], "must be a picture"),
         (["--input=x.png", "--shard=0/2"], "exclude each other"),
         (["--input=x.png", "--peers=nlm,bm4d"], "all, none, or some of"),

@@ -243,7 +243,9 @@ PEAKS = """
 import pathlib, sys, threading, time
 import numpy as np, PIL.Image, psutil
 import keras_genmodels as kgm
+from keras_genmodels.networks.reach import reach_of
 from keras_genmodels.runs.restore_pictures import restore_pictures
+from keras_genmodels.sampling import tiles
 
 network = kgm.bias_free_unet((None, None, 1), (2, 3), 1)
 model = kgm.DenoisingAutoencoder(network, blind=True)
@@ -265,8 +267,10 @@ def risen(height, width):
     done.set(), watcher.join()
     return highest[0] - before
 
-risen(1000, 1500)  # Compiles.
-print(risen(1000, 1000), risen(6250, 8000))
+grid = tiles.tiles_of((6250, 8000), reach_of(network), tiles.MAX_PIXELS)
+tile = [span.stop - span.start for span in grid[0]]
+risen(*tile)  # Compiles.
+print(risen(*tile), risen(6250, 8000))
 """
 
 

@@ -149,3 +149,41 @@ def test_tiles_are_as_large_as_the_picture_allows(sides, most):
     found = tiles.tiles_of(sides, reach.Reach(44, 44, 4), 2**20)
     read = sum((y.stop - y.start) * (x.stop - x.start) for y, x in found)
     assert read < most * sides[0] * sides[1]
+
+
+@pytest.mark.parametrize("kind", ["sigma", "blind"])
+def test_a_self_ensemble_turns_with_the_picture(kind):
+    model = make(kind)
+    x = np.random.default_rng(1).random((2, 25, 34, 1), np.float32)
+    sigma = None if kind == "blind" else np.float32([0.1, 0.3])
+    done = []
+
+    def ensemble(x):
+        return kgm.denoise_in_tiles(
+            model,
+            x,
+            sigma,
+            max_pixels=600,
+            self_ensemble=True,
+            progress=done.append,
+        )
+
+    whole = ensemble(x)
+    assert sum(done) == pytest.approx(x.size)
+    flipped = ensemble(x[:, :, ::-1])
+    np.testing.assert_allclose(flipped[:, :, ::-1], whole, atol=1e-6)
+    turned = ensemble(np.rot90(x, axes=(1, 2)))
+    np.testing.assert_allclose(
+        np.rot90(turned, -1, axes=(1, 2)), whole, atol=1e-6
+    )
+    # The average of what a person would turn and turn back.
+    parts = []
+    for flip in (slice(None), slice(None, None, -1)):
+        for turns in range(4):
+            part = np.rot90(x[:, :, flip], turns, axes=(1, 2))
+            part = np.rot90(
+                model.denoise(part.copy(), sigma), -turns, axes=(1, 2)
+            )
+            parts.append(part[:, :, flip])
+    np.testing.assert_allclose(np.mean(parts, axis=0), whole, atol=1e-5)
+    assert np.std(parts, axis=0).max() > 0.01
