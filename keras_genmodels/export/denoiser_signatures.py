@@ -118,6 +118,30 @@ def signatures(denoiser, settings):
             that do not fit together.
     """
     _check(denoiser, settings)
+    given = _given(denoiser, settings)
+    found = _denoising(denoiser, settings, given)
+    sides = given["image"].sides
+    if sides is not None:
+        return {
+            name: signature._replace(
+                compute=in_blocks(signature.compute, sides.max_pixels)
+            )
+            for name, signature in found.items()
+        }
+    found |= _generating(denoiser, settings)
+    if _has_density(denoiser):
+        highest = float(denoiser.sigma_range[1])
+        levels = given["sigma"]._replace(values=Interval(0, highest, "(]"))
+        found["log_density"] = Signature(
+            {**given, "sigma": levels},
+            functools.partial(_log_density, denoiser, settings["jit_compile"]),
+            max_example_rows=_DENSITY_ROWS,
+        )
+    return found
+
+
+def _given(denoiser, settings):
+    """Returns the fields of what D takes."""
     lowest, highest = map(float, denoiser.sigma_range)
     pixels = FINITE
     if is_image(denoiser.event_shape):
@@ -132,11 +156,14 @@ def signatures(denoiser, settings):
             values=Interval(0, _MOST_ABOVE * highest, "(]"),
             example=LogInterval(lowest, highest),
         )
-    label = _label_field(denoiser)
-    given |= label
+    return given | _label_field(denoiser)
+
+
+def _denoising(denoiser, settings, given):
+    """Returns the signatures that denoise and restore images."""
     compiled = compiler(settings)
     fixed = {k: settings[k] for k in ("step_size", "max_steps", "tolerance")}
-    if sides is not None and settings["step_size"] == 1:
+    if given["image"].sides is not None and settings["step_size"] == 1:
         # Denoised once, as by `apps.restore`, however little that changes.
         fixed |= {"max_steps": 1, "tolerance": 0.0}
     restore = functools.partial(_restore, denoiser, settings["jit_compile"])
@@ -147,7 +174,7 @@ def signatures(denoiser, settings):
     def noise(image, sigma=None, condition=None):
         return {"noise": denoiser.noise(image, sigma, condition)}
 
-    found = {
+    return {
         "denoise": Signature(given, compiled(denoise)),
         "noise": Signature(given, compiled(noise)),
         "restore": Signature(given, functools.partial(restore, **fixed)),
@@ -155,22 +182,6 @@ def signatures(denoiser, settings):
             {**given, **_loop_fields(settings["max_steps"])}, restore
         ),
     }
-    if sides is not None:
-        return {
-            name: signature._replace(
-                compute=in_blocks(signature.compute, sides.max_pixels)
-            )
-            for name, signature in found.items()
-        }
-    found |= _generating(denoiser, settings)
-    if _has_density(denoiser):
-        levels = given["sigma"]._replace(values=Interval(0, highest, "(]"))
-        found["log_density"] = Signature(
-            {**given, "sigma": levels},
-            functools.partial(_log_density, denoiser, settings["jit_compile"]),
-            max_example_rows=_DENSITY_ROWS,
-        )
-    return found
 
 
 def _generating(denoiser, settings):
