@@ -146,18 +146,7 @@ def load(
     if ":/" in name:
         name = str(file_kinds.local_path(name))
     size = _as_size(image_size)
-    if not 0 <= validation_split < 1:
-        raise UserError(
-            f"validation_split must be in [0, 1), got {validation_split}"
-        )
-    if white_level is not None and not 1 <= white_level <= 65535:
-        raise UserError(f"white_level must be in [1, 65535], got {white_level}")
-    if in_memory not in ("auto", True, False):
-        raise UserError(
-            f"in_memory must be 'auto', True or False, got {in_memory!r}"
-        )
-    if color not in COLORS:
-        raise UserError(f"color must be one of {COLORS}, got {color!r}")
+    _check_common(validation_split, white_level, in_memory, color)
     if patch_size is None:
         if patches_per_epoch != PATCHES_PER_EPOCH:
             raise UserError(
@@ -203,6 +192,22 @@ def load(
             smallest_scale,
         ),
     )
+
+
+def _check_common(validation_split, white_level, in_memory, color):
+    """Checks the arguments of `load` on images and on patches."""
+    if not 0 <= validation_split < 1:
+        raise UserError(
+            f"validation_split must be in [0, 1), got {validation_split}"
+        )
+    if white_level is not None and not 1 <= white_level <= 65535:
+        raise UserError(f"white_level must be in [1, 65535], got {white_level}")
+    if in_memory not in ("auto", True, False):
+        raise UserError(
+            f"in_memory must be 'auto', True or False, got {in_memory!r}"
+        )
+    if color not in COLORS:
+        raise UserError(f"color must be one of {COLORS}, got {color!r}")
 
 
 def _load_images(name, reader, in_memory, validation_split, seed):
