@@ -29,6 +29,8 @@ _NOT_SETTINGS = (
     "seed",
     "seeds",
     "epochs",
+    # It chooses --sigma.
+    "for",
     # A run may go on with other devices.
     "strategy",
     "tpu_address",

@@ -133,6 +133,8 @@ WRONG = {
         (["--epochs=3", "--denoiser=exact"], "requires --denoiser=learned"),
         (["--network=bias_free_unet"], "requires --blind"),
         (["--filters=8", "--network=mlp"], "requires --network=unet"),
+        (["--for=restoring", "--sigma=0.1,1"], "--for excludes --sigma"),
+        (["--for=restoring", "--blind"], "--for excludes --blind"),
     ],
     "evaluate": [
         (["--workdir=b"], "--output"),

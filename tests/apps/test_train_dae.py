@@ -124,6 +124,21 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.slow
+def test_a_run_for_restoring_is_one_of_its_noise_levels(data_dir, tmp_path):
+    flags = (f"--data_dir={data_dir}", f"--workdir={tmp_path}", *TINY)
+    succeed(run("train_dae", "--for=restoring", *flags))
+    model = load_model(tmp_path / "model.keras")
+    assert model.sigma_range == (0.05, 1.5)
+    for same in ("--for=restoring", "--sigma=0.05,1.5"):
+        said = succeed(run("train_dae", same, *flags))
+        assert "This run is finished" in said
+    said = succeed(
+        run("train_dae", f"--flagfile={tmp_path}/flags.txt", flags[1])
+    )
+    assert "This run is finished" in said
+
+
+@pytest.mark.slow
 def test_runs_are_repeated_from_flags_txt(trained, launch, tmp_path):
     """In their workdir they are finished; other flags make another run."""
     learned, linear = trained["learned"].workdir, trained["linear"].workdir
@@ -174,9 +189,19 @@ def blocks_in_an_mlp(folder, trained):
     return Refused("train_dae", flags, ["--network=unet or bias_free_unet"])
 
 
+def stem_of_an_mlp(folder, trained):
+    flags = ["--stem_stride=2", "--network=mlp", f"--workdir={folder / 'new'}"]
+    return Refused("train_dae", flags, ["--network=unet or bias_free_unet"])
+
+
 @each_refused(
     [other_sigma_than_before],
-    [label_dropout_without_labels, attention_in_an_mlp, blocks_in_an_mlp],
+    [
+        label_dropout_without_labels,
+        attention_in_an_mlp,
+        blocks_in_an_mlp,
+        stem_of_an_mlp,
+    ],
 )
 def test_errors_are_one_line(refusals, make):
     check_refusal(*refusals[make])

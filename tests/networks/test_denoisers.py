@@ -26,6 +26,9 @@ def builds():
             (9, 13, 3), attention_levels=2, **SMALL
         ),
         "bias_free_unet": lambda: networks.bias_free_unet((9, 13, 3), **SMALL),
+        "unet_of_squares": lambda: networks.unet(
+            (9, 13, 3), stem_stride=2, **SMALL
+        ),
         "mlp_by_label": lambda: networks.mlp_denoiser(
             (2,), noise_conditional=False, num_classes=3, hidden_sizes=(7,)
         ),
@@ -93,6 +96,22 @@ def test_new_networks_return_zeros(build):
     network = build()
     x = images(network.output_shape[1:])
     assert not np.any(network(inputs_of(network, x)))
+
+
+def test_a_stem_with_a_stride_works_on_squares_of_pixels():
+    """A square of 2 x 2 pixels is one pixel of 4 times the channels."""
+    arguments = {"noise_conditional": False, **SMALL}
+    network = perturb(networks.unet((8, 12, 2), stem_stride=2, **arguments))
+    of_squares = networks.unet((4, 6, 8), **arguments)
+    weights = network.get_weights()
+    kernel = weights[0].reshape(3, 2, 3, 2, 2, -1).transpose(0, 2, 1, 3, 4, 5)
+    of_squares.set_weights([kernel.reshape(3, 3, 8, -1), *weights[1:]])
+    x = images((8, 12, 2))
+    expected = of_squares(tf.nn.space_to_depth(x, 2))
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(
+        network(x), tf.nn.depth_to_space(expected, 2), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["unet", "bias_free_unet"])
@@ -263,6 +282,8 @@ def test_a_network_learns_to_denoise():
         (lambda: networks.unet((8, 8, 1), filters=(4, -1)), "filters must be"),
         (lambda: networks.unet((8, 8, 1), blocks=0), "blocks must be"),
         (lambda: networks.unet((8, 8, 1), blocks=True), "blocks must be"),
+        (lambda: networks.unet((8, 8, 1), stem_stride=0), "stem_stride must"),
+        (lambda: layers.DepthToSpace(1), "side must be an int >= 2"),
         (
             lambda: networks.bias_free_unet((8, 8, 1), filters=(4.0,)),
             "filters must be",

@@ -15,6 +15,9 @@ BUILDS = {
         shape, noise_conditional=False, **SMALL, **kwargs
     ),
     "bias_free_unet": lambda shape: networks.bias_free_unet(shape, **SMALL),
+    "stem_of_2": lambda shape: networks.bias_free_unet(
+        shape, filters=(3, 4), blocks=1, stem_stride=2
+    ),
 }
 each_network = pytest.mark.parametrize("name", BUILDS)
 
@@ -95,6 +98,13 @@ def test_crops_by_multiples_of_the_stride_have_the_same_interior():
         whole[:, top + before :, left + before : -after],
         rtol=1e-12,
     )
+
+
+def test_a_stem_of_stride_3_sees_the_neighbours_of_its_squares():
+    network = networks.unet((None, None, 1), filters=(2, 3), stem_stride=3)
+    # 5 of a square of 3, from its farther side; 8 and 4 convolutions at the
+    # strides 3 and 6; 3 by the step between them.
+    assert reach_of(network) == Reach(5 + 24 + 24 + 3, 5 + 24 + 24 + 3, 6)
 
 
 def test_the_default_network_reaches_44_pixels():
