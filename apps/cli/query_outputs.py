@@ -69,10 +69,9 @@ def write(config, outputs, names):
     if path.suffix == ".png":
         plots.save_png(path, plots.image_grid(images))
         return
-    read = datasets.list_pictures(config.input)[: len(images)]
-    for name, image, header in zip(
-        names, images, pictures.read_headers(read), strict=False
-    ):
+    num = len(images)
+    headers = pictures.read_headers(datasets.list_pictures(config.input)[:num])
+    for name, image, header in zip(names[:num], images, headers, strict=True):
         pictures.write(path / _png_name(name), np.array(image), header.bits)
 
 

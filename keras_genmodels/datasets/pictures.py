@@ -115,9 +115,10 @@ def write(path, image, bits=8):
         bits: 8 or 16, of each value.
 
     Raises:
-        ValueError: for another number of channels.
+        ValueError: for another number of channels or bits.
     """
     check(image.shape[-1] in (1, 3), "a picture has 1 or 3 channels")
+    check(bits in (8, 16), f"bits must be 8 or 16, got {bits!r}")
     dtype = {8: np.uint8, 16: np.uint16}[bits]
     image = np.asarray(image, np.float32)
     # Unlike `np.clip`, these ignore NaN; in place, as pictures are large.

@@ -50,3 +50,16 @@ def test_a_written_picture_has_its_size_channels_and_bits(
         read /= 255
     expected = np.clip(np.nan_to_num(image), 0, 1)
     np.testing.assert_allclose(read, expected, atol=0.51 / (2**bits - 1))
+
+
+@pytest.mark.parametrize(
+    ("channels", "bits", "message"),
+    [(4, 8, "1 or 3 channels"), (1, 12, "bits must be 8 or 16, got 12")],
+)
+def test_what_is_no_picture_of_ours_is_not_written(
+    tmp_path, channels, bits, message
+):
+    image = np.zeros((3, 2, channels), np.float32)
+    with pytest.raises(ValueError, match=message):
+        pictures.write(tmp_path / "a.png", image, bits)
+    assert not [*tmp_path.iterdir()]
