@@ -1,12 +1,16 @@
 """Measures what generated images keep of the data: variances and labels.
 
   python benchmarks/generated_images.py --workdir=RUN --num_images=10000
+  python benchmarks/generated_images.py --workdir=RUN --num_images=10000 \\
+      --solver=euler --num_steps=100 --white_start
 
-RUN is a finished run of an app that trains on images with labels. Prints the
-share of the variance of the training images that its samples have along each
-of their first ten principal axes, and in all, with its standard error; the
-labels that a small classifier finds in samples and in test images, the last of
-which is "no image"; and the time of 64 samples, the median of a few rounds.
+RUN is a finished run of an app that trains on images with labels. Prints how
+its samples and as many test images compare with training images, as
+`apps.evaluate` does; the share of the variance of the training images that the
+samples have along each of their first ten principal axes, and in all, with its
+standard error; the labels that a small classifier finds in samples and in test
+images, the last of which is "no image"; and the time of 64 samples, the median
+of a few rounds. The second command draws as version 0.3 did.
 
 Standard errors are those of Gaussian data: sqrt(2 / n) of a variance.
 """
@@ -26,21 +30,39 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("num_images", 2000, "Samples.", lower_bound=2)
 flags.DEFINE_integer("seed", 0, "Seed of the samples.", lower_bound=0)
+flags.DEFINE_enum(
+    "solver", None, ["dpmpp_2m", "heun", "euler"], "Solver of a denoiser."
+)
+flags.DEFINE_integer(
+    "num_steps", None, "Evaluations of a denoiser.", lower_bound=1
+)
+flags.DEFINE_bool(
+    "white_start",
+    False,
+    "Start a denoiser from N(m, sigma^2 I) of the data's mean m, and not from "
+    "the distribution of the noisy data.",
+)
 flags.DEFINE_integer("rounds", 5, "Rounds of the time.", lower_bound=1)
 
 NUM_AXES, NUM_TIMED = 10, 64
 
 
 def main(_):
-    """Prints the shares, the labels and the time."""
+    """Prints the quality, the shares, the labels and the time."""
+    from keras_genmodels.core import arrays, seeds
     from keras_genmodels.metrics.classifier import cached_classifier
-    from keras_genmodels.models.batched_sampling import sample
+    from keras_genmodels.models.batched_sampling import BATCH_SIZE
     from keras_genmodels.runs.workdir import Workdir
 
     workdir = Workdir(FLAGS.workdir)
     model, run = workdir.load_model(), workdir.read_run()
     data = run.load_data(FLAGS.data_dir)
-    images = sample(model, FLAGS.num_images, seed=FLAGS.seed)
+    images = arrays.map_batches(
+        lambda rows: draw(model, rows),
+        seeds.row_seeds(FLAGS.seed, FLAGS.num_images),
+        batch_size=BATCH_SIZE,
+    )
+    print_quality(data, images, workdir.path)
     print_variances(data.train.images, images)
     classifier = cached_classifier(data, workdir.path)
     for name, found in (("samples", images), ("test", data.test.images)):
@@ -49,6 +71,46 @@ def main(_):
         print(f"labels of {name}, %: {text}")
     print(f"{NUM_TIMED} images in {median_time(model):.2f} s")
     return 0
+
+
+def draw(model, rows):
+    """Draws a sample for each row seed, as the flags say."""
+    settings = {"solver": FLAGS.solver, "num_steps": FLAGS.num_steps}
+    settings = {k: v for k, v in settings.items() if v is not None}
+    if FLAGS.white_start:
+        from keras_genmodels.sampling.noisy_data import NoisyGaussian
+
+        white = NoisyGaussian(model.data_mean, model.sigma_range[1])
+        settings["initial"] = white.draw(rows)
+    return model.sample(len(rows), seed=rows, **settings)
+
+
+def print_quality(data, images, folder):
+    """Prints the measures of `evaluation.samples`, and of test images."""
+    import numpy as np
+
+    from keras_genmodels.evaluation import comparison, samples
+    from keras_genmodels.evaluation.model import Settings
+
+    everything = comparison.all_training_images(data)
+    compared = comparison.comparison(
+        data, everything, len(images), seed=FLAGS.seed
+    )
+    features = comparison.features(
+        data,
+        everything,
+        folder,
+        num_steps=Settings.classifier_steps,
+    )
+    images = np.clip(images, 0, 1).astype(np.float32)
+    measures = samples.section(images, compared, features).measures
+    for measure in measures.values():
+        real = measure.references.get("test images")
+        beside = "" if real is None else f" (test images {real.value:.4g})"
+        print(
+            f"{measure.label}: {measure.estimate.value:.4g} +- "
+            f"{measure.estimate.standard_error:.2g}{beside}"
+        )
 
 
 def print_variances(train, images):
@@ -92,10 +154,13 @@ def label_shares(classifier, images):
 
 def median_time(model):
     """Returns the time of some samples, after a first call."""
+    from keras_genmodels.core import seeds
+
+    rows = seeds.row_seeds(FLAGS.seed, NUM_TIMED)
     times = []
     for _ in range(1 + FLAGS.rounds):
         start = time.perf_counter()
-        model.sample(NUM_TIMED, seed=FLAGS.seed).numpy()
+        draw(model, rows).numpy()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
