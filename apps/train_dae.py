@@ -59,9 +59,10 @@ flags.DEFINE_enum(
     "for",
     "generating",
     ["generating", "restoring"],
-    "What the denoiser is for, where no other flag says which noise levels it "
-    "is trained at. generating: the default of --sigma, with which it restores "
-    "too; restoring: --sigma=0.05,1.5, with which it restores a little better.",
+    "What the denoiser is for: generating, at the default --sigma, with which "
+    "it restores too; or restoring, at --sigma=0.05,1.5, which does that a "
+    "little better. Not with --sigma, --blind or --patch_size, which choose "
+    "the noise levels.",
 )
 flag_types.define_levels(
     "sigma",
@@ -69,7 +70,8 @@ flag_types.define_levels(
     "Noise level of the training, in units of pixels in [0, 1]: LEVEL, or "
     "LOWEST,HIGHEST for a range with a log-uniform distribution, such as "
     "5/255,1.5 (default: 0.02,40 with a log-normal distribution, of median "
-    "0.35; with --blind 0.05,1.5; with --patch_size 0.01,0.25).",
+    "0.35; with --for=restoring or --blind 0.05,1.5; with --patch_size "
+    "0.01,0.25).",
 )
 flags.DEFINE_bool("blind", False, "Do not pass the noise level to the network.")
 flags.DEFINE_enum(
@@ -106,8 +108,8 @@ flags.DEFINE_enum(
 flag_types.define_sizes(
     "filters",
     None,
-    "Channels of the levels of the U-Net, from full resolution down (default: "
-    "32,64,128).",
+    "Channels of the levels of the U-Net, from the first down, each of half "
+    "the size of the one before (default: 32,64,128).",
 )
 flags.DEFINE_integer(
     "blocks",
@@ -118,10 +120,11 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "stem_stride",
     1,
-    "Side in pixels of the squares that the U-Net takes as one pixel of its "
-    "first level. With 2 the same --filters are three times as fast.",
+    "Side in pixels of the squares that are one pixel of the U-Net's first "
+    "level, a power of 2. With 2 the same --filters are about three times as "
+    "fast.",
     lower_bound=1,
-    upper_bound=99,
+    upper_bound=64,
 )
 flags.DEFINE_integer(
     "attention_levels",
@@ -226,6 +229,10 @@ def resolve(config):
         return config.fill(hidden_sizes=(512, 512))
     config.forbid(("hidden_sizes",), "--network=mlp")
     config = config.fill(filters=(32, 64, 128))
+    if config.stem_stride.bit_count() != 1:
+        raise guard.WrongFlags(
+            f"--stem_stride={config.stem_stride} must be a power of 2"
+        )
     if config.patch_size is not None:
         check_patches(config)
     return config

@@ -4,13 +4,14 @@
   python benchmarks/generated_images.py --workdir=RUN --num_images=10000 \\
       --solver=euler --num_steps=100 --white_start
 
-RUN is a finished run of an app that trains on images with labels. Prints how
-its samples and as many test images compare with training images, as
-`apps.evaluate` does; the share of the variance of the training images that the
-samples have along each of their first ten principal axes, and in all, with its
-standard error; the labels that a small classifier finds in samples and in test
-images, the last of which is "no image"; and the time of 64 samples, the median
-of a few rounds. The second command draws as version 0.3 did.
+RUN is a finished run of an app that trains on images with labels, and that
+generates without a condition. Prints how its first samples and as many test
+images compare with training images, as `apps.evaluate` does; the share of the
+variance of the training images that the samples have along each of their first
+ten principal axes, and in all, with its standard error; the labels that a small
+classifier finds in samples and in test images, the last of which is "no image";
+and the time of 64 samples, the median of a few rounds. The second command walks
+as version 0.3.0 did.
 
 Standard errors are those of Gaussian data: sqrt(2 / n) of a variance.
 """
@@ -56,13 +57,14 @@ def main(_):
 
     workdir = Workdir(FLAGS.workdir)
     model, run = workdir.load_model(), workdir.read_run()
+    check_flags(model)
     data = run.load_data(FLAGS.data_dir)
     images = arrays.map_batches(
         lambda rows: draw(model, rows),
         seeds.row_seeds(FLAGS.seed, FLAGS.num_images),
         batch_size=BATCH_SIZE,
     )
-    print_quality(data, images, workdir.path)
+    print_quality(data, images, workdir.path, run.binarization or "none")
     print_variances(data.train.images, images)
     classifier = cached_classifier(data, workdir.path)
     for name, found in (("samples", images), ("test", data.test.images)):
@@ -71,6 +73,26 @@ def main(_):
         print(f"labels of {name}, %: {text}")
     print(f"{NUM_TIMED} images in {median_time(model):.2f} s")
     return 0
+
+
+def check_flags(model):
+    """Ends the program if the model has no walk that the flags could change."""
+    from keras_genmodels.core.events import is_any_size
+    from keras_genmodels.denoisers import Denoiser
+
+    if (
+        FLAGS.solver is None
+        and FLAGS.num_steps is None
+        and not FLAGS.white_start
+    ):
+        return
+    if not (isinstance(model, Denoiser) and model.needs_sigma):
+        sys.exit(
+            "--solver, --num_steps and --white_start require a denoiser that "
+            f"receives sigma, which {FLAGS.workdir} is not"
+        )
+    if FLAGS.white_start and is_any_size(model.event_shape):
+        sys.exit("--white_start requires a denoiser of images of one size")
 
 
 def draw(model, rows):
@@ -85,7 +107,7 @@ def draw(model, rows):
     return model.sample(len(rows), seed=rows, **settings)
 
 
-def print_quality(data, images, folder):
+def print_quality(data, images, folder, binarization):
     """Prints the measures of `evaluation.samples`, and of test images."""
     import numpy as np
 
@@ -94,17 +116,15 @@ def print_quality(data, images, folder):
 
     everything = comparison.all_training_images(data)
     compared = comparison.comparison(
-        data, everything, len(images), seed=FLAGS.seed
+        data, everything, len(images), binarization, seed=FLAGS.seed
     )
     features = comparison.features(
-        data,
-        everything,
-        folder,
-        num_steps=Settings.classifier_steps,
+        data, everything, folder, num_steps=Settings.classifier_steps
     )
-    images = np.clip(images, 0, 1).astype(np.float32)
-    measures = samples.section(images, compared, features).measures
-    for measure in measures.values():
+    images = np.clip(images[: len(compared.real)], 0, 1).astype(np.float32)
+    section = samples.section(images, compared, features)
+    print(*section.notes, sep="\n")
+    for measure in section.measures.values():
         real = measure.references.get("test images")
         beside = "" if real is None else f" (test images {real.value:.4g})"
         print(

@@ -85,7 +85,10 @@ def keras_unet(options, sides=(SIDE, SIDE)):
     import keras_genmodels as kgm
 
     network = kgm.unet(
-        (*sides, 1), filters=options["filters"], blocks=options["blocks"]
+        (*sides, 1),
+        filters=options["filters"],
+        blocks=options["blocks"],
+        stem_stride=options.get("stem_stride", 1),
     )
     rng = np.random.default_rng(1)
     for weight in network.weights:

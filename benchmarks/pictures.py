@@ -2,7 +2,8 @@
 
   python benchmarks/pictures.py                   # 12 megapixels
   python benchmarks/pictures.py --megapixels=1
-  python benchmarks/pictures.py --only=keras,nlm --filters=16,32
+  python benchmarks/pictures.py --only=keras,nlm --filters=64,128 \\
+      --stem_stride=2
 
 Each runs in a new process: `kgm.denoise_in_tiles` with a U-Net that receives
 sigma, in float32 and in mixed bfloat16; the same weights and tiles in PyTorch;
@@ -31,6 +32,13 @@ flags.DEFINE_float("megapixels", 12, "Size of the picture.", lower_bound=0.01)
 flags.DEFINE_integer("rounds", 3, "Number of rounds.", lower_bound=1)
 flags.DEFINE_list("filters", ["32", "64", "128"], "Channels of each level.")
 flags.DEFINE_integer("blocks", 2, "Residual blocks per level.", lower_bound=1)
+flags.DEFINE_integer(
+    "stem_stride",
+    1,
+    "1 or 2: as of `kgm.unet`.",
+    lower_bound=1,
+    upper_bound=2,
+)
 flags.DEFINE_integer(
     "max_pixels", 2**20, "Pixels that a network takes at a time.", lower_bound=1
 )
@@ -67,6 +75,7 @@ def main(_):
         "rounds": FLAGS.rounds,
         "filters": tuple(map(int, FLAGS.filters)),
         "blocks": FLAGS.blocks,
+        "stem_stride": FLAGS.stem_stride,
         "max_pixels": FLAGS.max_pixels,
     }
     context = multiprocessing.get_context("spawn")
@@ -237,7 +246,8 @@ def torch_denoiser(denoiser, options):
     from torch_networks import Unet
 
     weights = {it.name: it.get_weights() for it in denoiser.network.layers}
-    network = Unet(weights, options["filters"], options["blocks"])
+    sizes = (options[k] for k in ("filters", "blocks", "stem_stride"))
+    network = Unet(weights, *sizes)
     level = torch.full((1,), math.log(SIGMA) / 4)
     mean = float(denoiser.data_mean[0, 0, 0])
     variance = float(denoiser.data_stddev) ** 2

@@ -11,6 +11,7 @@ class Unet(torch.nn.Module):
     Args:
         weights: dict of the names of its layers to their Keras weights.
         filters, blocks: as of `kgm.unet`.
+        stem_stride: 1 or 2, as of `kgm.unet`.
 
     Call arguments:
         x: `[batch, channels, height, width]`.
@@ -20,12 +21,13 @@ class Unet(torch.nn.Module):
         like `x`, float32 under autocast, too.
     """
 
-    def __init__(self, weights, filters, blocks):
+    def __init__(self, weights, filters, blocks, stem_stride=1):
         super().__init__()
         self.num_levels, self.blocks = len(filters), blocks
+        self.stem_stride = stem_stride
         self.layers = torch.nn.ModuleDict(
             {
-                name: _layer(name, *arrays)
+                name: _layer(self._square_of(name), *arrays)
                 for name, arrays in weights.items()
                 if arrays
             }
@@ -34,7 +36,7 @@ class Unet(torch.nn.Module):
 
     def forward(self, x, level):
         embedding = self._embedded(level)
-        multiple = 2 ** (self.num_levels - 1)
+        multiple = self.stem_stride * 2 ** (self.num_levels - 1)
         height, width = x.shape[2:]
         padding = (0, -width % multiple, 0, -height % multiple)
         h = functional.pad(x, padding, mode="reflect") if any(padding) else x
@@ -50,7 +52,14 @@ class Unet(torch.nn.Module):
             h = self._blocks(h + skips[i], f"up_{i}", embedding)
         with torch.autocast("cpu", enabled=False):
             y = self.layers["output"](functional.relu(h.float()))
+            y = functional.pixel_shuffle(y, self.stem_stride)
         return y[:, :, :height, :width]
+
+    def _square_of(self, name):
+        """Returns how many pixels the channels of a layer become."""
+        if name == "output":
+            return self.stem_stride**2
+        return 4 if name.startswith("up_") and "block" not in name else 1
 
     def _embedded(self, level):
         angles = level[:, None] * self.frequencies
@@ -112,25 +121,25 @@ def hidden_layers(*sizes):
     )
 
 
-def _layer(name, kernel, bias=None):
+def _layer(square, kernel, bias=None):
     """Builds a dense layer, or a convolution in the format channels_last."""
     sizes = kernel.shape[-2:]
     if kernel.ndim == 2:
         layer = torch.nn.Linear(*sizes, bias=bias is not None)
         weight = kernel.T
     else:
-        if name.startswith("up_") and "block" not in name:
-            # Keras' order of channels is (row, column, channel), and that of
-            # PyTorch (channel, row, column).
-            order = np.arange(sizes[1]).reshape(4, -1).T.reshape(-1)
-            kernel = kernel[..., order]
-            bias = None if bias is None else bias[order]
+        # Keras' order of channels is (row, column, channel), and that of
+        # PyTorch (channel, row, column).
+        order = np.arange(sizes[1]).reshape(square, -1).T.reshape(-1)
+        kernel = kernel[..., order]
+        bias = None if bias is None else bias[order]
         side = len(kernel)
         layer = torch.nn.Conv2d(
             *sizes,
             side,
-            stride=2 if side == 2 else 1,
-            padding=1 if side == 3 else 0,
+            # Of 1x1 and 3x3, of a step down, and of a stem with a stride.
+            stride=2 if side == 2 else max(1, side // 3),
+            padding=side // 3,
             bias=bias is not None,
         )
         weight = kernel.transpose(3, 2, 0, 1)

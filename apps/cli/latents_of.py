@@ -26,7 +26,9 @@ _ONLY_IMAGES = (
     "condition",
     "label_dropout",
     "filters",
+    "for",
     "blocks",
+    "stem_stride",
     "attention_levels",
     "init_from",
 )

@@ -51,12 +51,12 @@ def unet(
             and cropped back.
         noise_conditional: whether the noise level is an input.
         num_classes: int >= 1 if class labels are an input, else None.
-        filters: channels of each level, from the full size down, each >= 1.
+        filters: channels of each level, from the first down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
-        stem_stride: int >= 1, side of the squares of pixels that are one
+        stem_stride: a power of 2, side of the squares of pixels that are one
             pixel of the first level: the first convolution has this stride,
             and the last one returns all pixels of a square as channels. With
-            2 the same `filters` are three times as fast.
+            2 the same `filters` are about three times as fast.
         attention_levels: int >= 0, number of levels, from the smallest up,
             with self-attention after each residual block, one head for every
             32 channels; 0 for images of any size.
@@ -123,7 +123,7 @@ def bias_free_unet(
 
     Args:
         image_shape: as for `unet`.
-        filters: channels of each level, from the full size down, each >= 1.
+        filters: channels of each level, from the first down, each >= 1.
         blocks: int >= 1, residual blocks per level, both down and up.
         stem_stride: as for `unet`.
 
@@ -205,6 +205,11 @@ def _u_shape(x, filters, blocks, stem_stride, block, use_bias):
     if is_free := None in x.shape[1:3]:
         total_stride = stem_stride * 2 ** (len(sizes) - 1)
         h = PadToMultiple(total_stride, name="padded")(x)
+    elif any(missing := [-side % stem_stride for side in x.shape[1:3]]):
+        # The stem would otherwise be shifted against its squares.
+        h = keras.layers.ZeroPadding2D(
+            [(0, n) for n in missing], data_format=CHANNELS_LAST, name="padded"
+        )(x)
     h = _convolution(filters[0], use_bias, "stem", stride=stem_stride)(h)
     skips = []
     for i in range(len(sizes) - 1):
@@ -295,7 +300,8 @@ def _to_pixels(h, stride, size, **config):
     """Takes channels as `stride` x `stride` pixels, and crops to `size`."""
     if stride == 1:
         return h
-    h = DepthToSpace(stride, **config)(h)
+    for _ in range(_log2(stride)):
+        h = DepthToSpace(**config)(h)
     if None in size:
         return h
     excess = [(0, n - m) for n, m in zip(h.shape[1:3], size, strict=True)]
@@ -304,6 +310,10 @@ def _to_pixels(h, stride, size, **config):
     return keras.layers.Cropping2D(excess, data_format=CHANNELS_LAST, **config)(
         h
     )
+
+
+def _log2(n):
+    return n.bit_length() - 1
 
 
 def _convolution(filters, use_bias, name, gain=1.0, stride=1):
@@ -373,7 +383,10 @@ def _check_image_arguments(image_shape, filters, blocks, stem_stride):
     )
     _check_sizes("filters", filters)
     check_count("blocks", blocks)
-    check_count("stem_stride", stem_stride)
+    check(
+        is_count(stem_stride) and stem_stride == 2 ** _log2(stem_stride),
+        f"stem_stride must be a power of 2, got {stem_stride!r}",
+    )
 
 
 def _check_groups(groups, filters):

@@ -78,39 +78,25 @@ class FiLM(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("keras_genmodels")
 class DepthToSpace(keras.layers.Layer):
-    """Rearranges the channels of each pixel into a square of pixels.
+    """Rearranges the channels of each pixel into 2 x 2 pixels.
 
-    After a 1x1 convolution it equals a transposed convolution of that stride
-    and size, and is faster.
-
-    Args:
-        side: int >= 2, of the square.
+    After a 1x1 convolution it equals a transposed 2x2 convolution of stride 2,
+    and is faster.
 
     Call arguments:
-        x: `[batch, height, width, side^2 * channels]`.
+        x: `[batch, height, width, 4 * channels]`.
 
     Call returns:
-        `[batch, side * height, side * width, channels]`.
+        `[batch, 2 * height, 2 * width, channels]`.
     """
 
-    def __init__(self, side=2, **kwargs):
-        super().__init__(**kwargs)
-        check(
-            is_count(side) and side >= 2,
-            f"side must be an int >= 2, got {side!r}",
-        )
-        self.side = side
-
     def call(self, x):
-        return tf.nn.depth_to_space(x, self.side)
+        return tf.nn.depth_to_space(x, 2)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
-        sides = (s if s is None else self.side * s for s in (height, width))
-        return (batch, *sides, channels // self.side**2)
-
-    def get_config(self):
-        return {**super().get_config(), "side": self.side}
+        sides = (s if s is None else 2 * s for s in (height, width))
+        return (batch, *sides, channels // 4)
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")

@@ -119,9 +119,8 @@ def _through(layer, given):
     if isinstance(layer, keras.layers.Conv2D):
         return _through_convolution(layer, _Pixels(scale, before, after))
     if isinstance(layer, DepthToSpace):
-        _require(scale % layer.side == 0, layer)
-        finer = scale // layer.side
-        return _Pixels(finer, before + scale - finer, after)
+        _require(scale % 2 == 0, layer)
+        return _Pixels(scale // 2, before + scale // 2, after)
     _require(isinstance(layer, _OF_ONE_PIXEL), layer)
     if isinstance(layer, keras.layers.Concatenate):
         _require(layer.axis in (-1, 3), layer)

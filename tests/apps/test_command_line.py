@@ -135,6 +135,18 @@ WRONG = {
         (["--filters=8", "--network=mlp"], "requires --network=unet"),
         (["--for=restoring", "--sigma=0.1,1"], "--for excludes --sigma"),
         (["--for=restoring", "--blind"], "--for excludes --blind"),
+        (
+            ["--for=restoring", "--data_dir=x", "--patch_size=8"],
+            "--for excludes --patch_size",
+        ),
+        (["--for=restoring", "--denoiser=exact"], "--for requires"),
+        (["--for=restoring", "--latents_of=x"], "--for requires"),
+        (["--stem_stride=2", "--latents_of=x"], "--stem_stride requires"),
+        (["--stem_stride=3"], "must be a power of 2"),
+        (
+            ["--stem_stride=4", "--data_dir=x", "--patch_size=8"],
+            "at least 16, as --filters has 3 levels after --stem_stride=4",
+        ),
     ],
     "evaluate": [
         (["--workdir=b"], "--output"),

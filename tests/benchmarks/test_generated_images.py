@@ -19,6 +19,7 @@ def test_a_white_start_lacks_the_variance_of_the_data(tmp_path):
             *("--rounds=1", flag),
         )
         assert process.returncode == 0, process.stderr
+        assert "360 samples and as many images" in process.stdout
         for name in ("Precision", "Coverage", "Frechet classifier distance"):
             pattern = rf"{name}: \S+ \+- \S+ \(test images \S+\)"
             assert re.search(pattern, process.stdout)

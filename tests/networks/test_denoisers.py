@@ -114,6 +114,24 @@ def test_a_stem_with_a_stride_works_on_squares_of_pixels():
     )
 
 
+@pytest.mark.parametrize("size", [(9, 13), (2, 3)], ids=str)
+def test_squares_at_the_border_are_filled_with_zeros(size):
+    missing = [-side % 4 for side in size]
+    larger = [side + n for side, n in zip(size, missing, strict=True)]
+    network, whole = (
+        networks.unet(
+            (*sides, 1), noise_conditional=False, filters=(2,), stem_stride=4
+        )
+        for sides in (size, larger)
+    )
+    whole.set_weights(perturb(network).get_weights())
+    x = images((*size, 1))
+    padded = np.pad(x, [(0, 0), *((0, n) for n in missing), (0, 0)])
+    np.testing.assert_allclose(
+        network(x), whole(padded)[:, : size[0], : size[1]], atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("name", ["unet", "bias_free_unet"])
 def test_every_pixel_depends_on_every_other(name):
     network = perturb(getattr(networks, name)((8, 11, 1), **SMALL))
@@ -283,7 +301,7 @@ def test_a_network_learns_to_denoise():
         (lambda: networks.unet((8, 8, 1), blocks=0), "blocks must be"),
         (lambda: networks.unet((8, 8, 1), blocks=True), "blocks must be"),
         (lambda: networks.unet((8, 8, 1), stem_stride=0), "stem_stride must"),
-        (lambda: layers.DepthToSpace(1), "side must be an int >= 2"),
+        (lambda: networks.unet((8, 8, 1), stem_stride=6), "a power of 2"),
         (
             lambda: networks.bias_free_unet((8, 8, 1), filters=(4.0,)),
             "filters must be",

@@ -100,11 +100,11 @@ def test_crops_by_multiples_of_the_stride_have_the_same_interior():
     )
 
 
-def test_a_stem_of_stride_3_sees_the_neighbours_of_its_squares():
-    network = networks.unet((None, None, 1), filters=(2, 3), stem_stride=3)
-    # 5 of a square of 3, from its farther side; 8 and 4 convolutions at the
-    # strides 3 and 6; 3 by the step between them.
-    assert reach_of(network) == Reach(5 + 24 + 24 + 3, 5 + 24 + 24 + 3, 6)
+def test_a_stem_of_stride_4_sees_the_neighbours_of_its_squares():
+    network = networks.unet((None, None, 1), filters=(2, 3), stem_stride=4)
+    # 7 to the far side of the next square; 8 and 4 convolutions at the strides
+    # 4 and 8; 4 by the step between them.
+    assert reach_of(network) == Reach(7 + 32 + 32 + 4, 7 + 32 + 32 + 4, 8)
 
 
 def test_the_default_network_reaches_44_pixels():
