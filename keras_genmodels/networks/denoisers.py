@@ -10,14 +10,15 @@ import keras
 
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.validation import check, check_count, is_count
-from keras_genmodels.networks.channel_normalization import ChannelNormalization
-from keras_genmodels.networks.embeddings import embedded_inputs
-from keras_genmodels.networks.encoders import CHANNELS_LAST, input_layer
-from keras_genmodels.networks.layers import DepthToSpace, FiLM, SelfAttention
-from keras_genmodels.networks.sizes import CropLike, PadToMultiple
+from keras_genmodels.networks import unet_parts
+from keras_genmodels.networks.embeddings import embedded_inputs, modulation
+from keras_genmodels.networks.encoders import (
+    CHANNELS_LAST,
+    input_layer,
+    weights_dtype,
+)
+from keras_genmodels.networks.layers import FiLM
 
-_SMALLEST_SIDE = 2
-_CHANNELS_PER_HEAD = 32
 _OLD_NAMES = {"conditional": "noise_conditional"}
 
 
@@ -100,15 +101,17 @@ def unet(
         "attention_levels requires images of one size, got image_shape="
         f"{tuple(image_shape)}",
     )
-    sizes = _sizes(image_shape[:2], len(filters), stem_stride)
+    sizes = unet_parts.level_sizes(image_shape[:2], len(filters), stem_stride)
     attentive = sizes[::-1][:attention_levels]
 
     def block(h, name):
         size = tuple(h.shape[1:3])
-        h = _block(h, embedding, normalization_groups, name)
-        return _attention(h, name) if size in attentive else h
+        h = unet_parts.residual_block(h, embedding, normalization_groups, name)
+        return unet_parts.attention(h, name) if size in attentive else h
 
-    y = _u_shape(inputs[0], filters, blocks, stem_stride, block, use_bias=True)
+    y = unet_parts.u_shape(
+        inputs[0], filters, blocks, stem_stride, block, use_bias=True
+    )
     return _network(inputs, y, "unet")
 
 
@@ -142,8 +145,13 @@ def bias_free_unet(
     """
     _check_image_arguments(image_shape, filters, blocks, stem_stride)
     x = input_layer(image_shape)
-    y = _u_shape(
-        x, filters, blocks, stem_stride, _bias_free_block, use_bias=False
+    y = unet_parts.u_shape(
+        x,
+        filters,
+        blocks,
+        stem_stride,
+        unet_parts.bias_free_block,
+        use_bias=False,
     )
     return keras.Model(x, y, name="bias_free_unet")
 
@@ -185,151 +193,17 @@ def mlp_denoiser(
     for i, size in enumerate(hidden_sizes):
         h = _hidden_layer(size, f"hidden_{i}")(h)
         if embedding is not None:
-            modulation = _modulation(embedding, size, f"hidden_{i}")
-            h = FiLM(name=f"hidden_{i}_modulated")([h, modulation])
+            given = [h, modulation(embedding, size, f"hidden_{i}")]
+            h = FiLM(name=f"hidden_{i}_modulated")(given)
         h = keras.layers.Activation("silu")(h)
     h = keras.layers.Dense(
         math.prod(event_shape),
         kernel_initializer="zeros",
-        dtype=_output_dtype(),
+        dtype=weights_dtype(),
         name="output",
     )(h)
-    y = keras.layers.Reshape(tuple(event_shape), dtype=_output_dtype())(h)
+    y = keras.layers.Reshape(tuple(event_shape), dtype=weights_dtype())(h)
     return _network(inputs, y, "mlp_denoiser")
-
-
-def _u_shape(x, filters, blocks, stem_stride, block, use_bias):
-    """Applies the levels of a U-Net, down and up, with `blocks` at each."""
-    sizes = _sizes(x.shape[1:3], len(filters), stem_stride)
-    h = x
-    if is_free := None in x.shape[1:3]:
-        total_stride = stem_stride * 2 ** (len(sizes) - 1)
-        h = PadToMultiple(total_stride, name="padded")(x)
-    elif any(missing := [-side % stem_stride for side in x.shape[1:3]]):
-        # The stem would otherwise be shifted against its squares.
-        h = keras.layers.ZeroPadding2D(
-            [(0, n) for n in missing], data_format=CHANNELS_LAST, name="padded"
-        )(x)
-    h = _convolution(filters[0], use_bias, "stem", stride=stem_stride)(h)
-    skips = []
-    for i in range(len(sizes) - 1):
-        h = _repeat(block, h, blocks, f"down_{i}")
-        skips.append(h)
-        h = keras.layers.Conv2D(
-            filters[i + 1],
-            2,
-            strides=2,
-            padding="same",
-            data_format=CHANNELS_LAST,
-            use_bias=use_bias,
-            name=f"down_{i}",
-        )(h)
-    h = _repeat(block, h, blocks, "middle")
-    for i in reversed(range(len(skips))):
-        h = _upsample(h, filters[i], sizes[i], use_bias, f"up_{i}")
-        h = keras.layers.Add(name=f"skip_{i}")([h, skips[i]])
-        h = _repeat(block, h, blocks, f"up_{i}")
-    # 1x1: a 3x3 convolution to 1 channel costs half of one to 32 channels.
-    y = keras.layers.Conv2D(
-        stem_stride**2 * x.shape[-1],
-        1,
-        data_format=CHANNELS_LAST,
-        use_bias=use_bias,
-        kernel_initializer="zeros",
-        dtype=_output_dtype(),
-        name="output",
-    )(keras.layers.ReLU()(h))
-    y = _to_pixels(y, stem_stride, x.shape[1:3], dtype=_output_dtype())
-    if is_free:
-        return CropLike(dtype=_output_dtype(), name="cropped")([y, x])
-    return y
-
-
-def _repeat(block, h, count, name):
-    for j in range(count):
-        h = block(h, f"{name}_block_{j}")
-    return h
-
-
-def _block(h, embedding, groups, name):
-    """Adds a residual: convolution, modulation and ReLU, convolution."""
-    filters = h.shape[-1]
-    # Modulation and normalisation have a shift of their own.
-    use_bias = embedding is None and groups is None
-    y = _convolution(filters, use_bias, f"{name}_in")(h)
-    if embedding is not None:
-        y = [y, _modulation(embedding, filters, name)]
-    if groups is not None:
-        config = {"groups": groups, "name": f"{name}_normalized"}
-        y = ChannelNormalization.from_config(config)(y)
-    elif embedding is not None:
-        y = FiLM(name=f"{name}_modulated")(y)
-    y = keras.layers.ReLU()(y)
-    y = _convolution(filters, True, f"{name}_out", gain=0.1)(y)
-    return keras.layers.Add(name=name)([h, y])
-
-
-def _attention(h, name):
-    heads = max(h.shape[-1] // _CHANNELS_PER_HEAD, 1)
-    while h.shape[-1] % heads:
-        heads -= 1
-    return SelfAttention(heads, name=f"{name}_attention")(h)
-
-
-def _bias_free_block(h, name):
-    filters = h.shape[-1]
-    y = _convolution(filters, False, f"{name}_in")(h)
-    y = keras.layers.ReLU()(y)
-    y = _convolution(filters, False, f"{name}_out", gain=0.1)(y)
-    return keras.layers.Add(name=name)([h, y])
-
-
-def _upsample(h, filters, size, use_bias, name):
-    """Doubles the size of `h` and crops it to `size`."""
-    h = keras.layers.Conv2D(
-        4 * filters,
-        1,
-        data_format=CHANNELS_LAST,
-        use_bias=use_bias,
-        name=name,
-    )(h)
-    return _to_pixels(h, 2, size)
-
-
-def _to_pixels(h, stride, size, **config):
-    """Takes channels as `stride` x `stride` pixels, and crops to `size`."""
-    if stride == 1:
-        return h
-    for _ in range(_log2(stride)):
-        h = DepthToSpace(**config)(h)
-    if None in size:
-        return h
-    excess = [(0, n - m) for n, m in zip(h.shape[1:3], size, strict=True)]
-    if excess == [(0, 0), (0, 0)]:
-        return h
-    return keras.layers.Cropping2D(excess, data_format=CHANNELS_LAST, **config)(
-        h
-    )
-
-
-def _log2(n):
-    return n.bit_length() - 1
-
-
-def _convolution(filters, use_bias, name, gain=1.0, stride=1):
-    # Factor 2 for ReLU; a small gain makes residual blocks start near the
-    # identity, so that no normalisation is needed.
-    initializer = keras.initializers.VarianceScaling(2.0 * gain)
-    return keras.layers.Conv2D(
-        filters,
-        3 * stride,
-        strides=stride,
-        padding="same",
-        data_format=CHANNELS_LAST,
-        use_bias=use_bias,
-        kernel_initializer=initializer,
-        name=name,
-    )
 
 
 def _hidden_layer(size, name):
@@ -347,28 +221,6 @@ def _network(inputs, y, name):
     return keras.Model(inputs if len(inputs) > 1 else inputs[0], y, name=name)
 
 
-def _modulation(embedding, channels, name):
-    """Returns `[batch, 2 * channels]`, zeros in a new model."""
-    return keras.layers.Dense(
-        2 * channels, kernel_initializer="zeros", name=f"{name}_modulation"
-    )(embedding)
-
-
-def _sizes(size, levels, stem_stride):
-    """Returns the image sizes of the levels, each half of the one before."""
-    if None in size:
-        return [tuple(size)] * levels
-    sizes = [tuple(math.ceil(side / stem_stride) for side in size)]
-    while len(sizes) < levels and min(sizes[-1]) > _SMALLEST_SIDE:
-        sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
-    return sizes
-
-
-def _output_dtype():
-    # Not the compute dtype of a mixed policy, which would round the output.
-    return keras.config.dtype_policy().variable_dtype
-
-
 def _check_image_arguments(image_shape, filters, blocks, stem_stride):
     check(
         isinstance(image_shape, tuple | list)
@@ -384,7 +236,7 @@ def _check_image_arguments(image_shape, filters, blocks, stem_stride):
     _check_sizes("filters", filters)
     check_count("blocks", blocks)
     check(
-        is_count(stem_stride) and stem_stride == 2 ** _log2(stem_stride),
+        is_count(stem_stride) and stem_stride.bit_count() == 1,
         f"stem_stride must be a power of 2, got {stem_stride!r}",
     )
 

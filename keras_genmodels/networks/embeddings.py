@@ -32,6 +32,22 @@ def embedded_inputs(event_shape, noise_conditional, num_classes):
     return inputs, _embed(level, label, num_classes)
 
 
+def modulation(embedding, channels, name):
+    """Builds scale and shift of each channel, for `FiLM`.
+
+    Args:
+        embedding: as `embedded_inputs` returns it, not None.
+        channels: int >= 1.
+        name: of what is scaled.
+
+    Returns:
+        symbolic tensor `[batch, 2 * channels]`, zeros in a new model.
+    """
+    return keras.layers.Dense(
+        2 * channels, kernel_initializer="zeros", name=f"{name}_modulation"
+    )(embedding)
+
+
 def _embed(level, label, num_classes):
     """Returns `[batch, _SIZE]`, or None without level and label."""
     parts = []

@@ -199,8 +199,15 @@ def input_layer(shape):
     Returns:
         symbolic tensor `[batch, *shape]`.
     """
-    dtype = keras.config.dtype_policy().variable_dtype
-    return keras.Input(tuple(shape), dtype=dtype)
+    return keras.Input(tuple(shape), dtype=weights_dtype())
+
+
+def weights_dtype():
+    """Returns the precision of weights, in which a network's output is, too.
+
+    The compute dtype of a mixed policy would round it.
+    """
+    return keras.config.dtype_policy().variable_dtype
 
 
 def dense_layers(sizes, gated=False):
