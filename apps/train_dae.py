@@ -201,6 +201,12 @@ def resolve(config):
     if not by_label:
         config.forbid(("label_dropout",), "--condition=label")
     data_flags.check_patch_flags(config)
+    config = _with_noise_levels(config)
+    return _with_network(config, is_bias_free=config.blind and not by_label)
+
+
+def _with_noise_levels(config):
+    """Fills in --sigma, unless the default is that of the denoiser."""
     if "for" in config.present:
         for name in ("sigma", "blind", "patch_size"):
             if name in config.present:
@@ -211,11 +217,19 @@ def resolve(config):
         config = config.fill(sigma=_RESTORING_SIGMA)
     if config.patch_size is not None:
         config = config.fill(sigma=_PATCH_SIGMA)
-    is_bias_free = config.blind and not by_label
-    network = "bias_free_unet" if is_bias_free else "unet"
-    config = config.fill(network=network)
     if config.blind and _has_single_level(config):
         raise guard.WrongFlags("--blind requires --sigma=LOWEST,HIGHEST")
+    return config
+
+
+def _with_network(config, is_bias_free):
+    """Checks the flags of the network and fills in their defaults.
+
+    Args:
+        config: `Config`.
+        is_bias_free: whether the network is given the image alone.
+    """
+    config = config.fill(network="bias_free_unet" if is_bias_free else "unet")
     if config.network == "bias_free_unet" and not is_bias_free:
         raise guard.WrongFlags(
             "--network=bias_free_unet requires --blind and no --condition, as "

@@ -126,10 +126,10 @@ def print_quality(data, images, folder, binarization):
     print(*section.notes, sep="\n")
     for measure in section.measures.values():
         real = measure.references.get("test images")
-        beside = "" if real is None else f" (test images {real.value:.4g})"
+        reference = "" if real is None else f" (test images {real.value:.4g})"
         print(
             f"{measure.label}: {measure.estimate.value:.4g} +- "
-            f"{measure.estimate.standard_error:.2g}{beside}"
+            f"{measure.estimate.standard_error:.2g}{reference}"
         )
 
 
