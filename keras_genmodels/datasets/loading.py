@@ -148,14 +148,7 @@ def load(
     size = _as_size(image_size)
     _check_common(validation_split, white_level, in_memory, color)
     if patch_size is None:
-        if patches_per_epoch != PATCHES_PER_EPOCH:
-            raise UserError(
-                f"patches_per_epoch={patches_per_epoch} requires patch_size"
-            )
-        if smallest_scale != 1:
-            raise UserError(
-                f"smallest_scale={smallest_scale} requires patch_size"
-            )
+        _check_no_patches(patches_per_epoch, smallest_scale)
         reader = sources.reader(name, data_dir, size, white_level, color)
         found = _load_images(name, reader, in_memory, validation_split, seed)
     else:
@@ -221,6 +214,14 @@ def _load_images(name, reader, in_memory, validation_split, seed):
         "label_names": found.label_names,
         "notes": notes.of(found, train, name),
     }
+
+
+def _check_no_patches(per_epoch, smallest_scale):
+    """Checks that the arguments of `load` on patches have their defaults."""
+    if per_epoch != PATCHES_PER_EPOCH:
+        raise UserError(f"patches_per_epoch={per_epoch} requires patch_size")
+    if smallest_scale != 1:
+        raise UserError(f"smallest_scale={smallest_scale} requires patch_size")
 
 
 def _check_patches(name, image_size, size, per_epoch, smallest_scale):
