@@ -94,28 +94,32 @@ def _row(comparison):
 
 def _whole(image, rows, columns):
     """Shrinks a picture to _SIDE, and frames its part."""
-    factor = max(1, *(-(-side // _SIDE) for side in image.shape[:2]))
+    sides = image.shape[:2]
+    factor = max(1, *(-(-side // _SIDE) for side in sides))
+    # Of thin pictures one pixel is left of the short side.
+    factors = [min(factor, side) for side in sides]
     # Only the pixels of the small picture, before they are converted.
-    small = Image.fromarray(_as_rgb(_means(image, factor)))
+    small = Image.fromarray(_as_rgb(_means(image, *factors)))
     if factor > 1:
-        starts = [part.start // factor for part in (columns, rows)]
-        ends = [part.stop // factor - 1 for part in (columns, rows)]
+        parts = list(zip((columns, rows), factors[::-1], strict=True))
+        starts = [part.start // size for part, size in parts]
+        ends = [part.stop // size - 1 for part, size in parts]
         frame = [*starts, *map(max, starts, ends)]
         ImageDraw.Draw(small).rectangle(frame, outline=_FRAME)
     return np.asarray(small)
 
 
-def _means(image, factor):
+def _means(image, high, wide):
     """Averages blocks of pixels; the last rows and columns may be left out."""
-    if factor == 1:
+    if high == wide == 1:
         return image
-    height, width = (side // factor for side in image.shape[:2])
+    height, width = image.shape[0] // high, image.shape[1] // wide
     total = np.zeros((height, width, image.shape[2]), np.float32)
-    for i in range(factor):
-        for j in range(factor):
-            part = image[i : height * factor : factor]
-            total += part[:, j : width * factor : factor]
-    return total / factor**2
+    for i in range(high):
+        for j in range(wide):
+            part = image[i : height * high : high]
+            total += part[:, j : width * wide : wide]
+    return total / (high * wide)
 
 
 def _as_rgb(image):
