@@ -9,8 +9,9 @@
   python -m apps.query --signature=log_likelihood --input=PICTURES --binarize
 
 --output is a .png (one sheet), a folder (a PNG of the same name for each
-picture of --input) or an .npz with all output arrays. log_likelihood also
-prints its values, in nats. The inputs of a signature are read from the server.
+picture of --input) or an .npz with all output arrays. log_likelihood and
+log_density also print their values, in nats. The inputs of a signature are read
+from the server.
 A model that completes images gets the observed pixels from --input. This app
 needs the extra `serving`.
 """
@@ -151,6 +152,7 @@ _SIGNATURES = {
     "encode": _Signature(("label", "binarize"), False),
     "decode": _Signature(("label",), True),
     "log_likelihood": _Signature(("label", "seed", "binarize"), False),
+    "log_density": _Signature(("label", "sigma"), False),
     "restore": _Signature(("label", "sigma", *_SETTINGS), True),
     "denoise": _Signature(("label", "sigma"), True),
     "noise": _Signature(("label", "sigma"), False),
@@ -262,7 +264,7 @@ def check_flags(config):
 def check_output(config):
     """Checks that --output can hold the outputs of the signature."""
     if config.output is None:
-        if config.signature == "log_likelihood":
+        if config.signature in query_outputs.PRINTED:
             return
         raise guard.WrongFlags(f"--signature={config.signature}: give --output")
     known = _SIGNATURES.get(config.signature)

@@ -4,6 +4,8 @@ import pathlib
 
 from . import guard
 
+# Signatures with an output of the same name, nats of each image.
+PRINTED = ("log_likelihood", "log_density")
 # Outputs that hold images.
 _IMAGES = ("image", "denoised")
 
@@ -79,12 +81,12 @@ def lines(config, outputs, names):
     """Returns the lines to print: nats of each image, and what was written."""
     num_rows = len(next(iter(outputs.values())))
     found = []
-    if config.signature == "log_likelihood":
+    if (name := config.signature) in PRINTED:
         for row in range(num_rows):
             nats = [f"{k} {v[row]:.2f}" for k, v in outputs.items()]
             found.append(f"{names[row] if names else row}: {', '.join(nats)}")
-        mean = outputs["log_likelihood"].mean()
-        found.append(f"log_likelihood {mean:.2f} nats, mean of {num_rows}")
+        mean = outputs[name].mean()
+        found.append(f"{name} {mean:.2f} nats, mean of {num_rows}")
     found += _loop_lines(outputs)
     if config.output:
         shapes = ", ".join(f"{k} {list(v.shape)}" for k, v in outputs.items())

@@ -143,6 +143,24 @@ def check_guidance(guidance, condition, label_dropout):
     )
 
 
+def check_guidance_of_rows(guidance, num):
+    """Raises ValueError unless a guidance is a number or one for each sample.
+
+    Args:
+        guidance: float, array or tensor.
+        num: number of samples; a tensor if it is not known.
+    """
+    shape = guidance.shape if tf.is_tensor(guidance) else np.shape(guidance)
+    num = None if tf.is_tensor(num) else num
+    shape = tf.TensorShape(shape)
+    check(
+        shape.is_compatible_with([]) or shape.is_compatible_with([num]),
+        "guidance must be a number, or one for each of the "
+        f"{'samples' if num is None else f'{num} samples'}, got an array of "
+        f"shape {shape}",
+    )
+
+
 def image_and_condition(inputs, kind, other_key="label"):
     """Returns the image and the condition of a batch of data.
 

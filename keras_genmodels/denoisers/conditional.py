@@ -3,7 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.class_labels import check_guidance
+from keras_genmodels.core.class_labels import (
+    check_guidance,
+    check_guidance_of_rows,
+)
 from keras_genmodels.core.events import num_events, per_event
 from keras_genmodels.core.validation import check
 from keras_genmodels.denoisers._compiled import evaluate
@@ -69,6 +72,7 @@ class OptionalLabels:
         """Returns D for checked x and sigma, extrapolated by the guidance."""
         check_guidance(guidance, condition, self.label_dropout)
         num = num_events(x)
+        check_guidance_of_rows(guidance, num)
         condition = self.validate_condition(condition, num)
         if condition is None or not (
             tf.is_tensor(guidance) or np.any(guidance)

@@ -3,7 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_genmodels.core.class_labels import check_guidance
+from keras_genmodels.core.class_labels import (
+    check_guidance,
+    check_guidance_of_rows,
+)
 from keras_genmodels.core.events import num_events
 from keras_genmodels.core.validation import check
 
@@ -79,7 +82,11 @@ class WithCondition:
     def validate_inputs(self, x, sigma=None):
         """Checks x and sigma as the denoiser, and the number of rows."""
         x, sigma = self.denoiser.validate_inputs(x, sigma)
-        self.denoiser.validate_condition(self.loop_inputs[0], num_events(x))
+        labels, *guidance = self.loop_inputs
+        num = num_events(x)
+        self.denoiser.validate_condition(labels, num)
+        for value in guidance:
+            check_guidance_of_rows(value, num)
         return x, sigma
 
     def denoise(self, x, sigma=None):

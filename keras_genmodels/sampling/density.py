@@ -12,7 +12,7 @@ from keras_genmodels.core.arrays import map_batches
 from keras_genmodels.core.events import shape_of_events
 from keras_genmodels.core.validation import check, check_count
 from keras_genmodels.sampling import _runge_kutta, attributes
-from keras_genmodels.sampling._inputs import validate_inputs
+from keras_genmodels.sampling._inputs import check_scale, validate_inputs
 from keras_genmodels.sampling._jacobian import (
     jacobian_trace,
     quadratic_forms,
@@ -26,9 +26,8 @@ from keras_genmodels.sampling.noisy_data import noisy_data_of
 
 # Largest event whose Jacobian's trace is computed exactly.
 MAX_EXACT_SIZE = 256
-# Folded into the seeds of rows: x may be a sample of the same seeds, and the
-# estimates are unbiased for draws that x does not depend on.
-_DENSITY_STREAM = 11
+# Folded into the seeds of rows.
+_SIGNS_STREAM = 12
 # Parts of the interval of ln sigma that have random signs of their own.
 _NUM_PANELS = 16
 # Images, and vectors, that are computed at once outside of graphs.
@@ -181,7 +180,7 @@ def probability_flow(
         tf.constant(value, tf.float64)
         for value in (levels.sigma_max, tolerance)
     ]
-    rows = density_seeds(seed, levels.x)
+    rows = density_seeds(seed, levels.x, _SIGNS_STREAM)
     end, *found = in_batches(
         functools.partial(_apply, run, constants),
         *(levels.x, levels.sigma, rows),
@@ -222,7 +221,12 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
         sigma is not None and sigma_max is not None,
         "this denoiser has no sigma_range: pass sigma and sigma_max",
     )
+    check(
+        0 < sigma_max < math.inf,
+        f"sigma_max must be > 0 and finite, got {sigma_max}",
+    )
     x, level = validate_inputs(denoiser, x, sigma)
+    check_scale(denoiser, x, level)
     if not tf.is_tensor(sigma):
         level = tf.constant(sigma, tf.float64)
     level = tf.broadcast_to(tf.cast(level, tf.float64), tf.shape(x)[:1])
@@ -242,10 +246,18 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
     return Levels(x, level, float(sigma_max), noisy_data)
 
 
-def density_seeds(seed, x):
-    """Returns the seeds of the draws of an estimate, int32 `[batch, 2]`."""
+def density_seeds(seed, x, stream):
+    """Returns the seeds of the draws of an estimate, int32 `[batch, 2]`.
+
+    Args:
+        seed: as of `probability_flow`.
+        x: tensor `[batch, ...]`.
+        stream: int, a number of its own for each kind of estimate. x may be a
+            sample of the same seeds, and the estimates are unbiased for draws
+            that x does not depend on.
+    """
     rows = seeds.row_seeds(seed, tf.shape(x)[0])
-    return seeds.fold_in(rows, _DENSITY_STREAM)
+    return seeds.fold_in(rows, stream)
 
 
 def in_batches(run, *rows, batch_size=_BATCH_SIZE):

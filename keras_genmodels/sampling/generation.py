@@ -24,6 +24,7 @@ from keras_genmodels.sampling.walk_settings import (
     MOST_STEPS_OF_ROWS,
     SCHEDULE,
     SOLVER,
+    as_num_steps,
     check_settings,
     default_num_steps,
 )
@@ -85,10 +86,10 @@ def generate(
         solver: "dpmpp_2m" (the default), "heun" or "euler"; only for a
             denoiser that receives sigma.
         schedule: "geometric" (the default) or "karras"; as `solver`.
-        num_steps: int >= 1 or int32 tensor `[num]`, number of evaluations of
-            D, by default 20; odd for "heun", by default 19. For a denoiser
-            that does not receive sigma their maximum, by default 100; at most
-            1000 in a tensor.
+        num_steps: int >= 1 or ints `[num]`, number of evaluations of D, by
+            default 20; odd for "heun", by default 19. For a denoiser that does
+            not receive sigma their maximum, by default 100; at most 1000 if
+            each event has its own.
         stochasticity: in [0, 1), strength of the added noise; 0 for
             "dpmpp_2m".
         sigma_max, sigma_min: first and last noise level, 0 < sigma_min <=
@@ -123,6 +124,7 @@ def generate(
     arXiv:2007.13640, algorithm 1.
     """
     check_num(num)
+    num_steps = as_num_steps(num_steps)
     denoiser = with_condition(denoiser, condition, guidance)
     check_settings(
         denoiser, solver, schedule, num_steps, stochasticity, final_denoising

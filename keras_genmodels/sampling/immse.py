@@ -20,6 +20,8 @@ from keras_genmodels.sampling.density import (
 )
 from keras_genmodels.sampling.label_groups import by_label, has_label_per_event
 
+# Folded into the seeds of rows: for the integral, and for the highest level.
+_NOISE_STREAM, _END_STREAM = 11, 13
 # Pairs of draws of the density at the highest level, which cost no D.
 _NUM_END_DRAWS = 64
 
@@ -119,14 +121,19 @@ def integrate_errors(
         jit_compile=jit_compile,
     )
     sigma_max = tf.constant(levels.sigma_max, tf.float64)
-    rows = density_seeds(seed, levels.x)
+    rows, end_rows = (
+        density_seeds(seed, levels.x, stream)
+        for stream in (_NOISE_STREAM, _END_STREAM)
+    )
 
-    def estimate(*rows):
-        integral, variance = run(*rows, sigma_max)
-        end, end_variance = _end_density(*rows, sigma_max, levels.end)
+    def estimate(x, sigma, rows, end_rows):
+        integral, variance = run(x, sigma, rows, sigma_max)
+        end, end_variance = _end_density(
+            x, sigma, end_rows, sigma_max, levels.end
+        )
         return integral + end, tf.sqrt(variance + end_variance)
 
-    found = in_batches(estimate, levels.x, levels.sigma, rows)
+    found = in_batches(estimate, levels.x, levels.sigma, rows, end_rows)
     count = tf.fill(tf.shape(found[0]), 2 * num_levels * num_draws)
     return LogDensity(*found, count)
 
@@ -261,7 +268,7 @@ def _end_density(x, sigma, rows, sigma_max, end):
         return end.log_prob(tf.reshape(z, (-1, *x.shape[1:])))
 
     def advance(i, values):
-        eps = _draw(rows, -1 - i, size)
+        eps = _draw(rows, i, size)
         noise = tau[:, None] * eps
         pair = (log_prob(flat + noise) + log_prob(flat - noise)) / 2
         control = share / 2 * (tf.reduce_sum(eps**2, axis=1) - size)

@@ -25,6 +25,18 @@ def default_num_steps(solver, final_denoising=True):
     return 19 if is_odd and final_denoising else 20
 
 
+def as_num_steps(num_steps):
+    """Returns numbers of evaluations, one for each sample, as a tensor.
+
+    Args:
+        num_steps: as in `generate`. None, an int and a tensor are returned as
+            they are.
+    """
+    if isinstance(num_steps, list | tuple | np.ndarray):
+        return tf.convert_to_tensor(num_steps)
+    return num_steps
+
+
 def check_settings(
     denoiser,
     solver=None,
@@ -93,7 +105,8 @@ def _check_num_steps(num_steps, most=None):
     if tf.is_tensor(num_steps):
         check(
             num_steps.dtype.is_integer and num_steps.shape.rank in (0, 1),
-            f"num_steps must be an int or int32 [num], got {num_steps}",
+            "num_steps must be an int, or one for each sample, got "
+            f"{num_steps.numpy() if tf.executing_eagerly() else num_steps}",
         )
         counts = tf.get_static_value(num_steps)
         if counts is None:

@@ -232,6 +232,19 @@ class Client:
             seed=row_seeds(seed, row_count(None, seed, image)),
         )
 
+    def log_density(self, image, sigma, condition=None):
+        """Returns `log_density` of a denoiser and `solver_error`, in nats.
+
+        Args:
+            image: images, as the density sees them: clean ones, or noisy ones
+                of the level.
+            sigma, condition: as in `denoise`. The density is that of the data
+                with noise of this level.
+        """
+        return self._run(
+            "log_density", image=image, sigma=sigma, condition=condition
+        )
+
     def denoise(self, image, sigma=None, condition=None):
         """Returns the posterior mean of the clean images.
 

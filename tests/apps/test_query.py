@@ -247,6 +247,14 @@ def test_the_log_likelihood_of_each_picture_is_printed(output):
     assert f"log_likelihood {mean:.2f} nats, mean of 3" in lines
 
 
+def test_the_log_density_of_each_picture_is_printed(output):
+    nats = output("log_density", "density.npz")["log_density"]
+    lines = output("log_density").splitlines()
+    for line, value in zip(lines, nats, strict=False):
+        assert f"log_density {value:.2f}" in line
+    assert f"log_density {nats.mean():.2f} nats, mean of 3" in lines
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_mistake_ends_in_one_line(results, folder, name):
     printed, error = results[name]
@@ -283,6 +291,10 @@ def test_a_mistake_ends_in_one_line(results, folder, name):
         ),
         (
             "--signature=denoise --input=y --seed=1 --output=x",
+            "--seed requires",
+        ),
+        (
+            "--signature=log_density --input=y --sigma=0.3 --seed=1",
             "--seed requires",
         ),
         ("--guidance=1 --output=x.png", "--guidance requires --num_steps"),

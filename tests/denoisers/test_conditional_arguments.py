@@ -17,6 +17,14 @@ X = np.float32(events(2))
         (lambda m: m.denoise(X, 0.5, [0, 1, 1]), "3 conditions for 2 rows"),
         (lambda m: m.denoise(X, 0.5, 1, -1.0), "guidance must be >= 0"),
         (lambda m: m.denoise(X, 0.5, guidance=1.0), "0 without a label"),
+        (
+            lambda m: m.denoise(X, 0.5, 1, [1.0, 2.0, 3.0]),
+            "one for each of the 2 samples",
+        ),
+        (
+            lambda m: m.sample(condition=[0, 1, 1], seed=0, guidance=[1, 2]),
+            "one for each of the 3 samples",
+        ),
         (lambda m: m.sample(2, [1, 0], seed=0), "num or condition"),
         (lambda m: m.sample(seed=0), "num or condition"),
         (lambda m: m.sample(condition=[[1]], seed=0), r"pass labels\[:, 0\]"),

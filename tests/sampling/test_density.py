@@ -232,7 +232,9 @@ def test_hutchinsons_signs_are_of_seeds_of_their_own(monkeypatch):
 
     found = estimate()
     monkeypatch.setattr(
-        density, "density_seeds", lambda seed, x: seeds.row_seeds(seed, len(x))
+        density,
+        "density_seeds",
+        lambda seed, x, stream: seeds.row_seeds(seed, len(x)),
     )
     assert np.abs(found - estimate()).max() > 1e-6
 
@@ -315,6 +317,7 @@ def test_the_highest_level_is_not_rounded_for_labels():
         (lambda x, sigma: x, {}, "pass sigma and sigma_max"),
         (lambda x, sigma: x, {"sigma": 1, "sigma_max": 2}, "pass noisy_data"),
         (Gaussian(), {"sigma": 5.0}, "sigma must be at most 4"),
+        (Gaussian(), {"sigma_max": math.inf}, "sigma_max must be > 0 and fin"),
         (Gaussian(), {"tolerance": 0}, "tolerance must be > 0"),
         (Gaussian(), {"max_steps": 0}, "max_steps must be an int"),
         (Gaussian(), {"num_probes": 1}, "num_probes must be an int"),
@@ -326,3 +329,31 @@ def test_bad_arguments_are_refused(denoiser, settings, words):
     size = 2 if isinstance(denoiser, Blind) else len(MEAN)
     with pytest.raises(ValueError, match=words):
         kgm.log_likelihood(denoiser, np.zeros((1, size)), **settings)
+
+
+@pytest.mark.parametrize(
+    "estimate",
+    [kgm.log_likelihood, kgm.probability_flow, immse.integrate_errors],
+)
+def test_images_on_another_scale_are_refused(estimate):
+    images = np.random.default_rng(0).uniform(size=(9, 4, 4, 1))
+    denoiser = kgm.LinearDenoiser()
+    denoiser.adapt(images)
+    with pytest.raises(ValueError, match="divide grey levels"):
+        estimate(denoiser, 255 * images, sigma=0.3)
+
+
+def test_draws_of_the_two_estimates_are_independent():
+    """Signs of Hutchinson's estimate are not those of the other's noise."""
+    x = tf.zeros((4, 300), tf.float64)
+    noise, end, signs = (
+        np.sign(immse._draw(density.density_seeds(0, x, stream), 0, 300))
+        for stream in (
+            immse._NOISE_STREAM,
+            immse._END_STREAM,
+            density._SIGNS_STREAM,
+        )
+    )
+    for one, other in ((noise, signs), (noise, end), (end, signs)):
+        # 1200 signs: four standard errors.
+        assert abs(np.mean(one * other)) < 4 / np.sqrt(1200)

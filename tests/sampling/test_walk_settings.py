@@ -44,6 +44,10 @@ ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
             {"denoiser": halve, "sigma_max": 1, "sigma_min": 0.1},
         ),
         (
+            r"or one for each sample, got \[2. 3.\]",
+            {"num_steps": np.array([2.0, 3.0])},
+        ),
+        (
             r"of rows must be at most 1000",
             {"denoiser": ONE_LEVEL, "num_steps": tf.constant(1001)},
         ),

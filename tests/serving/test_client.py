@@ -59,6 +59,7 @@ def test_each_method_runs_its_signature(client):
     equal(client.decode([[5], [6], [7]], labels)[:, 0, 0, 0], [6, 8, 10])
     equal(client.denoise(x, [1, 2, 3]), x + rows)
     equal(client.noise(x, [1, 2, 3]), x - rows)
+    equal(client.log_density(x, 0.5)["log_density"], sums - 0.5)
     restored = client.restore(x, 2)
     equal(restored["image"], x + 2)
     equal(restored["num_steps"], [1, 1, 1])

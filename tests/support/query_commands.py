@@ -51,6 +51,8 @@ COMMAND_LINES = {
     "--output={folder}/reconstructed.npz",
     "log_likelihood": "--signature=log_likelihood --input={pictures} "
     "--binarize --seed=2 --output={folder}/nats.npz",
+    "log_density": "--model=denoiser --signature=log_density "
+    "--input={pictures} --sigma=0.3 --output={folder}/density.npz",
     "another signature": "--model=vectors --signature=double "
     "--input={latents} --output={folder}/twice.npz",
     "labels": "--model=cvae --signature=encode --input={arrays} --binarize "

@@ -82,6 +82,10 @@ class Toy(tf.Module):
     def noise(self, image, sigma):
         return {"noise": image - pixels(sigma)}
 
+    def log_density(self, image, sigma):
+        nats = tf.reduce_sum(image, (1, 2, 3)) - sigma
+        return {"log_density": nats, "solver_error": sigma}
+
     def restore(self, image, sigma):
         return {
             "image": image + pixels(sigma),
@@ -119,6 +123,7 @@ class Toy(tf.Module):
                 "log_likelihood": [IMAGE, LABELS, SEED],
                 "denoise": [IMAGE, SIGMA],
                 "noise": [IMAGE, SIGMA],
+                "log_density": [IMAGE, SIGMA],
                 "restore": [IMAGE, SIGMA],
                 "restore_with": [IMAGE, SIGMA, *SETTINGS],
                 "flat": [spec("condition", 4)],
