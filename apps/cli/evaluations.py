@@ -6,6 +6,8 @@ from . import guard, merging, picture_flags, shard_flag
 _OF_SOME_KINDS = ("num_samples", "num_density_images")
 # The kind of runs that also take pictures.
 _DENOISER = "DenoisingAutoencoder"
+# Arguments of the evaluation on pictures that are flags.
+_ARGUMENTS = ("max_pixels", "peers")
 
 
 def settings_of(config):
@@ -78,7 +80,7 @@ class OfPictures:
         # Before the first one, which is checked as it starts, takes minutes.
         for workdir, earlier in zip(workdirs[1:], found[1:], strict=True):
             if earlier is None:
-                with guard.naming_flags("max_pixels"):
+                with guard.naming_flags(*_ARGUMENTS):
                     evaluate_pictures.check(workdir, self._settings)
         return found
 
@@ -87,7 +89,7 @@ class OfPictures:
         from keras_genmodels.runs import evaluate_pictures
 
         print(f"Evaluating {workdir}...", flush=True)
-        with guard.naming_flags("max_pixels"):
+        with guard.naming_flags(*_ARGUMENTS):
             return evaluate_pictures.evaluate(workdir, self._settings)
 
 

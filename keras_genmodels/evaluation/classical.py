@@ -22,12 +22,14 @@ class Classical(NamedTuple):
             channels]`, and its noise level to an array like the picture.
         packages: tuple of str, the distributions that compute it, of which
             only bm3d may be missing.
+        least_side: int >= 1, height and width from which on it takes pictures.
     """
 
     label: str
     description: str
     denoise: Callable
     packages: tuple[str, ...] = ("scikit-image",)
+    least_side: int = 1
 
     def is_installed(self):
         """Returns whether its packages are installed."""
@@ -116,5 +118,6 @@ CLASSICAL = {
         "BM3D (Dabov et al. 2007; package bm3d) of each channel",
         _bm3d,
         (_BM3D,),
+        least_side=8,  # Of its blocks.
     ),
 }

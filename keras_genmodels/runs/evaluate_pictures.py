@@ -10,7 +10,7 @@ from typing import NamedTuple
 import tqdm
 
 from keras_genmodels._version import __version__
-from keras_genmodels.core import files
+from keras_genmodels.core import files, wording
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.events import is_any_size
 from keras_genmodels.datasets import list_pictures, pictures, standard_pictures
@@ -20,6 +20,9 @@ from keras_genmodels.evaluation.classical import CLASSICAL
 from keras_genmodels.runs import results
 from keras_genmodels.runs.evaluate import finished_metrics, model_checksum
 from keras_genmodels.sampling.tiles import MAX_PIXELS, check_sizes
+
+# Pictures that a message names.
+_MOST_NAMES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ def evaluate(workdir, settings):
         dict, that `pictures`; see `runs.evaluate.evaluate`.
 
     Raises:
-        UserError: as `check`, and if a picture cannot be read.
+        UserError: as `check`.
     """
     finished_metrics(workdir)  # Before the lock, which would create a folder.
     with workdir.locked():
@@ -129,7 +132,10 @@ def with_other_sections(metrics, found):
 
 
 def check(workdir, settings):
-    """Checks that the denoiser of a run can be measured, in a moment.
+    """Checks that the denoiser of a run can be measured.
+
+    Every picture is decoded once, as a measurement takes far longer, and a
+    damaged one would end it.
 
     Args:
         workdir, settings: as in `evaluate`.
@@ -139,14 +145,18 @@ def check(workdir, settings):
 
     Raises:
         UserError: if there is no finished run, or its model is no denoiser of
-            pictures of any size; if a file is no picture, is too small, or
-            requires tiles that the network does not allow.
+            pictures of any size; if a file is no picture or is damaged, is too
+            small for the network or for a peer, or requires tiles that the
+            network does not allow.
     """
     denoiser = _load_denoiser(workdir)
-    chosen = _choose(settings, denoiser.event_shape[-1])
+    channels = denoiser.event_shape[-1]
+    chosen = _choose(settings, channels)
     sizes = {picture.path: picture.size for picture in chosen}
     with user_errors(f"{workdir}: "):
         check_sizes(denoiser, sizes, settings.max_pixels)
+    _check_peers(settings.peers, sizes)
+    _check_pixels(chosen, channels, _white_level(workdir))
     return denoiser, chosen
 
 
@@ -209,6 +219,47 @@ def _choose(settings, channels):
     ]
 
 
+def _check_peers(peers, sizes):
+    """Checks that the peers take pictures of these sizes."""
+    for name in peers:
+        peer = CLASSICAL[name]
+        small = [
+            f"{path} ({size[0]}x{size[1]})"
+            for path, size in sizes.items()
+            if min(size) < peer.least_side
+        ]
+        if small:
+            least = f"{peer.least_side}x{peer.least_side}"
+            others = ",".join(other for other in peers if other != name)
+            raise UserError(
+                f"{peer.label} takes pictures from {least} pixels on, unlike "
+                f"{wording.listed(small, _MOST_NAMES)}: give peers="
+                f"{others or 'none'}, or larger pictures"
+            )
+
+
+def _check_pixels(chosen, channels, white_level):
+    """Checks that the pictures can be decoded."""
+    unreadable = []
+    for picture in chosen:
+        try:
+            picture.read(channels, white_level)
+        except UserError as error:
+            unreadable.append(str(error))
+    if unreadable:
+        count = len(unreadable)
+        raise UserError(
+            (f"{count} pictures: " if count > 1 else "")
+            + "; ".join(unreadable[:_MOST_NAMES])
+        )
+
+
+def _white_level(workdir):
+    """Returns the value of white in 16-bit pictures, as in the training."""
+    source = workdir.read_run().source
+    return source and source.white_level
+
+
 def _identity(workdir, settings, chosen):
     """Returns what the numbers depend on, besides our own version."""
     checksum = 0
@@ -227,8 +278,7 @@ def _identity(workdir, settings, chosen):
 
 def _measure(workdir, denoiser, chosen, settings):
     """Returns the sections, as dicts."""
-    source = workdir.read_run().source
-    white_level = source and source.white_level
+    white_level = _white_level(workdir)
     bar = tqdm.tqdm(
         chosen,
         unit="picture",

@@ -109,5 +109,6 @@ def test_classical_denoisers_remove_noise(name):
     found = peer.denoise(noisy, 0.1)
     before, after = image_quality.psnr(np.stack([noisy, found]), clean[None])
     assert after > before + 4
-    tiny = peer.denoise(noisy[:9, :9, :1], 0.1)
-    assert tiny.shape == (9, 9, 1) and np.isfinite(tiny).all()
+    side = max(2, peer.least_side)
+    tiny = peer.denoise(noisy[:side, :side, :1], 0.1)
+    assert tiny.shape == (side, side, 1) and np.isfinite(tiny).all()

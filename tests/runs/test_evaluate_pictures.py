@@ -128,3 +128,38 @@ def test_other_denoisers_and_pictures_are_refused(
     large = dataclasses.replace(settings, max_pixels=9)
     with pytest.raises(UserError, match=r"a\.png \(16x23\) .*max_pixels"):
         evaluate_pictures.check(workdir, large)
+
+
+def test_what_a_peer_does_not_take_is_refused_before_any_work(
+    workdir, settings, tmp_path
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    PIL.Image.new("L", (30, 40)).save(folder / "a.png")
+    PIL.Image.new("L", (5, 40)).save(folder / "thin.png")
+    thin = dataclasses.replace(
+        settings, source=str(folder), peers=("tv", "bm3d", "nlm")
+    )
+    with pytest.raises(UserError, match=r"thin\.png \(40x5\): ") as refused:
+        evaluate_pictures.check(workdir, thin)
+    assert "BM3D" in str(refused.value) and "a.png" not in str(refused.value)
+    assert "give peers=tv,nlm, or larger" in str(refused.value)
+    evaluate_pictures.check(
+        workdir, dataclasses.replace(thin, peers=("tv", "nlm"))
+    )
+
+
+def test_damaged_pictures_are_refused_before_any_work(
+    workdir, settings, source, tmp_path
+):
+    copy = shutil.copytree(source, tmp_path / "copy")
+    for name in ("b.png", "c.png"):
+        # The header is whole.
+        damaged = (source / "a.png").read_bytes()[:200]
+        (copy / name).write_bytes(damaged)
+    with pytest.raises(UserError) as refused:
+        evaluate_pictures.check(
+            workdir, dataclasses.replace(settings, source=str(copy))
+        )
+    for words in ("2 pictures: ", "b.png cannot be read", "c.png cannot"):
+        assert words in str(refused.value)
