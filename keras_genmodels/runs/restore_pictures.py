@@ -2,11 +2,9 @@
 
 import math
 import sys
-import warnings
 from typing import NamedTuple
 
 import numpy as np
-import skimage.restoration
 import tqdm
 
 from keras_genmodels import plots
@@ -14,7 +12,7 @@ from keras_genmodels.core import arrays, seeds, wording
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.validation import check
 from keras_genmodels.datasets import pictures
-from keras_genmodels.metrics import image_quality
+from keras_genmodels.metrics import image_quality, noise_level
 from keras_genmodels.metrics.estimates import as_text, average
 from keras_genmodels.operators import noise
 from keras_genmodels.plots import crops
@@ -178,11 +176,7 @@ def _with_noise(clean, sigma, row):
 
 def _estimate(image, denoiser):
     """Estimates the noise level of a picture, within the denoiser's range."""
-    with warnings.catch_warnings():
-        # A channel of one value has no coefficient other than 0.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        levels = skimage.restoration.estimate_sigma(image, channel_axis=-1)
-    levels = np.array(levels)
+    levels = noise_level.estimate(image)
     known = levels[np.isfinite(levels)]
     level = known.mean() if known.size else 0
     return float(np.clip(level, *denoiser.sigma_range))
