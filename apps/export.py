@@ -108,8 +108,8 @@ flags.DEFINE_integer(
     "num_steps",
     None,
     "Denoiser: number of evaluations of generate (default: 20; heun: 19, or 20 "
-    "for one of latents; at most 100 if it does not receive sigma), and a "
-    "fifth of the limit of a request to generate_with.",
+    "for one of latents), or their maximum if it does not receive sigma "
+    "(default: 100), and a fifth of the limit of a request to generate_with.",
     lower_bound=1,
     upper_bound=10**5,
 )

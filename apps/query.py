@@ -152,10 +152,10 @@ _SIGNATURES = {
     "encode": _Signature(("label", "binarize"), False),
     "decode": _Signature(("label",), True),
     "log_likelihood": _Signature(("label", "seed", "binarize"), False),
-    "log_density": _Signature(("label", "sigma"), False),
     "restore": _Signature(("label", "sigma", *_SETTINGS), True),
     "denoise": _Signature(("label", "sigma"), True),
     "noise": _Signature(("label", "sigma"), False),
+    "log_density": _Signature(("label", "sigma"), False),
 }
 _OPTIONAL = (
     *("label", "seed", "binarize", "sigma", "num_steps", "guidance"),

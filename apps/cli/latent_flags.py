@@ -156,6 +156,8 @@ def resolve(config):
         )
     else:
         config.forbid(("beta", "free_bits"), "--num_importance_samples=1")
+    if config.beta == 0:
+        config.forbid(("rate_warmup_steps", "free_bits"), "--beta above 0")
     if "latent_size" in config.values:  # Not of several layers.
         _check_free_bits(config)
     if config.likelihood != "gaussian":

@@ -3,9 +3,9 @@
 # 2: VAEs have num_importance_samples and doubly_reparameterized, and full
 #    posteriors scale the rows of their factor by the diagonal.
 # 3: the dtype policy is kept; num_labels, known and relative are num_classes,
-#    observed_mask and scale_rows_by_diagonal; VAEs, also conditional ones,
-#    have a prior.
-FORMAT = 3
+#    observed_mask and scale_rows_by_diagonal.
+# 4: VAEs, also conditional ones, have a prior and free_bits.
+FORMAT = 4
 
 
 def check_format(config):

@@ -239,7 +239,8 @@ class VampPrior(_MixtureLayer):
             keys, chosen = keys[first], chosen[first]
         check(
             len(chosen) == num,
-            f"num_pseudo_inputs={num} is more than the {len(chosen)} events",
+            f"num_pseudo_inputs must be at most {len(chosen)}, the number of "
+            f"training events, got {num}",
         )
         check(
             chosen.shape[1:] == self.event_shape,

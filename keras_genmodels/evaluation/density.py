@@ -145,7 +145,8 @@ def _measures(terms, size, is_8_bit):
             "log p(x)",
             terms,
             "log_density",
-            "Log density of the images with noise, averaged: higher is better.",
+            "Log density of data with noise of the lowest level, at the test "
+            "images, averaged: higher is better.",
             "nats",
         ),
         "log_density_error": _error(terms, size),

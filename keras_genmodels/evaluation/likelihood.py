@@ -142,6 +142,12 @@ _CROSS_ENTROPIES = _MEASURES | {
         "Minus the cross entropy with z from p({z}).",
         "nats",
     ),
+    "inference_gap": (
+        "Gain of importance weighting, by {k} draws",
+        "The importance-weighted value less minus rate and distortion; with "
+        "cross entropies it measures nothing of q({zx}) alone.",
+        "nats",
+    ),
 }
 CROSS_ENTROPY_NOTE = (
     "Bernoulli on grey values: these are cross entropies, not likelihoods; "

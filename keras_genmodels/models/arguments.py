@@ -116,8 +116,7 @@ def check_weighting(beta, warmup_steps, num_samples, doubly, free_bits):
         )
     if not beta >= 0:
         raise ValueError(f"beta must be >= 0, got {beta}")
-    if not warmup_steps >= 0:
-        raise ValueError(f"rate_warmup_steps must be >= 0, got {warmup_steps}")
+    check_count("rate_warmup_steps", warmup_steps, least=0)
     check_count("num_importance_samples", num_samples)
     if not isinstance(doubly, bool):
         raise ValueError(

@@ -6,6 +6,8 @@ import textwrap
 from keras_genmodels.metrics.estimates import Estimate
 from keras_genmodels.metrics.estimates import as_text as number_as_text
 
+# Reference of an average over runs of several seeds: it belongs to that column.
+SPREAD = "spread over runs"
 # Width of a terminal, in characters.
 _WIDTH = 80
 
@@ -45,7 +47,8 @@ class Table:
 def tables(evaluations):
     """Builds a table of each section: a row per measure, a column per run.
 
-    References that are the same for all runs are columns, too.
+    References that are the same for all runs are columns, too, and so is the
+    spread of each average over runs.
 
     Args:
         evaluations: dict of names of runs to dicts as from
@@ -138,15 +141,34 @@ def _table(sections):
     }
     common = {name: _common(found) for name, found in measured.items()}
     columns = _union(common.values())
+    spreads = {run: _spreads(measures) for run, measures in by_run.items()}
     rows = []
     for name, (first, *_) in measured.items():
-        shown = [measures.get(name) for measures in by_run.values()]
+        shown = []
+        for run, measures in by_run.items():
+            shown.append(measures.get(name))
+            if spreads[run]:
+                shown.append(spreads[run].get(name))
         shown += [common[name].get(kind) for kind in columns]
         unit = f", {first['unit']}" if first["unit"] else ""
         rows.append(Row(first["label"] + unit, first["meaning"], _cells(shown)))
+    header = []
+    for run in sections:
+        header.append(run)
+        if spreads[run]:
+            header.append(f"{run}: {SPREAD}" if len(sections) > 1 else SPREAD)
     title = next(iter(sections.values()))["title"]
     notes = _notes(sections, columns)
-    return Table(title, notes, [*sections, *columns], rows)
+    return Table(title, notes, [*header, *columns], rows)
+
+
+def _spreads(measures):
+    """Returns the spread of each measure of an average that has one."""
+    return {
+        name: measure["references"][SPREAD]
+        for name, measure in measures.items()
+        if SPREAD in measure["references"]
+    }
 
 
 def _common(measures):
@@ -155,7 +177,8 @@ def _common(measures):
     return {
         kind: estimate
         for kind, estimate in first.items()
-        if all(
+        if kind != SPREAD
+        and all(
             _cells([other.get(kind)]) == _cells([estimate]) for other in others
         )
     }
@@ -169,7 +192,8 @@ def _notes(sections, columns):
     by_run = {}
     for run, section in sections.items():
         references = _union(
-            measure["references"] for measure in section["measures"].values()
+            {*measure["references"]} - {SPREAD}
+            for measure in section["measures"].values()
         )
         by_run[run] = [*section["notes"]]
         if references and {*references} <= {*columns}:

@@ -8,10 +8,10 @@ import numpy as np
 from keras_genmodels.core import files
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.metrics.estimates import Estimate, average
+from keras_genmodels.reports.tables import SPREAD
 from keras_genmodels.runs import results
 from keras_genmodels.runs.workdir import Workdir
 
-SPREAD = "spread over runs"
 _NAME = re.compile(r"seed_(\d+)")
 
 

@@ -80,6 +80,8 @@ WRONG = {
         (["--num_couplings=2", "--prior=vamp"], "requires --prior=flow"),
         (["--prior=flow", "--latent_size=1"], "requires --latent_size"),
         (["--free_bits=1", "--prior=flow"], "requires --prior=standard"),
+        (["--free_bits=1", "--beta=0"], "--beta above 0"),
+        (["--rate_warmup_steps=9", "--beta=0"], "--beta above 0"),
         (["--free_bits=1", "--posterior=full"], "--posterior=diagonal"),
         (
             ["--free_bits=1", "--num_importance_samples=2"],

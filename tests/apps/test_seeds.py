@@ -17,9 +17,9 @@ from apps.cli import training_flags
 from apps.cli.config import Config
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.metrics.estimates import as_text
+from keras_genmodels.reports.tables import SPREAD
 from keras_genmodels.runs import seeds
 from keras_genmodels.runs.description import RunDescription
-from keras_genmodels.runs.seeds import SPREAD
 
 TINY = (
     "--network=mlp",

@@ -25,7 +25,8 @@ def _assemble(**changes):
     [
         ({"beta": -1.0}, "beta must be >= 0, got -1.0"),
         ({"beta": float("nan")}, "beta must be >= 0"),
-        ({"rate_warmup_steps": -1}, "rate_warmup_steps must be >= 0"),
+        ({"rate_warmup_steps": -1}, "rate_warmup_steps must be an int >= 0"),
+        ({"rate_warmup_steps": 2.5}, "rate_warmup_steps must be an int >= 0"),
         ({"seed": -3}, "seed must be"),
         ({"posterior": "diagonal"}, "posterior must be a distribution layer"),
         (

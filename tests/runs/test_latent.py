@@ -69,8 +69,13 @@ def test_a_run_starts_a_vamp_prior_from_its_training_images(tmp_path):
     np.testing.assert_allclose(
         other.prior_layer.get_weights()[0], found.get_weights()[0], atol=1e-6
     )
+    slow = make_vae(rate_warmup_steps=2)
+    with pytest.raises(kgm.UserError, match=r"rate_warmup_steps must be in"):
+        runs.train(slow, data, tmp_path / "c", **settings)
     many = make_vae(prior=kgm.VampPrior((8, 8, 1), 10))
-    with pytest.raises(kgm.UserError, match="num_pseudo_inputs=10 is more"):
+    with pytest.raises(
+        kgm.UserError, match="num_pseudo_inputs must be at most"
+    ):
         runs.train(many, data, tmp_path / "c", **settings)
     # The workdir is still free for a run that suits.
     assert not (tmp_path / "c" / "run.json").exists()

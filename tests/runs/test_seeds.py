@@ -67,22 +67,34 @@ def test_a_measure_is_the_mean_over_runs_with_its_error_and_spread(tmp_path):
     elbo, size = (section["measures"][name] for name in VALUES)
     assert elbo["value"] == -3
     assert elbo["standard_error"] == pytest.approx(2 / np.sqrt(3))
-    assert elbo["references"][seeds.SPREAD]["value"] == 2
+    assert elbo["references"][tables.SPREAD]["value"] == 2
     assert elbo["references"]["log N"] == Estimate(7.0, 0.1).as_dict()
     assert elbo["references"]["real"]["value"] == 1
     assert (size["value"], size["standard_error"]) == (2, None)
-    assert size["references"][seeds.SPREAD]["value"] == 0
+    assert size["references"][tables.SPREAD]["value"] == 0
     first, *notes = section["notes"]
     assert "3 runs (seed_0, seed_2, seed_10)" in first
     assert notes == ["All."]
     text = tables.as_text(tables.tables({"runs": found}))
-    assert seeds.SPREAD in text
+    assert tables.SPREAD in text
     assert "-3.0 ± 1.2" in text
     seeds.write(tmp_path, found)
     written = Workdir(tmp_path).read_metrics()
     assert written["evaluation"]["sections"] == found["sections"]
     assert written["runs"] == ["seed_0", "seed_2", "seed_10"]
     assert len(seeds.runs_in(tmp_path)) == 3
+
+
+def test_each_of_several_averages_has_its_spread(tmp_path):
+    group = runs(tmp_path)
+    one = seeds.averaged(group, [evaluation(i) for i in range(3)])
+    other = seeds.averaged(group, [evaluation(i) for i in (0, 0, 1)])
+    (table,) = tables.tables({"a": one, "alone": evaluation(1), "b": other})
+    spreads = [f"{name}: {tables.SPREAD}" for name in "ab"]
+    a, b = spreads
+    assert table.header == ["a", a, "alone", "b", b, "log N"]
+    elbo = dict(zip(table.header, table.rows[0].cells, strict=True))
+    assert [elbo[name] for name in spreads] == ["2", "1.155"]
 
 
 def test_sections_of_different_keys_have_no_mean(tmp_path):
@@ -141,4 +153,4 @@ def test_a_measure_that_a_run_lacks_or_that_is_infinite_has_no_mean(tmp_path):
     measures = alone["sections"]["likelihood"]["measures"]
     assert measures["elbo"]["value"] == -3
     assert measures["elbo"]["standard_error"] is None
-    assert seeds.SPREAD not in measures["elbo"]["references"]
+    assert tables.SPREAD not in measures["elbo"]["references"]
