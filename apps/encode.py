@@ -46,6 +46,7 @@ def main():
     config = Config.read(__name__)
     output = output_flag.path(config, "encoded.npz", (".npz",))
     input_flags.check_output(config.input, [output])
+    input_flags.check_data_dir(config)
     guard.load_tensorflow(config.import_module)
     from keras_genmodels.core import files
     from keras_genmodels.core.errors import user_errors

@@ -44,7 +44,7 @@ from .cli.config import Config
 _NUM_IMAGES = 64
 # Defaults of the iteration; a denoiser of images of any size denoises once,
 # with a step size of 1, unless --max_steps is given.
-_STEP_SIZE, _MAX_STEPS = 0.1, 100
+_STEP_SIZE, _MAX_STEPS, _TOLERANCE = 0.1, 100, 1e-3
 _AUTO = "auto"
 # Files of the folder --output, next to images/; {} is the shard.
 _RESULTS = ("before_after{}.png", "steps{}.png", "restored{}.npz")
@@ -101,9 +101,10 @@ flags.DEFINE_integer(
 picture_flags.define_self_ensemble("With pictures at their own size: ")
 flags.DEFINE_float(
     "tolerance",
-    1e-3,
+    None,
     "An image has converged when the root mean square of D(x) - x is at most "
-    "this.",
+    f"this (default: {_TOLERANCE:g}). One step of size 1 returns D(x, sigma) "
+    "of every image.",
     lower_bound=0,
 )
 flag_types.define_seed(
@@ -171,16 +172,11 @@ def restore_files(config, denoiser, workdir, output):
     paths = list(datasets.list_pictures(config.input))[: config.num_images]
     input_flags.print_skipped(config.input)
     names = png_names(input_flags.picture_names(config.input))
-    step_size, max_steps = iteration_of(config, denoiser)
     loop = Loop(
-        step_size,
-        max_steps,
-        config.tolerance,
-        config.max_pixels,
-        config.self_ensemble,
+        max_pixels=config.max_pixels,
+        self_ensemble=config.self_ensemble,
+        **iteration_of(config, denoiser),
     )
-    if loop.max_steps == loop.step_size == 1:
-        config.forbid(("tolerance",), "--max_steps above 1 for such pictures")
     part = shard_flag.part_of(config, len(paths), 1)
     paths, names = paths[part.slice], names[part.slice]
     check_output(config, output, names)
@@ -219,7 +215,6 @@ def restore_arrays(config, denoiser, workdir, output):
         check_output(config, output, names)
     condition = labels_of(config, split, denoiser, workdir)
     is_clean = input_flags.is_split(config.input)
-    step_size, max_steps = iteration_of(config, denoiser)
     summary = restore.restore_images(
         denoiser,
         split.images,
@@ -233,21 +228,37 @@ def restore_arrays(config, denoiser, workdir, output):
         suffix=suffix_of(config),
         extra=extra,
         sigma=config.sigma,
-        step_size=step_size,
-        max_steps=max_steps,
-        tolerance=config.tolerance,
+        **iteration_of(config, denoiser),
     )
     return Restored(summary)
 
 
 def iteration_of(config, denoiser):
-    """Returns the step size and the maximum number of steps."""
+    """Returns `step_size`, `max_steps` and `tolerance`, a dict."""
     from keras_genmodels.core.events import is_any_size
 
     once = is_any_size(denoiser.event_shape)
     max_steps = config.max_steps or (1 if once else _MAX_STEPS)
-    step_size = 1.0 if once and max_steps == 1 else _STEP_SIZE
-    return config.step_size or step_size, max_steps
+    default = 1.0 if once and max_steps == 1 else _STEP_SIZE
+    step_size = config.step_size or default
+    check_tolerance(config, step_size, max_steps)
+    tolerance = config.tolerance
+    if tolerance is None:
+        tolerance = 0.0 if step_size == max_steps == 1 else _TOLERANCE
+    return {
+        "step_size": step_size,
+        "max_steps": max_steps,
+        "tolerance": tolerance,
+    }
+
+
+def check_tolerance(config, step_size, max_steps):
+    """Refuses a tolerance for one step of size 1, which denoises all images."""
+    if step_size == max_steps == 1 and config.tolerance:
+        raise guard.WrongFlags(
+            f"--tolerance={config.tolerance:g} requires --max_steps above 1, "
+            "as one step of size 1 returns D(x, sigma) of every image"
+        )
 
 
 def check_levels(config, denoiser):
@@ -363,6 +374,8 @@ def check_flags(config):
         raise guard.WrongFlags(
             f"--step_size must be in (0, 2), got {config.step_size}"
         )
+    check_tolerance(config, config.step_size, config.max_steps)
+    input_flags.check_data_dir(config)
 
 
 def run():

@@ -43,6 +43,12 @@ def is_split(source):
     return source in SPLITS
 
 
+def check_data_dir(config):
+    """Refuses --data_dir for images that are no split of the run's data."""
+    if not is_split(config.input):
+        config.forbid(("data_dir",), "--input=train, validation or test")
+
+
 def read_split(config, workdir, image_shape):
     """Reads the images of --input.
 

@@ -102,6 +102,19 @@ def test_what_has_no_meaning_for_pictures_is_refused(workdir, tmp_path):
         assert_refused(process, "restore", *words)
 
 
+def test_arrays_are_denoised_once_however_little_changes(workdir, tmp_path):
+    x = np.random.default_rng(0).random((3, 12, 10, 1)).astype("float32")
+    np.savez(tmp_path / "x.npz", image=x)
+    out = tmp_path / "out"
+    succeed(restore(workdir, tmp_path / "x.npz", out, "--sigma=5e-3"))
+    expected = workdir.load_model().denoise(x, 5e-3)
+    # Less than the tolerance of the iteration.
+    assert 1e-5 < np.sqrt(np.mean((expected - x) ** 2)) < 1e-3
+    with np.load(out / "restored.npz") as found:
+        assert found["num_steps"].tolist() == [1, 1, 1]
+        np.testing.assert_allclose(found["image"], expected, atol=1e-6)
+
+
 def test_it_is_evaluated_and_generates_images_of_the_training(workdir):
     succeed(run("evaluate", f"--workdir={workdir}", "--num_images=20"))
     output = workdir.path / "samples.npz"

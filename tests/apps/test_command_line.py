@@ -177,6 +177,7 @@ WRONG = {
         (["--output=/x/a.png"], ".npz"),
         (["--shard=16/16"], "such as 3/16"),
         (["--shard=3/0"], "such as 3/16"),
+        (["--data_dir=/x", "--input=/y.png"], "requires --input=train"),
     ],
     "restore": [
         (["--sigma=-1"], "> 0"),
@@ -184,6 +185,9 @@ WRONG = {
         (["--step_size=0"], "(0, 2)"),
         (["--max_steps=0"], "positive"),
         (["--add_noise=-1"], "non-negative"),
+        (["--tolerance=1e-3", "--step_size=1", "--max_steps=1"], "above 1"),
+        (["--data_dir=/x", "--input=/y.png"], "requires --input=train"),
+        (["--data_dir=/x", "--input=/y.npz"], "requires --input=train"),
         (["--output=/tmp/restored", "--input=/tmp"], "lies in --input"),
     ],
 }
