@@ -6,20 +6,16 @@ import tensorflow as tf
 from keras_genmodels.core import files
 from keras_genmodels.core.arrays import as_float
 from keras_genmodels.core.validation import check
-from keras_genmodels.datasets import blocks, decoding
-
-# Rows of a picture that are converted to grey at once; of more rows the memory
-# is not returned at once.
-_ROWS = 64
+from keras_genmodels.datasets import blocks, decoding, picture_headers
 
 
 def read_headers(paths):
-    """Reads the `decoding.Header` of each picture file.
+    """Reads the `picture_headers.Header` of each picture file.
 
     Raises:
         UserError: if a file is not a picture.
     """
-    return [decoding.read_header(path) for path in paths]
+    return [picture_headers.read_header(path) for path in paths]
 
 
 def read_all(paths, image_shape, white_level=None, dtype=None):
@@ -69,7 +65,7 @@ def read_own_size(path, channels, white_level=None):
     Raises:
         UserError: if the file cannot be read.
     """
-    return _with_channels(decoding.decode(path, white_level), channels)
+    return _in_range(decoding.decode(path, white_level, channels))
 
 
 def as_blocks(paths, image_shape, white_level, dtype):
@@ -162,23 +158,13 @@ def _read(path, image_shape, white_level):
     shrinks = image.shape[0] > height or image.shape[1] > width
     method = "bilinear" if enlarges else "area"
     image = resize(image, (height, width), method, antialias=shrinks)
-    return _with_channels(image.numpy(), channels)
+    image = image.numpy()
+    return decoding.to_grey(image) if channels == 1 else _in_range(image)
 
 
-def _with_channels(image, channels):
-    """Converts an RGB image `[height, width, 3]` to one of 1 or 3 channels."""
-    if channels == 1:
-        grey = np.empty((*image.shape[:2], 1), image.dtype)
-        # In parts, as TensorFlow computes with floats.
-        for start in range(0, len(image), _ROWS):
-            rows = slice(start, start + _ROWS)
-            # A copy, as TensorFlow releases arrays late: not the whole image.
-            part = np.array(image[rows])
-            grey[rows] = tf.image.rgb_to_grayscale(part)
-        image = grey
-    else:
-        image = np.ascontiguousarray(image)
-    if image.dtype != np.uint8:
-        # The weights of the colours sum to 0.9999, those of pixels about to 1.
-        image = np.clip(image / (0.9999 if channels == 1 else 1), 0, 1)
-    return image
+def _in_range(image):
+    """Returns an image as one block of memory, clipped to [0, 1] if floats."""
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    # Weights of pixels, or of colours and white, sum to about 1.
+    return np.clip(image, 0, 1, out=np.empty(image.shape, image.dtype))

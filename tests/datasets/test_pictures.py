@@ -4,7 +4,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from keras_genmodels.datasets import decoding, pictures
+from keras_genmodels.datasets import pictures
+from keras_genmodels.datasets.picture_headers import read_header
 
 
 def test_shrinking_keeps_what_fits_and_removes_the_rest():
@@ -44,7 +45,7 @@ def test_a_written_picture_has_its_size_channels_and_bits(
     with PIL.Image.open(path) as found:
         assert found.size == (9, 5)
         assert len(found.getbands()) == channels
-    assert decoding.read_header(path).bits == bits
+    assert read_header(path).bits == bits
     read = np.float64(pictures.read_own_size(path, channels))
     if bits == 8:
         read /= 255
