@@ -7,7 +7,11 @@ import keras
 
 from keras_genmodels.core.validation import check
 from keras_genmodels.networks.layers import DepthToSpace, FiLM
-from keras_genmodels.networks.sizes import CropLike, PadToMultiple
+from keras_genmodels.networks.sizes import (
+    CropLike,
+    PadToMultiple,
+    smallest_side,
+)
 
 # Layers whose output has the pixels of their first input.
 _OF_ONE_PIXEL = (
@@ -68,7 +72,8 @@ def reach_of(network):
 
     Raises:
         ValueError: for layers whose reach is not finite or not known, such as
-            attention, and for a network that is no functional model.
+            attention; for strides without a `PadToMultiple` of the total one;
+            and for a network that is no functional model.
     """
     check(
         isinstance(network, keras.Model) and hasattr(network, "operations"),
@@ -107,6 +112,12 @@ def _compute(network):
         end.scale == 1, "the network's output has another size than its input"
     )
     stride = max(pixels.scale for _, pixels in known.values())
+    # Of other sides, TensorFlow's padding shifts strided convolutions.
+    check(
+        smallest_side(network) % stride == 0,
+        f"the reach of a network with a total stride of {stride} is known only "
+        f"if its images are padded by PadToMultiple({stride})",
+    )
     return Reach(end.before, end.after, stride)
 
 

@@ -145,6 +145,8 @@ def denoise_in_tiles(
             )
             found = np.rot90(found, -turns, axes=(1, 2))
             total += found[:, :, ::-1] if flips else found
+            # Before the next one, as pictures may take much of the memory.
+            del found
     total /= _NUM_SYMMETRIES
     return total
 

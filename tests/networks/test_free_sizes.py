@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from keras_genmodels.denoisers import DenoisingAutoencoder
 from keras_genmodels.networks import denoisers as networks
+from keras_genmodels.networks.layers import DepthToSpace
 from keras_genmodels.networks.reach import Reach, reach_of
+from keras_genmodels.networks.sizes import CropLike
 
 SMALL = {"filters": (2, 3, 4), "blocks": 1}
 BUILDS = {
@@ -20,6 +22,12 @@ BUILDS = {
     ),
 }
 each_network = pytest.mark.parametrize("name", BUILDS)
+
+
+def strided_without_padding():
+    x = keras.Input((None, None, 1))
+    h = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
+    return keras.Model(x, CropLike()([DepthToSpace()(h), x]))
 
 
 def positive(network):
@@ -121,8 +129,9 @@ def test_the_default_network_reaches_44_pixels():
         networks.unet((8, 8, 1), filters=(2, 4), attention_levels=1),
         networks.mlp_denoiser((8, 8, 1), hidden_sizes=(2,)),
         keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3)]),
+        strided_without_padding(),
     ],
-    ids=["attention", "dense", "valid padding"],
+    ids=["attention", "dense", "valid padding", "strides without padding"],
 )
 def test_networks_without_a_known_reach_are_refused(network):
     with pytest.raises(ValueError, match="reach"):

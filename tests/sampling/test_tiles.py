@@ -1,5 +1,7 @@
 """Denoising in tiles, which must equal that of the whole picture."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -49,6 +51,26 @@ def test_tiles_of_the_default_network_equal_the_whole_in_float32():
     )
     assert np.abs(found - whole).max() < 1e-5 * np.abs(whole).max()
     assert len(done) > 1 and sum(done) == 150 * 131
+
+
+@pytest.mark.parametrize(
+    ("settings", "bytes_a_value"), [({}, 4), ({"self_ensemble": True}, 8)]
+)
+def test_pictures_take_the_memory_of_the_results_alone(settings, bytes_a_value):
+    x = keras.Input((None, None, 1))
+    network = keras.Model(x, keras.layers.Conv2D(1, 1)(x))
+    model = kgm.DenoisingAutoencoder(network, blind=True)
+    model.adapt(np.random.default_rng(0).random((4, 8, 8, 1)))
+    picture = np.zeros((1, 1024, 1024, 1), np.float32)
+    kgm.denoise_in_tiles(model, picture[:, :256], max_pixels=2**16)  # Traces.
+    tracemalloc.start()
+    try:
+        kgm.denoise_in_tiles(model, picture, max_pixels=2**16, **settings)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # A copy of a tile takes a quarter of a byte for each value of the picture.
+    assert peak < (bytes_a_value + 1.5) * picture.size
 
 
 @pytest.mark.usefixtures("float64")
