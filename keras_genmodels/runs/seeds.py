@@ -74,8 +74,15 @@ def check_alike(runs):
         runs: list of `Workdir`s.
 
     Raises:
-        UserError: if they do not, so that they have no mean.
+        UserError: if they do not, so that they have no mean; if one was not
+            begun.
     """
+    for run in runs:
+        if run.find_run() is None:
+            raise UserError(
+                f"the run {run} was not begun: train it, with the command of "
+                "the other seeds, or remove the folder"
+            )
     described = [run.read_run() for run in runs]
     for run, other in zip(runs[1:], described[1:], strict=True):
         first = described[0]

@@ -135,6 +135,9 @@ def test_runs_that_differ_in_more_than_the_seed_have_no_mean(tmp_path, change):
     for seed, run in enumerate(group):
         dataclasses.replace(first, seed=seed).write(run.run)
     seeds.check_alike(group)
+    (tmp_path / "seed_11").mkdir()
+    with pytest.raises(UserError, match="seed_11 was not begun"):
+        seeds.check_alike(seeds.runs_in(tmp_path))
     dataclasses.replace(first, seed=9, **change).write(group[-1].run)
     (name,) = change
     with pytest.raises(UserError, match=rf"seed_10 differs .*(beta|{name})="):
