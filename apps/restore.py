@@ -15,10 +15,11 @@ known: for images of a split, and if noise is added.
 
 A denoiser of images of any size restores each picture of --input at its own
 size, upright, with 16 bits if it has 16, by one denoising unless --max_steps is
-given. The folder then gets images/ and before_after.png, which shows each
-picture as a whole and a part of it at full resolution: the input, the restored
-one, and what was removed, their difference, with grey for 0. Transparent
-pixels are drawn over white: what is written has no transparency.
+given. The folder then gets images/ and before_after.png, which shows each of
+the first six pictures as a whole and a part of it at full resolution: the
+input, the restored one, and what was removed, their difference, with grey for
+0. Transparent pixels are drawn over white: what is written has no transparency.
+White in 16-bit pictures is --white_level; in what is written it is 65535.
 
 With --shard=3/16 the names of these files end in _003_of_016, and images/ gets
 the pictures of that shard: all shards may write to the same folder.
@@ -99,6 +100,7 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 picture_flags.define_self_ensemble("With pictures at their own size: ")
+picture_flags.define_white_level("With pictures: ")
 flags.DEFINE_float(
     "tolerance",
     None,
@@ -136,9 +138,9 @@ def main():
     check_levels(config, denoiser)
     if denoiser.num_classes is None:
         config.forbid(("label",), "a denoiser conditioned on labels")
-    is_files = not input_flags.is_split(
-        config.input
-    ) and not input_flags.is_arrays(config.input)
+    is_files = input_flags.is_pictures(config.input)
+    if is_files:
+        picture_flags.describe(config, config.num_images)
     if is_files and is_any_size(denoiser.event_shape):
         restore = restore_files
     else:
@@ -181,6 +183,7 @@ def restore_files(config, denoiser, workdir, output):
     paths, names = paths[part.slice], names[part.slice]
     check_output(config, output, names)
     run = workdir.find_run()
+    trained = run and run.source and run.source.white_level
     with guard.naming_flags("max_pixels"):
         return restore_pictures(
             denoiser,
@@ -193,7 +196,7 @@ def restore_files(config, denoiser, workdir, output):
             seed=config.seed,
             first_row=part.rows.start,
             suffix=suffix_of(config),
-            white_level=run and run.source and run.source.white_level,
+            white_level=config.white_level or trained,
             loop=loop,
         )
 
@@ -298,7 +301,9 @@ def read_input(config, workdir, image_shape):
     count = config.num_images
     if input_flags.is_split(config.input):
         count = count or _NUM_IMAGES
-    split = input_flags.read_split(config, workdir, image_shape).take(count)
+    split = input_flags.read_split(
+        config, workdir, image_shape, config.white_level
+    ).take(count)
     names = input_flags.picture_names(config.input)
     return split, names and png_names(names)[:count]
 
@@ -374,6 +379,8 @@ def check_flags(config):
         raise guard.WrongFlags(
             f"--step_size must be in (0, 2), got {config.step_size}"
         )
+    if not input_flags.is_pictures(config.input):
+        config.forbid(("white_level",), "--input of pictures")
     check_tolerance(config, config.step_size, config.max_steps)
     input_flags.check_data_dir(config)
 

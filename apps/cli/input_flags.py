@@ -43,19 +43,26 @@ def is_split(source):
     return source in SPLITS
 
 
+def is_pictures(source):
+    """Returns whether the value of --input is a picture or a folder of such."""
+    return not is_split(source) and not is_arrays(source)
+
+
 def check_data_dir(config):
     """Refuses --data_dir for images that are no split of the run's data."""
     if not is_split(config.input):
         config.forbid(("data_dir",), "--input=train, validation or test")
 
 
-def read_split(config, workdir, image_shape):
+def read_split(config, workdir, image_shape, white_level=None):
     """Reads the images of --input.
 
     Args:
         config: `Config`.
         workdir: the run's `Workdir`.
         image_shape: `(height, width, channels)` of its model.
+        white_level: int, the value of white in 16-bit pictures; None for that
+            of the run.
 
     Returns:
         `datasets.Split`; labels are None for pictures, and those of an array
@@ -70,9 +77,9 @@ def read_split(config, workdir, image_shape):
     if not is_split(config.input):
         run = workdir.find_run()
         source = run and run.source
-        images = read_pictures(
-            config.input, image_shape, source and source.white_level
-        )
+        if white_level is None:
+            white_level = source and source.white_level
+        images = read_pictures(config.input, image_shape, white_level)
         return datasets.Split(images, datasets.read_labels(config.input))
     data = workdir.read_run().load_data(config.data_dir)
     split = getattr(data, config.input)
@@ -196,7 +203,7 @@ def picture_names(source):
     """
     from keras_genmodels import datasets
 
-    if is_split(source) or is_arrays(source):
+    if not is_pictures(source):
         return None
     path = pathlib.Path(source)
     base = path if path.is_dir() else path.parent

@@ -9,7 +9,7 @@ STANDARD = "skimage"
 # Of `evaluation.classical`.
 _PEERS = ("nlm", "tv", "wavelets", "bm3d")
 _ALL, _NONE = "all", "none"
-_FLAGS = ("sigma", "peers", "max_pixels", "self_ensemble")
+_FLAGS = ("sigma", "peers", "max_pixels", "self_ensemble", "white_level")
 
 flags.disclaim_key_flags()
 
@@ -65,6 +65,7 @@ def define_flags():
         lower_bound=1,
     )
     define_self_ensemble("With --input: ")
+    define_white_level("With --input: ")
 
 
 def define_self_ensemble(when):
@@ -81,6 +82,22 @@ def define_self_ensemble(when):
     )
 
 
+def define_white_level(when):
+    """Defines --white_level.
+
+    Args:
+        when: start of its help, with what the flag goes.
+    """
+    flags.DEFINE_integer(
+        "white_level",
+        None,
+        f"{when}the value of white in 16-bit pictures (default: that of the "
+        "training; without one 65535, or what the chunk sBIT of a PNG says).",
+        lower_bound=1,
+        upper_bound=65535,
+    )
+
+
 def check(config, others):
     """Checks the flags, before anything is loaded.
 
@@ -94,7 +111,9 @@ def check(config, others):
     for name in others:
         if name in config.present:
             raise guard.WrongFlags(f"--{name} and --input exclude each other")
-    if config.input != STANDARD and input_flags.is_arrays(config.input):
+    if config.input == STANDARD:
+        config.forbid(["white_level"], "16-bit pictures, these have 8 bits")
+    elif input_flags.is_arrays(config.input):
         raise guard.WrongFlags(
             f"--input={config.input} must be a picture, a folder of pictures "
             f"or {STANDARD}"
@@ -107,19 +126,47 @@ def settings_of(config):
     from keras_genmodels.runs.evaluate_pictures import PictureSettings
     from keras_genmodels.sampling import tiles
 
+    count = config.num_images if "num_images" in config.present else None
     if config.input == STANDARD:
         _print_missing()
     else:
         input_flags.print_skipped(config.input)
+        describe(config, count)
     return PictureSettings(
         config.input,
         config.sigma or pictures.LEVELS,
         _peers_of(config.peers),
         config.seed,
-        config.num_images if "num_images" in config.present else None,
+        count,
         config.max_pixels or tiles.MAX_PIXELS,
         config.self_ensemble,
+        config.white_level,
     )
+
+
+def describe(config, count):
+    """Prints what of the pictures of --input is not read as it is stored.
+
+    Args:
+        config: `Config` with --input and --white_level.
+        count: how many pictures, the first ones; None for all.
+
+    Raises:
+        WrongFlags: for --white_level, if none has 16 bits.
+        UserError: if a file is no picture.
+    """
+    from keras_genmodels import datasets
+    from keras_genmodels.datasets import notes, pictures
+
+    paths = datasets.list_pictures(config.input)[:count]
+    headers = pictures.read_headers(paths)
+    if config.white_level and all(header.bits == 8 for header in headers):
+        raise guard.WrongFlags(
+            f"--white_level={config.white_level} requires 16-bit pictures, "
+            f"those of {config.input} have 8 bits"
+        )
+    for note in notes.on_headers(headers):
+        print(note)
 
 
 def _print_missing():

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_genmodels.core.errors import UserError
 from keras_genmodels.datasets import cache, file_kinds, limits, pictures
+from keras_genmodels.datasets.notes import on_headers
 from keras_genmodels.datasets.picture_storage import PictureFiles
 from keras_genmodels.datasets.splits import Split, Splits
 
@@ -296,16 +297,4 @@ def _header_notes(headers, size=None):
         f"{len(headers)} pictures of {' to '.join(dict.fromkeys(texts))}, "
         + (f"resized to {size[0]}x{size[1]}" if size else "at their own size")
     ]
-    counts = {
-        "have 16 bits per channel": sum(h.bits == 16 for h in headers),
-        "are rotated as their EXIF orientation says": sum(
-            header.orientation > 1 for header in headers
-        ),
-        "may be transparent and are drawn over white": sum(
-            header.has_alpha for header in headers
-        ),
-        "have several pages or frames, of which the first is read": sum(
-            header.has_pages for header in headers
-        ),
-    }
-    return notes + [f"{n} of them {text}" for text, n in counts.items() if n]
+    return notes + on_headers(headers)

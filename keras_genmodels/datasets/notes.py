@@ -49,6 +49,53 @@ def on_darkness(images, name):
     ]
 
 
+def on_dark_picture(image, name):
+    """Checks whether a picture is so dark that its white level may be wrong.
+
+    Args:
+        image: array as from `pictures.read_own_size`.
+        name: of the picture, for the note.
+
+    Returns:
+        list of str: one note if the picture has 16 bits and no value is above
+        an eighth of white; else empty.
+    """
+    if image.dtype == np.uint8 or (highest := image.max()) >= 1 / 8:
+        return []
+    return [
+        f"dark picture: the largest value of {name} is {highest:.4g}, white is "
+        "1; give the white level if it has fewer than 16 bits"
+    ]
+
+
+def on_headers(headers):
+    """Counts the pictures that are not read as they are stored.
+
+    Args:
+        headers: list of `decoding.Header`s.
+
+    Returns:
+        list of str.
+    """
+    counts = {
+        "with 16 bits per channel": sum(h.bits == 16 for h in headers),
+        "rotated as their EXIF orientation says": sum(
+            header.orientation > 1 for header in headers
+        ),
+        "that may be transparent, drawn over white": sum(
+            header.has_alpha for header in headers
+        ),
+        "with several pages or frames, of which the first is read": sum(
+            header.has_pages for header in headers
+        ),
+    }
+    return [
+        f"{wording.count_of(num, 'picture')} {text}"
+        for text, num in counts.items()
+        if num
+    ]
+
+
 def on_resizing(path, image_shape):
     """Checks whether pictures have another size than a model takes.
 

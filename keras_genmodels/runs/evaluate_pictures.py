@@ -13,7 +13,12 @@ from keras_genmodels._version import __version__
 from keras_genmodels.core import files, wording
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.events import is_any_size
-from keras_genmodels.datasets import list_pictures, pictures, standard_pictures
+from keras_genmodels.datasets import (
+    list_pictures,
+    notes,
+    pictures,
+    standard_pictures,
+)
 from keras_genmodels.denoisers import Denoiser
 from keras_genmodels.evaluation import pictures as evaluation
 from keras_genmodels.evaluation.classical import CLASSICAL
@@ -39,6 +44,8 @@ class PictureSettings:
             all.
         max_pixels: int >= 1, pixels that the network takes at a time.
         self_ensemble: bool, whether D is averaged over flips and turns.
+        white_level: int, the value of white in 16-bit pictures; None for that
+            of the training, or else as in `datasets.load`.
     """
 
     source: str
@@ -48,6 +55,7 @@ class PictureSettings:
     num_pictures: int | None = None
     max_pixels: int = MAX_PIXELS
     self_ensemble: bool = False
+    white_level: int | None = None
 
     def as_texts(self):
         """Returns what the numbers depend on, besides the pictures."""
@@ -58,6 +66,8 @@ class PictureSettings:
         }
         if self.self_ensemble:
             texts["self_ensemble"] = "true"
+        if self.white_level is not None:
+            texts["white_level"] = self.white_level
         return texts
 
 
@@ -156,7 +166,7 @@ def check(workdir, settings):
     with user_errors(f"{workdir}: "):
         check_sizes(denoiser, sizes, settings.max_pixels)
     _check_peers(settings.peers, sizes)
-    _check_pixels(chosen, channels, _white_level(workdir))
+    _check_pixels(chosen, channels, _white_level(workdir, settings))
     return denoiser, chosen
 
 
@@ -254,8 +264,10 @@ def _check_pixels(chosen, channels, white_level):
         )
 
 
-def _white_level(workdir):
-    """Returns the value of white in 16-bit pictures, as in the training."""
+def _white_level(workdir, settings):
+    """Returns the value of white in 16-bit pictures, or None."""
+    if settings.white_level is not None:
+        return settings.white_level
     source = workdir.read_run().source
     return source and source.white_level
 
@@ -278,7 +290,7 @@ def _identity(workdir, settings, chosen):
 
 def _measure(workdir, denoiser, chosen, settings):
     """Returns the sections, as dicts."""
-    white_level = _white_level(workdir)
+    white_level = _white_level(workdir, settings)
     bar = tqdm.tqdm(
         chosen,
         unit="picture",
@@ -288,6 +300,8 @@ def _measure(workdir, denoiser, chosen, settings):
     found = {}
     for picture in bar:
         image = picture.read(denoiser.event_shape[-1], white_level)
+        for note in notes.on_dark_picture(image, picture.path):
+            bar.write(note)
         with user_errors(f"{picture.path}: "):
             found[picture.name] = evaluation.measure(
                 denoiser,

@@ -11,7 +11,7 @@ from keras_genmodels import plots
 from keras_genmodels.core import arrays, seeds, wording
 from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.validation import check
-from keras_genmodels.datasets import pictures
+from keras_genmodels.datasets import notes, pictures
 from keras_genmodels.metrics import image_quality, noise_level
 from keras_genmodels.metrics.estimates import as_text, average
 from keras_genmodels.operators import noise
@@ -81,7 +81,7 @@ def restore_pictures(
         paths: picture files.
         names: for each a relative path ending in .png.
         output: pathlib.Path of the folder. It gets `images/<name>`, of 16 bits
-            if the picture has 16, and before_after.png.
+            if the picture has 16, with white at 65535, and before_after.png.
         condition: label of all pictures, for a conditional denoiser.
         sigma: noise level > 0, "auto" to estimate that of each picture, or
             None for a denoiser that takes none.
@@ -92,7 +92,8 @@ def restore_pictures(
         loop: `Loop`; by default one denoising.
 
     Returns:
-        `Restored`. Pictures whose pixels cannot be read are left out.
+        `Restored`. Pictures whose pixels cannot be read are left out, and a
+        note on each that is suspiciously dark is printed.
 
     Raises:
         UserError: if no picture can be read, if a file is none, and as
@@ -121,11 +122,18 @@ def restore_pictures(
     for path, name, row in zip(paths, names, rows, strict=True):
         bar.set_postfix_str(str(name))
         try:
-            clean, bits = _read(path, denoiser, white_level)
+            image = pictures.read_own_size(
+                path, denoiser.event_shape[-1], white_level
+            )
         except UserError as error:
             unreadable.append(str(error))
             done += megapixels[path]
             continue
+        for note in notes.on_dark_picture(image, path):
+            bar.write(note)
+        bits = 8 if image.dtype == np.uint8 else 16
+        clean = arrays.as_float(image)
+        del image
         noisy = _with_noise(clean, add_noise, row) if add_noise else clean
         level = _estimate(noisy, denoiser) if sigma == AUTO else sigma
         with user_errors(f"{path}: "):
@@ -160,13 +168,6 @@ class _Result(NamedTuple):
     num_steps: int
     psnr: tuple | None = None
     ssim: tuple | None = None
-
-
-def _read(path, denoiser, white_level):
-    """Returns a picture as floats, and the bits of each of its values."""
-    channels = denoiser.event_shape[-1]
-    image = pictures.read_own_size(path, channels, white_level)
-    return arrays.as_float(image), 8 if image.dtype == np.uint8 else 16
 
 
 def _with_noise(clean, sigma, row):

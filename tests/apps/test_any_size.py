@@ -102,6 +102,45 @@ def test_what_has_no_meaning_for_pictures_is_refused(workdir, tmp_path):
         assert_refused(process, "restore", *words)
 
 
+def test_what_is_not_read_as_stored_is_said_and_white_can_be_given(
+    workdir, tmp_path
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    deep = np.random.default_rng(0).integers(0, 4096, (12, 12), np.uint16)
+    PIL.Image.fromarray(deep).save(folder / "deep.png")
+    clear = PIL.Image.new("RGBA", (12, 12))
+    clear.save(folder / "a.tif", save_all=True, append_images=[clear])
+    given = ["--sigma=0.1", "--white_level=4095"]
+    measured = run(
+        "evaluate",
+        f"--workdir={workdir}",
+        f"--input={folder}",
+        f"--output={tmp_path}/report.html",
+        "--peers=none",
+        *given,
+    )
+    out = tmp_path / "out"
+    for process in (measured, restore(workdir, folder, out, *given)):
+        said = succeed(process)
+        for words in (
+            "1 picture with 16 bits per channel",
+            "1 picture that may be transparent, drawn over white",
+            "1 picture with several pages or frames",
+        ):
+            assert words in said
+        assert "dark picture" not in said
+    x = (deep[np.newaxis, ..., np.newaxis] / 4095).astype("float32")
+    expected = workdir.load_model().denoise(x, 0.1)[0, ..., 0]
+    with PIL.Image.open(out / "images" / "deep.png") as picture:
+        found = np.asarray(picture) / 65535
+    np.testing.assert_allclose(found, np.clip(expected, 0, 1), atol=1e-4)
+    for app, *more in (("restore", f"--output={out}"), ("evaluate",)):
+        flags = [f"--workdir={workdir}", f"--input={folder}/a.tif", *given]
+        process = run(app, *flags, *more)
+        assert_refused(process, app, "--white_level=4095 requires 16-bit")
+
+
 def test_arrays_are_denoised_once_however_little_changes(workdir, tmp_path):
     x = np.random.default_rng(0).random((3, 12, 10, 1)).astype("float32")
     np.savez(tmp_path / "x.npz", image=x)
@@ -208,6 +247,8 @@ def test_pictures_are_measured_and_shown(workdir, tmp_path):
     [
         (["--sigma=0.1"], "--sigma requires --input"),
         (["--self_ensemble"], "--self_ensemble requires --input"),
+        (["--white_level=9"], "--white_level requires --input"),
+        (["--white_level=9", "--input=skimage"], "these have 8 bits"),
         (["--input=x.npz"], "must be a picture"),
         (["--input=x.png", "--shard=0/2"], "exclude each other"),
         (["--input=x.png", "--peers=nlm,bm4d"], "all, none, or some of"),

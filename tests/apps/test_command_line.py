@@ -188,6 +188,9 @@ WRONG = {
         (["--tolerance=1e-3", "--step_size=1", "--max_steps=1"], "above 1"),
         (["--data_dir=/x", "--input=/y.png"], "requires --input=train"),
         (["--data_dir=/x", "--input=/y.npz"], "requires --input=train"),
+        (["--white_level=0", "--input=/y.png"], "[1, 65535]"),
+        (["--white_level=9"], "requires --input of pictures"),
+        (["--white_level=9", "--input=/y.npz"], "requires --input of pictures"),
         (["--output=/tmp/restored", "--input=/tmp"], "lies in --input"),
     ],
 }

@@ -96,7 +96,7 @@ def test_a_folder_of_12_bit_pictures_with_splits_and_labels(tmp_path):
         "holds pictures: --dataset=image_folder",
         "train in train/, test in test/",
         "44 pictures of 8x8, resized to 8x8",
-        "44 of them have 16 bits per channel",
+        "44 pictures with 16 bits per channel",
         "skipped: 1 hidden file",
         "2 labels: a, b",
         "labels without training images: c (not drawn)",

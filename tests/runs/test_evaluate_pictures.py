@@ -87,6 +87,7 @@ def test_it_is_kept_until_something_changes(found, workdir, settings, tmp_path):
         {"peers": ()},
         {"seed": 1},
         {"num_pictures": 1},
+        {"white_level": 9},
     ):
         assert read(workdir, dataclasses.replace(settings, **change)) is None
 
@@ -147,6 +148,36 @@ def test_what_a_peer_does_not_take_is_refused_before_any_work(
     evaluate_pictures.check(
         workdir, dataclasses.replace(thin, peers=("tv", "nlm"))
     )
+
+
+def test_the_white_level_given_replaces_that_of_the_training(
+    workdir, settings, tmp_path, monkeypatch, capsys
+):
+    measured = []
+    measure = evaluate_pictures.evaluation.measure
+
+    def spy(denoiser, image, *args, **kwargs):
+        measured.append(image)
+        return measure(denoiser, image, *args, **kwargs)
+
+    monkeypatch.setattr(evaluate_pictures.evaluation, "measure", spy)
+    monkeypatch.setattr(xla, "should_compile", lambda _: False)
+    run = Workdir(shutil.copytree(workdir.path, tmp_path / "run"))
+    deep = np.random.default_rng(0).integers(0, 4096, (12, 12), np.uint16)
+    PIL.Image.fromarray(deep).save(tmp_path / "deep.png")
+    of_deep = dataclasses.replace(
+        settings, source=str(tmp_path / "deep.png"), white_level=4095
+    )
+    evaluate_pictures.evaluate(run, of_deep)
+    assert "dark" not in capsys.readouterr().out
+    np.testing.assert_allclose(measured[0][..., 0], deep / 4095, rtol=1e-5)
+    evaluate_pictures.evaluate(
+        run, dataclasses.replace(of_deep, white_level=None)
+    )
+    assert "dark picture: the largest value of" in capsys.readouterr().out
+    too_low = dataclasses.replace(of_deep, white_level=255)
+    with pytest.raises(UserError, match="above the white level 255"):
+        evaluate_pictures.check(run, too_low)
 
 
 def test_damaged_pictures_are_refused_before_any_work(

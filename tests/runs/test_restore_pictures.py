@@ -91,6 +91,26 @@ def test_a_grey_model_writes_one_channel_and_16_bits_stay(grey, tmp_path):
     np.testing.assert_allclose(written, expected, atol=3)
 
 
+def test_12_bits_are_scaled_by_the_white_level_and_noted_without_it(
+    grey, tmp_path, capsys
+):
+    deep = np.uint16(4095 / 255 * smooth(12, 13, 1))
+    path = save(tmp_path / "deep.png", deep)
+    restore(grey, tmp_path / "dark", path)
+    said = capsys.readouterr().out
+    assert f"dark picture: the largest value of {path} is 0.05" in said
+    restore(grey, tmp_path / "out", path, white_level=4095)
+    assert "dark" not in capsys.readouterr().out
+    x = (deep / np.float32(4095)).reshape(1, 12, 13, 1)
+    expected = np.clip(grey.denoise(x, 0.1)[0], 0, 1) * 65535
+    written = pixels_of(tmp_path / "out" / "images" / "deep.png")
+    np.testing.assert_allclose(written, expected, atol=3)
+    # A black picture of 8 bits has no other white level.
+    black = save(tmp_path / "black.png", np.zeros((12, 12), np.uint8))
+    restore(grey, tmp_path / "out", black)
+    assert "dark" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_rotated_picture_is_written_upright_without_a_tag(grey, tmp_path):
     exif = PIL.Image.Exif()
