@@ -99,6 +99,7 @@ def main():
     if config.shard:
         config.forbid(("trajectory",), "a run without --shard")
     output = output_flag.path(config, "figures/generated.png", (".png", ".npz"))
+    input_flags.check_data_dir(config)
     input_flags.check_output(config.input, [output])
     if config.trajectory and not config.trajectory.endswith(".gif"):
         raise guard.WrongFlags(

@@ -9,11 +9,11 @@
   python -m apps.query --signature=log_likelihood --input=PICTURES --binarize
 
 --output is a .png (one sheet), a folder (a PNG of the same name for each
-picture of --input) or an .npz with all output arrays. log_likelihood and
-log_density also print their values, in nats. The inputs of a signature are read
-from the server.
-A model that completes images gets the observed pixels from --input. This app
-needs the extra `serving`.
+picture of --input; a.png.png and a.jpg.png of a.png and a.jpg) or an .npz with
+all output arrays. log_likelihood and log_density also print their values, in
+nats. The inputs of a signature are read from the server. A model that completes
+images gets the observed pixels from --input. This app needs the extra
+`serving`.
 """
 
 import contextlib
@@ -177,7 +177,8 @@ def main():
         noise_level.warn_if_unlikely("sigma", [config.sigma])
     has_pictures = query_inputs.has_pictures(config.input)
     names = input_flags.picture_names(config.input) if has_pictures else None
-    written = query_outputs.written(config.output, names)
+    pngs = names and input_flags.png_names(names)
+    written = query_outputs.written(config.output, pngs)
     input_flags.check_output(config.input, written, names)
     with serving.Client(
         config.address,
@@ -194,34 +195,35 @@ def main():
         found = client.signature(signature)
         query_outputs.check_images(config, found.outputs)
 
-        def answer(config, names):
+        def answer(config, pngs):
             inputs = query_inputs.read(config, found.inputs)
             outputs = predict(client, signature, inputs)
             if config.output:
-                query_outputs.write(config, outputs, names)
+                query_outputs.write(config, outputs, pngs)
             return outputs
 
         parts = query_inputs.each_picture(config, found.inputs)
-        lines = answer_all(config, parts, names, answer)
+        lines = answer_all(config, parts, names, pngs, answer)
     for line in lines:
         print(line)
 
 
-def answer_all(config, parts, names, answer):
+def answer_all(config, parts, names, pngs, answer):
     """Sends the requests and writes their answers; returns lines to print.
 
     Args:
         config: `Config`.
         parts: as `query_inputs.each_picture` returns them.
         names: paths of the pictures relative to --input, None for arrays.
-        answer: function of a `Config` and names to a dict of outputs.
+        pngs: as of `query_outputs.written`.
+        answer: function of a `Config` and `pngs` to a dict of outputs.
     """
     if parts is None:
-        return query_outputs.lines(config, answer(config, names), names)
+        return query_outputs.lines(config, answer(config, pngs), names)
     answers = []
-    for part, name in zip(parts, names, strict=False):
+    for part, png in zip(parts, pngs, strict=False):
         with named(part.input):
-            answers.append(query_outputs.without_images(answer(part, [name])))
+            answers.append(query_outputs.without_images(answer(part, [png])))
     return query_outputs.lines_of_pictures(config, answers)
 
 

@@ -26,7 +26,6 @@ the pictures of that shard: all shards may write to the same folder.
 `apps.generate --merge` joins their restored_INDEX_of_COUNT.npz.
 """
 
-import collections
 import pathlib
 
 from absl import flags
@@ -173,7 +172,7 @@ def restore_files(config, denoiser, workdir, output):
         )
     paths = list(datasets.list_pictures(config.input))[: config.num_images]
     input_flags.print_skipped(config.input)
-    names = png_names(input_flags.picture_names(config.input))
+    names = input_flags.png_names(input_flags.picture_names(config.input))
     loop = Loop(
         max_pixels=config.max_pixels,
         self_ensemble=config.self_ensemble,
@@ -305,7 +304,7 @@ def read_input(config, workdir, image_shape):
         config, workdir, image_shape, config.white_level
     ).take(count)
     names = input_flags.picture_names(config.input)
-    return split, names and png_names(names)[:count]
+    return split, names and input_flags.png_names(names)[:count]
 
 
 def labels_of(config, split, denoiser, workdir):
@@ -354,21 +353,6 @@ def check_output(config, output, names=None):
     written += [output / "images" / name for name in names or ()]
     pictures = names and input_flags.picture_names(config.input)
     input_flags.check_output(config.input, written, pictures)
-
-
-def png_names(pictures):
-    """Returns the path of the restored PNG for each picture."""
-    pictures = list(pictures)
-    names = [picture.with_suffix(".png") for picture in pictures]
-    counts = collections.Counter(names)
-    # Such as a.png and a.jpg.
-    both = [
-        name if counts[name] == 1 else picture.with_name(f"{picture.name}.png")
-        for picture, name in zip(pictures, names, strict=True)
-    ]
-    if len({*both}) < len(both):
-        return [p.with_name(f"{p.name}.png") for p in pictures]
-    return both
 
 
 def check_flags(config):

@@ -1,5 +1,6 @@
 """The flag --input, and the images that it names."""
 
+import collections
 import importlib.util
 import pathlib
 import runpy
@@ -210,3 +211,24 @@ def picture_names(source):
     return [
         picture.relative_to(base) for picture in datasets.list_pictures(path)
     ]
+
+
+def png_names(pictures):
+    """Returns the path of the PNG that is written for each picture.
+
+    Args:
+        pictures: list of paths from `picture_names`.
+
+    Returns:
+        list of paths, all different.
+    """
+    names = [picture.with_suffix(".png") for picture in pictures]
+    counts = collections.Counter(names)
+    # Such as a.png and a.jpg.
+    both = [
+        name if counts[name] == 1 else picture.with_name(f"{picture.name}.png")
+        for picture, name in zip(pictures, names, strict=True)
+    ]
+    if len({*both}) < len(both):
+        return [p.with_name(f"{p.name}.png") for p in pictures]
+    return both

@@ -10,19 +10,19 @@ PRINTED = ("log_likelihood", "log_density")
 _IMAGES = ("image", "denoised")
 
 
-def written(output, names):
+def written(output, pngs):
     """Lists the paths that `write` writes.
 
     Args:
         output: the value of --output, or None.
-        names: paths of the pictures relative to --input, None for arrays.
+        pngs: paths of the PNGs in a folder --output, None for arrays.
     """
     if not output:
         return []
     path = pathlib.Path(output)
-    if path.suffix or not names:
+    if path.suffix or not pngs:
         return [path]
-    return [path / _png_name(name) for name in names]
+    return [path / png for png in pngs]
 
 
 def check_images(config, infos):
@@ -47,7 +47,7 @@ def check_images(config, infos):
         )
 
 
-def write(config, outputs, names):
+def write(config, outputs, pngs):
     """Writes the outputs to --output.
 
     A picture of a folder has 16 bits if that of --input has.
@@ -55,7 +55,7 @@ def write(config, outputs, names):
     Args:
         config: `Config`.
         outputs: dict of names to arrays.
-        names: as for `written`.
+        pngs: as for `written`.
     """
     import numpy as np
 
@@ -73,8 +73,8 @@ def write(config, outputs, names):
         return
     num = len(images)
     headers = pictures.read_headers(datasets.list_pictures(config.input)[:num])
-    for name, image, header in zip(names[:num], images, headers, strict=True):
-        pictures.write(path / _png_name(name), np.array(image), header.bits)
+    for png, image, header in zip(pngs[:num], images, headers, strict=True):
+        pictures.write(path / png, np.array(image), header.bits)
 
 
 def lines(config, outputs, names):
@@ -121,11 +121,3 @@ def _loop_lines(outputs):
         f"{steps.min()} to {steps.max()} steps, residuals up to "
         f"{outputs['residual'].max():.3g}"
     ]
-
-
-def _png_name(picture):
-    """Returns the name of the PNG that belongs to a picture."""
-    if picture.suffix == ".png":
-        return picture
-    # a.jpg becomes a.jpg.png, as there may be an a.png as well.
-    return picture.with_name(f"{picture.name}.png")

@@ -103,8 +103,8 @@ def _check_white(values, white, name):
     highest = values.max(initial=0)
     if highest > white:
         raise UserError(
-            f"{name} holds 16-bit values up to {highest}, above the white "
-            f"level {white}: give a higher one"
+            f"{name} holds 16-bit values up to {highest}, above "
+            f"white_level={white}: give a higher one"
         )
 
 

@@ -327,7 +327,7 @@ def _limit(images, name, white_level):
     """Sets what is above 1 by rounding to 1; refuses other values."""
     if images.max() > 1 + 1e-5:
         raise UserError(
-            f"{name} holds 16-bit values above the white level {white_level}: "
+            f"{name} holds 16-bit values above white_level={white_level}: "
             "give a higher one"
         )
     return np.minimum(images, 1)

@@ -172,6 +172,7 @@ WRONG = {
         (["--output=/x/a.png", "--shard=0/2"], ".npz with --shard"),
         (["--trajectory=walk.gif", "--shard=0/2"], "a run without --shard"),
         (["--merge=a.npz", "--output=c.npz"], "only --output"),
+        (["--data_dir=/x", "--input=/y.png"], "requires --input=train"),
     ],
     "encode": [
         (["--output=/x/a.png"], ".npz"),

@@ -194,7 +194,7 @@ def test_restores_each_picture(output, folder):
     assert "steps, residuals up to" in output("restore")
     restored = contents(folder / "out" / "restored")
     assert {str(path) for path in restored} == {
-        *("a.png", "b/c.png", "b/c.jpg.png")
+        *("a.png", "b/c.png.png", "b/c.jpg.png")
     }
     shown = picture(folder / "out" / "restored" / "a.png")
     assert shown.shape == (8, 8, 3)

@@ -198,7 +198,7 @@ def test_16_bit_arrays_are_scaled(tmp_path):
         )
         expected = images / (level or 65535)
         np.testing.assert_allclose(read[..., 0], expected, rtol=1e-6)
-    with pytest.raises(UserError, match="above the white level 99"):
+    with pytest.raises(UserError, match="above white_level=99"):
         datasets.load(path, white_level=99)
     path = save_arrays(tmp_path, image=np.zeros((20, 4, 4), np.uint8))
     with pytest.raises(UserError, match="requires 16-bit images"):

@@ -186,7 +186,7 @@ def test_the_white_level_is_black_where_zero_is_white(tmp_path):
     np.testing.assert_allclose(
         decoded, np.broadcast_to(grey, (5, 4, 3)), atol=1e-6
     )
-    with pytest.raises(UserError, match="above the white level 99"):
+    with pytest.raises(UserError, match="above white_level=99"):
         decoding.decode(path, white_level=99)
     alpha = values[..., 1:] / 4095
     multiplied = values.copy()
@@ -211,7 +211,7 @@ def test_12_bits_are_scaled_by_sbit_or_the_white_level(tmp_path):
     np.testing.assert_allclose(
         decoding.decode(path)[..., :1], raw / 4095, rtol=1e-6
     )
-    with pytest.raises(UserError, match="above the white level 99"):
+    with pytest.raises(UserError, match="above white_level=99"):
         decoding.decode(path, 99)
 
 

@@ -170,7 +170,7 @@ def test_16_bit_images_are_scaled_by_the_white_level(tmp_path):
     np.testing.assert_allclose(np.unique(deep.train.images), expected)
     small = datasets.load("genmodels_deep", data_dir=tmp_path, image_size=2)
     np.testing.assert_allclose(small.train.images, 2047.5 / 65535, rtol=1e-3)
-    with pytest.raises(UserError, match="above the white level 99"):
+    with pytest.raises(UserError, match="above white_level=99"):
         datasets.load("genmodels_deep", data_dir=tmp_path, white_level=99)
 
 

@@ -176,7 +176,7 @@ def test_the_white_level_given_replaces_that_of_the_training(
     )
     assert "dark picture: the largest value of" in capsys.readouterr().out
     too_low = dataclasses.replace(of_deep, white_level=255)
-    with pytest.raises(UserError, match="above the white level 255"):
+    with pytest.raises(UserError, match="above white_level=255"):
         evaluate_pictures.check(run, too_low)
 
 
