@@ -9,7 +9,10 @@ STANDARD = "skimage"
 # Of `evaluation.classical`.
 _PEERS = ("nlm", "tv", "wavelets", "bm3d")
 _ALL, _NONE = "all", "none"
-_FLAGS = ("sigma", "peers", "max_pixels", "self_ensemble", "white_level")
+_FLAGS = (
+    *("sigma", "peers", "max_pixels", "self_ensemble", "white_level"),
+    "estimate_sigma",
+)
 
 flags.disclaim_key_flags()
 
@@ -66,6 +69,13 @@ def define_flags():
     )
     define_self_ensemble("With --input: ")
     define_white_level("With --input: ")
+    flags.DEFINE_bool(
+        "estimate_sigma",
+        False,
+        "With --input: the denoiser receives the noise level that is estimated "
+        "from the noisy picture, as by restore --sigma=auto, and not --sigma, "
+        "that of the noise.",
+    )
 
 
 def define_self_ensemble(when):
@@ -141,6 +151,7 @@ def settings_of(config):
         config.max_pixels or tiles.MAX_PIXELS,
         config.self_ensemble,
         config.white_level,
+        config.estimate_sigma,
     )
 
 

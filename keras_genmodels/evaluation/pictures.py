@@ -10,7 +10,7 @@ from keras_genmodels.core.validation import check
 from keras_genmodels.evaluation.classical import CLASSICAL
 from keras_genmodels.evaluation.denoising import IMAGE_MEASURES
 from keras_genmodels.evaluation.sections import Measure, Section
-from keras_genmodels.metrics import denoising
+from keras_genmodels.metrics import denoising, noise_level
 from keras_genmodels.metrics.estimates import average
 from keras_genmodels.sampling.tiles import MAX_PIXELS, denoise_in_tiles
 
@@ -30,6 +30,7 @@ def measure(
     seed=0,
     max_pixels=MAX_PIXELS,
     self_ensemble=False,
+    estimate_sigma=False,
 ):
     """Adds noise to a picture, denoises it and compares it with the clean one.
 
@@ -45,6 +46,9 @@ def measure(
         peers: names of `classical.CLASSICAL` to compare with.
         seed: int.
         max_pixels, self_ensemble: as of `denoise_in_tiles`.
+        estimate_sigma: whether D receives the level that is estimated from the
+            noisy picture, instead of that of the noise. Peers receive the
+            latter.
 
     Returns:
         dict of levels to dicts of `psnr` and `ssim` to dicts of names to
@@ -58,10 +62,13 @@ def measure(
     found = {}
     for sigma in levels:
         noisy = denoising.add_noise(clean, sigma, seed=seed)
+        given = sigma if denoiser.needs_sigma else None
+        if estimate_sigma:
+            given = noise_level.estimate_within(noisy[0], denoiser.sigma_range)
         denoised = denoise_in_tiles(
             denoiser,
             noisy.astype(np.float32),
-            sigma if denoiser.needs_sigma else None,
+            given,
             max_pixels=max_pixels,
             self_ensemble=self_ensemble,
         )
@@ -73,7 +80,7 @@ def measure(
     return found
 
 
-def sections(found, denoiser, peers, self_ensemble=False):
+def sections(found, denoiser, peers, self_ensemble=False, estimate_sigma=False):
     """Returns the tables of the averages and of each picture.
 
     Args:
@@ -81,7 +88,7 @@ def sections(found, denoiser, peers, self_ensemble=False):
             of them.
         denoiser: the `DenoisingAutoencoder`.
         peers: names of `classical.CLASSICAL` that were compared with.
-        self_ensemble: as of `measure`.
+        self_ensemble, estimate_sigma: as of `measure`.
 
     Returns:
         dict of `pictures` and `each_picture` to `Section`s: of `psnr/S` and
@@ -100,7 +107,7 @@ def sections(found, denoiser, peers, self_ensemble=False):
         "pictures": Section(
             "Denoising of pictures",
             _measures(found, levels),
-            _notes(len(found), levels, denoiser, self_ensemble),
+            _notes(len(found), levels, denoiser, self_ensemble, estimate_sigma),
             _peer_notes(peers),
         ),
         "each_picture": Section(
@@ -163,7 +170,7 @@ def _measures(found, levels, prefix=""):
     return measures
 
 
-def _notes(count, levels, denoiser, self_ensemble):
+def _notes(count, levels, denoiser, self_ensemble, estimate_sigma):
     notes = [
         f"{count} picture{'s' * (count > 1)}, each at its own size; sigma is "
         "the standard deviation of the noise, for pixels in [0, 1]. Noisy "
@@ -180,6 +187,11 @@ def _notes(count, levels, denoiser, self_ensemble):
         notes.append(
             "This denoiser is averaged over the 8 flips and quarter turns of "
             "each picture (a self-ensemble)."
+        )
+    if estimate_sigma:
+        notes.append(
+            "This denoiser receives the noise level that is estimated from the "
+            "noisy picture, within the range of its training."
         )
     return notes
 

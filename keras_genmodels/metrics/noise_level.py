@@ -34,6 +34,23 @@ def estimate(image):
     return np.array([_estimate(channel) for channel in channels])
 
 
+def estimate_within(image, sigma_range):
+    """Estimates the noise level of a picture for a denoiser.
+
+    Args:
+        image: as of `estimate`.
+        sigma_range: `(lowest, highest)` level of the denoiser.
+
+    Returns:
+        float, the mean over the channels, within that range; the lowest level
+        if no channel has an estimate.
+    """
+    levels = estimate(image)
+    known = levels[np.isfinite(levels)]
+    level = known.mean() if known.size else 0
+    return float(np.clip(level, *sigma_range))
+
+
 def _estimate(channel):
     found = np.concatenate([*_parts_of(channel)])
     if not found.size:

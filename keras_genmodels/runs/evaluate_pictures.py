@@ -46,6 +46,7 @@ class PictureSettings:
         self_ensemble: bool, whether D is averaged over flips and turns.
         white_level: int, the value of white in 16-bit pictures; None for that
             of the training, or else as in `datasets.load`.
+        estimate_sigma: bool, whether D receives estimated levels.
     """
 
     source: str
@@ -56,6 +57,7 @@ class PictureSettings:
     max_pixels: int = MAX_PIXELS
     self_ensemble: bool = False
     white_level: int | None = None
+    estimate_sigma: bool = False
 
     def as_texts(self):
         """Returns what the numbers depend on, besides the pictures."""
@@ -68,6 +70,8 @@ class PictureSettings:
             texts["self_ensemble"] = "true"
         if self.white_level is not None:
             texts["white_level"] = self.white_level
+        if self.estimate_sigma:
+            texts["estimate_sigma"] = "true"
         return texts
 
 
@@ -155,11 +159,16 @@ def check(workdir, settings):
 
     Raises:
         UserError: if there is no finished run, or its model is no denoiser of
-            pictures of any size; if a file is no picture or is damaged, is too
-            small for the network or for a peer, or requires tiles that the
-            network does not allow.
+            pictures of any size, or not one for the settings; if a file is no
+            picture or is damaged, is too small for the network or for a peer,
+            or requires tiles that the network does not allow.
     """
     denoiser = _load_denoiser(workdir)
+    if settings.estimate_sigma and not denoiser.needs_sigma:
+        raise UserError(
+            "estimate_sigma requires a denoiser that receives sigma, and that "
+            f"of {workdir} does not"
+        )
     channels = denoiser.event_shape[-1]
     chosen = _choose(settings, channels)
     sizes = {picture.path: picture.size for picture in chosen}
@@ -311,8 +320,13 @@ def _measure(workdir, denoiser, chosen, settings):
                 seed=settings.seed,
                 max_pixels=settings.max_pixels,
                 self_ensemble=settings.self_ensemble,
+                estimate_sigma=settings.estimate_sigma,
             )
     sections = evaluation.sections(
-        found, denoiser, settings.peers, settings.self_ensemble
+        found,
+        denoiser,
+        settings.peers,
+        settings.self_ensemble,
+        settings.estimate_sigma,
     )
     return {name: section.as_dict() for name, section in sections.items()}

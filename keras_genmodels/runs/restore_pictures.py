@@ -135,7 +135,9 @@ def restore_pictures(
         clean = arrays.as_float(image)
         del image
         noisy = _with_noise(clean, add_noise, row) if add_noise else clean
-        level = _estimate(noisy, denoiser) if sigma == AUTO else sigma
+        level = sigma
+        if sigma == AUTO:
+            level = noise_level.estimate_within(noisy, denoiser.sigma_range)
         with user_errors(f"{path}: "):
             restored, steps = _restore(
                 denoiser, noisy, level, condition, loop, bar
@@ -173,14 +175,6 @@ class _Result(NamedTuple):
 def _with_noise(clean, sigma, row):
     noisy = noise.gaussian(clean[np.newaxis], sigma, seed=row[np.newaxis])
     return noisy.numpy()[0]
-
-
-def _estimate(image, denoiser):
-    """Estimates the noise level of a picture, within the denoiser's range."""
-    levels = noise_level.estimate(image)
-    known = levels[np.isfinite(levels)]
-    level = known.mean() if known.size else 0
-    return float(np.clip(level, *denoiser.sigma_range))
 
 
 def _restore(denoiser, x, sigma, condition, loop, bar):

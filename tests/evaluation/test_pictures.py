@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import skimage.restoration
 
 import keras_genmodels as kgm
 from apps.cli import picture_flags
@@ -55,6 +56,32 @@ def test_noise_and_clipping_are_as_documented(denoiser, monkeypatch):
             assert quality[kind].keys() == expected.keys()
             for name, value in expected.items():
                 assert quality[kind][name] == pytest.approx(value[0], abs=1e-4)
+
+
+@pytest.mark.usefixtures("without_xla")
+def test_the_denoiser_may_receive_the_estimated_level(denoiser):
+    image, sigma = smooth(64, 48), 0.2
+    known = pictures.measure(denoiser, image, (sigma,))
+    found = pictures.measure(denoiser, image, (sigma,), estimate_sigma=True)
+    clean = image[np.newaxis] / 255
+    noise = np.random.default_rng(0).standard_normal(clean.shape)
+    noisy = np.float32(clean + sigma * noise)
+    level = skimage.restoration.estimate_sigma(noisy[0, ..., 0])
+    assert level == pytest.approx(sigma, rel=0.1)
+    denoised = np.clip(denoiser.denoise(noisy, level), 0, 1)
+    expected = image_quality.psnr(denoised, clean)[0]
+    assert found[sigma]["psnr"][""] == pytest.approx(expected, abs=1e-3)
+    assert found[sigma]["psnr"][""] != known[sigma]["psnr"][""]
+    assert found[sigma]["psnr"]["noisy"] == known[sigma]["psnr"]["noisy"]
+    numbers = {"a": found}
+    (note, *_) = [
+        text
+        for text in pictures.sections(numbers, denoiser, (), False, True)[
+            "pictures"
+        ].notes
+        if "estimated" in text
+    ]
+    assert "receives the noise level" in note
 
 
 def test_pictures_count_equally_and_small_ones_have_no_ssim(denoiser):

@@ -88,6 +88,7 @@ def test_it_is_kept_until_something_changes(found, workdir, settings, tmp_path):
         {"seed": 1},
         {"num_pictures": 1},
         {"white_level": 9},
+        {"estimate_sigma": True},
     ):
         assert read(workdir, dataclasses.replace(settings, **change)) is None
 
@@ -116,6 +117,9 @@ def test_other_denoisers_and_pictures_are_refused(
         with pytest.raises(UserError, match=words):
             measure(run, settings)
         assert run.metrics.read_bytes() == before
+    estimating = dataclasses.replace(settings, estimate_sigma=True)
+    with pytest.raises(UserError, match="estimate_sigma requires a denoiser"):
+        measure(workdir, estimating)
     PIL.Image.new("L", (1, 9)).save(tmp_path / "tiny.png")
     (tmp_path / "none.png").write_text("none")
     for name, words in (
