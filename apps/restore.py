@@ -148,15 +148,16 @@ def main():
             raise guard.WrongFlags(f"--sigma=auto requires {of}")
         config.forbid(("max_pixels", "self_ensemble"), of)
         restore = restore_arrays
-    with user_errors():
-        found = restore(config, denoiser, workdir, output)
-    print(f"{shard_flag.title(config)}{found.summary}")
-    if found.unreadable:
-        count = wording.count_of(len(found.unreadable), "picture")
-        raise UserError(
-            f"{count} left out, all others are restored: "
-            + "; ".join(found.unreadable[:3])
-        )
+    with guard.naming_flags("max_pixels", "white_level"):
+        with user_errors():
+            found = restore(config, denoiser, workdir, output)
+        print(f"{shard_flag.title(config)}{found.summary}")
+        if found.unreadable:
+            count = wording.count_of(len(found.unreadable), "picture")
+            raise UserError(
+                f"{count} left out, all others are restored: "
+                f"{wording.listed(found.unreadable, 3)}"
+            )
 
 
 def restore_files(config, denoiser, workdir, output):
@@ -183,21 +184,20 @@ def restore_files(config, denoiser, workdir, output):
     check_output(config, output, names)
     run = workdir.find_run()
     trained = run and run.source and run.source.white_level
-    with guard.naming_flags("max_pixels"):
-        return restore_pictures(
-            denoiser,
-            paths,
-            names,
-            output,
-            condition=label_of(config, denoiser, workdir),
-            sigma=config.sigma if denoiser.needs_sigma else None,
-            add_noise=config.add_noise,
-            seed=config.seed,
-            first_row=part.rows.start,
-            suffix=suffix_of(config),
-            white_level=config.white_level or trained,
-            loop=loop,
-        )
+    return restore_pictures(
+        denoiser,
+        paths,
+        names,
+        output,
+        condition=label_of(config, denoiser, workdir),
+        sigma=config.sigma if denoiser.needs_sigma else None,
+        add_noise=config.add_noise,
+        seed=config.seed,
+        first_row=part.rows.start,
+        suffix=suffix_of(config),
+        white_level=config.white_level or trained,
+        loop=loop,
+    )
 
 
 def restore_arrays(config, denoiser, workdir, output):

@@ -7,7 +7,7 @@ _OF_SOME_KINDS = ("num_samples", "num_density_images")
 # The kind of runs that also take pictures.
 _DENOISER = "DenoisingAutoencoder"
 # Arguments of the evaluation on pictures that are flags.
-_ARGUMENTS = ("max_pixels", "peers")
+_ARGUMENTS = ("estimate_sigma", "max_pixels", "peers", "white_level")
 
 
 def settings_of(config):

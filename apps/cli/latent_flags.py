@@ -113,7 +113,7 @@ def define_flags(has_layers=False):
         "rate_warmup_steps",
         0,
         "Number of training steps over which the weight of the rate is "
-        "annealed linearly from 0 to beta.",
+        "annealed linearly from 0 to beta; fewer than the run has.",
         lower_bound=0,
     )
     flags.DEFINE_integer(

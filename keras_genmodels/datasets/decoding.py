@@ -111,7 +111,7 @@ def _check_white(values, white, name):
 def _divided(values, white):
     """Divides integers by that of white; the quotients alone are stored."""
     quotients = values.astype(np.float32)
-    quotients /= np.float32(white)
+    quotients /= np.asarray(white, np.float32)
     return quotients
 
 
@@ -177,10 +177,7 @@ def _conversion_of_16_bits(values, header, white_level, name):
     if header.significant_bits and white_level is None:
         divide = _division_by_sbit(values, header.significant_bits)
     else:
-        _check_white(values, white, name)
-
-        def divide(rows):
-            return _divided(rows, white)
+        divide = _division_by_white(values, header, white, name)
 
     def convert(rows):
         if header.zero_is_white:
@@ -194,6 +191,19 @@ def _conversion_of_16_bits(values, header, white_level, name):
         return _over_white(scaled)
 
     return convert
+
+
+def _division_by_white(values, header, white, name):
+    """Returns the function that divides rows by the value of white.
+
+    Alpha may have 16 bits where the colours have fewer.
+    """
+    whites = np.full(values.shape[2], white, np.float32)
+    has_alpha = values.shape[2] in (2, 4) and not header.is_premultiplied
+    if has_alpha and values[..., -1].max(initial=0) > white:
+        whites[-1] = 65535
+    _check_white(values[..., :-1] if has_alpha else values, white, name)
+    return lambda rows: _divided(rows, whites)
 
 
 def _division_by_sbit(values, bits):

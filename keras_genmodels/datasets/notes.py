@@ -49,12 +49,13 @@ def on_darkness(images, name):
     ]
 
 
-def on_dark_picture(image, name):
+def on_dark_picture(image, name, white_level=None):
     """Checks whether a picture is so dark that its white level may be wrong.
 
     Args:
         image: array as from `pictures.read_own_size`.
         name: of the picture, for the note.
+        white_level: int that it was read by, or None.
 
     Returns:
         list of str: one note if the picture has 16 bits and no value is above
@@ -62,9 +63,11 @@ def on_dark_picture(image, name):
     """
     if image.dtype == np.uint8 or (highest := image.max()) >= 1 / 8:
         return []
+    advice = f"white is at white_level={white_level}"
+    if white_level is None:
+        advice = "white is 1; give white_level if it has fewer than 16 bits"
     return [
-        f"dark picture: the largest value of {name} is {highest:.4g}, white is "
-        "1; give the white level if it has fewer than 16 bits"
+        f"dark picture: the largest value of {name} is {highest:.4g}, " + advice
     ]
 
 
@@ -72,7 +75,7 @@ def on_headers(headers):
     """Counts the pictures that are not read as they are stored.
 
     Args:
-        headers: list of `decoding.Header`s.
+        headers: list of `picture_headers.Header`s.
 
     Returns:
         list of str.

@@ -116,7 +116,11 @@ def check_weighting(beta, warmup_steps, num_samples, doubly, free_bits):
         )
     if not beta >= 0:
         raise ValueError(f"beta must be >= 0, got {beta}")
-    check_count("rate_warmup_steps", warmup_steps, least=0)
+    # Files of version 0.3.0 may hold a float, such as 1000.0.
+    if not (warmup_steps >= 0 and float(warmup_steps).is_integer()):
+        raise ValueError(
+            f"rate_warmup_steps must be an int >= 0, got {warmup_steps}"
+        )
     check_count("num_importance_samples", num_samples)
     if not isinstance(doubly, bool):
         raise ValueError(

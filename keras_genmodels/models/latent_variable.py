@@ -102,7 +102,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
         seed: int in [0, 2**31). Training draws from (seed, step), `evaluate`
             and `predict` from (seed, values of the example).
         rate_warmup_steps: int >= 0, number of training steps over which the
-            weight of the rate is annealed linearly from 0 to `beta`.
+            weight of the rate is annealed linearly from 0 to `beta`; runs
+            refuse as many as they have, or more.
         num_importance_samples: int >= 1, draws of z per example and step.
             From 2 on the loss is minus the importance-weighted bound, which
             requires `beta=1` (during the warm-up, the weight applies to
@@ -322,6 +323,10 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
                 `condition` is given; for a negative guidance, or a positive
                 one without a label or without label dropout.
         """
+        check(
+            tf.is_tensor(guidance) or np.ndim(guidance) == 0,
+            f"guidance must be one number for all samples, got {guidance!r}",
+        )
         check_guidance(guidance, condition, self.label_dropout)
         if (condition is None) == (num is None):
             raise ValueError("give either num or condition, and not both")

@@ -269,7 +269,7 @@ def _check_pixels(chosen, channels, white_level):
         count = len(unreadable)
         raise UserError(
             (f"{count} pictures: " if count > 1 else "")
-            + "; ".join(unreadable[:_MOST_NAMES])
+            + wording.listed(unreadable, _MOST_NAMES)
         )
 
 
@@ -309,7 +309,7 @@ def _measure(workdir, denoiser, chosen, settings):
     found = {}
     for picture in bar:
         image = picture.read(denoiser.event_shape[-1], white_level)
-        for note in notes.on_dark_picture(image, picture.path):
+        for note in notes.on_dark_picture(image, picture.path, white_level):
             bar.write(note)
         with user_errors(f"{picture.path}: "):
             found[picture.name] = evaluation.measure(

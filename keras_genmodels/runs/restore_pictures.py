@@ -129,7 +129,7 @@ def restore_pictures(
             unreadable.append(str(error))
             done += megapixels[path]
             continue
-        for note in notes.on_dark_picture(image, path):
+        for note in notes.on_dark_picture(image, path, white_level):
             bar.write(note)
         bits = 8 if image.dtype == np.uint8 else 16
         clean = arrays.as_float(image)

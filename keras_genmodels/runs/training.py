@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from keras_genmodels.core.errors import user_errors
+from keras_genmodels.core.errors import UserError, user_errors
 from keras_genmodels.core.validation import check
 from keras_genmodels.core.wording import kind_of
 from keras_genmodels.denoisers import Denoiser
@@ -132,6 +132,8 @@ def train(
             more = "; a larger number of epochs extends it" if options else ""
             print(f"This run is finished{more}.")
         else:
+            if options is not None and workdir.find_run() is None:
+                _check_rate_warmup(model, options.num_steps)
             job.begin(model, data, init_from, family.prepare)
             family.run(model, data, workdir, run, options, **settings)
             job.workers.agree(0)  # The chief has written the results.
@@ -180,17 +182,17 @@ def _options(model, data, epochs, batch_size, options):
         if epochs is None:
             epochs = max(_LEAST_EPOCHS, math.ceil(family.DEFAULT_STEPS / steps))
         options = fit.Options(epochs=epochs, steps_per_epoch=steps, **options)
-        _check_rate_warmup(model, options.num_steps)
         return fit.with_strategy(options, model, batch_size)
 
 
 def _check_rate_warmup(model, steps):
-    """Raises ValueError if a run ends before its rate has its whole weight."""
+    """Raises if a new run would end before its rate has its whole weight."""
     warmup = getattr(model, "rate_warmup_steps", 0)
     check(
         warmup < steps,
         f"rate_warmup_steps must be in [0, {steps}), {steps} being the steps "
         f"of the run, got {warmup}",
+        UserError,
     )
 
 

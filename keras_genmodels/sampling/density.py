@@ -222,8 +222,10 @@ def resolve(denoiser, x, sigma, sigma_max, noisy_data):
         "this denoiser has no sigma_range: pass sigma and sigma_max",
     )
     check(
-        0 < sigma_max < math.inf,
-        f"sigma_max must be > 0 and finite, got {sigma_max}",
+        np.ndim(sigma_max) == 0
+        and np.asarray(sigma_max).dtype.kind in "fiu"
+        and 0 < sigma_max < math.inf,
+        f"sigma_max must be a number > 0 and finite, got {sigma_max!r}",
     )
     x, level = validate_inputs(denoiser, x, sigma)
     check_scale(denoiser, x, level)

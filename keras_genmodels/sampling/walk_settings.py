@@ -31,10 +31,18 @@ def as_num_steps(num_steps):
     Args:
         num_steps: as in `generate`. None, an int and a tensor are returned as
             they are.
+
+    Raises:
+        ValueError: for a list that is no array.
     """
-    if isinstance(num_steps, list | tuple | np.ndarray):
+    if not isinstance(num_steps, list | tuple | np.ndarray):
+        return num_steps
+    try:
         return tf.convert_to_tensor(num_steps)
-    return num_steps
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"num_steps must be an int, or one for each sample, got {num_steps}"
+        ) from error
 
 
 def check_settings(

@@ -198,6 +198,23 @@ def test_the_white_level_is_black_where_zero_is_white(tmp_path):
         np.testing.assert_allclose(decoded, expected, atol=0.51 / 4095)
 
 
+def test_alpha_may_have_16_bits_where_colours_have_12(tmp_path):
+    path, rng = tmp_path / "a.tif", np.random.default_rng(0)
+    colours = rng.integers(0, 4096, (5, 4, 1), np.uint16)
+    alpha = rng.integers(0, 65536, (5, 4, 1), np.uint16)
+    alpha[0, 0] = 65535
+    tifffile.imwrite(
+        path,
+        np.concatenate([colours, alpha], axis=-1),
+        photometric="minisblack",
+        extrasamples=["unassalpha"],
+    )
+    decoded = decoding.decode(path, white_level=4095)
+    opaque = alpha / 65535
+    expected = colours / 4095 * opaque + 1 - opaque
+    np.testing.assert_allclose(decoded[..., :1], expected, atol=1e-6)
+
+
 def test_12_bits_are_scaled_by_sbit_or_the_white_level(tmp_path):
     raw = deep_values(20, 20, 1, highest=4095)
     path = save_png_16(tmp_path / "raw.png", raw)

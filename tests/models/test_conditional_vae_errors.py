@@ -198,6 +198,10 @@ def test_sample_takes_a_condition_or_a_number():
             "0 without a label",
         ),
         (
+            lambda m: m.sample(condition=[1], seed=0, guidance=[1.0]),
+            "guidance must be one number",
+        ),
+        (
             lambda m: m.sample(condition=[1], seed=0, guidance=np.inf),
             "guidance must be >= 0 and finite",
         ),

@@ -27,6 +27,10 @@ def _assemble(**changes):
         ({"beta": float("nan")}, "beta must be >= 0"),
         ({"rate_warmup_steps": -1}, "rate_warmup_steps must be an int >= 0"),
         ({"rate_warmup_steps": 2.5}, "rate_warmup_steps must be an int >= 0"),
+        (
+            {"rate_warmup_steps": float("inf")},
+            "rate_warmup_steps must be an int >= 0",
+        ),
         ({"seed": -3}, "seed must be"),
         ({"posterior": "diagonal"}, "posterior must be a distribution layer"),
         (

@@ -105,6 +105,8 @@ def test_12_bits_are_scaled_by_the_white_level_and_noted_without_it(
     expected = np.clip(grey.denoise(x, 0.1)[0], 0, 1) * 65535
     written = pixels_of(tmp_path / "out" / "images" / "deep.png")
     np.testing.assert_allclose(written, expected, atol=3)
+    restore(grey, tmp_path / "darker", path, white_level=65535)
+    assert "white is at white_level=65535" in capsys.readouterr().out
     # A black picture of 8 bits has no other white level.
     black = save(tmp_path / "black.png", np.zeros((12, 12), np.uint8))
     restore(grey, tmp_path / "out", black)

@@ -47,6 +47,7 @@ ONE_LEVEL = Blind([0.5, 0.5, 0.5], sigma_range=(0.5, 0.5))
             r"or one for each sample, got \[2. 3.\]",
             {"num_steps": np.array([2.0, 3.0])},
         ),
+        (r"or one for each sample, got \[2, \[3\]\]", {"num_steps": [2, [3]]}),
         (
             r"of rows must be at most 1000",
             {"denoiser": ONE_LEVEL, "num_steps": tf.constant(1001)},
