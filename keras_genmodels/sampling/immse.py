@@ -11,13 +11,13 @@ from keras_genmodels.core import loop_cache, xla
 from keras_genmodels.core.counter_rng import normals
 from keras_genmodels.core.events import shape_of_events
 from keras_genmodels.core.validation import check_count
-from keras_genmodels.sampling._loop import checked_denoise
-from keras_genmodels.sampling.conditions import with_condition
-from keras_genmodels.sampling.density import (
+from keras_genmodels.sampling._density_arguments import (
     density_seeds,
     in_batches,
     resolve,
 )
+from keras_genmodels.sampling._loop import checked_denoise
+from keras_genmodels.sampling.conditions import with_condition
 from keras_genmodels.sampling.label_groups import by_label, has_label_per_event
 
 # Folded into the seeds of rows: for the integral, and for the highest level.
