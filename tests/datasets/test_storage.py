@@ -306,7 +306,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, prepared):
     ("arrays", "message"),
     [
         ({"image": np.full((20, 4, 4), 2.5)}, "got values from 2.5"),
-        ({"image": np.full((20, 4, 4), 99, np.uint16)}, "white level 98"),
+        ({"image": np.full((20, 4, 4), 99, np.uint16)}, "white_level=98"),
     ],
 )
 def test_wrong_values_are_refused_and_nothing_is_left(
