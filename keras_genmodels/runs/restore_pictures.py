@@ -110,48 +110,31 @@ def restore_pictures(
     rows = seeds.row_seeds(seed, len(paths), first_row).numpy()
     shown, results, unreadable = [], {}, []
     megapixels = {path: math.prod(size) / 1e6 for path, size in sizes.items()}
-    bar = tqdm.tqdm(
-        total=sum(megapixels.values()),
-        unit="MP",
-        bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}"
-        "{postfix}]",
-        file=sys.stdout,
-        disable=not sys.stdout.isatty(),
-    )
+    bar = _progress_bar(sum(megapixels.values()))
+    restorer = _Restorer(denoiser, condition, sigma, add_noise, loop, bar)
     done = 0.0
     for path, name, row in zip(paths, names, rows, strict=True):
         bar.set_postfix_str(str(name))
+        done += megapixels[path]
         try:
             image = pictures.read_own_size(
                 path, denoiser.event_shape[-1], white_level
             )
         except UserError as error:
             unreadable.append(str(error))
-            done += megapixels[path]
             continue
         for note in notes.on_dark_picture(image, path, white_level):
             bar.write(note)
         bits = 8 if image.dtype == np.uint8 else 16
         clean = arrays.as_float(image)
         del image
-        noisy = _with_noise(clean, add_noise, row) if add_noise else clean
-        level = sigma
-        if sigma == AUTO:
-            level = noise_level.estimate_within(noisy, denoiser.sigma_range)
         with user_errors(f"{path}: "):
-            restored, steps = _restore(
-                denoiser, noisy, level, condition, loop, bar
-            )
-            check(np.isfinite(restored).all(), "D(x) is not finite")
-        done += megapixels[path]
+            versions, results[name] = restorer.restore(clean, row)
         bar.update(done - bar.n)
-        versions = {"input": noisy, "restored": restored}
-        if add_noise:
-            versions["clean"] = clean
-        results[name] = _Result(level, steps, *_quality(**versions))
         if len(shown) < _NUM_SHOWN:
             shown.append(crops.Comparison.of(str(name), versions))
-        del clean, noisy, versions  # Before the file is encoded in memory.
+        restored = versions["restored"]
+        del clean, versions  # Before the file is encoded in memory.
         pictures.write(output / "images" / name, restored, bits)
         del restored
     bar.close()
@@ -163,6 +146,51 @@ def restore_pictures(
     count = wording.count_of(len(results), "picture")
     lines.append(f"{count} in {output}: {sheet.name}, images/")
     return Restored("\n".join(lines), tuple(unreadable))
+
+
+def _progress_bar(megapixels):
+    return tqdm.tqdm(
+        total=megapixels,
+        unit="MP",
+        bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} MP [{elapsed}<{remaining}"
+        "{postfix}]",
+        file=sys.stdout,
+        disable=not sys.stdout.isatty(),
+    )
+
+
+class _Restorer(NamedTuple):
+    """How each picture is restored; arguments as of `restore_pictures`."""
+
+    denoiser: object
+    condition: int | None
+    sigma: float | str | None
+    add_noise: float
+    loop: Loop
+    bar: tqdm.tqdm
+
+    def restore(self, clean, row):
+        """Returns the versions of a picture by their names, and a `_Result`.
+
+        Args:
+            clean: float array `[height, width, channels]`.
+            row: int32 `[2]`, seed of the noise.
+        """
+        noisy = clean
+        if self.add_noise:
+            noisy = _with_noise(clean, self.add_noise, row)
+        level = self.sigma
+        if level == AUTO:
+            within = self.denoiser.sigma_range
+            level = noise_level.estimate_within(noisy, within)
+        restored, steps = _restore(
+            self.denoiser, noisy, level, self.condition, self.loop, self.bar
+        )
+        check(np.isfinite(restored).all(), "D(x) is not finite")
+        versions = {"input": noisy, "restored": restored}
+        if self.add_noise:
+            versions["clean"] = clean
+        return versions, _Result(level, steps, *_quality(**versions))
 
 
 class _Result(NamedTuple):
