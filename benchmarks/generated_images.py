@@ -4,14 +4,14 @@
   python benchmarks/generated_images.py --workdir=RUN --num_images=10000 \\
       --solver=euler --num_steps=100 --white_start
 
-RUN is a finished run of an app that trains on images with labels, and that
-generates without a condition. Prints how its first samples and as many test
-images compare with training images, as `apps.evaluate` does; the share of the
-variance of the training images that the samples have along each of their first
-ten principal axes, and in all, with its standard error; the labels that a small
-classifier finds in samples and in test images, the last of which is "no image";
-and the time of 64 samples, the median of a few rounds. The second command walks
-as version 0.3.0 did.
+RUN is a finished run of an app that trains on images with labels. A model of
+labels draws by those of the first test images, as `apps.evaluate` does. Prints
+how its first samples and as many test images compare with training images; the
+share of the variance of the training images that the samples have along each of
+their first ten principal axes, and in all, with its standard error; the labels
+that a small classifier finds in samples and in test images, the last of which
+is "no image"; and the time of 64 samples, the median of a few rounds. The
+second command walks as version 0.3.0 did.
 
 Standard errors are those of Gaussian data: sqrt(2 / n) of a variance.
 """
@@ -31,6 +31,9 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("num_images", 2000, "Samples.", lower_bound=2)
 flags.DEFINE_integer("seed", 0, "Seed of the samples.", lower_bound=0)
+flags.DEFINE_float(
+    "guidance", 0.0, "Strength of guidance by the label.", lower_bound=0.0
+)
 flags.DEFINE_enum(
     "solver", None, ["dpmpp_2m", "heun", "euler"], "Solver of a denoiser."
 )
@@ -59,9 +62,11 @@ def main(_):
     model, run = workdir.load_model(), workdir.read_run()
     check_flags(model)
     data = run.load_data(FLAGS.data_dir)
+    labels = given_labels(model, data.test)
     images = arrays.map_batches(
-        lambda rows: draw(model, rows),
+        lambda rows, labels: draw(model, rows, labels),
         seeds.row_seeds(FLAGS.seed, FLAGS.num_images),
+        labels,
         batch_size=BATCH_SIZE,
     )
     print_quality(data, images, workdir.path, run.binarization or "none")
@@ -71,7 +76,7 @@ def main(_):
         shares = label_shares(classifier, found)
         text = " ".join(f"{100 * share:.1f}" for share in shares)
         print(f"labels of {name}, %: {text}")
-    print(f"{NUM_TIMED} images in {median_time(model):.2f} s")
+    print(f"{NUM_TIMED} images in {median_time(model, labels):.2f} s")
     return 0
 
 
@@ -80,6 +85,8 @@ def check_flags(model):
     from keras_genmodels.core.events import is_any_size
     from keras_genmodels.denoisers import Denoiser
 
+    if FLAGS.guidance and model.condition_kind != "label":
+        sys.exit(f"--guidance requires a model of labels: not {FLAGS.workdir}")
     if (
         FLAGS.solver is None
         and FLAGS.num_steps is None
@@ -95,7 +102,18 @@ def check_flags(model):
         sys.exit("--white_start requires a denoiser of images of one size")
 
 
-def draw(model, rows):
+def given_labels(model, test):
+    """Returns the labels of the samples of a model of labels, else None."""
+    if model.condition_kind is None:
+        return None
+    if model.condition_kind != "label":
+        sys.exit(f"{FLAGS.workdir} draws from parts of images, not by label")
+    if FLAGS.num_images > len(test.labels):
+        sys.exit(f"--num_images: there are {len(test.labels)} test labels")
+    return test.labels[: FLAGS.num_images]
+
+
+def draw(model, rows, labels):
     """Draws a sample for each row seed, as the flags say."""
     settings = {"solver": FLAGS.solver, "num_steps": FLAGS.num_steps}
     settings = {k: v for k, v in settings.items() if v is not None}
@@ -104,7 +122,11 @@ def draw(model, rows):
 
         white = NoisyGaussian(model.data_mean, model.sigma_range[1])
         settings["initial"] = white.draw(rows)
-    return model.sample(len(rows), seed=rows, **settings)
+    if labels is None:
+        return model.sample(len(rows), seed=rows, **settings)
+    if FLAGS.guidance:
+        settings["guidance"] = FLAGS.guidance
+    return model.sample(condition=labels, seed=rows, **settings)
 
 
 def print_quality(data, images, folder, binarization):
@@ -172,15 +194,18 @@ def label_shares(classifier, images):
     return np.bincount(found, minlength=logits.shape[-1]) / len(found)
 
 
-def median_time(model):
+def median_time(model, labels):
     """Returns the time of some samples, after a first call."""
+    import numpy as np
+
     from keras_genmodels.core import seeds
 
+    labels = None if labels is None else np.resize(labels, NUM_TIMED)
     rows = seeds.row_seeds(FLAGS.seed, NUM_TIMED)
     times = []
     for _ in range(1 + FLAGS.rounds):
         start = time.perf_counter()
-        draw(model, rows).numpy()
+        draw(model, rows, labels).numpy()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 

@@ -25,3 +25,24 @@ def test_a_white_start_lacks_the_variance_of_the_data(tmp_path):
             assert re.search(pattern, process.stdout)
         kept[flag] = float(re.search(r"in all (\S+)", process.stdout).group(1))
     assert kept["--white_start"] < 0.9 * kept["--nowhite_start"] < 1
+
+
+@pytest.mark.slow
+def test_a_model_of_labels_draws_by_those_of_the_test_images(tmp_path):
+    """Strong guidance makes images whose label a classifier finds."""
+    flags = "--network=mlp", "--condition=label", "--epochs=30"
+    succeed(run("train_dae", *flags, f"--workdir={tmp_path / 'run'}"))
+    benchmark = "benchmarks/generated_images.py", f"--workdir={tmp_path}/run"
+    process = run_python(*benchmark, "--num_images=200", "--rounds=1")
+    assert process.returncode == 0, process.stderr
+    shares = {
+        name: [float(share) for share in found.split()]
+        for name, found in re.findall(
+            r"labels of (\w+), %: (.*)", process.stdout
+        )
+    }
+    for drawn, real in zip(shares["samples"], shares["test"], strict=True):
+        assert abs(drawn - real) < 6
+    too_many = run_python(*benchmark, "--num_images=361")
+    assert too_many.returncode == 1
+    assert too_many.stderr.endswith("--num_images: there are 360 test labels\n")
