@@ -49,6 +49,9 @@ TASKS = {
     "vae": "VAE, training, float32",
 }
 TABLE = "peers"
+# The flags that only some tasks read.
+OF_UNET = ("batch_size", "filters", "blocks")
+OF_VAE = ("vae_batch_size", "vae_steps")
 
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_float(
@@ -79,6 +82,7 @@ flags.register_validator(
 
 def main(_):
     """Measures the tasks one after another, and prints a table."""
+    check_flags()
     missing = {name: why for name in FLAGS.peers if (why := lack(name))}
     names = ["keras", *(name for name in FLAGS.peers if name not in missing)]
     context = multiprocessing.get_context("spawn")
@@ -98,6 +102,32 @@ def main(_):
         page = replaced(PAGE.read_text("utf-8"), TABLE, text)
         PAGE.write_text(page, "utf-8")
     return 0
+
+
+def check_flags():
+    """Ends the program if a flag has no effect, or the table would mislead."""
+    read = {
+        name
+        for task in FLAGS.tasks
+        for name in (OF_VAE if task == "vae" else OF_UNET)
+    }
+    for name in changed((*OF_UNET, *OF_VAE)):
+        if name not in read:
+            sys.exit(
+                f"--{name} has no effect on --tasks={','.join(FLAGS.tasks)}"
+            )
+    if FLAGS.write and (
+        names := changed((*OF_UNET, *OF_VAE, "tasks", "peers", "seconds"))
+    ):
+        sys.exit(
+            "--write is for the documented table, of all tasks at their "
+            f"default sizes: leave out --{', --'.join(names)}"
+        )
+
+
+def changed(names):
+    """Returns which flags have another value than by default."""
+    return [name for name in names if FLAGS[name].value != FLAGS[name].default]
 
 
 def lack(name):

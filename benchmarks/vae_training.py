@@ -18,38 +18,22 @@ import statistics
 import sys
 import time
 
+import vae_networks
 from absl import app, flags
+from vae_networks import SHAPE, build_model, jit_compile, operations
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_enum(
-    "network",
-    "mlp",
-    ["mlp", "gated_mlp", "conv", "resnet"],
-    "An MLP and its mirror image, plain or gated, or convolutions, plain or "
-    "with residual blocks.",
-)
-flags.DEFINE_list("hidden_sizes", ["512", "512"], "Widths of an MLP.")
-flags.DEFINE_integer(
-    "filters", 16, "Channels of convolutions at full size.", lower_bound=1
-)
-flags.DEFINE_integer("latent_size", 8, "Width of the latent.", lower_bound=1)
+vae_networks.define_flags(["512", "512"], 8)
 flags.DEFINE_enum(
     "dtype_policy",
     "float32",
     ["float32", "mixed_bfloat16"],
     "Keras' dtype policy of the networks.",
 )
-flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
-flags.register_validator(
-    "hidden_sizes",
-    lambda sizes: sizes and all(size.isdecimal() for size in sizes),
-    "must be ints joined by commas",
-)
 flags.DEFINE_integer("rounds", 7, "Number of rounds.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
 
-SHAPE = (28, 28, 1)
 STEPS = 208
 
 
@@ -70,16 +54,14 @@ def main(_):
     options = training.Options(
         epochs=1,
         steps_per_epoch=steps,
-        jit_compile={"true": True, "false": False}.get(
-            FLAGS.jit_compile, "auto"
-        ),
+        jit_compile=jit_compile(),
     )
     training.compile_model(model, options)
     batches = datasets.training_batches(
         split, batch_size=FLAGS.batch_size, seed=0, binarization="dynamic"
     ).map(lambda batch: batch["image"])
     bare = bare_loop(split.images / np.float32(255), model.jit_compile)
-    count = operations(model)
+    count = sum(map(operations, (model.encoder, model.decoder)))
     print(
         f"{model.count_params()} weights, {count / 1e6:.1f} million operations "
         "per image, forward"
@@ -129,56 +111,6 @@ def speed(part):
     return amount / (time.perf_counter() - start)
 
 
-def build_model():
-    """Builds the VAE that the flags describe."""
-    import keras_genmodels as kgm
-
-    size = FLAGS.latent_size
-    posterior = kgm.MultivariateNormalDiag(size)
-    likelihood = kgm.IndependentBernoulli(SHAPE)
-    if FLAGS.network in ("mlp", "gated_mlp"):
-        hidden = [int(width) for width in FLAGS.hidden_sizes]
-        settings = {"gated": FLAGS.network == "gated_mlp"}
-        networks = (
-            kgm.mlp_encoder(SHAPE, posterior.params_size, hidden, **settings),
-            kgm.mlp_decoder(
-                size, likelihood.params_shape, hidden[::-1], **settings
-            ),
-        )
-    else:
-        settings = {
-            "filters": FLAGS.filters,
-            "residual_blocks": int(FLAGS.network == "resnet"),
-        }
-        networks = (
-            kgm.conv_encoder(SHAPE, posterior.params_size, **settings),
-            kgm.conv_decoder(size, likelihood.params_shape, **settings),
-        )
-    return kgm.VAE(*networks, posterior, likelihood)
-
-
-def operations(model):
-    """Counts two operations for each multiply-add of an image."""
-    import tensorflow as tf
-
-    traced = tf.function(lambda x, z: (model.encoder(x), model.decoder(z)))
-    graph = traced.get_concrete_function(
-        tf.zeros((1, *SHAPE)), tf.zeros((1, model.latent_size))
-    ).graph
-    total = 0
-    for operation in graph.get_operations():
-        inputs = [each.shape for each in operation.inputs]
-        if operation.type == "MatMul":
-            total += 2 * inputs[1].num_elements()
-        elif operation.type == "Conv2D":
-            pixels = operation.outputs[0].shape[1:3].num_elements()
-            total += 2 * pixels * inputs[1].num_elements()
-        elif operation.type == "Conv2DBackpropInput":
-            pixels = inputs[2][1:3].num_elements()
-            total += 2 * pixels * inputs[1].num_elements()
-    return total
-
-
 def bare_loop(images, jit_compile):
     """Returns a function that runs a number of training steps."""
     import keras
@@ -190,6 +122,7 @@ def bare_loop(images, jit_compile):
     data = tf.constant(images)
 
     @tf.function(jit_compile=jit_compile)
+    @tf.autograph.experimental.do_not_convert
     def train_step(x, seed):
         shape = (FLAGS.batch_size, FLAGS.latent_size)
         noise = tf.random.stateless_normal(shape, seed)

@@ -15,6 +15,9 @@ from keras_genmodels.sampling._inputs import check_scale, validate_inputs
 from keras_genmodels.sampling._jacobian import vector_product
 from keras_genmodels.sampling.attributes import is_for_all_rows
 
+# The signs of `local_dimension`, whose x may have noise of the same seeds.
+_SIGNS_STREAM = 14
+
 
 class JacobianSpectrum(NamedTuple):
     """The result of `jacobian_eigenvalues`.
@@ -174,7 +177,7 @@ def local_dimension(
     x, sigma = validate_arrays(denoiser, x, sigma)
     check_scale(denoiser, x, sigma)
     multiply = _jacobian(denoiser, x, sigma)
-    rows = seeds.row_seeds(seed, len(x))
+    rows = seeds.fold_in(seeds.row_seeds(seed, len(x)), _SIGNS_STREAM)
     traces = map_batches(
         lambda images: _quadratic_forms(
             multiply, x, images, rows, num_probes, batch_size

@@ -28,6 +28,8 @@ def evaluate(denoiser, x, sigma, labels=None, guidance=None):
             integer `[batch]` and float `[batch]`; None for those that the
             denoiser lacks.
     """
+    if x.shape[0] == 0:
+        return tf.identity(x)
     args = (x, sigma, labels, guidance)
     if denoiser.run_eagerly or not _is_apart():
         return denoiser._extrapolate(*args)

@@ -28,7 +28,8 @@ class Bounds(SelfSupervised):
         Args:
             x: float tensor or array `[batch, *event_shape]`.
             condition: as in `encode`.
-            seed: int, int32 `[2]` or `[batch, 2]`.
+            seed: int, int32 `[2]` or `[batch, 2]`. Not the one that x was
+                sampled with: its z would be drawn with the same noise.
 
         Returns:
             float tensor `[batch]`, nats; in expectation at most log p(x), or

@@ -16,7 +16,7 @@ from support.closed_forms import (
     two_points,
 )
 
-from keras_genmodels import attractors
+from keras_genmodels import attractors, operators
 from keras_genmodels.core.errors import NotMeasured
 from keras_genmodels.denoisers import EmpiricalDenoiser, LinearDenoiser
 
@@ -288,6 +288,17 @@ class TestLocalDimension:
         )
         np.testing.assert_allclose(found.dimension, [3.0, 3.0])
         np.testing.assert_allclose(found.standard_error, 0, atol=1e-12)
+
+    def test_signs_are_not_those_of_noise_of_the_same_seed(self):
+        """Of J = (|x|_1 I + x sign(x)') / M signs of x make twice the trace."""
+        x = operators.gaussian(np.zeros((2, 400)), 1.0, seed=0)
+        size = np.abs(x).sum(1)
+
+        def denoise(x, sigma):
+            return x * tf.norm(x, ord=1, axis=1, keepdims=True) / 400
+
+        found = attractors.local_dimension(denoise, x, num_probes=2, seed=0)
+        np.testing.assert_allclose(found.dimension, size, rtol=0.05)
 
     def test_a_row_depends_on_its_seed_alone(self):
         matrix = np.random.default_rng(0).standard_normal((6, 6))

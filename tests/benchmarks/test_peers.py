@@ -44,3 +44,19 @@ def test_all_tasks_are_measured_and_missing_peers_named():
     for package in ("torch", "pythae"):
         is_missing = importlib.util.find_spec(package) is None
         assert (f"({package})" in lines[-1]) == is_missing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--write", "--blocks=1"], "leave out --blocks"),
+        (["--write", "--tasks=vae"], "leave out --tasks"),
+        (["--tasks=vae", "--filters=4,8"], "--filters has no effect"),
+    ],
+)
+def test_a_table_of_other_sizes_is_not_written(flags, message):
+    process = run_python("benchmarks/peers.py", *flags)
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert process.stderr.count("\n") == 1

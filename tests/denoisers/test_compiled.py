@@ -75,6 +75,18 @@ def test_the_first_calls_are_not_worth_a_trace(traces, monkeypatch):
         np.testing.assert_array_equal(found[0], other)
 
 
+def test_no_rows_are_computed_without_a_call(traces):
+    shape = (8, 8, 1)
+    model = kgm.DenoisingAutoencoder(
+        kgm.unet(shape, filters=(4,), blocks=1), sigma=RANGE
+    )
+    model.adapt(np.random.default_rng(0).random((2, *shape)))
+    found = model.denoise(np.zeros((0, *shape), np.float32), SIGMA[:0])
+    assert found.shape == (0, *shape)
+    assert found.dtype == tf.float32
+    assert traces == []
+
+
 @in_float64
 def test_a_convolutional_network_computes_the_same_bits():
     shape = (8, 8, 1)
