@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # As many processes run tests as there are cores, or more.
@@ -21,13 +22,13 @@ os.environ["KERAS_GENMODELS_CACHE"] = os.path.join(
     os.environ["TFDS_DATA_DIR"], "images"
 )
 
-import keras
 import pytest
 
 # So that its asserts tell what they compared.
 pytest.register_assert_rewrite("support.app_runs", "support.signature_calls")
 
-from support.app_runs import run, start_refusals  # noqa: E402
+# The process that gives tests to others needs no TensorFlow: what imports it
+# is imported by the fixtures.
 
 atexit.register(shutil.rmtree, os.environ["TFDS_DATA_DIR"])
 
@@ -38,28 +39,47 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def kernels_that_stay():
+    """Lets `tf.random.set_seed` keep the kernels of all operations.
+
+    It drops them for the sake of those that draw from a state of their own.
+    There is none here, and every test would make its kernels and those of
+    traced functions again: a fifth of the time of the quick tests.
+    """
+    from tensorflow.python.eager import context
+
+    with mock.patch.object(context.pywrap_tfe, "TFE_ContextClearCaches"):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     """Makes initial weights the same in every run."""
+    import keras
+
     keras.utils.set_random_seed(0)
+
+
+def _under(policy):
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    yield
+    keras.config.set_dtype_policy(before)
 
 
 @pytest.fixture
 def float64():
     """Runs a test under a float64 policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
+    yield from _under("float64")
 
 
 @pytest.fixture
 def bfloat16():
     """Runs a test under the mixed bfloat16 policy."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    yield
-    keras.config.set_dtype_policy(before)
+    yield from _under("mixed_bfloat16")
 
 
 @pytest.fixture(
@@ -85,6 +105,8 @@ def launch():
 
     `launch(app, *args).result()` is what `run` returns.
     """
+    from support.app_runs import run
+
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         yield functools.partial(pool.submit, run)
         pool.shutdown(cancel_futures=True)
@@ -160,6 +182,8 @@ def in_process():
 @pytest.fixture(scope="module")
 def refusals(request, folder, launch, trained):
     """Starts the selected refusals of a file together."""
+    from support.app_runs import start_refusals
+
     cases = [
         next(iter(item.callspec.params.values()))
         for item in request.session.items
