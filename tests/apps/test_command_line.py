@@ -10,6 +10,7 @@ import pytest
 from support.app_runs import (
     ROOT,
     assert_refused,
+    run_each_without_tensorflow,
     run_python,
     run_without_tensorflow,
     succeed,
@@ -200,8 +201,9 @@ WRONG = {
 @pytest.mark.parametrize("app", WRONG)
 def test_a_wrong_flag_is_named_without_tensorflow(tmp_path, app):
     workdir = tmp_path / "workdir"
-    for flags, message in WRONG[app]:
-        process = run_without_tensorflow(app, f"--workdir={workdir}", *flags)
+    commands = [[f"--workdir={workdir}", *flags] for flags, _ in WRONG[app]]
+    runs = run_each_without_tensorflow(app, commands)
+    for process, (flags, message) in zip(runs, WRONG[app], strict=True):
         name = flags[0].partition("=")[0].strip("-")
         assert_refused(process, app, name, message)
     assert not workdir.exists()

@@ -188,6 +188,10 @@ def kill(app, workdir, *flags, least_step):
     assert process.returncode == -signal.SIGKILL
 
 
+# What takes seconds to import.
+_LARGE = {"tensorflow", "keras", "keras_genmodels", "numpy"}
+
+
 def run_without_tensorflow(app, *args):
     """Runs an app, and checks that it imported no large package."""
     process = run_python("-X", "importtime", "-m", f"apps.{app}", *args)
@@ -196,9 +200,32 @@ def run_without_tensorflow(app, *args):
     imported = {line.rpartition("|")[2].strip() for line in times}
     assert "apps.cli.guard" in imported
     packages = {name.partition(".")[0] for name in imported}
-    assert not packages & {"tensorflow", "keras", "keras_genmodels", "numpy"}
+    assert not packages & _LARGE
     process.stderr = "".join(line for line in lines if line not in times)
     return process
+
+
+def run_each_without_tensorflow(app, commands):
+    """Runs an app for each list of flags, as `run_without_tensorflow`."""
+    process = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "support" / "flag_forks.py")],
+        cwd=ROOT,
+        input=json.dumps([app, commands]),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert process.returncode == 0, process.stderr
+    found = []
+    for args, (status, errors, packages) in zip(
+        commands, json.loads(process.stdout), strict=True
+    ):
+        assert "apps" in packages
+        assert not _LARGE & {*packages}
+        found.append(
+            subprocess.CompletedProcess([app, *args], status, stderr=errors)
+        )
+    return found
 
 
 def tiles_of(sheet, rows, columns):
