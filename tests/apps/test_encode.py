@@ -150,8 +150,9 @@ def full_disk(folder, finished):
     return Refused("encode", flags, named, file_limit=2000)
 
 
-QUICK = [no_model, no_description, changed_data]
+QUICK = [no_model, changed_data]
 SLOW = [
+    no_description,
     grey_levels_that_binarisation_would_hide,
     denoiser,
     labels_that_the_model_does_not_have,

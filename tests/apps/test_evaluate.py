@@ -259,15 +259,14 @@ def of_a_missing_second_run(place, trained):
     return Refused("evaluate", [*flags, f"--output={place}/a.html"], words)
 
 
-QUICK = [
-    of_densities_of_a_blind_denoiser,
-    of_a_missing_second_run,
+QUICK = [of_a_missing_second_run, of_other_images]
+LONG = [
+    of_no_run,
+    of_an_unfinished_run,
     of_a_training_that_was_cut_short,
-    of_other_images,
+    of_draws_of_a_denoiser,
+    of_densities_of_a_blind_denoiser,
 ]
-
-
-LONG = [of_no_run, of_an_unfinished_run, of_draws_of_a_denoiser]
 
 
 @each_refused(QUICK, LONG)

@@ -130,6 +130,7 @@ def test_model_json_holds_the_metrics_of_the_run(exported):
         assert description["settings"]["num_samples"] == 20
 
 
+@pytest.mark.slow
 def test_the_check_prints_a_table(exported, trained):
     said = succeed(
         run(

@@ -50,17 +50,11 @@ def test_images_of_a_split_are_restored(finished, launch, tmp_path):
         assert np.ptp(pixels) > 100
 
 
-def test_pictures_and_arrays_of_the_user_are_restored(
-    finished, launch, tmp_path
-):
-    pictures = tmp_path / "pictures"
-    for name in ("a.png", "a.bmp", "sub/b.png"):
-        save_noise(pictures / name, (20, 10, 3))
-    rng = np.random.default_rng(0)
-    noisy = rng.normal(0.5, 1, (3, SIDE, SIDE)).astype(np.float32)
-    np.savez(tmp_path / "noisy.npz", image=noisy)
+@pytest.fixture
+def restore(finished, launch, tmp_path):
+    """Starts the app on a file or folder of the user."""
 
-    def restore(kind, given, *flags):
+    def start(kind, given, *flags):
         return launch(
             "restore",
             f"--workdir={finished(kind)}",
@@ -70,14 +64,27 @@ def test_pictures_and_arrays_of_the_user_are_restored(
             *flags,
         )
 
-    of_pictures = restore("exact", "pictures")
-    once = ("--step_size=1", "--max_steps=1")
-    of_arrays = restore("linear", "noisy.npz", *once)
-    assert "PSNR" not in succeed(of_pictures.result())
+    return start
+
+
+def test_pictures_of_the_user_are_restored(restore, tmp_path):
+    pictures = tmp_path / "pictures"
+    for name in ("a.png", "a.bmp", "sub/b.png"):
+        save_noise(pictures / name, (20, 10, 3))
+    assert "PSNR" not in succeed(restore("exact", "pictures").result())
     images = tmp_path / "pictures-restored" / "images"
     for name in ("a.png.png", "a.bmp.png", "sub/b.png"):
         assert picture(images / name).shape == (SIDE, SIDE, 3)
-    assert "PSNR" not in succeed(of_arrays.result())
+
+
+@pytest.mark.slow
+def test_arrays_of_the_user_are_restored(restore, finished, tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = rng.normal(0.5, 1, (3, SIDE, SIDE)).astype(np.float32)
+    np.savez(tmp_path / "noisy.npz", image=noisy)
+    once = ("--step_size=1", "--max_steps=1")
+    process = restore("linear", "noisy.npz", *once)
+    assert "PSNR" not in succeed(process.result())
     restored = np.load(tmp_path / "noisy.npz-restored" / "restored.npz")
     model = finished("linear").load_model()
     expected = model.denoise(noisy[..., np.newaxis], 1.0)

@@ -22,10 +22,9 @@ SLOW = pytest.mark.slow
 TINY = {"epochs": 1, "jit_compile": False, "verbose": 0}
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["vae", *(pytest.param(k, marks=SLOW) for k in ("learned", "linear"))],
-)
+# The quick tests export runs that no script made, in test_export.py.
+@SLOW
+@pytest.mark.parametrize("kind", ["vae", "learned", "linear"])
 def test_a_run_of_a_script_is_exported(finished, tmp_path, kind):
     said = succeed(
         run(

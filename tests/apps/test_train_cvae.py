@@ -1,5 +1,7 @@
 """The app train_cvae as a user runs it, in a process of its own."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -55,30 +57,27 @@ KNOWN = operators.observed_quadrants((SIDE, SIDE, 1), 2)
 
 @pytest.fixture(scope="module")
 def trained(folder, data_dir, launch):
-    """Finished runs by kind. Not to be written to."""
-    started = {
-        kind: launch(
+    """Returns a kind's finished run. Not to be written to."""
+
+    @functools.cache
+    def train(kind):
+        process = launch(
             "train_cvae",
             f"--workdir={folder / kind}",
             f"--data_dir={data_dir}",
             *TINY,
-            *flags,
+            *KINDS[kind],
         )
-        for kind, flags in KINDS.items()
-    }
-    return {
-        kind: Trained(folder / kind, process.result())
-        for kind, process in started.items()
-    }
+        return Trained(folder / kind, process.result())
+
+    return train
 
 
-def load(trained, kind):
-    return keras.saving.load_model(trained[kind].workdir / "model.keras")
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["label", pytest.param("quadrants", marks=pytest.mark.slow)]
+)
 def test_a_run_prints_and_writes_its_results(trained, kind):
-    workdir, process = trained[kind]
+    workdir, process = trained(kind)
     said, test = succeed(process), measures(workdir, "likelihood")
     assert metrics(workdir)["kind"] == "ConditionalVAE"
     weighted = test["log_likelihood"]
@@ -95,7 +94,7 @@ def test_a_run_prints_and_writes_its_results(trained, kind):
 
 
 def test_generated_images_show_their_labels(trained):
-    workdir, process = trained["label"]
+    workdir, process = trained("label")
     labels = measures(workdir, "labels")
     drawn = labels["label_accuracy"]
     real = drawn["references"]["real test images"]
@@ -108,14 +107,15 @@ def test_generated_images_show_their_labels(trained):
         assert number in process.stdout
 
 
+@pytest.mark.slow
 def test_the_distortion_of_a_completion_is_of_the_unobserved_half(trained):
-    test = measures(trained["quadrants"].workdir, "likelihood")
+    test = measures(trained("quadrants").workdir, "likelihood")
     # After two epochs hardly better than a coin for each of 32 pixels.
     assert 0.3 * 32 < test["distortion"]["value"] < 1.2 * 32 * np.log(2)
 
 
 def test_the_test_loss_is_that_of_three_samples(trained):
-    test = measures(trained["label"].workdir, "likelihood")
+    test = measures(trained("label").workdir, "likelihood")
     weighted = test["log_likelihood"]["value"]
     assert -weighted < test["loss"]["value"] < -test["elbo"]["value"]
 
@@ -125,7 +125,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     trained, tmp_path
 ):
     """With dropped labels, which are drawn anew in each step."""
-    whole, cut = trained["label"].workdir, tmp_path / "cut"
+    whole, cut = trained("label").workdir, tmp_path / "cut"
     flags = f"--flagfile={whole}/flags.txt"
     kill("train_cvae", cut, flags, least_step=15)
     assert last_step(cut) > 11
@@ -138,7 +138,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 
 @pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(trained):
-    workdir = trained["quadrants"].workdir
+    workdir = trained("quadrants").workdir
     before = contents(workdir)
     again = run(
         "train_cvae", f"--flagfile={workdir}/flags.txt", f"--workdir={workdir}"

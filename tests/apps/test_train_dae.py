@@ -1,5 +1,7 @@
 """The app train_dae as a user runs it, in a process of its own."""
 
+import functools
+
 import numpy as np
 import pytest
 from support.app_runs import (
@@ -35,27 +37,28 @@ TINY = (
 
 @pytest.fixture(scope="module")
 def trained(folder, data_dir, launch):
-    """Finished runs by kind. Not to be written to."""
-    flags = {"learned": TINY, "linear": (), "exact": ()}
-    started = {
-        kind: launch(
+    """Returns a kind's finished run. Not to be written to."""
+
+    @functools.cache
+    def train(kind):
+        process = launch(
             "train_dae",
             f"--workdir={folder / kind}",
             f"--data_dir={data_dir}",
             f"--denoiser={kind}",
-            *flags[kind],
+            *(TINY if kind == "learned" else ()),
         )
-        for kind in flags
-    }
-    return {
-        kind: Trained(folder / kind, process.result())
-        for kind, process in started.items()
-    }
+        return Trained(folder / kind, process.result())
+
+    return train
 
 
-@pytest.mark.parametrize("kind", ["learned", "linear", "exact"])
+EXACT = pytest.param("exact", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", ["learned", "linear", EXACT])
 def test_a_run_prints_and_writes_its_results(trained, kind):
-    workdir, process = trained[kind]
+    workdir, process = trained(kind)
     said = succeed(process)
     assert metrics(workdir)["test"]["num_images"] == NUM_TEST
     found = measures(workdir, "denoising")
@@ -73,10 +76,16 @@ def test_a_run_prints_and_writes_its_results(trained, kind):
         assert np.ptp(picture(workdir / "figures" / f"{name}.png")) > 100
 
 
-@pytest.mark.parametrize(("kind", "psnr"), [("linear", 17.31), ("exact", 17.1)])
+@pytest.mark.parametrize(
+    ("kind", "psnr"),
+    [
+        ("linear", 17.31),
+        pytest.param("exact", 17.1, marks=pytest.mark.slow),
+    ],
+)
 def test_denoisers_without_training_reach_their_known_psnr(trained, kind, psnr):
     """Measured separately, with the validation images among the data."""
-    found = measures(trained[kind].workdir, "denoising")["psnr/0.25"]
+    found = measures(trained(kind).workdir, "denoising")["psnr/0.25"]
     assert found["value"] == pytest.approx(psnr, abs=0.1)
 
 
@@ -112,7 +121,7 @@ def test_a_classifier_recognises_the_labels_of_samples(
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     trained, tmp_path
 ):
-    whole, cut = trained["learned"].workdir, tmp_path / "cut"
+    whole, cut = trained("learned").workdir, tmp_path / "cut"
     flags = f"--flagfile={whole}/flags.txt"
     kill("train_dae", cut, flags, least_step=12)
     assert last_step(cut) > STEPS_PER_EPOCH
@@ -141,7 +150,7 @@ def test_a_run_for_restoring_is_one_of_its_noise_levels(data_dir, tmp_path):
 @pytest.mark.slow
 def test_runs_are_repeated_from_flags_txt(trained, launch, tmp_path):
     """In their workdir they are finished; other flags make another run."""
-    learned, linear = trained["learned"].workdir, trained["linear"].workdir
+    learned, linear = (trained(kind).workdir for kind in ("learned", "linear"))
     before = contents(learned)
     again = launch(
         "train_dae", f"--flagfile={learned}/flags.txt", f"--workdir={learned}"
@@ -166,7 +175,7 @@ def test_runs_are_repeated_from_flags_txt(trained, launch, tmp_path):
 
 
 def other_sigma_than_before(folder, trained):
-    workdir = trained["learned"].workdir
+    workdir = trained("learned").workdir
     flags = [f"--flagfile={workdir}/flags.txt", "--blind"]
     flags.append(f"--workdir={workdir}")
     named = [": blind=true (was false)", workdir]

@@ -337,13 +337,10 @@ def again(folder, trained, flag, *named):
     return Refused("train_vae", flags, [workdir, *named])
 
 
-QUICK = [
-    unknown_data_set,
+QUICK = [unknown_data_set, other_beta_than_before]
+SLOW = [
     batch_beyond_the_data,
     weights_of_another_size,
-    other_beta_than_before,
-]
-SLOW = [
     no_data_dir,
     broken_picture,
     fewer_epochs_than_before,

@@ -35,7 +35,13 @@ def losses(kind, optimizer, **compile_settings):
     return history["loss"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind != "conditional"))
+        for kind in KINDS
+    ],
+)
 def test_with_gradient_accumulation_each_batch_has_draws_of_its_own(
     kind, run_eagerly
 ):

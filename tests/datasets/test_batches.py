@@ -12,6 +12,15 @@ from keras_genmodels.core.batch_parts import Part
 from keras_genmodels.datasets import batches as _batches
 from keras_genmodels.datasets import storage
 
+# The one that draws stands for the others.
+each_binarization = pytest.mark.parametrize(
+    "binarization",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind != "dynamic"))
+        for kind in datasets.BINARIZATIONS
+    ],
+)
+
 
 def some_split(count=10, shape=(2, 3, 1), labelled=True):
     """Returns a split whose image i is grey value i throughout."""
@@ -90,7 +99,7 @@ def test_orders_do_not_repeat_after_256_epochs(count):
     assert len(set(orders)) == count
 
 
-@pytest.mark.parametrize("binarization", datasets.BINARIZATIONS)
+@each_binarization
 def test_start_step_gives_the_later_batches(binarization):
     split = datasets.Split(
         np.random.default_rng(0).integers(0, 256, (10, 5, 3, 1), np.uint8),
@@ -164,7 +173,7 @@ def test_threshold_binarization():
     assert take(batches, 1)[0]["image"].item() == 1
 
 
-@pytest.mark.parametrize("binarization", datasets.BINARIZATIONS)
+@each_binarization
 def test_evaluation_does_not_depend_on_the_batch_size(binarization):
     split = datasets.Split(
         np.random.default_rng(0).integers(0, 256, (150, 3, 3, 1), np.uint8),
@@ -256,7 +265,9 @@ def test_own_rows_are_drawn_from_their_place_in_the_sequence():
             np.testing.assert_array_equal(own, whole[first : first + num])
 
 
-@pytest.mark.parametrize("is_on_disk", [False, True])
+@pytest.mark.parametrize(
+    "is_on_disk", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_a_worker_reads_only_its_own_rows(tmp_path, monkeypatch, is_on_disk):
     images = np.random.default_rng(0).integers(0, 256, (10, 5, 3, 1), np.uint8)
     split = datasets.Split(images, np.arange(10, dtype=np.int32))

@@ -98,7 +98,8 @@ SOURCES = {
     "digits": lambda folder: {"name": "digits"},
 }
 
-_QUICK = ("compressed", "npy", "binary npy", "16-bit pictures")
+# The tests below have "compressed" and "npy".
+_QUICK = ("binary npy", "16-bit pictures")
 
 
 def batches_of(data):
@@ -235,8 +236,8 @@ def prepare_and_die(arguments, when):
     "when",
     [
         (disk_arrays, "statistics_of"),
-        (storage.files, "write_json"),
-        (cache, "_flush"),
+        pytest.param((storage.files, "write_json"), marks=pytest.mark.slow),
+        pytest.param((cache, "_flush"), marks=pytest.mark.slow),
         (cache.os, "replace"),
     ],
     ids=lambda when: when[1],

@@ -185,6 +185,7 @@ def test_evaluate_averages_predict_in_any_batch_and_order(kind, run_eagerly):
             assert results[name] == pytest.approx(value.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_draws_depend_on_seed_and_step(run_eagerly):
     def weights_after(seed):
         model = make_dae(seed=seed)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
-from support.small_autoencoders import events, kinds, make_dae
+from support.small_autoencoders import events, make_dae, two_kinds
 
 import keras_genmodels as kgm
 
 
-@kinds
+@two_kinds
 def test_loss_falls_and_every_weight_has_a_gradient(kind):
     x = events()
     model = make_dae(**kind)

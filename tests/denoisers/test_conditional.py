@@ -83,7 +83,9 @@ def test_guidance_extrapolates_from_no_label_to_the_label(float64):
         )
 
 
-@pytest.mark.parametrize("guidance", [0.0, 1.5])
+@pytest.mark.parametrize(
+    "guidance", [pytest.param(0.0, marks=pytest.mark.slow), 1.5]
+)
 def test_walks_and_restorations_follow_the_label_and_guidance(
     float64, guidance
 ):
@@ -233,7 +235,14 @@ def test_fit_takes_labels_and_evaluate_and_predict_use_them():
     assert model.predict(data, verbose=0)["denoised"].shape == (6, 3)
 
 
-@pytest.mark.parametrize("kind", [{}, {"sigma": 0.3}, {"blind": True}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        pytest.param({"sigma": 0.3}, marks=pytest.mark.slow),
+        pytest.param({"blind": True}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_keeps_a_conditional_model(kind, tmp_path):
     model, x = tiny(**kind), np.float32(events())
     model.save(tmp_path / "model.keras")
@@ -260,7 +269,10 @@ def test_a_functional_network_of_the_user_takes_the_label():
         kgm.DenoisingAutoencoder(model.network, num_classes=3)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_bfloat16", pytest.param("float64", marks=pytest.mark.slow)],
+)
 def test_other_precisions_train_and_keep_their_dtype(policy, request):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

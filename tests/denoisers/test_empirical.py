@@ -107,7 +107,9 @@ def test_many_duplicates_count():
     )
 
 
-@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "kind", ["uint8", pytest.param("float32", marks=pytest.mark.slow)]
+)
 def test_half_way_between_two_images(kind):
     """float32 logits are wrong by about a nat, and pixels by a half."""
     rng = np.random.default_rng(0)
@@ -149,27 +151,40 @@ def test_each_row_has_its_own_sigma(of_digits, digits):
         np.testing.assert_allclose(together[i : i + 1], alone, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize(
+each_compiler = pytest.mark.parametrize(
     "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
 )
+SIGNATURE = [tf.TensorSpec([None, 8, 8, 1]), tf.TensorSpec([None])]
+BATCHES = [(1, 1e-3), (4, 0.15), (4, 0.5)]
+
+
+@each_compiler
 def test_one_trace_serves_every_batch_and_sigma(of_digits, digits, jit_compile):
-    signature = [tf.TensorSpec([None, 8, 8, 1]), tf.TensorSpec([None])]
-    denoise, posterior = (
-        tf.function(f, input_signature=signature, jit_compile=jit_compile)
-        for f in (of_digits.denoise, lambda x, s: of_digits.posterior(x, s, 3))
+    denoise = tf.function(
+        of_digits.denoise, input_signature=SIGNATURE, jit_compile=jit_compile
     )
-    for n, sigma in ((1, 1e-3), (4, 0.15), (4, 0.5)):
+    for n, sigma in BATCHES:
         x = noisy_like(digits, sigma, n)
-        sigma = np.full(n, sigma, np.float32)
-        weights, expected = dense(digits[:1500], x, sigma)
-        np.testing.assert_allclose(
-            flat(denoise(x, sigma)), expected, atol=TOLERANCE
-        )
-        best = -np.sort(-weights)[:, :3]
-        np.testing.assert_allclose(
-            posterior(x, sigma).probabilities, best, rtol=3e-3, atol=1e-30
-        )
+        _, expected = dense(digits[:1500], x, sigma)
+        found = denoise(x, np.full(n, sigma, np.float32))
+        np.testing.assert_allclose(flat(found), expected, atol=TOLERANCE)
     assert denoise.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.slow
+@each_compiler
+def test_one_trace_of_the_posterior_serves_all(of_digits, digits, jit_compile):
+    posterior = tf.function(
+        lambda x, s: of_digits.posterior(x, s, 3),
+        input_signature=SIGNATURE,
+        jit_compile=jit_compile,
+    )
+    for n, sigma in BATCHES:
+        x = noisy_like(digits, sigma, n)
+        weights, _ = dense(digits[:1500], x, sigma)
+        found = posterior(x, np.full(n, sigma, np.float32)).probabilities
+        best = -np.sort(-weights)[:, :3]
+        np.testing.assert_allclose(found, best, rtol=3e-3, atol=1e-30)
 
 
 @pytest.mark.slow
@@ -293,6 +308,7 @@ def test_a_file_keeps_the_dtype_policy(float64, tmp_path):
     np.testing.assert_array_equal(copy.denoise(x, 0.3), denoised)
 
 
+@pytest.mark.slow
 def test_a_saved_model_computes_the_same(tmp_path, of_digits, digits):
     module = tf.Module()
     module.denoiser = of_digits

@@ -72,7 +72,7 @@ def test_float64_is_accurate_to_its_last_digits(float64, digits):
         )
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_many_neighbours_within_a_small_sigma(size):
     data = crowd(size)
     denoiser = adapted(data)

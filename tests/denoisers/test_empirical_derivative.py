@@ -78,7 +78,8 @@ def test_the_derivative_in_float64(float64, digits):
     assert_derivative(denoise, digits[:1500], x, sigma, 1e-6, 1e-9)
 
 
-@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
 def test_the_derivative_within_a_crowd(size):
     data = crowd(size)
     sigma = np.float32([1e-3, 0.01, 0.1, 1.0])
@@ -88,6 +89,7 @@ def test_the_derivative_within_a_crowd(size):
     assert_derivative(denoise, data, x, sigma, 3e-3, 1e-3)
 
 
+@pytest.mark.slow
 def test_the_derivative_between_duplicates():
     """More than have float64 weights, at a sigma where float32 fails."""
     rng = np.random.default_rng(0)

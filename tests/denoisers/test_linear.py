@@ -189,9 +189,8 @@ def test_a_second_adapt_replaces_the_first(float64):
     assert denoiser.event_shape == (3, 2)
 
 
-@pytest.mark.parametrize(
-    "rank", [None, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [None, 2])
 def test_xla_agrees_for_any_batch_size(rank):
     denoiser = adapted(make_data(), rank=rank)
     compiled = tf.function(

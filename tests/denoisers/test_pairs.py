@@ -54,7 +54,15 @@ def expected():
     return make_dae(blind=True).fit(NOISY, CLEAN, **SETTINGS).history
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(
+            form, marks=[pytest.mark.slow] * (form in ("tuple", "PyDataset"))
+        )
+        for form in FORMS
+    ],
+)
 def test_pairs_train_alike_in_every_form(form, expected):
     model = make_dae(blind=True)
     data = FORMS[form]()

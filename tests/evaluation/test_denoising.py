@@ -72,9 +72,8 @@ def test_a_denoiser_that_knows_the_image_finds_the_noise_and_does_no_harm(only):
     assert "exact" not in found["psnr/0.1"].references
 
 
-@pytest.mark.parametrize(
-    "levels", [(0.1, 0.5), pytest.param((0.25,), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("levels", [(0.1, 0.5), (0.25,)])
 def test_the_noise_level_is_estimated_without_sigma(only, levels):
     """The noise that is removed at the true sigma would be too little."""
     only(*levels, estimates=True)

@@ -44,6 +44,7 @@ def test_the_density_is_that_of_dequantised_images(section):
     assert found == pytest.approx(bits, abs=0.01)
 
 
+@pytest.mark.slow
 def test_without_label_dropout_it_is_that_of_each_images_label(section):
     images = np.random.default_rng(0).random((5, 2, 2, 1), np.float32)
     labels = np.array([0, 1, 2, 0, 1])

@@ -183,12 +183,8 @@ REFUSED = {
 @pytest.mark.parametrize(
     "kind",
     [
-        *("vae", "labels"),
-        *(
-            pytest.param(k, marks=mark_of(k))
-            for k in REFUSED
-            if k not in ("vae", "labels")
-        ),
+        "vae",
+        *(pytest.param(k, marks=mark_of(k)) for k in REFUSED if k != "vae"),
     ],
 )
 def test_the_session_refuses_by_name_and_goes_on(kind, exports, session):

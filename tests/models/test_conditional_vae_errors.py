@@ -161,9 +161,9 @@ def test_bad_data_is_refused(data, message):
             use(data)
 
 
-@pytest.mark.parametrize(
-    "method", ["evaluate", pytest.param("fit", marks=pytest.mark.slow)]
-)
+# The quick tests have it for `evaluate`, in test_keras_verbs.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["evaluate", "fit"])
 def test_an_unknown_label_in_a_data_set_is_refused(method):
     data = {"image": images(4), "condition": np.array([0, 1, 9, 2])}
     model = of_labels()

@@ -195,7 +195,13 @@ def test_a_model_of_format_1_is_what_it_was(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind != "labels"))
+        for kind in KINDS
+    ],
+)
 def test_files_keep_the_number_of_importance_samples(tmp_path, kind):
     model = pair(KINDS[kind])[1]
     model.save(tmp_path / "model.keras")

@@ -26,6 +26,7 @@ def test_the_log_density_of_a_gaussian_prior_is_that_of_the_gaussian():
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("float64")
 def test_the_log_likelihood_is_exact_with_the_exact_posterior():
     """Each importance weight is p(x) then, whatever the draw."""
@@ -38,7 +39,13 @@ def test_the_log_likelihood_is_exact_with_the_exact_posterior():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m", "heun"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        "dpmpp_2m",
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ("euler", "heun")),
+    ],
+)
 def test_draws_have_the_moments_of_the_prior(solver):
     """For Gaussian data a draw is an affine function of the noise."""
     denoiser = gaussian_prior().denoiser

@@ -41,7 +41,11 @@ def estimate(model, x, condition=None, *, num_samples, **kwargs):
 # --- Exact answers. --------------------------------------------------------
 
 
-@pytest.mark.parametrize("num_samples", [1, 7, 100, 250])
+# A block that is not full, and several; a single draw, and a full block.
+@pytest.mark.parametrize(
+    "num_samples",
+    [7, 250, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 100))],
+)
 def test_with_the_true_posterior_it_is_exact(float64, num_samples):
     model = set_true_posterior(linear_vae())
     x = data(20)
@@ -50,7 +54,9 @@ def test_with_the_true_posterior_it_is_exact(float64, num_samples):
     np.testing.assert_allclose(effective, num_samples, rtol=1e-9)
 
 
-@pytest.mark.parametrize("num_samples", [500, 1030])
+@pytest.mark.parametrize(
+    "num_samples", [pytest.param(500, marks=pytest.mark.slow), 1030]
+)
 def test_the_mean_weight_is_the_likelihood(float64, num_samples):
     """It has no bias before the logarithm, and q is wide enough."""
     model = linear_vae()
@@ -104,7 +110,13 @@ def test_one_sample_is_an_elbo(float64):
     assert abs(difference.mean()) < 4 * error < 0.5
 
 
-@pytest.mark.parametrize("mask", [None, PARTS], ids=["all", "unobserved"])
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(None, id="all", marks=pytest.mark.slow),
+        pytest.param(PARTS, id="unobserved"),
+    ],
+)
 def test_conditional_estimates_agree_with_the_exact_likelihood(float64, mask):
     """Where nothing fits, and posteriors and priors bend with c."""
     x, c = conditional_data(10, mask)
@@ -190,25 +202,39 @@ def test_at_most_chunk_size_draws_are_decoded_at_once(num_samples, chunk_size):
 
 # One block of draws; two, the second of which is not full.
 @pytest.mark.parametrize(
-    "num_samples", [7, pytest.param(101, marks=pytest.mark.slow)]
+    ("num_samples", "condition"),
+    [
+        (7, labels(5)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [(7, None), (101, labels(5)), (101, None)]
+        ),
+    ],
 )
-def test_with_xla_and_without_it_is_the_same(num_samples):
+def test_with_xla_and_without_it_is_the_same(num_samples, condition):
     model, x = of_labels(label_dropout=0.1), images(5)
-    for condition in (labels(5), None):
-        plain, compiled = (
-            estimate(
-                model,
-                x,
-                condition,
-                num_samples=num_samples,
-                jit_compile=jit_compile,
-            )
-            for jit_compile in (False, True)
+    plain, compiled = (
+        estimate(
+            model,
+            x,
+            condition,
+            num_samples=num_samples,
+            jit_compile=jit_compile,
         )
-        np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
-        np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-3)
-    with_label, _ = estimate(model, x, labels(5), num_samples=num_samples)
-    assert np.abs(with_label - plain[0]).min() > 1e-3
+        for jit_compile in (False, True)
+    )
+    np.testing.assert_allclose(plain[0], compiled[0], rtol=1e-5)
+    np.testing.assert_allclose(plain[1], compiled[1], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_estimate_depends_on_the_label():
+    model, x = of_labels(label_dropout=0.1), images(5)
+    with_label, without = (
+        estimate(model, x, condition, num_samples=7)[0]
+        for condition in (labels(5), None)
+    )
+    assert np.abs(with_label - without).min() > 1e-3
 
 
 # --- Contracts. ------------------------------------------------------------

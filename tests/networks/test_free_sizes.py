@@ -60,6 +60,7 @@ def test_sizes_are_padded_by_reflection_and_cropped(name, size):
     )
 
 
+@pytest.mark.slow
 def test_every_size_from_the_least_up_is_denoised_as_if_padded():
     model = DenoisingAutoencoder(
         positive(BUILDS["bias_free_unet"]((None, None, 1))), blind=True

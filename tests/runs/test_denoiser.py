@@ -161,7 +161,11 @@ def test_an_infinite_psnr_is_written_as_such(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "denoiser",
-    [kgm.LinearDenoiser(), kgm.LinearDenoiser(rank=3), kgm.EmpiricalDenoiser()],
+    [
+        kgm.LinearDenoiser(),
+        pytest.param(kgm.LinearDenoiser(rank=3), marks=pytest.mark.slow),
+        pytest.param(kgm.EmpiricalDenoiser(), marks=pytest.mark.slow),
+    ],
     ids=["wiener", "projection", "exact"],
 )
 def test_denoisers_without_training_leave_the_same_results(tmp_path, denoiser):

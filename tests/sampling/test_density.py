@@ -206,6 +206,7 @@ def test_the_density_at_the_highest_level_is_the_denoisers_own():
     )
 
 
+@pytest.mark.slow
 def test_the_draws_of_an_estimate_are_not_those_of_samples(monkeypatch):
     """x may be a sample of the same seed, and must not depend on them."""
     used, draw = [], immse._draw
@@ -223,6 +224,7 @@ def test_the_draws_of_an_estimate_are_not_those_of_samples(monkeypatch):
     assert np.abs(found - starts).min() > 1e-3
 
 
+@pytest.mark.slow
 def test_hutchinsons_signs_are_of_seeds_of_their_own(monkeypatch):
     monkeypatch.setattr(density, "MAX_EXACT_SIZE", 1)
     denoiser, x = exact(), points()
@@ -301,6 +303,7 @@ def test_each_row_has_the_density_of_its_label():
     assert kgm.log_likelihood(denoiser, x[:0], labels[:0]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_the_highest_level_is_not_rounded_for_labels():
     """1.1 is above 1.1 in float32, and there the density is known."""
     denoiser, x, labels = labelled((0.05, 1.1)), points(4)[:3], [1, 0, 2]

@@ -69,11 +69,11 @@ def integral(denoiser, x):
     ("loop", "sizes"),
     [
         (walk_by_levels, SMALL),
-        (walk_with_noise, SMALL),
+        pytest.param(walk_with_noise, SMALL, marks=pytest.mark.slow),
         (walk_by_residual, SMALL),
         (flow, SMALL),
         pytest.param(flow, LARGE, marks=pytest.mark.slow),
-        (integral, SMALL),
+        pytest.param(integral, SMALL, marks=pytest.mark.slow),
     ],
 )
 def test_a_second_size_is_not_traced_and_has_its_own_bits(loop, sizes):

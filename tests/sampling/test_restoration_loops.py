@@ -130,10 +130,19 @@ def assert_loops_are_freed(kind, options):
 FREED = [kind for kind in KINDS if kind != "slots"]
 
 
-@pytest.mark.parametrize("kind", [k for k in FREED if k != "partial"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            kind, marks=[pytest.mark.slow] * (kind in ("callable", "object"))
+        )
+        for kind in FREED
+        if kind != "partial"
+    ],
+)
 def test_loops_are_freed_with_their_denoiser(kind):
     # With XLA and a trajectory, another function refers to the denoiser.
-    both = kind in ("function", "Denoiser")
+    both = kind == "Denoiser"
     flags = (False, True) if both else (False,)
     assert_loops_are_freed(kind, [(flag, flag) for flag in flags])
 

@@ -173,7 +173,9 @@ def test_tiles_are_as_large_as_the_picture_allows(sides, most):
     assert read < most * sides[0] * sides[1]
 
 
-@pytest.mark.parametrize("kind", ["sigma", "blind"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("sigma", marks=pytest.mark.slow), "blind"]
+)
 def test_a_self_ensemble_turns_with_the_picture(kind):
     model = make(kind)
     x = np.random.default_rng(1).random((2, 25, 34, 1), np.float32)

@@ -55,7 +55,7 @@ two_kinds = pytest.mark.parametrize(
     "kind",
     [
         {},
-        {"sigma": 0.3},
+        pytest.param({"sigma": 0.3}, marks=pytest.mark.slow),
         pytest.param({"blind": True}, marks=pytest.mark.exhaustive),
     ],
     ids=KINDS,

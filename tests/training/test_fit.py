@@ -150,6 +150,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_good_weights(
     assert all(np.isfinite(array).all() for array in arrays)
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch):
     """The loss of a step is that of the weights before it."""
     steps = []
@@ -167,6 +168,7 @@ def test_weights_that_are_not_finite_are_not_kept(tmp_path, monkeypatch):
     assert kept.endswith("ckpt-2")
 
 
+@pytest.mark.slow
 def test_a_validation_loss_that_is_not_finite_ends_the_run(tmp_path):
     # Their squares are beyond float32.
     images = np.full((20, 8, 8, 1), 1e30, np.float32)
