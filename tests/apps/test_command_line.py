@@ -47,11 +47,13 @@ def seconds_of_help(app):
 
 @pytest.mark.parametrize("app", PATHS)
 def test_help_is_printed_within_a_second_without_tensorflow(app):
+    start = time.monotonic()
     text = succeed(run_without_tensorflow(app, "--help"))
+    seconds = time.monotonic() - start
     assert f"python -m apps.{app}" in text
     assert f"--{PATHS[app][0]}" in text
     # The machine may be busy.
-    assert any(seconds_of_help(app) < 1 for _ in range(3))
+    assert seconds < 1 or any(seconds_of_help(app) < 1 for _ in range(3))
 
 
 WRONG = {

@@ -17,6 +17,7 @@ from support.app_runs import (
     check_refusal,
     contents,
     run,
+    run_each_without_tensorflow,
     run_without_tensorflow,
     succeed,
     unfinished,
@@ -196,29 +197,29 @@ def test_a_mistake_ends_in_one_line(case, refusals):
     check_refusal(*refusals[case])
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--name=a"], "--workdir is needed, or --check"),
-        (["--workdir=a"], "--name is needed, or --check"),
-        (
-            ["--workdir=a", "--name=a", "--serving_root=models"],
-            "--serving_root=models must be an absolute path",
-        ),
-        (
-            ["--workdir=a", "--name=a", "--step_size=2"],
-            "--step_size must be in (0, 2), got 2",
-        ),
-        (["--check=a", "--name=b"], "--name requires an export"),
-        (["--check=a", "--nowarmup"], "--warmup requires an export"),
-        (["--workdir=a", "--name=a", "--max_rows=0"], "max_rows"),
-        (["--workdir=a", "--name=a", "--max_rows=3000000000"], "max_rows"),
-        (["--workdir=a", "--name=a", "--num_steps=10000000000"], "num_steps"),
-    ],
-)
-def test_a_wrong_flag_is_refused_without_tensorflow(flags, message):
-    process = run_without_tensorflow("export", *flags)
-    assert_refused(process, "export", message)
+WRONG = [
+    (["--name=a"], "--workdir is needed, or --check"),
+    (["--workdir=a"], "--name is needed, or --check"),
+    (
+        ["--workdir=a", "--name=a", "--serving_root=models"],
+        "--serving_root=models must be an absolute path",
+    ),
+    (
+        ["--workdir=a", "--name=a", "--step_size=2"],
+        "--step_size must be in (0, 2), got 2",
+    ),
+    (["--check=a", "--name=b"], "--name requires an export"),
+    (["--check=a", "--nowarmup"], "--warmup requires an export"),
+    (["--workdir=a", "--name=a", "--max_rows=0"], "max_rows"),
+    (["--workdir=a", "--name=a", "--max_rows=3000000000"], "max_rows"),
+    (["--workdir=a", "--name=a", "--num_steps=10000000000"], "num_steps"),
+]
+
+
+def test_wrong_flags_are_refused_without_tensorflow():
+    runs = run_each_without_tensorflow("export", [flags for flags, _ in WRONG])
+    for process, (_, message) in zip(runs, WRONG, strict=True):
+        assert_refused(process, "export", message)
 
 
 def test_help_needs_no_tensorflow():

@@ -18,7 +18,7 @@ from support.app_runs import (
     assert_refused,
     contents,
     picture,
-    run_without_tensorflow,
+    run_each_without_tensorflow,
     save_noise,
 )
 from support.exported_models import KNOWN, SHAPE
@@ -268,39 +268,39 @@ def test_a_mistake_ends_in_one_line(results, folder, name):
     assert ("(--binarize" in error) == (name == "grey")
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--signature=dream", "signature"),
-        ("--num_images=3", "give --output"),
-        ("--output=x.jpg", "must end in .png or .npz"),
-        ("--sigma=1 --output=x.png", "--sigma requires --signature=restore"),
-        ("--signature=encode --output=x.npz", "encode needs --input"),
-        (
-            "--signature=encode --input=y --output=x.png",
-            "x.png must end in .npz",
-        ),
-        (
-            "--signature=restore --input=y --output=x --max_steps=3",
-            "--step_size is missing",
-        ),
-        ("--signature=decode --input=y --output=x.png", "an .npz file"),
-        (
-            "--signature=restore --input=y.npz --output=folder",
-            "must end in .png or .npz",
-        ),
-        (
-            "--signature=denoise --input=y --seed=1 --output=x",
-            "--seed requires",
-        ),
-        (
-            "--signature=log_density --input=y --sigma=0.3 --seed=1",
-            "--seed requires",
-        ),
-        ("--guidance=1 --output=x.png", "--guidance requires --num_steps"),
-    ],
-)
-def test_wrong_flags_are_refused_without_tensorflow(flags, message):
-    assert_refused(
-        run_without_tensorflow("query", *flags.split()), "query", message
-    )
+WRONG = [
+    ("--signature=dream", "signature"),
+    ("--num_images=3", "give --output"),
+    ("--output=x.jpg", "must end in .png or .npz"),
+    ("--sigma=1 --output=x.png", "--sigma requires --signature=restore"),
+    ("--signature=encode --output=x.npz", "encode needs --input"),
+    (
+        "--signature=encode --input=y --output=x.png",
+        "x.png must end in .npz",
+    ),
+    (
+        "--signature=restore --input=y --output=x --max_steps=3",
+        "--step_size is missing",
+    ),
+    ("--signature=decode --input=y --output=x.png", "an .npz file"),
+    (
+        "--signature=restore --input=y.npz --output=folder",
+        "must end in .png or .npz",
+    ),
+    (
+        "--signature=denoise --input=y --seed=1 --output=x",
+        "--seed requires",
+    ),
+    (
+        "--signature=log_density --input=y --sigma=0.3 --seed=1",
+        "--seed requires",
+    ),
+    ("--guidance=1 --output=x.png", "--guidance requires --num_steps"),
+]
+
+
+def test_wrong_flags_are_refused_without_tensorflow():
+    commands = [flags.split() for flags, _ in WRONG]
+    runs = run_each_without_tensorflow("query", commands)
+    for process, (_, message) in zip(runs, WRONG, strict=True):
+        assert_refused(process, "query", message)

@@ -18,7 +18,7 @@ from support.small_models import (
 
 import keras_genmodels as kgm
 
-# One of each family; the others take longer than they tell.
+# One of each family; the others are slow tests.
 some_kinds = pytest.mark.parametrize(
     "kind",
     [
