@@ -90,9 +90,8 @@ def test_orders_look_random():
     assert abs(together - expected) < 5 * np.sqrt(expected)
 
 
-@pytest.mark.parametrize(
-    "count", [300, pytest.param(600, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [300, 600])
 def test_orders_do_not_repeat_after_256_epochs(count):
     batches = datasets.training_batches(some_split(16), batch_size=16, seed=0)
     orders = [tuple(batch["label"]) for batch in take(batches, count)]

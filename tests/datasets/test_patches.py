@@ -137,6 +137,7 @@ def test_patches_from_disk_are_those_in_memory(
         np.testing.assert_array_equal(mine["image"], theirs["image"])
 
 
+@pytest.mark.slow
 def test_patches_are_also_of_shrunken_pictures(tmp_path, prepared):
     """At 1, 0.71 and 0.5 of their size, where those are large enough."""
     sizes = [(9, 12)] * 20 + [(7, 7), (6, 5), (5, 5)]

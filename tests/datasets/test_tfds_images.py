@@ -114,6 +114,7 @@ def test_image_size_resizes(small_dir):
         assert np.all(dataset.test.images == 9)
 
 
+@pytest.mark.slow
 def test_two_processes_may_prepare_at_once(tmp_path, monkeypatch):
     prepare_splits = GenmodelsValidated._split_generators
     folders = []

@@ -173,6 +173,7 @@ def test_loops_are_compiled_once_for_all_labels_and_guidances(monkeypatch):
     assert len(loop_cache._loops[model][1]) == 2
 
 
+@pytest.mark.slow
 def test_attractors_are_those_of_one_label(float64):
     found = attractors.fixed_points(
         make_exact().with_condition(1), events(), sigma=1.0

@@ -93,6 +93,7 @@ def test_ties_share_probability_and_duplicates_count_twice():
         )
 
 
+@pytest.mark.slow
 def test_many_duplicates_count():
     """More than have float64 weights, at a sigma where float32 fails."""
     rng = np.random.default_rng(0)

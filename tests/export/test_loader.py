@@ -250,6 +250,7 @@ def test_replay_answers_in_another_process(version):
     np.testing.assert_allclose(answers[2]["y"], expected[:1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_replay_reports_a_folder_without_a_model(tmp_path):
     with pytest.raises(LoadError, match=f"{tmp_path} cannot be loaded"):
         replay(tmp_path, [])

@@ -148,6 +148,7 @@ def test_bounds_and_samples_follow_from_the_distributions(kind):
         np.testing.assert_allclose(means[3:], top.mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_of_three_layers_depends_on_those_above():
     model, x = make_hvae((3, 2, 1), "full"), binary_images(4)
     assert model.latent_sizes == (3, 2, 1)

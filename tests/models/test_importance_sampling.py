@@ -103,6 +103,7 @@ def test_training_lowers_the_loss_and_reports_the_elbo(
     assert history["elbo"][-1] < -history["loss"][-1]
 
 
+@pytest.mark.slow
 def test_evaluate_is_the_same_whatever_the_batches(run_eagerly):
     model = make_vae(num_importance_samples=3)
     model.compile(run_eagerly=run_eagerly)

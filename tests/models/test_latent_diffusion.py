@@ -178,6 +178,7 @@ def test_the_encoder_runs_as_in_inference_while_training():
     np.testing.assert_array_equal(seen[0].loc, vae.encode(images()).loc)
 
 
+@pytest.mark.slow
 def test_a_sample_is_decoded_from_the_prior_and_rows_are_independent(model):
     trained(model)
     rows = seeds.row_seeds(3, 4)

@@ -29,7 +29,9 @@ EACH_LEARNED = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["standard", *EACH_LEARNED])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("standard", marks=pytest.mark.slow), *EACH_LEARNED]
+)
 def test_bounds_and_samples_follow_from_the_distributions(kind):
     model, x = with_prior(kind), binary_images(4)
     noise = np.random.default_rng(0).standard_normal((3, 4, 3), np.float32)

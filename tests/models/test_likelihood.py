@@ -90,6 +90,7 @@ def test_it_rises_with_the_number_of_samples(float64):
     assert abs(averages[0] - divergence) < 4 * error < 2.5
 
 
+@pytest.mark.slow
 def test_counts_may_be_numpy_integers():
     model, x = make_vae(), binary_images(3)
     found = [
@@ -267,6 +268,7 @@ def test_bfloat16_networks_keep_a_float32_estimate(bfloat16, kind):
     np.testing.assert_allclose(value, expected, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_float64_policy_gives_float64(float64):
     model, c = of_labels(learned=True), labels()
     for part in estimate(model, images(), c, num_samples=2):

@@ -241,6 +241,7 @@ def test_hutchinsons_signs_are_of_seeds_of_their_own(monkeypatch):
     assert np.abs(found - estimate()).max() > 1e-6
 
 
+@pytest.mark.slow
 def test_a_denoiser_that_is_not_finite_has_no_density():
     def broken(x, sigma):
         return x / tf.where(x > 1e3, tf.zeros_like(x), 2)

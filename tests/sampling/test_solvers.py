@@ -72,7 +72,13 @@ def computed_gains(variances, solver, levels):
     return gain
 
 
-@pytest.mark.parametrize(("solver", "schedule"), DISTANCES)
+@pytest.mark.parametrize(
+    ("solver", "schedule"),
+    [
+        pytest.param(*kind, marks=[pytest.mark.slow] * (kind[0] == "euler"))
+        for kind in DISTANCES
+    ],
+)
 def test_generated_digits_are_as_far_as_computed(wiener, solver, schedule):
     variances = np.asarray(wiener.eigenvalues)
     start = np.full(64, 40.0**2)
