@@ -49,15 +49,22 @@ def trained(folder):
 
 
 @pytest.fixture(scope="module")
-def exported(folder, trained, launch):
-    """Two exports of one name at once, and their folder."""
+def start_export(trained, launch):
+    """Starts an export to a folder."""
+
+    def start(target, *more):
+        flags = (f"--workdir={trained['vae']}", f"--export_dir={target}")
+        more = ("--name=digits", "--num_samples=20", *more)
+        return launch("export", *flags, *more)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def exported(folder, start_export):
+    """The folder of an export, and what it printed."""
     target = folder / "models"
-    flags = (f"--workdir={trained['vae']}", f"--export_dir={target}")
-    started = [
-        launch("export", *flags, "--name=digits", "--num_samples=20", *more)
-        for more in ((), ("--serving_root=/models",))
-    ]
-    return target, [succeed(process.result()) for process in started]
+    return target, succeed(start_export(target).result())
 
 
 def command(said, program):
@@ -67,9 +74,41 @@ def command(said, program):
     return shlex.split(text.partition("\n")[0])
 
 
+def assert_commands(said, target, root):
+    """Checks the commands that serve a folder, seen by the server as root."""
+    options = [
+        f"--model_config_file={root}/models.config",
+        "--enable_batching",
+        f"--batching_parameters_file={root}/batching.config",
+        "--enable_per_model_batching_parameters",
+    ]
+    assert command(said, "docker run") == [
+        *("docker", "run", "--rm"),
+        *("-p", "127.0.0.1:8500:8500", "-p", "127.0.0.1:8501:8501"),
+        "--mount",
+        f"type=bind,source={target},target={root},readonly",
+        "tensorflow/serving",
+        *options,
+    ]
+    assert command(said, "tensorflow_model_server") == [
+        "tensorflow_model_server",
+        "--port=8500",
+        "--rest_api_port=8501",
+        *options,
+    ]
+
+
 @pytest.mark.slow
-def test_two_exports_at_once(exported):
-    target, said = exported
+def test_two_exports_of_one_name_at_once(start_export, tmp_path):
+    target = tmp_path / "models"
+    started = [
+        start_export(target, *more)
+        for more in ((), ("--serving_root=/models",))
+    ]
+    said = [succeed(process.result()) for process in started]
+    for text, root in zip(said, (target, "/models"), strict=True):
+        assert_commands(text, target, root)
+    assert f"binary where /models is {target}:" in said[1]
     versions = {path.name for path in (target / "digits").iterdir()}
     assert versions == {"1", "2"}
     paths = [text.splitlines()[0].rpartition(" ")[2] for text in said]
@@ -84,7 +123,7 @@ def test_two_exports_at_once(exported):
 
 @pytest.mark.slow
 def test_the_signatures_are_printed(exported):
-    said = exported[1][0]
+    said = exported[1]
     for words in (
         "reconstruct        image float32 [batch, 8, 8, 1]",
         "(serving_default)",
@@ -95,40 +134,18 @@ def test_the_signatures_are_printed(exported):
 
 
 def test_the_printed_commands_start_a_server(exported):
-    target, (plain, moved) = exported
-    for said, root in ((plain, str(target)), (moved, "/models")):
-        options = [
-            f"--model_config_file={root}/models.config",
-            "--enable_batching",
-            f"--batching_parameters_file={root}/batching.config",
-            "--enable_per_model_batching_parameters",
-        ]
-        assert command(said, "docker run") == [
-            *("docker", "run", "--rm"),
-            *("-p", "127.0.0.1:8500:8500", "-p", "127.0.0.1:8501:8501"),
-            "--mount",
-            f"type=bind,source={target},target={root},readonly",
-            "tensorflow/serving",
-            *options,
-        ]
-        assert command(said, "tensorflow_model_server") == [
-            "tensorflow_model_server",
-            "--port=8500",
-            "--rest_api_port=8501",
-            *options,
-        ]
-    assert f"binary where /models is {target}:" in moved
+    target, said = exported
+    assert_commands(said, target, target)
     assert (target / "batching.config").is_file()
 
 
 def test_model_json_holds_the_metrics_of_the_run(exported):
-    for version in ("1", "2"):
-        path = exported[0] / "digits" / version / "assets.extra" / "model.json"
-        description = json.loads(path.read_text())
-        assert description["metrics"] == METRICS
-        assert description["dataset"] == "digits"
-        assert description["label_names"] == ["a"]
-        assert description["settings"]["num_samples"] == 20
+    path = exported[0] / "digits" / "1" / "assets.extra" / "model.json"
+    description = json.loads(path.read_text())
+    assert description["metrics"] == METRICS
+    assert description["dataset"] == "digits"
+    assert description["label_names"] == ["a"]
+    assert description["settings"]["num_samples"] == 20
 
 
 @pytest.mark.slow
