@@ -22,6 +22,8 @@ from keras_genmodels.training.strategy import check_single_worker
 
 _LEAST_EPOCHS = 20
 _BATCH_SIZE = 128
+# Of the initial weights in the average of the weights of a run.
+_LARGEST_SHARE = 0.01
 # Fields of `fit.Options` that `train` computes.
 _COMPUTED = ("epochs", "steps_per_epoch")
 _OPTIONS = tuple(
@@ -134,6 +136,7 @@ def train(
         else:
             if options is not None and workdir.find_run() is None:
                 _check_rate_warmup(model, options.num_steps)
+                _check_average(options, init_from)
             job.begin(model, data, init_from, family.prepare)
             family.run(model, data, workdir, run, options, **settings)
             job.workers.agree(0)  # The chief has written the results.
@@ -192,6 +195,19 @@ def _check_rate_warmup(model, steps):
         warmup < steps,
         f"rate_warmup_steps must be in [0, {steps}), {steps} being the steps "
         f"of the run, got {warmup}",
+        UserError,
+    )
+
+
+def _check_average(options, init_from):
+    """Raises if a new run would leave its first weights in the average."""
+    momentum, steps = options.ema_momentum or 0.0, options.num_steps
+    share = momentum**steps
+    most = math.floor(1e4 * _LARGEST_SHARE ** (1 / steps)) / 1e4
+    check(
+        share <= _LARGEST_SHARE or init_from is not None,
+        f"ema_momentum={momentum:g} leaves {share:.0%} of the initial weights "
+        f"in the average of the {steps} steps of the run: at most {most:g}",
         UserError,
     )
 

@@ -72,6 +72,9 @@ def test_a_run_starts_a_vamp_prior_from_its_training_images(tmp_path):
     slow = make_vae(rate_warmup_steps=2)
     with pytest.raises(kgm.UserError, match=r"rate_warmup_steps must be in"):
         runs.train(slow, data, tmp_path / "c", **settings)
+    averaged = settings | {"ema_momentum": 0.5}
+    with pytest.raises(kgm.UserError, match="leaves 25% of the initial"):
+        runs.train(make_vae(), data, tmp_path / "c", **averaged)
     many = make_vae(prior=kgm.VampPrior((8, 8, 1), 10))
     with pytest.raises(
         kgm.UserError, match="num_pseudo_inputs must be at most"
