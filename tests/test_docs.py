@@ -223,6 +223,8 @@ _PARSE = """
 import importlib, json, sys
 from absl import flags
 
+# Benchmarks find each other, as they do where they are run by their path.
+sys.path.append("benchmarks")
 module = importlib.import_module(sys.argv[1])
 # Of a program that runs where there is no absl.
 parser = getattr(module, "PARSER", None)
