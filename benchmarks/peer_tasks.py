@@ -145,13 +145,10 @@ def keras_vae(options):
         likelihood,
     )
     # The peers' rate does not fall, and they average no weights.
-    options = fit.Options(
-        epochs=1,
-        steps_per_epoch=steps,
-        learning_rate_schedule="constant",
-        ema_momentum=0,
+    settings = {"learning_rate_schedule": "constant", "ema_momentum": 0}
+    fit.compile_model(
+        model, fit.Options(epochs=1, steps_per_epoch=steps, **settings)
     )
-    fit.compile_model(model, options)
     images = vae_images().reshape(-1, *shape)
     batches = datasets.training_batches(
         datasets.Split(images, None),

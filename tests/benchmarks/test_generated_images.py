@@ -30,7 +30,7 @@ def test_a_white_start_lacks_the_variance_of_the_data(tmp_path):
 @pytest.mark.slow
 def test_a_model_of_labels_draws_by_those_of_the_test_images(tmp_path):
     """Strong guidance makes images whose label a classifier finds."""
-    flags = "--network=mlp", "--condition=label", "--epochs=30"
+    flags = "--network=mlp", "--condition=label", "--epochs=10"
     succeed(run("train_dae", *flags, f"--workdir={tmp_path / 'run'}"))
     benchmark = "benchmarks/generated_images.py", f"--workdir={tmp_path}/run"
     process = run_python(*benchmark, "--num_images=200", "--rounds=1")
@@ -42,7 +42,7 @@ def test_a_model_of_labels_draws_by_those_of_the_test_images(tmp_path):
         )
     }
     for drawn, real in zip(shares["samples"], shares["test"], strict=True):
-        assert abs(drawn - real) < 6
+        assert abs(drawn - real) < 8
     too_many = run_python(*benchmark, "--num_images=361")
     assert too_many.returncode == 1
     assert too_many.stderr.endswith("--num_images: there are 360 test labels\n")
