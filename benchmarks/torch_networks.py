@@ -23,7 +23,8 @@ class Unet(torch.nn.Module):
 
     def __init__(self, weights, filters, blocks, stem_stride=1):
         super().__init__()
-        self.num_levels, self.blocks = len(filters), blocks
+        self.filters, self.blocks = filters, blocks
+        self.num_levels = len(filters)
         self.stem_stride = stem_stride
         self.layers = torch.nn.ModuleDict(
             {
@@ -41,15 +42,16 @@ class Unet(torch.nn.Module):
         padding = (0, -width % multiple, 0, -height % multiple)
         h = functional.pad(x, padding, mode="reflect") if any(padding) else x
         h = self.layers["stem"](h)
+        modulations = self._modulations(embedding)
         skips = []
         for i in range(self.num_levels - 1):
-            h = self._blocks(h, f"down_{i}", embedding)
+            h = self._blocks(h, f"down_{i}", modulations)
             skips.append(h)
             h = self.layers[f"down_{i}"](h)
-        h = self._blocks(h, "middle", embedding)
+        h = self._blocks(h, "middle", modulations)
         for i in reversed(range(len(skips))):
             h = functional.pixel_shuffle(self.layers[f"up_{i}"](h), 2)
-            h = self._blocks(h + skips[i], f"up_{i}", embedding)
+            h = self._blocks(h + skips[i], f"up_{i}", modulations)
         with torch.autocast("cpu", enabled=False):
             y = self.layers["output"](functional.relu(h.float()))
             y = functional.pixel_shuffle(y, self.stem_stride)
@@ -68,11 +70,18 @@ class Unet(torch.nn.Module):
             h = functional.silu(self.layers[name](h))
         return h
 
-    def _blocks(self, h, name, embedding):
+    def _modulations(self, embedding):
+        """Returns an iterator over scale and shift of each block, joined."""
+        levels = [*self.filters, *reversed(self.filters[:-1])]
+        sizes = [
+            2 * channels for channels in levels for _ in range(self.blocks)
+        ]
+        return iter(self.layers["modulations"](embedding).split(sizes, 1))
+
+    def _blocks(self, h, name, modulations):
         for j in range(self.blocks):
             block = f"{name}_block_{j}"
-            modulation = self.layers[f"{block}_modulation"](embedding)
-            scale, shift = modulation[..., None, None].chunk(2, 1)
+            scale, shift = next(modulations)[..., None, None].chunk(2, 1)
             y = self.layers[f"{block}_in"](h) * (1 + scale) + shift
             h = h + self.layers[f"{block}_out"](functional.relu(y))
         return h

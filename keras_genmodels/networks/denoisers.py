@@ -11,7 +11,7 @@ import keras
 from keras_genmodels.core import deprecation
 from keras_genmodels.core.validation import check, check_count, is_count
 from keras_genmodels.networks import unet_parts
-from keras_genmodels.networks.embeddings import embedded_inputs, modulation
+from keras_genmodels.networks.embeddings import embedded_inputs, modulations
 from keras_genmodels.networks.encoders import (
     CHANNELS_LAST,
     input_layer,
@@ -103,10 +103,14 @@ def unet(
     )
     sizes = unet_parts.level_sizes(image_shape[:2], len(filters), stem_stride)
     attentive = sizes[::-1][:attention_levels]
+    channels = unet_parts.channels_of_blocks(filters[: len(sizes)], blocks)
+    modulation = iter(modulations(embedding, channels))
 
     def block(h, name):
         size = tuple(h.shape[1:3])
-        h = unet_parts.residual_block(h, embedding, normalization_groups, name)
+        h = unet_parts.residual_block(
+            h, next(modulation), normalization_groups, name
+        )
         return unet_parts.attention(h, name) if size in attentive else h
 
     y = unet_parts.u_shape(
@@ -190,11 +194,11 @@ def mlp_denoiser(
         event_shape, noise_conditional, num_classes
     )
     h = keras.layers.Flatten(data_format=CHANNELS_LAST)(inputs[0])
+    modulation = modulations(embedding, hidden_sizes)
     for i, size in enumerate(hidden_sizes):
         h = _hidden_layer(size, f"hidden_{i}")(h)
         if embedding is not None:
-            given = [h, modulation(embedding, size, f"hidden_{i}")]
-            h = FiLM(name=f"hidden_{i}_modulated")(given)
+            h = FiLM(name=f"hidden_{i}_modulated")([h, modulation[i]])
         h = keras.layers.Activation("silu")(h)
     h = keras.layers.Dense(
         math.prod(event_shape),

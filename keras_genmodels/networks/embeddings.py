@@ -4,7 +4,7 @@ import keras
 
 from keras_genmodels.core.validation import check_count
 from keras_genmodels.networks.encoders import input_layer
-from keras_genmodels.networks.layers import FourierFeatures
+from keras_genmodels.networks.layers import FourierFeatures, Split
 
 _SIZE = 128
 
@@ -32,20 +32,27 @@ def embedded_inputs(event_shape, noise_conditional, num_classes):
     return inputs, _embed(level, label, num_classes)
 
 
-def modulation(embedding, channels, name):
-    """Builds scale and shift of each channel, for `FiLM`.
+def modulations(embedding, channels):
+    """Builds scale and shift of each channel, for the `FiLM` of each layer.
+
+    One dense layer computes those of all layers: many small operations would
+    take as long as a convolution.
 
     Args:
-        embedding: as `embedded_inputs` returns it, not None.
-        channels: int >= 1.
-        name: of what is scaled.
+        embedding: as `embedded_inputs` returns it.
+        channels: ints >= 1, those of each layer that is modulated, in turn.
 
     Returns:
-        symbolic tensor `[batch, 2 * channels]`, zeros in a new model.
+        list of symbolic tensors `[batch, 2 * channels]`, zeros in a new model;
+        of None without an embedding.
     """
-    return keras.layers.Dense(
-        2 * channels, kernel_initializer="zeros", name=f"{name}_modulation"
+    if embedding is None:
+        return [None] * len(channels)
+    sizes = [2 * count for count in channels]
+    joined = keras.layers.Dense(
+        sum(sizes), kernel_initializer="zeros", name="modulations"
     )(embedding)
+    return Split(sizes, name="modulation")(joined)
 
 
 def _embed(level, label, num_classes):

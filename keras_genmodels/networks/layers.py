@@ -77,6 +77,40 @@ class FiLM(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("keras_genmodels")
+class Split(keras.layers.Layer):
+    """Splits the last axis into parts of given sizes.
+
+    Args:
+        sizes: ints >= 1, whose sum is the length of the axis.
+
+    Call arguments:
+        x: `[..., length]`.
+
+    Call returns:
+        list of `[..., size]`, one for each of `sizes`.
+    """
+
+    def __init__(self, sizes, **kwargs):
+        super().__init__(**kwargs)
+        check(
+            isinstance(sizes, tuple | list)
+            and sizes
+            and all(map(is_count, sizes)),
+            f"sizes must be a list of one or more ints >= 1, got {sizes!r}",
+        )
+        self.sizes = list(sizes)
+
+    def call(self, x):
+        return tf.split(x, self.sizes, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return [(*input_shape[:-1], size) for size in self.sizes]
+
+    def get_config(self):
+        return {**super().get_config(), "sizes": self.sizes}
+
+
+@keras.saving.register_keras_serializable("keras_genmodels")
 class DepthToSpace(keras.layers.Layer):
     """Rearranges the channels of each pixel into 2 x 2 pixels.
 

@@ -5,7 +5,6 @@ import math
 import keras
 
 from keras_genmodels.networks.channel_normalization import ChannelNormalization
-from keras_genmodels.networks.embeddings import modulation
 from keras_genmodels.networks.encoders import CHANNELS_LAST, weights_dtype
 from keras_genmodels.networks.layers import DepthToSpace, FiLM, SelfAttention
 from keras_genmodels.networks.sizes import CropLike, PadToMultiple
@@ -78,12 +77,24 @@ def _repeat(block, h, count, name):
     return h
 
 
-def residual_block(h, embedding, groups, name):
+def channels_of_blocks(filters, blocks):
+    """Returns the channels of each residual block, as `u_shape` builds them.
+
+    Args:
+        filters: channels of each level that the U-Net has.
+        blocks: int >= 1, residual blocks per level, both down and up.
+    """
+    levels = [*filters, *reversed(filters[:-1])]
+    return [channels for channels in levels for _ in range(blocks)]
+
+
+def residual_block(h, modulation, groups, name):
     """Adds a residual: convolution, modulation and ReLU, convolution.
 
     Args:
         h: symbolic tensor, the activations.
-        embedding: of noise level and label, None without both.
+        modulation: `[batch, 2 * channels]` by noise level and label, None
+            without both.
         groups: of a `ChannelNormalization`, None for none.
         name: of the block.
 
@@ -92,14 +103,14 @@ def residual_block(h, embedding, groups, name):
     """
     filters = h.shape[-1]
     # Modulation and normalisation have a shift of their own.
-    use_bias = embedding is None and groups is None
+    use_bias = modulation is None and groups is None
     y = _convolution(filters, use_bias, f"{name}_in")(h)
-    if embedding is not None:
-        y = [y, modulation(embedding, filters, name)]
+    if modulation is not None:
+        y = [y, modulation]
     if groups is not None:
         config = {"groups": groups, "name": f"{name}_normalized"}
         y = ChannelNormalization.from_config(config)(y)
-    elif embedding is not None:
+    elif modulation is not None:
         y = FiLM(name=f"{name}_modulated")(y)
     y = keras.layers.ReLU()(y)
     y = _convolution(filters, True, f"{name}_out", gain=0.1)(y)

@@ -226,6 +226,27 @@ def test_a_unet_by_label_depends_on_label_and_level():
             assert np.abs(one - other).max() > 1e-4
 
 
+@pytest.mark.parametrize("name", ["unet", "mlp"])
+def test_each_layer_has_its_own_part_of_one_modulation(name):
+    network = builds()[name]()
+    blocks = [each for each in network.layers if isinstance(each, layers.FiLM)]
+    bias = network.get_layer("modulations").bias
+    ends = np.cumsum([2 * block.input[0].shape[-1] for block in blocks])
+    assert ends[-1] == bias.shape[0]
+    bias.assign(np.arange(ends[-1]))
+    parts = keras.Model(network.input, [block.input[1] for block in blocks])
+    shape = network.input_shape[0][1:]
+    values = parts(inputs_of(network, images(shape)))
+    starts = np.concatenate([[0], ends[:-1]])
+    for value, start, end in zip(values, starts, ends, strict=True):
+        np.testing.assert_array_equal(value[0], np.arange(start, end))
+
+
+def test_the_sizes_of_a_split_are_checked():
+    with pytest.raises(ValueError, match=r"^sizes must be a list .* got \[\]$"):
+        layers.Split([])
+
+
 def test_a_label_adds_a_table_and_columns_to_the_default_unet():
     plain, by_label = (
         {
