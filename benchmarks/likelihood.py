@@ -12,7 +12,8 @@ Each round measures 2048 x 2048 matrix products in float32, and the estimate of
 all images with `--num_samples` samples of z each. Prints the median time over
 rounds, and the median and range of the ratio of operations/s: of the estimate
 (counted as 2 for each multiply-add of the decoder and sample) to the matrix
-product. Also prints the peak memory of a new process above what it holds with
+product; and the same ratio of the decoder alone, of which as many passes are
+made. Also prints the peak memory of a new process above what it holds with
 the model and the images, including compilation. The targets, for an MLP, are a
 ratio of 0.6 and 1000 MB.
 """
@@ -55,25 +56,55 @@ def main(_):
         stored, risen = pool.apply(memory, (data, settings))
     print(f"peak {risen:.0f} MB above {stored:.0f} MB")
     model, x = build_model(), load_images(*data)
+    decode = bare_decoder(model)
     estimate(model, x[:1], settings)
-    total = operations(model.decoder) * len(x) * FLAGS.num_samples
+    decode(1)
+    draws = len(x) * FLAGS.num_samples
+    total = operations(model.decoder) * draws
     rounds = []
     for _ in range(FLAGS.rounds):
         product = matrix_products()
-        start = time.perf_counter()
-        estimate(model, x, settings)
-        took = time.perf_counter() - start
-        rounds.append((took, total / took / product))
-        print(f"{took:.2f} s, product {product / 1e9:.0f} GFLOP/s")
-    took, ratio = (
-        statistics.median(values) for values in zip(*rounds, strict=True)
-    )
-    ratios = sorted(ratio for _, ratio in rounds)
+        took = seconds(estimate, model, x, settings)
+        bare = seconds(decode, -(-draws // FLAGS.chunk_size))
+        rounds.append([took, *(total / it / product for it in (took, bare))])
+        print(
+            f"{took:.2f} s, decoder alone {bare:.2f} s, product "
+            f"{product / 1e9:.0f} GFLOP/s"
+        )
+    times, ratios, bare_ratios = zip(*rounds, strict=True)
     print(
-        f"{took:.2f} s, {ratio:.2f} of the matrix product "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        f"{statistics.median(times):.2f} s, {statistics.median(ratios):.2f} of "
+        f"the matrix product ({min(ratios):.2f} to {max(ratios):.2f}); the "
+        f"decoder alone {statistics.median(bare_ratios):.2f}"
     )
     return 0
+
+
+def seconds(function, *arguments):
+    """Returns the time of a call."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def bare_decoder(model):
+    """Returns a function that makes a number of passes of the decoder alone."""
+    import tensorflow as tf
+
+    from keras_genmodels.core import xla
+
+    latents = tf.random.stateless_normal(
+        (FLAGS.chunk_size, model.latent_size), (0, 0)
+    )
+    compiled = xla.resolve(jit_compile(), model)
+    decode = tf.function(model.decoder, jit_compile=compiled, autograph=False)
+
+    def passes(count):
+        for _ in range(count):
+            params = decode(latents)
+        params.numpy()
+
+    return passes
 
 
 def parse_flags(argv):
