@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import typing
 
 import keras
 import numpy as np
@@ -103,14 +104,12 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         return tf.constant([self.num_channels], tf.int32)
 
     def _log_prob(self, value):
-        value = value[..., tf.newaxis]
-        offsets = tf.unstack(value - self.loc, axis=-2)
-        log_prob = tf.nn.log_softmax(self.logits)
-        for c in range(self.num_channels):
-            channel = DiscretizedLogistic(
-                self._centre(c, offsets), self.scale[..., c, :]
-            )
-            log_prob += channel.log_prob(value[..., c, :])
+        values = tf.unstack(value[..., tf.newaxis], axis=-2)
+        offsets, log_prob = [], tf.nn.log_softmax(self.logits)
+        for value, part in zip(values, self._channels(), strict=True):
+            channel = DiscretizedLogistic(part.centre(offsets), part.scale)
+            log_prob += channel.log_prob(value)
+            offsets.append(value - part.loc)
         return tf.reduce_logsumexp(log_prob, -1)
 
     def _sample_n(self, n, seed=None):
@@ -125,12 +124,11 @@ class DiscretizedLogisticMixture(tfd.Distribution):
             return tf.reduce_sum(values * chosen, -1)
 
         channels, offsets = [], []
-        for c in range(self.num_channels):
-            centre = of_chosen(self._centre(c, offsets))
-            scale = of_chosen(self.scale[..., c, :])
-            drawn = DiscretizedLogistic(centre, scale).sample(seed=rest[c])
-            channels.append(drawn)
-            offsets.append(drawn[..., tf.newaxis] - self.loc[..., c, :])
+        for part, seed in zip(self._channels(), rest, strict=True):
+            centre = of_chosen(part.centre(offsets))
+            channel = DiscretizedLogistic(centre, of_chosen(part.scale))
+            channels.append(channel.sample(seed=seed))
+            offsets.append(channels[-1][..., tf.newaxis] - part.loc)
         return tf.stack(channels, axis=-1)
 
     def _mean(self):
@@ -143,16 +141,17 @@ class DiscretizedLogisticMixture(tfd.Distribution):
             [self.batch_shape_tensor(), [self.num_channels]], axis=0
         )
 
+        parts = self._channels()
+
         def add_point(i, total):
             point = tf.cast(logistic[i], self.dtype)
             means, offsets = [], []
-            for c in range(self.num_channels):
-                centre = self._centre(c, offsets)
-                scale = self.scale[..., c, :]
-                means.append(_clipped_mean(centre, scale))
+            for c, part in enumerate(parts):
+                centre = part.centre(offsets)
+                means.append(_clipped_mean(centre, part.scale))
                 if c < self.num_channels - 1:
-                    drawn = tf.clip_by_value(centre + scale * point[c], 0, 1)
-                    offsets.append(drawn - self.loc[..., c, :])
+                    drawn = centre + part.scale * point[c]
+                    offsets.append(tf.clip_by_value(drawn, 0, 1) - part.loc)
             pixel = weights[..., tf.newaxis, :] * tf.stack(means, axis=-2)
             return i + 1, total + tf.reduce_sum(pixel, -1)
 
@@ -164,17 +163,35 @@ class DiscretizedLogisticMixture(tfd.Distribution):
         )
         return total / _NUM_POINTS
 
-    def _centre(self, channel, offsets):
-        """Returns the centre of a channel, `[..., K]`, given those before.
+    def _channels(self):
+        """Returns the parameters of each channel, a list of `_Channel`."""
+        # Unstacked, as the gradient of each of many slices is a whole tensor.
+        coefficients = iter(tf.unstack(self.coefficients, axis=-2))
+        parameters = (tf.unstack(it, axis=-2) for it in (self.loc, self.scale))
+        return [
+            _Channel(loc, scale, [*itertools.islice(coefficients, c)])
+            for c, (loc, scale) in enumerate(zip(*parameters, strict=True))
+        ]
 
-        Args:
-            channel: int.
-            offsets: list of x_j - m_kj, `[..., K]`; those before are used.
-        """
-        centre = self.loc[..., channel, :]
-        first = channel * (channel - 1) // 2
-        for j, offset in enumerate(offsets[:channel]):
-            centre += self.coefficients[..., first + j, :] * offset
+
+class _Channel(typing.NamedTuple):
+    """Parameters of a channel of all components, float tensors `[..., K]`.
+
+    Attributes:
+        loc: the centre m.
+        scale: positive.
+        coefficients: list with one for each channel before.
+    """
+
+    loc: tf.Tensor
+    scale: tf.Tensor
+    coefficients: list
+
+    def centre(self, offsets):
+        """Returns the centre given x_j - m_j of the channels before."""
+        centre = self.loc
+        for coefficient, offset in zip(self.coefficients, offsets, strict=True):
+            centre += coefficient * offset
         return centre
 
 
