@@ -2,6 +2,8 @@
 
 import contextlib
 import contextvars
+import functools
+import operator
 
 import keras
 import tensorflow as tf
@@ -59,7 +61,7 @@ def matmul(a, b, **settings):
 
     if a.dtype != tf.float32:
         return multiply()
-    return _choose(splits_factors(), multiply_wide, multiply)
+    return choose(splits_factors(), multiply_wide, multiply)
 
 
 @contextlib.contextmanager
@@ -79,10 +81,14 @@ def traced_for():
     """Returns for what programs are traced now, which must not share them.
 
     Returns:
-        tuple of bool: whether XLA compiles them, and whether they are traced
-        `for_any_machine`.
+        tuple of bool: whether XLA compiles them, whether they are traced
+        `for_any_machine`, and whether this machine has a GPU.
     """
-    return private_api.is_traced_for_xla(), _for_any_machine.get()
+    return (
+        private_api.is_traced_for_xla(),
+        _for_any_machine.get(),
+        devices.has_gpu(),
+    )
 
 
 def splits_factors():
@@ -97,9 +103,9 @@ def splits_factors():
     Returns:
         bool, or a scalar tensor of a program that decides when it runs.
     """
-    for_xla, for_any_machine = traced_for()
+    for_xla, for_any_machine, has_gpu = traced_for()
     if for_xla:
-        return for_any_machine or devices.has_gpu()
+        return for_any_machine or has_gpu
     return tf.not_equal(tf.raw_ops.DeviceIndex(device_names=["CPU"]), 0)
 
 
@@ -144,30 +150,64 @@ def split_matmul(a, b, splits, *, short=(), transpose_a=False):
     def multiply(a, b):
         return tf.matmul(a, b, transpose_a=transpose_a)
 
-    def multiply_parts():
+    def multiply_parts(a, b):
+        left = [a] if "a" in short else _split(a)
+        right = [b] if "b" in short else _split(b)
+        # The smallest first; that of both rests is below rounding.
+        parts = [(left[0], factor) for factor in right[1:]]
+        parts += [(factor, right[0]) for factor in left[1:]]
+        return functools.reduce(
+            operator.add,
+            (multiply(*factors) for factors in [*parts, (left[0], right[0])]),
+        )
+
+    def multiply_slices():
+        length = b.shape[0]
+        rest = length % _LONGEST_SUM
+        whole = length - rest
         axis = 0 if transpose_a else 1
         total = 0
-        for start in range(0, b.shape[0], _LONGEST_SUM):
-            stop = start + _LONGEST_SUM
-            left = a[start:stop] if axis == 0 else a[:, start:stop]
-            left = [left] if "a" in short else _split(left)
-            right = b[start:stop]
-            right = [right] if "b" in short else _split(right)
-            # The smallest first; that of both rests is below rounding.
-            for factor in right[1:]:
-                total += multiply(left[0], factor)
-            for factor in left[1:]:
-                total += multiply(factor, right[0])
-            total += multiply(left[0], right[0])
+        if rest:
+            total = multiply_parts(_last(a, whole, axis), _last(b, whole, 0))
+        if whole:
+            # As one product of many matrices each, which fills a GPU.
+            slices = multiply_parts(
+                _sliced(a, whole, axis), _sliced(b, whole, 0)
+            )
+            total += tf.reduce_sum(slices, axis=0)
         return total
 
     if a.dtype != tf.float32:
         return multiply(a, b)
-    return _choose(splits, multiply_parts, lambda: multiply(a, b))
+    return choose(splits, multiply_slices, lambda: multiply(a, b))
 
 
-def _choose(condition, if_true, if_false):
-    """Returns the result of one of two functions."""
+def _last(matrix, start, axis):
+    """Returns the rows (axis 0) or columns of a matrix from one on."""
+    return matrix[start:] if axis == 0 else matrix[:, start:]
+
+
+def _sliced(matrix, stop, axis):
+    """Returns the rows or columns before one, in slices of `_LONGEST_SUM`.
+
+    Returns:
+        tensor `[slices, _LONGEST_SUM, n]`, or of columns `[slices, m,
+        _LONGEST_SUM]`.
+    """
+    if axis == 0:
+        shape = (-1, _LONGEST_SUM, tf.shape(matrix)[1])
+        return tf.reshape(matrix[:stop], shape)
+    shape = (tf.shape(matrix)[0], -1, _LONGEST_SUM)
+    return tf.transpose(tf.reshape(matrix[:, :stop], shape), (1, 0, 2))
+
+
+def choose(condition, if_true, if_false):
+    """Returns the result of one of two functions.
+
+    Args:
+        condition: as of `splits_factors`.
+        if_true, if_false: functions without arguments.
+    """
     if isinstance(condition, bool):
         return if_true() if condition else if_false()
     return tf.cond(condition, if_true, if_false)

@@ -4,7 +4,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from keras_genmodels.core.precision import split_matmul, split_roundoff
+from keras_genmodels.core.precision import (
+    choose,
+    split_matmul,
+    split_roundoff,
+)
 
 
 class Query(NamedTuple):
@@ -189,9 +193,21 @@ class Events:
             block: `[size, M]`.
             splits: as of `Query`.
         """
-        short = ("b",) if self.is_uint8 else ()
-        return split_matmul(
-            weights, block, splits, short=short, transpose_a=True
+        if not self.is_uint8:
+            return split_matmul(weights, block, splits, transpose_a=True)
+
+        def add_up_centred():
+            # Tensor cores truncate: sums of terms of one sign would drift.
+            center = tf.round(255 * tf.cast(self.mean, block.dtype))
+            sums = split_matmul(
+                weights, block - center, True, short=("b",), transpose_a=True
+            )
+            return sums + tf.reduce_sum(weights, axis=0)[:, None] * center
+
+        return choose(
+            splits,
+            add_up_centred,
+            lambda: tf.matmul(weights, block, transpose_a=True),
         )
 
     def as_values(self, events):

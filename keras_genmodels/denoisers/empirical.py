@@ -60,7 +60,9 @@ class EmpiricalDenoiser(AdaptedDenoiser):
     factors into parts that TF32 represents, and e is 4 times as large. It
     decides when it runs, wherever it was traced or exported. A program that
     XLA compiles decides when it is traced: it splits the factors on a machine
-    with a GPU, and if `kgm.export` writes it.
+    with a GPU, and if `kgm.export` writes it. One that is to run on a GPU and
+    is traced elsewhere has to be so within
+    `keras_genmodels.core.precision.for_any_machine()`.
 
     The derivatives by x and by sigma are exact, too. With J = dD/dx, which is
     symmetric, and expectations under P(x_i|x),

@@ -16,7 +16,7 @@ from support.dense_posterior import (
 )
 
 from keras_genmodels.core import precision
-from keras_genmodels.denoisers import _posterior_mean
+from keras_genmodels.denoisers import _posterior_mean, _weighted_sums
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
 
@@ -83,6 +83,15 @@ def test_the_bound_holds_if_tf32_is_turned_on_after_tracing(data, device):
     device.is_on = True
     assert max(errors(data, denoise)) < BOUND
     assert len(traces) == 1
+
+
+def test_long_sums_do_not_drift_in_tf32(device, monkeypatch):
+    """Sums of bytes of one sign, cut again and again, are off by 1e-2."""
+    monkeypatch.setattr(_weighted_sums, "_BLOCK", 4096)
+    change = np.random.default_rng(0).random((2000, 8, 8, 1)) < 0.01
+    data = (235 + change).astype(np.uint8)
+    device.is_on = True
+    assert max(errors(data, adapted(data).denoise)) < BOUND
 
 
 def test_without_splits_tf32_breaks_the_bound(digits, monkeypatch):
