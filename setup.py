@@ -42,9 +42,15 @@ TEST = [
     "ruff>=0.12,<1",
     *SERVING,
 ]
-# What benchmarks and apps.evaluate compare with; they run without. The licence
-# of bm3d is for non-commercial use.
-BENCH = ["bm3d>=4,<5", "pythae>=0.1.2,<0.2", "torch>=2.2,<3", *SERVING]
+# What benchmarks and apps.evaluate compare with, and run lowered programs by;
+# they run without. The licence of bm3d is for non-commercial use.
+BENCH = [
+    "bm3d>=4,<5",
+    "jax>=0.4,<1",
+    "pythae>=0.1.2,<0.2",
+    "torch>=2.2,<3",
+    *SERVING,
+]
 
 setup(
     name="keras_genmodels",

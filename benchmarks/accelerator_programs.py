@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import vae_networks
 from accelerator_arrays import make
 from accelerator_inputs import (
     binary_images,
@@ -140,10 +141,14 @@ def programs(sizes):
             partial(generating, sizes),
         ),
         **{
-            f"vae_{batch}": (
-                f"VAE, training, float32, batch {batch}",
+            f"{name}_{batch}": (
+                f"{title}, training, float32, batch {batch}",
                 F32,
-                partial(vae_training, sizes, batch),
+                partial(vae_training, sizes, batch, name == "vae_conv"),
+            )
+            for name, title in (
+                ("vae", "VAE"),
+                ("vae_conv", "VAE with convolutions"),
             )
             for batch in sizes.vae_batches
         },
@@ -297,32 +302,44 @@ def exact(sizes):
     )
 
 
-def vae(sizes, latent_size, hidden):
-    """Returns a VAE of binary images, and its weights."""
+def vae(sizes, latent_size, hidden=None):
+    """Returns a VAE of binary images, and its weights.
+
+    Args:
+        sizes: `Sizes`.
+        latent_size: int, width of the latent.
+        hidden: int, width of two hidden layers; None for convolutions.
+    """
     import keras_genmodels as kgm
 
     posterior = kgm.MultivariateNormalDiag(latent_size)
     likelihood = kgm.IndependentBernoulli(sizes.shape)
-    hidden = (hidden, hidden)
+    encoder, decoder = kgm.conv_encoder, kgm.conv_decoder
+    settings = {}
+    if hidden:
+        encoder, decoder = kgm.mlp_encoder, kgm.mlp_decoder
+        settings = {"hidden_sizes": (hidden, hidden)}
     model = kgm.VAE(
-        kgm.mlp_encoder(sizes.shape, posterior.params_size, hidden),
-        kgm.mlp_decoder(latent_size, likelihood.params_shape, hidden),
+        encoder(sizes.shape, posterior.params_size, **settings),
+        decoder(latent_size, likelihood.params_shape, **settings),
         posterior,
         likelihood,
     )
     return model, seed_weights(model.weights)
 
 
-def vae_training(sizes, batch):
+def vae_training(sizes, batch, is_conv):
     """Trains a VAE for a step."""
-    model, weights = vae(sizes, latent_size=8, hidden=sizes.hidden)
+    hidden = None if is_conv else sizes.hidden
+    model, weights = vae(sizes, latent_size=8, hidden=hidden)
     weights |= compile_model(model)
-    count = sum(math.prod(it.shape) for it in model.trainable_variables)
+    networks = (model.encoder, model.decoder)
+    count = sum(map(vae_networks.operations, networks))
     return Program(
         lambda x: model.train_step(x),
         [binary_images(sizes.shape, batch)],
         weights,
-        6 * count * batch,
+        3 * count * batch,
     )
 
 
