@@ -26,7 +26,7 @@ def test_compiled_functions_keep_no_data(of_digits, digits):
     of_digits.denoise(digits[:2] / np.float32(255), 0.3)
     events = of_digits._event_set()
     run = _posterior_mean._compiled(
-        EventSet, (), tf.float32, events.specs, (False, False)
+        EventSet, (), tf.float32, events.specs, precision.traced_for()
     )
     assert run.experimental_get_tracing_count() == 1
     assert not run.get_concrete_function().captured_inputs
