@@ -73,6 +73,7 @@ def assert_drawn(path, expected):
     )
 
 
+@pytest.mark.slow
 def test_images_are_drawn_by_label(generate, finished, tmp_path):
     flags = ("--label=3", "--num_images=5", "--guidance=0.5", "--seed=1")
     succeed(generate("labels", "three.npz", *flags).result())

@@ -18,6 +18,7 @@ def trained(finished):
     return finished
 
 
+@pytest.mark.slow
 def test_images_of_a_split_are_restored(finished, launch, tmp_path):
     process = launch(
         "restore",

@@ -86,10 +86,8 @@ def test_a_generator_of_pairs_needs_adapt_first():
     model.fit((batches[i] for i in range(3)), verbose=0)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [{"blind": True}, pytest.param({"sigma": 0.1}, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [{"blind": True}, {"sigma": 0.1}])
 def test_training_on_pairs_learns_to_remove_their_noise(kind):
     model = make_dae(**kind)
     history = model.fit(

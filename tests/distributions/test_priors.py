@@ -169,7 +169,7 @@ def log_prob_and_gradient(full, jit_compile):
     [
         pytest.param(False, False, id="diagonal"),
         pytest.param(True, False, id="full"),
-        pytest.param(True, True, id="full-xla"),
+        pytest.param(True, True, id="full-xla", marks=pytest.mark.slow),
         pytest.param(False, True, id="diagonal-xla", marks=pytest.mark.slow),
     ],
 )

@@ -50,7 +50,7 @@ def run_signature(loaded, signature, inputs):
     [
         # In the quick tests, the check of a `VAE` in tests/apps/test_export.py.
         pytest.param("vae", 33, marks=pytest.mark.slow),
-        ("labels", 33),
+        pytest.param("labels", 33, marks=pytest.mark.slow),
         pytest.param("range", 257, marks=pytest.mark.exhaustive),
         # The check, below, compares every kind at 257 rows.
         *(

@@ -157,6 +157,7 @@ def test_one_sample_is_the_elbo():
         np.testing.assert_allclose(loss, np.mean(cost), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bound_rises_with_the_draws_in_training():
     x = np.repeat(binary_images(4), 100, axis=0)
     bounds = []
