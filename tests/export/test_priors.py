@@ -10,17 +10,9 @@ import keras_genmodels as kgm
 from keras_genmodels.export import export, read_description
 from keras_genmodels.export.check import check_version
 
-each_learned = pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param("vamp", marks=pytest.mark.slow),
-        pytest.param("flow", marks=pytest.mark.exhaustive),
-        pytest.param("mixture", marks=pytest.mark.exhaustive),
-    ],
-)
 
-
-@each_learned
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LEARNED)
 def test_an_export_with_a_learned_prior_passes_its_check(kind, tmp_path):
     """The loader of the check has no TFP."""
     model = make_vae(prior=make_prior(kind))

@@ -257,14 +257,8 @@ def test_a_trained_prior_reaches_the_exact_likelihood(float64, kind):
     ).mean() > 0.2
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param("vamp", marks=pytest.mark.slow),
-        pytest.param("flow", marks=pytest.mark.exhaustive),
-        pytest.param("mixture", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LEARNED)
 def test_both_gradients_agree_in_expectation(float64, kind):
     """Of the importance-weighted bound; of a VampPrior the encoder is in p."""
     x = binary_images(3).astype("f8")

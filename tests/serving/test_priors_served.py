@@ -19,7 +19,7 @@ NUM_LATENTS = 50
 SEEDS = np.array([[0, 1], [0, 2], [0, 1]], np.int32)
 
 # A training, an export and a server of four models.
-pytestmark = pytest.mark.exhaustive
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
