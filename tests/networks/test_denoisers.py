@@ -247,6 +247,10 @@ def test_the_sizes_of_a_split_are_checked():
         layers.Split([])
 
 
+def test_the_default_unet_is_that_of_the_benchmarks():
+    assert networks.unet((28, 28, 1)).count_params() == 1_227_809
+
+
 def test_a_label_adds_a_table_and_columns_to_the_default_unet():
     plain, by_label = (
         {
