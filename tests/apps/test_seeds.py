@@ -68,7 +68,7 @@ def test_each_seed_has_a_workdir_and_nothing_else_of_its_own(
     assert made[-1] is one
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_each_seed_makes_a_run_and_evaluate_averages_them(tmp_path):
     flags = [save_unlabelled(tmp_path / "images.npz"), *TINY]
     several = [f"--workdir={tmp_path / 'runs'}", "--seeds=0,5", *flags]

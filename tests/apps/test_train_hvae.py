@@ -39,7 +39,7 @@ def test_a_run_of_two_layers_is_made_and_left_as_it_is(tmp_path):
     assert "finished" in succeed(run("train_hvae", *flags))
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_a_run_is_evaluated_generated_from_encoded_and_exported(tmp_path):
     workdir, images = tmp_path / "run", save_unlabelled(tmp_path / "images.npz")
     flags = [f"--workdir={workdir}"]

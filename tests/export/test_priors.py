@@ -21,8 +21,14 @@ def test_an_export_with_a_learned_prior_passes_its_check(kind, tmp_path):
     assert found.problems == []
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("kind", LEARNED)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("vamp", marks=pytest.mark.slow),
+        pytest.param("flow", marks=pytest.mark.exhaustive),
+        pytest.param("mixture", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_an_export_with_a_conditional_prior_passes_its_check(kind, tmp_path):
     model = vae(
         condition_network=kgm.label_embedding(NUM_CLASSES, 4),
@@ -34,7 +40,7 @@ def test_an_export_with_a_conditional_prior_passes_its_check(kind, tmp_path):
     assert check_version(version, model, sizes=(1, 5)).problems == []
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_an_export_of_several_layers_of_latents_passes_its_check(tmp_path):
     model = make_hvae((3, 2), prior="mixture")
     version = export(model, tmp_path, "model", **LATENT)

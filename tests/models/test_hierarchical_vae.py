@@ -257,7 +257,7 @@ def test_free_bits_bound_the_mean_rate_of_each_layer_in_training(kind):
     assert evaluated["loss"] == pytest.approx(-evaluated["elbo"])
 
 
-@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_xla_trains_on_the_importance_weighted_bound():
     model = make_hvae(
         prior="flow", num_importance_samples=3, doubly_reparameterized=True

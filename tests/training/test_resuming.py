@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from support.short_runs import (
     STEPS,
+    TRAIN,
     assert_same_weights,
     options,
     run,
@@ -192,14 +193,20 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch):
     assert report["epochs"] == 4
 
 
-@pytest.mark.exhaustive
-def test_a_killed_run_of_several_layers_of_latents_resumes(tmp_path, kill_at):
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", ["flow", "vamp"])
+def test_a_killed_run_of_several_layers_of_latents_resumes(
+    tmp_path, kill_at, prior
+):
+    """A run draws the pseudo-inputs of a VampPrior also when it resumes."""
     models = []
     for name, steps in (("whole", [None]), ("killed", [10, None])):
         for step in steps:
             kill_at(step)
             keras.utils.set_random_seed(0)
-            model = make_hvae(prior="flow")
+            model = make_hvae(prior=prior)
+            if prior == "vamp":
+                model.adapt(TRAIN.images)
             with (
                 contextlib.nullcontext()
                 if step is None
