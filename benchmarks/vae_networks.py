@@ -16,18 +16,26 @@ def define_flags(hidden_sizes, latent_size):
         "or with residual blocks.",
     )
     flags.DEFINE_list("hidden_sizes", hidden_sizes, "Widths of an MLP.")
-    flags.DEFINE_integer(
-        "filters", 16, "Channels of convolutions at full size.", lower_bound=1
+    flags.DEFINE_list(
+        "filters",
+        ["16"],
+        "Channels of convolutions at full size, or at each resolution.",
+    )
+    flags.DEFINE_list(
+        "residual_blocks",
+        ["1"],
+        "With --network=resnet: residual blocks, or those at each resolution.",
     )
     flags.DEFINE_integer(
         "latent_size", latent_size, "Width of the latent.", lower_bound=1
     )
     flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "XLA.")
-    flags.register_validator(
-        "hidden_sizes",
-        lambda sizes: sizes and all(size.isdecimal() for size in sizes),
-        "must be ints joined by commas",
-    )
+    for name in ("hidden_sizes", "filters", "residual_blocks"):
+        flags.register_validator(
+            name,
+            lambda sizes: sizes and all(size.isdecimal() for size in sizes),
+            "must be ints joined by commas",
+        )
 
 
 def jit_compile():
@@ -52,15 +60,22 @@ def build_model():
             ),
         )
     else:
+        blocks = FLAGS.residual_blocks if FLAGS.network == "resnet" else ["0"]
         settings = {
-            "filters": FLAGS.filters,
-            "residual_blocks": int(FLAGS.network == "resnet"),
+            "filters": _one_or_each(FLAGS.filters),
+            "residual_blocks": _one_or_each(blocks),
         }
         networks = (
             kgm.conv_encoder(SHAPE, posterior.params_size, **settings),
             kgm.conv_decoder(size, likelihood.params_shape, **settings),
         )
     return kgm.VAE(*networks, posterior, likelihood)
+
+
+def _one_or_each(sizes):
+    """Returns an int for all resolutions, or a tuple of one for each."""
+    numbers = tuple(map(int, sizes))
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def operations(network):

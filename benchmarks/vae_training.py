@@ -4,6 +4,8 @@
   python benchmarks/vae_training.py --network=conv --jit_compile=false
   python benchmarks/vae_training.py --network=gated_mlp --hidden_sizes=300,300 \
       --latent_size=40 --dtype_policy=mixed_bfloat16
+  python benchmarks/vae_training.py --network=resnet --filters=8,64,128,128 \
+      --residual_blocks=0,0,1,1 --latent_size=40 --batch_size=100
 
 Each round measures Keras' `fit` as `train_vae` calls it (with shuffling and
 binarisation, without checkpoints and TensorBoard); a bare `tf.function` loop
