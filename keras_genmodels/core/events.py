@@ -203,7 +203,13 @@ def _batches(data, name):
         yield from _each_image(data.as_numpy_iterator(), name)
         return
     if isinstance(data, keras.utils.PyDataset):
-        items = (data[i] for i in range(data.num_batches))
+        count = data.num_batches
+        check(
+            count is not None,
+            f"{name} got an infinite data set: give it one with a number of "
+            "batches",
+        )
+        items = (data[i] for i in range(count))
         yield from _each_image(items, name)
         return
     if isinstance(data, types.GeneratorType):
