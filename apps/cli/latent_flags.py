@@ -32,9 +32,9 @@ def define_flags(has_layers=False):
         "network",
         "conv",
         ["conv", "resnet", "mlp", "gated_mlp"],
-        "Kind of encoder and decoder; a resnet has a residual block of two more "
-        "convolutions at each resolution; each hidden layer of a gated MLP is "
-        "a dense one times a sigmoid one.",
+        "Kind of encoder and decoder; a resnet has a residual block of two "
+        "more convolutions at each resolution; each hidden layer of a gated "
+        "MLP is a dense one times a sigmoid one.",
     )
     flag_types.define_sizes(
         "hidden_sizes",
