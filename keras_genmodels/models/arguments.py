@@ -116,6 +116,8 @@ def check_weighting(beta, warmup_steps, num_samples, doubly, free_bits):
         )
     if not beta >= 0:
         raise ValueError(f"beta must be >= 0, got {beta}")
+    if free_bits and not beta:
+        raise ValueError("free_bits requires beta above 0, got 0")
     # Files of version 0.3.0 may hold a float, such as 1000.0.
     if not (warmup_steps >= 0 and float(warmup_steps).is_integer()):
         raise ValueError(

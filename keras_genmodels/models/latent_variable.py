@@ -119,7 +119,8 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
             collapsing to the prior. `elbo` and `rate` are without it, and so
             is the loss of `evaluate`. It requires a diagonal q(z|x), p(z) =
             N(0, I) and `num_importance_samples=1`. Of a `HierarchicalVAE` it
-            is of the rate of each layer, for any q and p.
+            is of the rate of each layer, for any q and p. It requires a `beta`
+            above 0.
         name: name of the model.
 
     Attributes:
@@ -368,6 +369,19 @@ class LatentVariableModel(ConfigFromArguments, Bounds, keras.Model):
                 "fit",
             )
             self.adapt(x)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        """Trains as `keras.Model.train_on_batch`, after `adapt(data)`.
+
+        Raises:
+            ValueError: if the prior has weights to be read off the data first.
+        """
+        check(
+            self.adapted,
+            "call adapt(data) before train_on_batch, as fit does: weights of "
+            "the prior are read off the data",
+        )
+        return super().train_on_batch(x, *args, **kwargs)
 
     def _check_batch(self, verb, x, y):
         if verb != "predict":

@@ -125,8 +125,14 @@ def test_training_starts_from_pseudo_inputs_of_the_data_and_keeps_them():
     # A step with a large rate leaves them in [0, 1].
     assert copy.prior_layer.pseudo_inputs.numpy().min() >= 0
     assert copy.prior_layer.pseudo_inputs.numpy().max() <= 1
+    fresh = with_prior("vamp")
     with pytest.raises(ValueError, match="read only once"):
-        with_prior("vamp").fit(each for each in [x])
+        fresh.fit(each for each in [x])
+    fresh.compile("sgd", run_eagerly=True)
+    with pytest.raises(ValueError, match="call adapt"):
+        fresh.train_on_batch(x)
+    fresh.adapt(x)
+    fresh.train_on_batch(x)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,7 @@ def test_training_starts_from_pseudo_inputs_of_the_data_and_keeps_them():
         ({"prior": kgm.VampPrior((4, 4, 1))}, "event_shape"),
         ({"free_bits": -1}, "free_bits must be >= 0"),
         ({"free_bits": 1, "num_importance_samples": 2}, "free_bits requires"),
+        ({"free_bits": 1, "beta": 0}, "beta above 0"),
         ({"free_bits": 1, "posterior": "full"}, "diagonal posterior"),
         ({"free_bits": 1, "prior": kgm.MixturePrior(3)}, "prior N"),
         ({"prior": kgm.MixturePrior(3, condition_size=2)}, "no condition"),
