@@ -68,6 +68,7 @@ def restore(finished, launch, tmp_path):
     return start
 
 
+@pytest.mark.slow
 def test_pictures_of_the_user_are_restored(restore, tmp_path):
     pictures = tmp_path / "pictures"
     for name in ("a.png", "a.bmp", "sub/b.png"):

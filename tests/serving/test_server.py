@@ -265,6 +265,7 @@ def test_a_model_that_fails_is_not_served(
         assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_reported(export_dir, local):
     port = local[1].partition(":")[2]
     flags = f"--export_dir={export_dir}", f"--port={port}"
