@@ -4,7 +4,7 @@
       --num_samples=100 --output=few.npz
   python -m apps.evaluate --workdir=RUN --shard=0/1 --num_images=2000 \\
       --num_samples=5000 --output=many.npz
-  python benchmarks/many_draws.py few.npz many.npz
+  python benchmarks/many_draws.py --few=few.npz --many=many.npz
 
 Prints -log p(x) by the importance-weighted bound of all images in the first
 file, and that less what the draws of the second gain on its images, which must
@@ -15,26 +15,37 @@ convolutional decoders by 5000 draws of 10 000 images would take hours.
 import math
 import sys
 
-from absl import app
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "few", None, "File of the bound of all images by few draws."
+)
+flags.DEFINE_string("many", None, "File of the first images by many draws.")
 
 NAME = "likelihood/log_likelihood"
 
 
-def main(arguments):
-    """Prints the bounds of the two files and the extrapolated one."""
-    if len(arguments) != 3:
-        sys.exit("many_draws.py takes two files: few.npz many.npz")
-    few, many = map(read, arguments[1:])
+def main(_):
+    """Prints the bounds of the files that the flags name."""
+    if not (FLAGS.few and FLAGS.many):
+        sys.exit("many_draws.py takes two files: --few=few.npz --many=many.npz")
+    report(FLAGS.few, FLAGS.many)
+    return 0
+
+
+def report(few_path, many_path):
+    """Prints the bounds of two files and the extrapolated one."""
+    few, many = map(read, (few_path, many_path))
     if len(many) > len(few):
         sys.exit(
-            f"{arguments[2]} has {len(many)} images, more than the {len(few)} "
-            f"of {arguments[1]}"
+            f"{many_path} has {len(many)} images, more than the {len(few)} "
+            f"of {few_path}"
         )
     gain = many - few[: len(many)]
     print(f"-log p(x), few draws: {as_text(-few)}, {len(few)} images")
     print(f"gain by many draws: {as_text(gain)}, {len(many)} images")
     print(f"-log p(x), many draws, extrapolated: {extrapolated(few, gain)}")
-    return 0
 
 
 def read(path):

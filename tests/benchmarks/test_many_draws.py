@@ -4,8 +4,11 @@ import re
 
 import numpy as np
 import pytest
+from absl import flags
 
 from benchmarks import many_draws
+
+flags.FLAGS(["many_draws"])
 
 
 def save(path, values, first=0):
@@ -20,7 +23,7 @@ def test_the_gain_of_some_images_is_that_of_all(tmp_path, capsys):
         save(tmp_path / "few.npz", few),
         save(tmp_path / "many.npz", few[:10] + 0.5),
     ]
-    assert many_draws.main(["", *paths]) == 0
+    many_draws.report(*paths)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "gain by many draws: 0.500 ± 0.000, 10 images"
     found, error = map(float, re.findall(r"[\d.]+", lines[2]))
@@ -28,14 +31,18 @@ def test_the_gain_of_some_images_is_that_of_all(tmp_path, capsys):
     assert error == pytest.approx(few.std(ddof=1) / np.sqrt(50), abs=1e-3)
 
 
+def test_both_files_must_be_given():
+    with pytest.raises(SystemExit, match="takes two files"):
+        many_draws.main([])
+
+
 def test_files_that_are_no_pair_are_refused(tmp_path):
     few = save(tmp_path / "few.npz", np.zeros(5))
     many = save(tmp_path / "many.npz", np.zeros(9))
     later = save(tmp_path / "later.npz", np.zeros(3), first=5)
     for paths, text in (
-        ([few], "takes two files"),
         ([few, many], "9 images, more than the 5"),
         ([few, later], "of the first images"),
     ):
         with pytest.raises(SystemExit, match=text):
-            many_draws.main(["", *paths])
+            many_draws.report(*paths)
